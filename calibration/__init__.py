@@ -1,0 +1,1 @@
+"""From measurements to the numbers that config and recipes hold."""

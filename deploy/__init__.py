@@ -1,0 +1,1 @@
+"""Engines on their way from the workshop to a device."""

@@ -1,0 +1,1 @@
+"""Hardware and what speaks to it. Knows nothing of inspection and imports nothing of ours."""

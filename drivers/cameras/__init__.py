@@ -1,0 +1,1 @@
+"""Cameras: the interface (:mod:`drivers.cameras.interface`) and one file a camera family."""

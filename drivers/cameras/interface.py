@@ -1,0 +1,105 @@
+"""What every camera family offers: open, arm, trigger, grab, health, close.
+
+A camera is driven by one thread. A frame is handed over once and owned by whoever grabbed it: its
+pixels are never written again by the driver. Frames arrive in the order of the exposures; a gap is
+never hidden: it is counted in the next frame's ``lost_before``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One exposure as the camera delivered it.
+
+    ``pixels``: uint8, ``(H, W)`` grey or ``(H, W, 3)`` BGR. ``complete`` is False when a block, a
+    line or the whole picture is missing or stale; ``problem`` then says what. An incomplete frame is
+    still delivered, so that the part it belongs to can be faulted, and must never be classified.
+    """
+
+    pixels: NDArray[np.uint8]
+    frame_id: int
+    """The camera's own running number of exposures since ``arm``."""
+    lost_before: int
+    """Exposures the camera made between the frame delivered before and this one."""
+    complete: bool
+    arrived_ns: int
+    """``time.monotonic_ns()`` when the frame was in this process."""
+    problem: str = ""
+    source: str = ""
+    """File name, or the camera's model and serial number."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraHealth:
+    """A snapshot of a camera's counters; all counts since ``open``."""
+
+    connected: bool
+    description: str
+    """Family, model and serial number."""
+    delivered: int
+    lost: int
+    incomplete: int
+    reopened: int
+    last_error: str = ""
+    temperature_c: float | None = None
+    simulated: bool = False
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class CameraError(Exception):
+    """A camera did not do what it was asked; the message says what to do about it."""
+
+
+class CameraConfigError(CameraError):
+    """A setting the camera does not have or does not accept."""
+
+
+class CameraLostError(CameraError):
+    """The camera is gone: unplugged, without power, or held by another application."""
+
+
+class CameraTimeoutError(CameraError):
+    """No frame came within the time allowed."""
+
+
+class EndOfFramesError(CameraError):
+    """A finite source (a folder of files) has delivered its last frame."""
+
+
+class Camera(ABC):
+    """One camera. Every method but ``close`` raises :class:`CameraError` or a child of it."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Find the camera, take control of it and apply its settings. Safe to call after a loss."""
+
+    @abstractmethod
+    def arm(self) -> None:
+        """Start acquisition with empty buffers; frame ids count from here."""
+
+    @abstractmethod
+    def trigger(self, timeout_s: float) -> None:
+        """Expose one frame (software trigger). A no-op where the trigger comes by wire or the camera runs free."""
+
+    @abstractmethod
+    def grab(self, timeout_s: float) -> Frame:
+        """The next frame in order; raises :class:`CameraTimeoutError`, :class:`CameraLostError`."""
+
+    @abstractmethod
+    def disarm(self) -> None:
+        """Stop acquisition and discard what was under way, so that no late frame meets the next part."""
+
+    @abstractmethod
+    def health(self) -> CameraHealth:
+        """Counters, from any thread, without waiting for the camera."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the camera back. Never raises, may be called twice."""

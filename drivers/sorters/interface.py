@@ -1,0 +1,117 @@
+"""What stands between the station and the robot or PLC: triggers in, results out, receipts back.
+
+The order of one part, which every protocol keeps: the cell asks (``wait_trigger``); the station makes
+its record durable and then says so (``acknowledge``); the station decides, makes the verdict durable
+and then tells (``tell``); the cell says into which bin the part went (``wait_receipt``). A sorter
+never invents a result, never delivers one trigger twice, and reports every ``tell`` with exactly one
+:class:`Receipt`, good or bad.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a trigger ends; there is no fourth way."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A cell's request: a part is in place, inspect it."""
+
+    part_id: int
+    """1..4294967295, given by the cell, unique while the part is in the plant."""
+    recipe: str
+    """The recipe the cell believes to be prepared; "" where the protocol does not carry one."""
+    received_ns: int
+    """``time.monotonic_ns()`` when the whole message was in this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the cell is told to do with one part."""
+
+    part_id: int
+    outcome: Outcome
+    bin: int
+    """0..255, as the recipe names them."""
+    class_index: int
+    """Index in the recipe's classes; 255 for a fault."""
+    reason: str
+    """For people, at most 64 ASCII characters on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The end of one ``tell``: the cell's acknowledgement, or why there is none."""
+
+    part_id: int
+    acknowledged: bool
+    bin: int
+    """Where the cell says the part went; meaningless when not acknowledged."""
+    at_ns: int
+    """``time.monotonic_ns()``."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SorterHealth:
+    """A snapshot of a sorter's link; counts since ``open``."""
+
+    connected: bool
+    """The line is open and the other end answered within its heartbeat time."""
+    description: str
+    sent: int
+    received: int
+    resent: int
+    garbled: int
+    duplicates: int
+    reconnects: int
+    last_error: str = ""
+
+
+class SorterError(Exception):
+    """The sorter cannot be used as configured; the message says what to do about it."""
+
+
+class Sorter(ABC):
+    """One link to a cell. Thread-safe; a lost line is no exception but ``health().connected`` False."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Start serving the line. Raises :class:`SorterError` only for what waiting cannot cure."""
+
+    @abstractmethod
+    def set_ready(self, ready: bool, reason: str = "") -> None:
+        """Tell the cell whether triggers are welcome; not ready until told so. Triggers that come all the same are refused on the wire and not delivered."""
+
+    @abstractmethod
+    def wait_trigger(self, timeout_s: float) -> Trigger | None:
+        """The next trigger, or None after ``timeout_s``. A repeated trigger is delivered once."""
+
+    @abstractmethod
+    def acknowledge(self, trigger: Trigger) -> None:
+        """The trigger's record is durable: tell the cell that its part will get a verdict."""
+
+    @abstractmethod
+    def tell(self, result: Result) -> None:
+        """Send a result and repeat it until it is acknowledged or the time for it is over; returns at once."""
+
+    @abstractmethod
+    def wait_receipt(self, timeout_s: float) -> Receipt | None:
+        """The next receipt, or None after ``timeout_s``."""
+
+    @abstractmethod
+    def health(self) -> SorterHealth:
+        """Counters, without waiting for the line."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Tell the cell "not ready", stop serving, release the line. Never raises, may be called twice."""

@@ -1,0 +1,1 @@
+"""Networks only: shapes in, shapes out; no files, no training loop, no I/O."""

@@ -1,0 +1,110 @@
+"""Inception-CNN, the surface-defect classifier of Mustafaev et al., and its plain-CNN baseline.
+
+Source: "Enhancing Metal Surface Defect Recognition Through Image Patching and Synthetic Defect
+Generation", section IV.D, Fig. 6 (network), Fig. 7 (inception module), Table 10 (3.58 M parameters,
+48 layers; baseline 5.12 M, 24 layers). The paper leaves the two dropout rates open; 0.5 is ours.
+
+Both networks take patches as float in 0..1, ``(N, channels, 256, 256)``, and return logits
+``(N, classes)``. Weights are regularised outside the network, by :func:`l2_penalty`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PATCH_PX = 256
+"""The patch side the flattened layer is made for; other sides give another fully connected layer."""
+
+
+class InceptionModule(nn.Module):
+    """Four parallel branches, concatenated along the channels (paper, Fig. 7).
+
+    ``(N, in_channels, H, W)`` -> ``(N, out_channels, H, W)``. ``filters`` are the six numbers in the
+    paper's order: branch 1 (3x3, then 1x1), branch 2 (1x1 after the pool), branch 3 (1x1, then 3x3),
+    branch 4 (1x1 after the pool). Stride 1 and zero padding everywhere; ReLU after every convolution.
+    """
+
+    def __init__(self, in_channels: int, filters: tuple[int, int, int, int, int, int]) -> None:
+        super().__init__()
+        f1a, f1b, f2, f3a, f3b, f4 = filters
+        self.branch1 = nn.Sequential(
+            nn.Conv2d(in_channels, f1a, 3, padding=1), nn.ReLU(), nn.Conv2d(f1a, f1b, 1), nn.ReLU()
+        )
+        self.branch2 = nn.Sequential(
+            nn.MaxPool2d(3, stride=1, padding=1), nn.Conv2d(in_channels, f2, 1), nn.ReLU()
+        )
+        self.branch3 = nn.Sequential(
+            nn.Conv2d(in_channels, f3a, 1), nn.ReLU(), nn.Conv2d(f3a, f3b, 3, padding=1), nn.ReLU()
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(3, stride=1, padding=1), nn.Conv2d(in_channels, f4, 1), nn.ReLU()
+        )
+        self.out_channels = f1b + f2 + f3b + f4
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1)
+
+
+def _head(features: int, classes: int) -> nn.Sequential:
+    """The four fully connected layers (256, 128, 64, classes) that both networks share."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(features, 256),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(256, 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, 64),
+        nn.ReLU(),
+        nn.Linear(64, classes),
+    )
+
+
+def _pool() -> nn.MaxPool2d:
+    return nn.MaxPool2d(2)
+
+
+class InceptionCNN(nn.Module):
+    """Four convolutions and three inception modules, a 2x2 max-pool after each (paper, Fig. 6).
+
+    ``(N, channels, patch, patch)`` float 0..1 -> logits ``(N, classes)``. With one channel, five
+    classes and 256-px patches it has 3,576,453 parameters (paper: 3.58 M). ``patch`` is a multiple of
+    128; at 256 the flattened vector is 512 x 2 x 2.
+    """
+
+    def __init__(self, classes: int = 5, channels: int = 1, patch: int = PATCH_PX) -> None:
+        super().__init__()
+        if patch % 128:
+            raise ValueError(f"patch must be a multiple of 128 px (seven 2x2 pools), got {patch}")
+        inception1 = InceptionModule(32, (32, 16, 16, 32, 16, 16))
+        inception2 = InceptionModule(128, (64, 64, 32, 96, 32, 64))
+        inception3 = InceptionModule(256, (128, 96, 96, 96, 64, 128))
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 32, 5, padding=2),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            _pool(),
+            inception1,
+            _pool(),
+            nn.Conv2d(inception1.out_channels, 128, 5, padding=2),
+            nn.ReLU(),
+            _pool(),
+            inception2,
+            _pool(),
+            nn.Conv2d(inception2.out_channels, 256, 3, padding=1),
+            nn.ReLU(),
+            _pool(),
+            inception3,
+            _pool(),
+            nn.Conv2d(inception3.out_channels, 512, 3, padding=1),
+            nn.ReLU(),
+            _pool(),
+        )
+        self.classifier = _head(512 * (patch // 128) ** 2, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(x))
+        return logits

@@ -1,0 +1,1 @@
+"""The offline workshop: data sets, training, evaluation and export."""

@@ -1,0 +1,1 @@
+"""A plant without hardware, standing behind the drivers' interfaces and protocols."""

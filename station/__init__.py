@@ -1,0 +1,1 @@
+"""The daemon on the device: from trigger to acknowledged bin."""

@@ -1,0 +1,59 @@
+"""The small interface every inference back end stands behind.
+
+An engine takes uint8 patches and returns probabilities; scaling to 0..1 and the softmax are inside
+the graph, so that no back end can normalise differently from the others.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What is loaded, as the journal and the log name it."""
+
+    name: str
+    """The engine folder's name, e.g. ``servo-motor-housing``."""
+    digest: str
+    """SHA-256 of the model file in use, hexadecimal."""
+    backend: str
+    """``openvino``, ``onnxruntime-cpu``, ``onnxruntime-cuda``, ``onnxruntime-tensorrt``, ``tensorrt``."""
+    precision: str
+    """``fp32``, ``bf16``, ``fp16`` or ``int8``."""
+    device: str
+    """Processor or GPU, as the back end calls it."""
+    classes: tuple[str, ...]
+    patch_px: int
+    channels: int
+    load_ms: float
+
+
+class EngineError(Exception):
+    """An engine cannot be loaded, proved or run; the message says what to do about it."""
+
+
+class EngineDeadlineError(EngineError):
+    """The scores were not there in time."""
+
+
+class Engine(ABC):
+    """One loaded network. Used by one thread at a time."""
+
+    info: EngineInfo
+
+    @abstractmethod
+    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
+        """Probabilities ``(N, classes)`` float32 of uint8 patches ``(N, patch, patch, channels)``.
+
+        Any ``N`` >= 1, whatever batch the graph was built for. Raises :class:`EngineDeadlineError`
+        after ``timeout_s``, :class:`EngineError` on anything else.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the device. Never raises, may be called twice."""
