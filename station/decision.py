@@ -1,0 +1,135 @@
+"""One verdict for a part from the scores of its patches: Algorithm 1 of the SMHSI paper, fail closed.
+
+Algorithm 1 (section III.C): every patch takes its most probable class; the part is defect-free if, and
+only if, every patch is; otherwise the part takes the class of the defective patch with the highest
+probability. A recipe may extend it:
+
+- ``decision.temperature`` T: every p becomes softmax(log p / T). The most probable class stays the same.
+- ``threshold`` t of a defect class c: a patch with p_c >= t is defective too, whatever is more probable.
+  It can only add defective patches.
+- ``release_below`` t of a defect class c: a patch whose most probable class is c is let pass while its
+  whole defect probability (the sum of all defect classes) is below t, and no threshold is reached. This
+  is the only rule that makes fewer patches defective; every step up of it lets more defects escape.
+
+Equal probabilities go to the defect. Whatever is not a full set of probabilities is a fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.sorters.interface import Outcome
+from station.recipe import Recipe
+
+FAULT_CLASS = 255
+"""The class index of a fault."""
+
+SUM_TOLERANCE = 1e-3
+"""How far the probabilities of a patch may sum from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a part ends, and why."""
+
+    outcome: Outcome
+    class_index: int
+    """Index in the recipe's classes; 255 for a fault."""
+    class_name: str
+    """``fault`` for a fault."""
+    confidence: float
+    """Reject: the deciding probability. Accept: the lowest defect-free probability of all patches. Fault: 0."""
+    patch: int | None
+    """The patch that decided: the deciding one of a reject, the least certain one of an accept."""
+    bin: int
+    reason: str
+    """Which rule decided, in words; ASCII."""
+
+
+def decide(scores: NDArray[np.float32], recipe: Recipe) -> Verdict:
+    """The verdict from ``scores`` (patches, classes), probabilities in the recipe's class order.
+
+    Never raises for bad scores: they are a fault.
+    """
+    problem = _problem(scores, recipe)
+    if problem:
+        return fault(problem, recipe)
+    probabilities = _tempered(np.asarray(scores, dtype=np.float64), recipe.decision.temperature)
+    classes = recipe.classes
+    thresholds = np.array([entry.threshold or np.inf for entry in classes])
+    thresholds[0] = np.inf
+    release = np.array([entry.release_below for entry in classes])
+
+    # Lines 8-9 of Algorithm 1: the most probable class; a tie with defect-free goes to the defect.
+    defects = probabilities[:, 1:]
+    strongest = 1 + np.argmax(defects, axis=1)
+    strongest_p = defects.max(axis=1)
+    by_argmax = strongest_p >= probabilities[:, 0]
+    by_argmax &= defects.sum(axis=1) >= release[strongest]
+    over = probabilities >= thresholds
+    by_threshold = over.any(axis=1) & ~by_argmax
+    over_p = np.where(over, probabilities, -1.0)
+
+    # Lines 12-14: among the defective patches, the class with the highest probability.
+    label = np.where(by_argmax, strongest, np.argmax(over_p, axis=1))
+    label_p = np.where(by_argmax, strongest_p, over_p.max(axis=1))
+    defective = np.flatnonzero(by_argmax | by_threshold)
+    if defective.size:
+        patch = int(min(defective, key=lambda i: (-label_p[i], label[i], i)))
+        index = int(label[patch])
+        p = float(label_p[patch])
+        rule = "most probable class" if by_argmax[patch] else f"threshold {classes[index].threshold:g}"
+        reason = f"patch {patch}: {classes[index].name} {_shown(p)} ({rule})"
+        return Verdict(Outcome.REJECT, index, classes[index].name, p, patch, classes[index].bin, reason)
+
+    good = probabilities[:, 0]
+    patch = int(np.argmin(good))
+    p = float(good[patch])
+    released = int(np.count_nonzero(strongest_p >= good))
+    reason = f"all {len(good)} patches {classes[0].name}, least {_shown(p)} at {patch}"
+    if released:
+        reason = f"no defect of {len(good)} patches, {released} released, least {_shown(p)} at {patch}"
+    return Verdict(Outcome.ACCEPT, 0, classes[0].name, p, patch, classes[0].bin, reason)
+
+
+def fault(reason: str, recipe: Recipe) -> Verdict:
+    """The verdict of a part that could not be inspected: to the recipe's fault bin."""
+    return Verdict(Outcome.FAULT, FAULT_CLASS, "fault", 0.0, None, recipe.fault_bin, reason)
+
+
+def _problem(scores: NDArray[np.float32], recipe: Recipe) -> str:
+    """Why these scores are not a full set of probabilities; empty when they are."""
+    wanted = (recipe.patch_count, len(recipe.classes))
+    shape = getattr(scores, "shape", None)
+    if shape is None or not np.issubdtype(scores.dtype, np.floating):
+        return "scores are not an array of floating-point numbers"
+    if shape != wanted:
+        return f"scores have shape {shape}, not {wanted} (patches, classes)"
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        return f"patch {int(np.argmin(finite))}: a score is not a number"
+    sums = scores.sum(axis=1, dtype=np.float64)
+    right = (np.abs(sums - 1.0) <= SUM_TOLERANCE) & (scores >= 0.0).all(axis=1)
+    if not right.all():
+        patch = int(np.argmin(right))
+        return f"patch {patch}: scores are no probabilities (sum {sums[patch]:.4g})"
+    return ""
+
+
+def _tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """softmax(log p / T), rows of (patches, classes); as given for T = 1."""
+    if temperature == 1.0:
+        return probabilities
+    with np.errstate(divide="ignore"):
+        logs = np.log(probabilities) / temperature
+    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    tempered: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return tempered
+
+
+def _shown(p: float) -> str:
+    """A probability with three decimals, never rounded up to 1."""
+    return f"{min(p, 0.999) if p < 1.0 else 1.0:.3f}"

@@ -1,0 +1,242 @@
+"""recipes/*.yaml: one product - how it lies in the frame, its patches, engine, classes, bins, thresholds.
+
+Every key is described in docs/recipes.md. A recipe is read once, checked as a whole and never changed;
+its digest stands in every record of a part that was decided with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from station.strict_yaml import DocumentError, Mistake, closest, load_document, read_bytes
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ClassName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,31}$")]
+Pixels = Annotated[int, Field(ge=1, le=65_535)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Bin = Annotated[int, Field(ge=0, le=255)]
+
+
+class RecipeError(DocumentError):
+    """A recipe cannot be used; the message names file, line, key and remedy."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class ProductLimits(_Section):
+    """What a picture may look like before it is too bright or too dark to be inspected."""
+
+    min_contrast: Annotated[int, Field(ge=1, le=255)] = 8
+    """grey levels by which a product must be brighter than the background to be seen at all"""
+    min_level: Annotated[int, Field(ge=0, le=255)] = 24
+    """the darkest median grey level of a product that can be inspected"""
+    saturated_level: Annotated[int, Field(ge=1, le=255)] = 250
+    """the grey level from which on a pixel counts as saturated"""
+    max_saturated: Fraction = 0.25
+    """the fraction of the product's pixels that may be saturated"""
+    max_saturated_patch: Fraction = 0.75
+    """the fraction of a single patch that may be saturated"""
+    black_level: Annotated[int, Field(ge=0, le=254)] = 8
+    """the grey level up to which a pixel counts as black"""
+    max_black: Fraction = 0.25
+    """the fraction of the product's pixels that may be black"""
+    max_black_patch: Fraction = 0.75
+    """the fraction of a single patch that may be black"""
+
+
+class Product(_Section):
+    """How the product lies in the frame."""
+
+    background: Literal["dark", "none"]
+    """`dark` (the product is cut out of a dark background) or `none` (the whole picture is the product)"""
+    widths_px: Annotated[tuple[Pixels, ...], Field(min_length=1, max_length=64)]
+    """the widths that products of this recipe have in the frame, px"""
+    height_px: Pixels
+    """the height that products of this recipe have in the frame, px"""
+    width_tolerance_px: Annotated[int, Field(ge=0, le=4096)] = 6
+    """how far a found width may be from the nearest of `widths_px`, px"""
+    height_tolerance_px: Annotated[int, Field(ge=0, le=4096)] = 6
+    """how far a found height may be from `height_px`, px"""
+    max_tilt_deg: Annotated[float, Field(ge=0.0, le=3.0)] = 1.5
+    """the tilt of a product that is still straightened, degrees"""
+    mm_per_px_x: Annotated[float, Field(gt=0.0, le=100.0)]
+    """the size of a frame pixel across, mm"""
+    mm_per_px_y: Annotated[float, Field(gt=0.0, le=100.0)]
+    """the size of a frame pixel down (along the turn), mm"""
+    limits: ProductLimits = ProductLimits()
+    """brightness limits"""
+
+    @model_validator(mode="after")
+    def _widths_are_told_apart(self) -> Self:
+        widths = sorted(self.widths_px)
+        if len(set(widths)) != len(widths):
+            raise _wrong("widths_px", "has a width twice", "keep one of the two")
+        if min(widths) <= self.width_tolerance_px:
+            raise _wrong("width_tolerance_px", "is as large as the product", "write a few pixels")
+        if self.height_px <= self.height_tolerance_px:
+            raise _wrong("height_tolerance_px", "is as large as the product", "write a few pixels")
+        return self
+
+
+class SurfaceSize(_Section):
+    """The size to which every product's surface is brought, px."""
+
+    height: Pixels
+    """the height of the surface, px (2048 for servo-motor housings)"""
+    width: Pixels
+    """the width of the surface, px (512 for servo-motor housings)"""
+    channels: Literal[1, 3] = 1
+    """1 (grey) or 3 (BGR)"""
+
+
+class PatchGrid(_Section):
+    """The squares into which the surface is cut."""
+
+    size: Annotated[int, Field(ge=16, le=2048)]
+    """the side of a patch, px of the surface"""
+    overlap_px: Annotated[int, Field(ge=0, le=2047)] = 0
+    """how far neighbouring patches overlap, px of the surface"""
+
+    @model_validator(mode="after")
+    def _patches_advance(self) -> Self:
+        if self.overlap_px >= self.size:
+            raise _wrong(
+                "overlap_px", f"must be less than the patch size {self.size}", "write a smaller overlap"
+            )
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Distance from one patch to the next, px of the surface."""
+        return self.size - self.overlap_px
+
+
+class ProductClass(_Section):
+    """One class of the engine, in the engine's order; the first is the good one."""
+
+    name: ClassName
+    """the class's name as the engine has it"""
+    bin: Bin
+    """the bin, 0..255, to which a part of this class goes"""
+    threshold: Fraction = 0.0
+    """a probability from which on a patch counts as this class, whatever is more probable; 0 = not used"""
+    release_below: Fraction = 0.0
+    """a defect probability below which a patch is let pass though this class is most probable; 0 = never"""
+
+
+class DecisionRules(_Section):
+    """What the decision does beyond Algorithm 1."""
+
+    temperature: Annotated[float, Field(ge=0.05, le=20.0)] = 1.0
+    """the temperature by which log-probabilities are divided (1 = as the engine says)"""
+
+
+class Recipe(_Section):
+    """One product, complete."""
+
+    name: Name
+    """the recipe's name: letters, digits, `.`, `_`, `-`; the file's name without `.yaml`"""
+    version: Annotated[int, Field(ge=1)]
+    """the recipe's version, a whole number that grows with every change"""
+    description: Annotated[str, StringConstraints(max_length=500)] = ""
+    """a sentence for people"""
+    product: Product
+    """how the product lies in the frame"""
+    surface: SurfaceSize
+    """the size to which the surface is brought, px"""
+    patch: PatchGrid
+    """the patches of the surface"""
+    engine: Name
+    """the name of the engine's folder below the engines directory"""
+    classes: Annotated[tuple[ProductClass, ...], Field(min_length=2, max_length=255)]
+    """the engine's classes in its order; the first one is the good one"""
+    decision: DecisionRules = DecisionRules()
+    """what the decision does beyond Algorithm 1"""
+    fault_bin: Bin
+    """the bin, 0..255, for parts that could not be inspected; on the reject side"""
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the file's bytes, hex"""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        rows = (self.surface.height - self.patch.size) // self.patch.stride + 1
+        columns = (self.surface.width - self.patch.size) // self.patch.stride + 1
+        return rows, columns
+
+    @property
+    def patch_count(self) -> int:
+        """Patches of one part."""
+        rows, columns = self.grid
+        return rows * columns
+
+    @model_validator(mode="after")
+    def _grid_fits(self) -> Self:
+        for axis, length in (("height", self.surface.height), ("width", self.surface.width)):
+            size, stride = self.patch.size, self.patch.stride
+            if length < size or (length - size) % stride:
+                below = size + max(0, (length - size) // stride) * stride
+                fitting = f"{below} or {below + stride}" if below < length else f"{below}"
+                overlap = self.patch.overlap_px
+                raise _wrong(
+                    f"surface.{axis}",
+                    f"is {length}, which patches of {size} with {overlap} px overlap do not fill exactly",
+                    f"write {fitting}, or change the patch",
+                )
+        if self.patch_count > 4096:
+            problem = f"makes {self.patch_count} patches a part, more than 4096"
+            raise _wrong("patch.size", problem, "write larger patches or less overlap")
+        return self
+
+    @model_validator(mode="after")
+    def _no_defect_reaches_the_good_bin(self) -> Self:
+        good = self.classes[0]
+        for index, entry in enumerate(self.classes):
+            if entry.name in (other.name for other in self.classes[:index]):
+                raise _wrong("classes", f"has the name '{entry.name}' twice", "give each class its own name")
+            if index and entry.bin == good.bin:
+                problem = f"sends '{entry.name}' to bin {good.bin}, the bin of good parts"
+                raise _wrong("classes", problem, "give the defect another bin")
+        if good.threshold or good.release_below:
+            problem = f"gives the good class '{good.name}' a threshold"
+            raise _wrong("classes", problem, "set thresholds on defect classes: they decide what is rejected")
+        if self.fault_bin == good.bin:
+            raise _wrong(
+                "fault_bin", f"is {good.bin}, the bin of good parts", "write a bin on the reject side"
+            )
+        return self
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe. Raises :class:`RecipeError`."""
+    content = read_bytes(path, RecipeError)
+    digest = hashlib.sha256(content).hexdigest()
+    return load_document(path, Recipe, RecipeError, computed={"digest": digest}, content=content)
+
+
+def find_recipe(name_or_path: str, directory: Path) -> Path:
+    """The file of a recipe given by its name in ``directory`` or by a path. Raises :class:`RecipeError`."""
+    given = Path(name_or_path)
+    if given.suffix in (".yaml", ".yml") or len(given.parts) > 1:
+        if given.is_file():
+            return given
+        raise RecipeError(given, Mistake(0, "", "does not exist", "name a recipe's file or its name"))
+    for suffix in (".yaml", ".yml"):
+        file = directory / f"{name_or_path}{suffix}"
+        if file.is_file():
+            return file
+    names = sorted({file.stem for file in directory.glob("*.y*ml")}) if directory.is_dir() else []
+    remedy = closest(name_or_path, names) if names else "the folder holds no recipe; check `paths.recipes`"
+    raise RecipeError(directory, Mistake(0, "", f"has no recipe '{name_or_path}'", remedy))
+
+
+def _wrong(key: str, problem: str, remedy: str) -> PydanticCustomError:
+    # The texts go in as values: PydanticCustomError would read their braces as placeholders.
+    return PydanticCustomError("recipe", "{problem}", {"problem": problem, "key": key, "remedy": remedy})
