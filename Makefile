@@ -1,0 +1,46 @@
+# The two commands: `make run` (set up and run the main job), `make test` (set up and pass every test).
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+CONFIG ?= config/demo.yaml
+PARTS  ?= 200
+
+.PHONY: run test test-all check lint bench clean help
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.device  ## inspect 200 simulated servo-motor housings and end by itself
+	$(VENV)/bin/station run --config $(CONFIG) --parts $(PARTS)
+
+check: $(VENV)/.device  ## validate the demo's config and prove camera, engine, sorter and journal
+	$(VENV)/bin/station check --config $(CONFIG)
+
+bench: $(VENV)/.workshop  ## the throughput figures of docs/results.md, all paths side by side
+	$(VENV)/bin/station bench
+
+test: $(VENV)/.workshop lint  ## every test but the slow ones
+	$(PYTHON) -m pytest
+
+test-all: $(VENV)/.workshop lint  ## every test, the slow ones too
+	$(PYTHON) -m pytest -m ''
+
+lint: $(VENV)/.workshop  ## style, types and the direction of the arrows between the rooms
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+# A device: no torch. A workshop: everything, for tests and training.
+$(VENV)/.device: pyproject.toml deploy/system-packages.sh
+	bash deploy/system-packages.sh
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --editable '.[openvino]'
+	touch $@
+
+$(VENV)/.workshop: $(VENV)/.device
+	$(PYTHON) -m pip install --quiet torch==2.13.0
+	$(PYTHON) -m pip install --quiet --editable '.[openvino,train,dev]'
+	touch $@
+
+clean:  ## remove what was set up and what runs left behind
+	rm -rf $(VENV) var runs

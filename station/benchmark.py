@@ -1,0 +1,181 @@
+"""Frame in memory to verdict, timed: the station's paths and their rivals side by side in one run.
+
+Absolute times on a shared machine are noise; the rounds of all paths are interleaved so that their
+ratios are not.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.sorters.interface import Outcome
+from station.decision import decide
+from station.engines.interface import Engine
+from station.patching import Patches, cut
+from station.queues import BoundedQueue
+from station.recipe import Recipe
+from station.statistics import Percentiles
+
+Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Patches ``(N, patch, patch, channels)`` uint8 to probabilities ``(N, classes)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to score a part's patches."""
+
+    name: str
+    scorer: Scorer
+    pipelined: bool = False
+    """Measured sustained too: cutting the next part while this one is scored, as the line does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What one contender did over all rounds."""
+
+    name: str
+    one_part: Percentiles
+    """Milliseconds, one part at a time."""
+    parts_per_s: float
+    """Sustained where pipelined, else the inverse of the median."""
+
+
+def run(
+    contenders: Sequence[Contender],
+    frames: Sequence[NDArray[np.uint8]],
+    recipe: Recipe,
+    *,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None] = lambda name: None,
+) -> list[Timing]:
+    """Interleave ``rounds`` rounds of ``seconds`` a contender; every one decides the same frames."""
+    for contender in contenders:
+        _check(contender, frames[0], recipe)
+    singles: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    paces: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds):
+        for contender in contenders:
+            progress(f"round {number + 1} of {rounds}: {contender.name}")
+            singles[contender.name] += _one_at_a_time(contender.scorer, frames, recipe, seconds)
+            if contender.pipelined:
+                paces[contender.name].append(_sustained(contender.scorer, frames, recipe, seconds))
+    timings = []
+    for contender in contenders:
+        times = Percentiles.of(singles[contender.name])
+        sustained = paces[contender.name]
+        pace = float(np.median(sustained)) if sustained else 1000.0 / times.p50
+        timings.append(Timing(contender.name, times, pace))
+    return timings
+
+
+def cutting(
+    frames_by_width: dict[int, NDArray[np.uint8]], recipe: Recipe, repeats: int
+) -> dict[int, Percentiles]:
+    """Milliseconds of background removal, resize and patches, by product width."""
+    times: dict[int, list[float]] = {width: [] for width in frames_by_width}
+    for _ in range(repeats):
+        for width, frame in frames_by_width.items():
+            started = time.perf_counter()
+            cut(frame, recipe)
+            times[width].append((time.perf_counter() - started) * 1000)
+    return {width: Percentiles.of(values) for width, values in times.items()}
+
+
+def rivals(recipe: Recipe) -> list[Contender]:
+    """What other packages offer to be measured beside the station (entry points ``station.bench``).
+
+    Each entry point is a function of the recipe that returns a :data:`Scorer`; the workshop brings
+    Algorithm 1 taken literally, in torch, which a device does not have.
+    """
+    found = []
+    for point in entry_points(group="station.bench"):
+        try:
+            found.append(Contender(point.name, point.load()(recipe)))
+        except ImportError:
+            continue
+    return found
+
+
+def contender(name: str, engine: Engine, *, pipelined: bool) -> Contender:
+    """An engine as a contender."""
+    return Contender(name, engine.scores, pipelined)
+
+
+def machine() -> str:
+    """The processor in one line: model, cores, and the instructions that matter to inference."""
+    model, flags = platform.processor() or platform.machine(), ""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        pairs = (line.partition(":") for line in information.read_text().splitlines())
+        lines = {key.strip(): value.strip() for key, _, value in pairs}
+        model, flags = lines.get("model name", model), lines.get("flags", "")
+    useful = [
+        name
+        for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+        if name in flags.split()
+    ]
+
+    return (
+        f"{model}, {len(os.sched_getaffinity(0))} cores, {' '.join(useful) or 'no vector extensions known'}"
+    )
+
+
+def _check(contender: Contender, frame: NDArray[np.uint8], recipe: Recipe) -> None:
+    verdict = decide(contender.scorer(cut(frame, recipe).pixels), recipe)
+    if verdict.outcome is Outcome.FAULT:
+        raise RuntimeError(f"{contender.name} cannot be measured: {verdict.reason}")
+
+
+def _one_at_a_time(
+    scorer: Scorer, frames: Sequence[NDArray[np.uint8]], recipe: Recipe, seconds: float
+) -> list[float]:
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+    while not times or time.perf_counter() < until:
+        frame = frames[len(times) % len(frames)]
+        started = time.perf_counter()
+        decide(scorer(cut(frame, recipe).pixels), recipe)
+        times.append((time.perf_counter() - started) * 1000)
+    return times
+
+
+def _sustained(scorer: Scorer, frames: Sequence[NDArray[np.uint8]], recipe: Recipe, seconds: float) -> float:
+    """Parts a second with the next part's patches cut while this part is scored."""
+    ready: BoundedQueue[Patches] = BoundedQueue("patches", 2)
+    ended = threading.Event()
+
+    def cut_ahead() -> None:
+        number = 0
+        while not ended.is_set():
+            patches = cut(frames[number % len(frames)], recipe)
+            while not ready.put(patches, 0.05) and not ended.is_set():
+                pass
+            number += 1
+
+    cutter = threading.Thread(target=cut_ahead, name="cut ahead")
+    cutter.start()
+    done = 0
+    started = time.perf_counter()
+    try:
+        while time.perf_counter() - started < seconds or done < 2:
+            patches = ready.get(5.0)
+            if patches is None:
+                raise RuntimeError("cutting stopped")
+            decide(scorer(patches.pixels), recipe)
+            done += 1
+        return done / (time.perf_counter() - started)
+    finally:
+        ended.set()
+        cutter.join()

@@ -1,0 +1,103 @@
+"""``station bench``: frame in memory to verdict, the station beside its rivals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="Recipe name, or the path of a recipe file.")
+    ] = "servo-motor-housing",
+    recipes: Annotated[Path, typer.Option(help="Where recipes are looked up by name.")] = Path("recipes"),
+    engines: Annotated[Path, typer.Option(help="Where the engine's folder lies.")] = Path("engines"),
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of every engine.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; more make steadier ratios.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds a contender and round.")] = 3.0,
+    rivals: Annotated[bool, typer.Option(help="Measure what the workshop brings too (torch).")] = True,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+) -> None:
+    """Time frame in memory to verdict: background, resize, patches, scores, decision.
+
+    Simulated housings of all six widths are rendered first. Every back end and precision present on
+    this machine is measured, with Algorithm 1 taken literally beside them where torch is installed.
+
+    Examples:
+        station bench
+
+        station bench --rounds 9 --seconds 5 --json bench.json
+
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from simulation.parts import render_part
+    from simulation.truth import PRODUCT_WIDTHS
+    from station import benchmark
+    from station.cli.inspect import require_classes
+    from station.engines import open_engine, runnable
+    from station.recipe import find_recipe, load_recipe
+
+    console, status = Console(), Console(stderr=True)
+    prepared = load_recipe(find_recipe(recipe, recipes))
+    folder = engines / prepared.engine
+    console.print(f"machine: {benchmark.machine()}; {threads} threads", highlight=False)
+    with status.status("rendering one housing of each width") as show:
+        frames = {width: render_part(900_000 + width, width=width).frame() for width in PRODUCT_WIDTHS}
+        show.update("patching")
+        cuts = benchmark.cutting(frames, prepared, repeats=40)
+        opened = []
+        contenders = []
+        for backend, precision in runnable(folder):
+            show.update(f"loading {backend} {precision}")
+            engine = open_engine(folder, backend=backend, precision=precision, threads=threads)
+            require_classes(engine, prepared)
+            opened.append(engine)
+            contenders.append(benchmark.contender(f"{backend} {precision}", engine, pipelined=True))
+        if rivals:
+            contenders += benchmark.rivals(prepared)
+        timings = benchmark.run(
+            contenders, list(frames.values()), prepared, rounds=rounds, seconds=seconds, progress=show.update
+        )
+    for engine in opened:
+        engine.close()
+
+    table = Table(title="patching: find the product, resize, cut into patches", title_justify="left")
+    for column in ("product width px", "median ms", "p99 ms"):
+        table.add_column(column, justify="right")
+    for width, times in cuts.items():
+        table.add_row(str(width), f"{times.p50:.2f}", f"{times.p99:.2f}")
+    medians = sorted(times.p50 for times in cuts.values())
+    middle = (medians[2] + medians[3]) / 2 if len(medians) == 6 else medians[len(medians) // 2]
+    table.add_row("median", f"{middle:.2f}", "")
+    console.print(table)
+
+    timings.sort(key=lambda timing: -timing.parts_per_s)
+    table = Table(title="frame in memory to verdict", title_justify="left")
+    table.add_column("path")
+    for column in ("parts/s sustained", "one part: median ms", "p99 ms", "fastest is x times faster"):
+        table.add_column(column, justify="right")
+    best = timings[0].parts_per_s
+    for timing in timings:
+        one = timing.one_part
+        table.add_row(
+            timing.name,
+            f"{timing.parts_per_s:.1f}",
+            f"{one.p50:.1f}",
+            f"{one.p99:.1f}",
+            f"{best / timing.parts_per_s:.2f}",
+        )
+    console.print(table)
+    if json_file is not None:
+        document = {
+            "machine": benchmark.machine(),
+            "threads": threads,
+            "patching_ms": {str(width): asdict(times) for width, times in cuts.items()},
+            "paths": [asdict(timing) for timing in timings],
+        }
+        json_file.write_text(json.dumps(document, indent=1) + "\n")

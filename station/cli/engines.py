@@ -1,0 +1,94 @@
+"""``station engines``: what can run here, why the rest cannot, what is fast, what is proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def engines(
+    folder: Annotated[Path, typer.Argument(help="An engine's folder.")] = Path("engines/servo-motor-housing"),
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Run the golden parts on every back end that is present.")
+    ] = False,
+    backend: Annotated[
+        str | None, typer.Option(help="Only this back end; an error when it is not present.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="Seconds of micro-benchmark a back end; 0 = none.")
+    ] = 2.0,
+) -> None:
+    """List the inference back ends of this machine, with the reason for each one absent, and time them.
+
+    Exit code: 0 all is well, 1 a back end failed to load or did not reproduce the golden parts.
+
+    Examples:
+        station engines
+
+        station engines --prove
+
+        station engines --prove --backend tensorrt   # on a device with TensorRT: builds the plan, proves it
+
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from station.benchmark import machine
+    from station.engines import available, open_engine, runnable
+    from station.engines.interface import EngineError
+    from station.engines.prove import golden_patches
+    from station.engines.prove import prove as prove_engine
+    from station.engines.store import load_manifest
+
+    console, status = Console(), Console(stderr=True)
+    console.print(f"machine: {machine()}; {threads} threads", highlight=False)
+    table = Table(title="back ends", title_justify="left")
+    for column in ("back end", "here", "version", "why not"):
+        table.add_column(column)
+    for known in available():
+        table.add_row(known.name, "[green]yes[/]" if known.present else "no", known.version, known.reason)
+    console.print(table)
+    if backend is not None:
+        match = [known for known in available() if known.name == backend]
+        if not match:
+            raise EngineError(
+                f"no back end is called {backend!r}; known: {', '.join(k.name for k in available())}"
+            )
+        if not match[0].present:
+            raise EngineError(f"back end {backend} is not present: {match[0].reason}")
+
+    manifest = load_manifest(folder)
+    patches = golden_patches(manifest)
+    table = Table(title=f"engine {manifest.name}, one part of {len(patches)} patches", title_justify="left")
+    for column in ("back end", "precision", "loaded in ms", "median ms", "p99 ms", "parts/s", "golden parts"):
+        table.add_column(
+            column, justify="left" if column in ("back end", "precision", "golden parts") else "right"
+        )
+    failed = False
+    for name, precision in runnable(folder):
+        if backend not in (None, name):
+            continue
+        with status.status(f"{name} {precision}"):
+            try:
+                engine = open_engine(folder, backend=name, precision=precision, threads=threads)
+            except EngineError as error:
+                table.add_row(name, precision, "", "", "", "", f"[red]{error}[/]")
+                failed = True
+                continue
+            proof = "not asked for (--prove)"
+            if prove:
+                report = prove_engine(engine, manifest)
+                failed |= not report.passed
+                proof = f"[{'green' if report.passed else 'red'}]{report.summary}[/]"
+            row = ["", "", ""]
+            if seconds:
+                timed = engine_benchmark(engine, patches, seconds)
+                row = [f"{timed.p50:.1f}", f"{timed.p99:.1f}", f"{1000 / timed.p50:.1f}"]
+            table.add_row(name, precision, f"{engine.info.load_ms:.0f}", *row, proof)
+            engine.close()
+    console.print(table)
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,256 @@
+"""``station inspect``: the station's own patching, engine and decision on image files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from station.decision import Verdict
+    from station.engines.interface import Engine
+    from station.patching import Patches
+    from station.recipe import Recipe
+
+PICTURE_SUFFIXES = frozenset(
+    [
+        ".bmp",
+        ".dib",
+        ".jpg",
+        ".jpeg",
+        ".jp2",
+        ".png",
+        ".webp",
+        ".avif",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".pxm",
+        ".tif",
+        ".tiff",
+        ".exr",
+        ".hdr",
+    ]
+)
+EXIT_ACCEPTED, EXIT_REJECTED, EXIT_FAULTED = 0, 1, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """One line of the table and of the CSV and JSON files."""
+
+    file: str
+    outcome: str
+    class_name: str
+    confidence: float
+    patch: int | None
+    bin: int
+    reason: str
+    score: float
+    """The part's highest defect probability over all patches, 0..1; 1 where it could not be inspected."""
+    milliseconds: float
+    """Picture in memory to verdict."""
+
+
+def inspect(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures, or folders that are searched for pictures.", metavar="PATH..."),
+    ],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Recipe name, or the path of a recipe file.")],
+    recipes: Annotated[Path, typer.Option(help="Where recipes are looked up by name.")] = Path("recipes"),
+    engines: Annotated[Path, typer.Option(help="Where the engine's folder lies.")] = Path("engines"),
+    backend: Annotated[
+        str, typer.Option(help="Back end, or 'auto' for the fastest one proven here.")
+    ] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8, or 'auto'.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of the engine.")] = 2,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row a picture here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write everything here, scores of patches too.")
+    ] = None,
+    overlays: Annotated[
+        Path | None,
+        typer.Option(help="Write the pictures with their defective patches framed into this folder."),
+    ] = None,
+    all_overlays: Annotated[
+        bool, typer.Option("--all-overlays", help="Overlays of accepted pictures too.")
+    ] = False,
+) -> None:
+    """Inspect pictures with a recipe, exactly as the line would.
+
+    A picture that cannot be read or cut is a fault of that picture and does not end the run.
+
+    Exit code: 0 all accepted, 1 some rejected, 3 some could not be inspected, 2 nothing could begin.
+
+    Examples:
+        station inspect part.png --recipe servo-motor-housing
+
+        station inspect frames/ -r servo-motor-housing --csv verdicts.csv --overlays overlays/
+
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from station.engines import open_engine
+    from station.recipe import find_recipe, load_recipe
+
+    console = Console()
+    prepared = load_recipe(find_recipe(recipe, recipes))
+    pictures = find_pictures(paths)
+    engine = open_engine(engines / prepared.engine, backend=backend, precision=precision, threads=threads)
+    try:
+        require_classes(engine, prepared)
+        rows: list[Inspected] = []
+        scores: list[list[list[float]] | None] = []
+        for path in track(pictures, "inspecting", console=Console(stderr=True), transient=True):
+            row, table = _inspect_one(path, prepared, engine, overlays, all_overlays)
+            rows.append(row)
+            scores.append(table)
+    finally:
+        engine.close()
+
+    console.print(_table(rows, engine))
+    if csv_file is not None:
+        _write_csv(csv_file, rows)
+    if json_file is not None:
+        _write_json(json_file, rows, scores, prepared, engine)
+    outcomes = Counter(row.outcome for row in rows)
+    console.print(
+        f"{len(rows)} pictures: {outcomes['accept']} accepted, {outcomes['reject']} rejected, "
+        f"{outcomes['fault']} could not be inspected",
+        highlight=False,
+    )
+    if outcomes["fault"]:
+        raise typer.Exit(EXIT_FAULTED)
+    raise typer.Exit(EXIT_REJECTED if outcomes["reject"] else EXIT_ACCEPTED)
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and every picture below the folders named, in a stable order."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()
+            )
+            if not inside:
+                raise typer.BadParameter(
+                    f"no pictures in {path}; known endings: {' '.join(sorted(PICTURE_SUFFIXES))}"
+                )
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise typer.BadParameter(f"{path} does not exist")
+    return found
+
+
+def require_classes(engine: Engine, recipe: Recipe) -> None:
+    """Refuse an engine whose classes or patches are not the recipe's."""
+    from station.engines.interface import EngineError
+
+    wanted = tuple(entry.name for entry in recipe.classes)
+    info = engine.info
+    if info.classes != wanted:
+        raise EngineError(
+            f"engine {info.name!r} knows the classes {', '.join(info.classes)}; recipe {recipe.name!r} names "
+            f"{', '.join(wanted)}: names and order must be the same"
+        )
+    if (info.patch_px, info.channels) != (recipe.patch.size, recipe.surface.channels):
+        raise EngineError(
+            f"engine {info.name!r} takes patches of {info.patch_px} px with {info.channels} channel(s); recipe "
+            f"{recipe.name!r} cuts {recipe.patch.size} px with {recipe.surface.channels}"
+        )
+
+
+def _inspect_one(
+    path: Path, recipe: Recipe, engine: Engine, overlays: Path | None, all_overlays: bool
+) -> tuple[Inspected, list[list[float]] | None]:
+    from drivers.cameras.folder import read_image
+
+    from drivers.cameras.interface import CameraError
+    from drivers.sorters.interface import Outcome
+    from station.decision import decide, fault
+    from station.engines.interface import EngineError
+    from station.patching import PatchingError, cut
+
+    patches: Patches | None = None
+    scores = None
+    started = time.perf_counter()
+    try:
+        pixels = read_image(path)
+        started = time.perf_counter()
+        patches = cut(pixels, recipe)
+        scores = engine.scores(patches.pixels)
+        verdict: Verdict = decide(scores, recipe)
+    except (CameraError, PatchingError, EngineError) as error:
+        verdict = fault(str(error), recipe)
+    milliseconds = (time.perf_counter() - started) * 1000
+    if overlays is not None and patches is not None and (all_overlays or verdict.outcome is Outcome.REJECT):
+        from station.images import write_overlay
+
+        write_overlay(
+            overlays / f"{path.stem}.{verdict.outcome}.png", pixels, patches, scores, verdict, recipe
+        )
+    score = 1.0 if scores is None or verdict.outcome is Outcome.FAULT else float(1 - scores[:, 0].min())
+    row = Inspected(
+        file=str(path),
+        outcome=verdict.outcome.value,
+        class_name=verdict.class_name,
+        confidence=verdict.confidence,
+        patch=verdict.patch,
+        bin=verdict.bin,
+        reason=verdict.reason,
+        score=score,
+        milliseconds=milliseconds,
+    )
+    return row, None if scores is None else [[float(p) for p in line] for line in scores]
+
+
+def _table(rows: list[Inspected], engine: Engine) -> object:
+    from rich.table import Table
+
+    from station.cli.live import STYLES
+
+    info = engine.info
+    table = Table(
+        title=f"engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}",
+        title_justify="left",
+    )
+    for column in ("picture", "verdict", "class", "sure", "bin", "why"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        style = next(style for outcome, style in STYLES.items() if outcome.value == row.outcome)
+        sure = "" if row.outcome == "fault" else f"{row.confidence:.3f}"
+        table.add_row(row.file, f"[{style}]{row.outcome}[/]", row.class_name, sure, str(row.bin), row.reason)
+    return table
+
+
+def _write_csv(path: Path, rows: list[Inspected]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(Inspected.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def _write_json(
+    path: Path, rows: list[Inspected], scores: list[list[list[float]] | None], recipe: Recipe, engine: Engine
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "recipe": {"name": recipe.name, "version": recipe.version, "digest": recipe.digest},
+        "engine": asdict(engine.info),
+        "classes": [entry.name for entry in recipe.classes],
+        "pictures": [asdict(row) | {"patch_scores": table} for row, table in zip(rows, scores, strict=True)],
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n")

@@ -1,0 +1,559 @@
+"""One part from trigger to acknowledged bin.
+
+Read :class:`Line` downward once to follow a part: a cell asks (``_take``), the camera looks
+(``_expose``), the surface is cut into patches (``_cut``), the engine scores them (``_classify``), one
+decision is taken (``_decide``), written and told (``_settle``), and acknowledged (``_receive``). Each
+stage is one thread with a bounded queue before it, so that the slowest stage sets the pace and not
+their sum. Whatever happens on the way, a part is settled exactly once, and by nothing but
+``_settle``: the first verdict counts, and only ``_decide`` can ever bring an accept.
+
+Free running, there is no trigger: every frame is a part, and so is every frame that was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.cameras.interface import (
+    Camera,
+    CameraError,
+    CameraHealth,
+    CameraTimeoutError,
+    EndOfFramesError,
+    Frame,
+)
+from drivers.sorters.interface import Outcome, Result, Sorter, SorterHealth, Trigger
+from station.decision import Verdict, decide, fault
+from station.engines.interface import Engine, EngineError
+from station.images import PictureSaver
+from station.journal import Journal, JournalError, PartDetails
+from station.patching import Patches, PatchingError, cut
+from station.queues import BoundedQueue, QueueStatus
+from station.recipe import Recipe
+from station.statistics import RunStatistics, Settled, Statistics
+from station.supervision import Readiness, State
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+"""How long a stage sleeps at most before it looks whether the line is stopping."""
+
+
+class Mode(StrEnum):
+    """What makes a part."""
+
+    CELL = "cell"
+    """A trigger of the cell; one frame answers it."""
+    FREE_RUNNING = "free-running"
+    """Every frame of the camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineSettings:
+    """Times and sizes of the line; see the ``limits`` section of the configuration."""
+
+    mode: Mode = Mode.CELL
+    deadline_s: float = 1.0
+    """From trigger to verdict; later is a fault."""
+    grab_timeout_s: float = 0.5
+    stop_timeout_s: float = 5.0
+    """How long a clean stop waits for parts in hand and for receipts."""
+    queue_capacity: int = 4
+    reopen_after_s: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0)
+    """Waiting times between attempts to reopen a lost camera; the last one repeats."""
+    engine_failures_allowed: int = 3
+    """This many parts in a row without scores halt the line: systemd starts it afresh."""
+    hung_after_s: float = 10.0
+    """A camera or engine call that has not come back after this long will not: the line halts."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """One part in hand. Each field is written by one stage and read by those behind it."""
+
+    trigger: Trigger
+    record_id: int
+    deadline_ns: int
+    stages_ns: dict[str, int] = field(default_factory=dict)
+    frame: Frame | None = None
+    frame_id: int | None = None
+    lost_before: int | None = None
+    frame_complete: bool | None = None
+    patches: Patches | None = None
+    scores: NDArray[np.float32] | None = None
+    truth: object | None = None
+    _claim: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """True for the first caller only: whoever gets it writes the verdict."""
+        return self._claim.acquire(blocking=False)
+
+    @property
+    def claimed(self) -> bool:
+        return self._claim.locked()
+
+    def reached(self, stage: str) -> None:
+        self.stages_ns[stage] = time.monotonic_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class LineStatus:
+    """Everything a person or a dashboard wants to know, without stopping the line."""
+
+    state: State
+    reason: str
+    statistics: RunStatistics
+    camera: CameraHealth
+    sorter: SorterHealth
+    queues: tuple[QueueStatus, ...]
+    failure: str
+    """Why the line halted by itself; empty while it runs or was asked to stop."""
+
+
+class Line:
+    """The loop. Everything it works with is passed in, open or not: it opens camera and sorter itself."""
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        sorter: Sorter,
+        engine: Engine,
+        recipe: Recipe,
+        journal: Journal,
+        settings: LineSettings,
+        pictures: PictureSaver | None = None,
+        is_simulated: bool = False,
+        identify: Callable[[Frame], object | None] | None = None,
+    ) -> None:
+        self._camera = camera
+        self._sorter = sorter
+        self._engine = engine
+        self._recipe = recipe
+        self._journal = journal
+        self._settings = settings
+        self._pictures = pictures
+        self._is_simulated = is_simulated
+        self._identify = identify
+
+        self._statistics = Statistics()
+        self._readiness = Readiness(self._announce)
+        capacity = settings.queue_capacity
+        self._frames: BoundedQueue[_Part] = BoundedQueue("frames", capacity)
+        self._patches: BoundedQueue[_Part] = BoundedQueue("patches", capacity)
+        self._scores: BoundedQueue[_Part] = BoundedQueue("scores", capacity)
+        self._lock = threading.Lock()
+        self._in_hand: dict[int, _Part] = {}
+        self._told: dict[int, _Part] = {}
+        self._next_part_id = 1
+        self._parts_wanted: int | None = None
+        self._engine_failures = 0
+        self._calls_ns: dict[str, int] = {}
+        """Calls into foreign code that are under way: what, and since when."""
+        self._failure = ""
+        self._stopping = threading.Event()
+        """No new part from now on."""
+        self._ended = threading.Event()
+        """The stages may leave."""
+        self._threads: list[threading.Thread] = []
+
+    # ------------------------------------------------------------------ running
+
+    def start(self, parts: int | None = None) -> None:
+        """Open camera and sorter and begin; after ``parts`` triggers the line stops by itself.
+
+        Raises :class:`CameraError`, :class:`SorterError` or :class:`JournalError` when the station
+        cannot begin; nothing is left running then.
+        """
+        self._parts_wanted = parts
+        try:
+            self._camera.open()
+            self._camera.arm()
+            self._sorter.open()
+            self._next_part_id = self._journal.counts().triggers + 1
+        except Exception:
+            self._sorter.close()
+            self._camera.close()
+            raise
+        free_running = self._settings.mode is Mode.FREE_RUNNING
+        acquire = self._acquire_freely if free_running else self._acquire_on_trigger
+        for stage in (acquire, self._cut, self._classify, self._decide, self._receive, self._watch):
+            thread = threading.Thread(target=self._guard, args=(stage,), name=stage.__name__.strip("_"))
+            thread.daemon = True  # a call that never comes back must not keep the process alive
+            self._threads.append(thread)
+            thread.start()
+        self._readiness.clear(Readiness.STARTING)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the line to want to end (parts done, or halted); True when it does."""
+        return self._stopping.wait(timeout_s)
+
+    def stop(self) -> None:
+        """No new part; finish or fault the ones in hand; wait for receipts; give everything back."""
+        self._readiness.block(Readiness.STOPPING, "the station is stopping")
+        self._stopping.set()
+        self._wait_until(lambda: not self._in_hand)
+        for part in self._parts_in_hand():
+            self._settle(part, fault("the station stopped before the part was done", self._recipe))
+        self._wait_until(lambda: not self._told)
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(self._settings.stop_timeout_s)
+            if thread.is_alive():
+                log.error("stage %s does not end; left behind", thread.name)
+        self._sorter.close()
+        self._camera.close()
+
+    def status(self) -> LineStatus:
+        """A snapshot of the whole line, from any thread."""
+        statistics = self._statistics.snapshot()
+        return LineStatus(
+            state=self._readiness.state(
+                parts_in_hand=statistics.in_hand,
+                free_running=self._settings.mode is Mode.FREE_RUNNING,
+            ),
+            reason=self._readiness.reason,
+            statistics=statistics,
+            camera=self._camera.health(),
+            sorter=self._sorter.health(),
+            queues=(self._frames.status(), self._patches.status(), self._scores.status()),
+            failure=self._failure,
+        )
+
+    # ------------------------------------------------------------------ the part's way
+
+    def _acquire_on_trigger(self) -> None:
+        """Cell mode: a trigger, then its frame. Only this thread touches the camera."""
+        while not self._stopping.is_set():
+            if not self._camera_is_there():
+                continue
+            trigger = self._sorter.wait_trigger(POLL_S)
+            if trigger is None:
+                continue
+            part = self._take(trigger)
+            if trigger.recipe not in ("", self._recipe.name):
+                asked = f"the cell asked for recipe {trigger.recipe!r}, {self._recipe.name!r} is prepared"
+                self._settle(part, fault(asked, self._recipe))
+            else:
+                self._expose(part)
+            self._count_down()
+
+    def _acquire_freely(self) -> None:
+        """Free running: every frame is a part, every lost one a faulted part."""
+        while not self._stopping.is_set():
+            if not self._camera_is_there():
+                continue
+            try:
+                with self._calling("camera"):
+                    frame = self._camera.grab(self._settings.grab_timeout_s)
+            except CameraTimeoutError:
+                continue
+            except EndOfFramesError:
+                self._stopping.set()
+                continue
+            except CameraError as error:
+                self._lose_camera(error)
+                continue
+            for _ in range(frame.lost_before):
+                lost = self._take(self._trigger_of_frame(frame))
+                self._settle(lost, fault("the frame of this part was lost by the camera", self._recipe))
+                self._count_down()
+            self._look(self._take(self._trigger_of_frame(frame)), frame)
+            self._count_down()
+
+    def _take(self, trigger: Trigger) -> _Part:
+        """Make the part's record durable, then tell the cell that a verdict will come."""
+        record_id = self._journal.open_part(
+            trigger, recipe=self._recipe, mode=self._settings.mode, is_simulated=self._is_simulated
+        )
+        deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
+        part = _Part(trigger, record_id, deadline_ns)
+        part.stages_ns["trigger"] = trigger.received_ns
+        with self._lock:
+            self._in_hand[record_id] = part
+        self._statistics.trigger()
+        if self._settings.mode is Mode.CELL:
+            self._sorter.acknowledge(trigger)
+        return part
+
+    def _expose(self, part: _Part) -> None:
+        """One trigger, one frame: a lost exposure means the frame at hand may be another part's."""
+        try:
+            with self._calling("camera"):
+                self._camera.trigger(self._settings.grab_timeout_s)
+                frame = self._camera.grab(self._settings.grab_timeout_s)
+        except (CameraTimeoutError, EndOfFramesError) as error:
+            self._settle(part, fault(f"no frame: {error}", self._recipe))
+            self._discard_late_frames()
+        except CameraError as error:
+            self._settle(part, fault(f"camera lost: {error}", self._recipe))
+            self._lose_camera(error)
+        else:
+            if frame.lost_before:
+                part.lost_before = frame.lost_before
+                lost = f"{frame.lost_before} exposure(s) lost: the frame may be another part's"
+                self._settle(part, fault(lost, self._recipe))
+                self._discard_late_frames()
+            else:
+                self._look(part, frame)
+
+    def _look(self, part: _Part, frame: Frame) -> None:
+        """Hand a frame on; only a complete one may be classified."""
+        part.reached("frame")
+        part.frame_id, part.lost_before, part.frame_complete = (
+            frame.frame_id,
+            frame.lost_before,
+            frame.complete,
+        )
+        if not frame.complete:
+            self._settle(part, fault(f"incomplete frame: {frame.problem}", self._recipe))
+            return
+        part.frame = frame
+        self._pass_on(part, self._frames)
+
+    def _cut(self) -> None:
+        """Background off, resize, patches."""
+        while (part := self._next(self._frames)) is not None:
+            frame, part.frame = part.frame, None
+            if part.claimed or frame is None:
+                continue
+            try:
+                part.patches = cut(frame.pixels, self._recipe)
+                if self._identify is not None:
+                    part.truth = self._identify(frame)
+            except PatchingError as error:
+                self._settle(part, fault(str(error), self._recipe))
+            except Exception as error:
+                log.exception("part %d: cutting failed", part.trigger.part_id)
+                self._settle(part, fault(f"cutting failed: {error!r}", self._recipe))
+            else:
+                part.reached("cut")
+                self._pass_on(part, self._patches)
+
+    def _classify(self) -> None:
+        """Probabilities of every patch, within what is left of the part's time."""
+        while (part := self._next(self._patches)) is not None:
+            if part.claimed or part.patches is None:
+                continue
+            left_s = (part.deadline_ns - time.monotonic_ns()) / 1e9
+            try:
+                with self._calling("engine"):
+                    part.scores = self._engine.scores(part.patches.pixels, timeout_s=max(left_s, 0.001))
+            except EngineError as error:
+                self._settle(part, fault(f"no scores: {error}", self._recipe))
+                self._count_engine_failure(error)
+            except Exception as error:
+                log.exception("part %d: classification failed", part.trigger.part_id)
+                self._settle(part, fault(f"no scores: {error!r}", self._recipe))
+                self._count_engine_failure(error)
+            else:
+                self._engine_failures = 0
+                part.reached("scored")
+                self._pass_on(part, self._scores)
+
+    def _decide(self) -> None:
+        """One decision a part, and none that comes too late."""
+        while (part := self._next(self._scores)) is not None:
+            if part.claimed or part.scores is None:
+                continue
+            try:
+                verdict = decide(part.scores, self._recipe)
+            except Exception as error:
+                log.exception("part %d: decision failed", part.trigger.part_id)
+                verdict = fault(f"no decision: {error!r}", self._recipe)
+            part.reached("decided")
+            if part.stages_ns["decided"] > part.deadline_ns:
+                verdict = self._too_late()
+            self._settle(part, verdict)
+
+    def _settle(self, part: _Part, verdict: Verdict) -> None:
+        """The part's one verdict: durable first, then told. A second one for the part is ignored."""
+        if not part.claim():
+            return
+        try:
+            self._journal.write_verdict(part.record_id, verdict, self._details(part))
+        except JournalError as error:
+            # Not durable, so not told: the cell's own time-out puts the part on the reject side and the
+            # record, still open, is faulted at the next start.
+            self._halt(f"the journal cannot be written: {error}")
+            return
+        with self._lock:
+            self._told[part.trigger.part_id] = part
+            self._in_hand.pop(part.record_id, None)
+        self._sorter.tell(
+            Result(
+                part_id=part.trigger.part_id,
+                outcome=verdict.outcome,
+                bin=verdict.bin,
+                class_index=verdict.class_index,
+                reason=verdict.reason,
+            )
+        )
+        part.reached("told")
+        verdict_ms = (part.stages_ns["told"] - part.trigger.received_ns) / 1e6
+        self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms, part.truth))
+        if verdict.outcome is Outcome.REJECT and self._pictures is not None and part.patches is not None:
+            self._pictures.offer(part.trigger.part_id, verdict, part.patches, part.scores)
+        part.patches = None
+
+    def _receive(self) -> None:
+        """What the cell says it did with the part, added to the record."""
+        while not self._ended.is_set():
+            receipt = self._sorter.wait_receipt(POLL_S)
+            if receipt is None:
+                continue
+            with self._lock:
+                part = self._told.get(receipt.part_id)
+            if part is None:
+                log.error("a receipt for part %d, which was not told anything", receipt.part_id)
+                continue
+            self._journal.write_receipt(part.record_id, receipt)
+            self._statistics.receipt(receipt, (receipt.at_ns - part.trigger.received_ns) / 1e6)
+            if not receipt.acknowledged:
+                log.warning("part %d: %s", receipt.part_id, receipt.problem)
+            with self._lock:
+                self._told.pop(receipt.part_id, None)
+
+    def _watch(self) -> None:
+        """Fault what passes its deadline, whatever stage it hangs in; halt when a call never ends."""
+        while not self._ended.wait(0.01):
+            now = time.monotonic_ns()
+            for called, since_ns in list(self._calls_ns.items()):
+                if now - since_ns > self._settings.hung_after_s * 1e9 and not self._failure:
+                    self._halt(
+                        f"a call to the {called} has not come back for {self._settings.hung_after_s:g} s"
+                    )
+            for part in self._parts_in_hand():
+                if now > part.deadline_ns and not part.claimed:
+                    self._settle(part, self._too_late())
+
+    # ------------------------------------------------------------------ helpers, in the order of use
+
+    def _guard(self, stage: Callable[[], None]) -> None:
+        """A stage that dies takes the line down: no part may wait for a stage that is gone."""
+        try:
+            stage()
+        except Exception as error:
+            log.exception("stage %s died", stage.__name__)
+            self._halt(f"stage {stage.__name__.strip('_')} died: {error!r}")
+
+    @contextmanager
+    def _calling(self, what: str) -> Iterator[None]:
+        """Let ``_watch`` see how long a call into foreign code takes."""
+        self._calls_ns[what] = time.monotonic_ns()
+        try:
+            yield
+        finally:
+            del self._calls_ns[what]
+
+    def _announce(self, ready: bool, reason: str) -> None:
+        log.info("ready" if ready else f"not ready: {reason}")
+        self._sorter.set_ready(ready, reason)
+
+    def _camera_is_there(self) -> bool:
+        """Whether the camera may be used; when it is lost, one attempt to get it back."""
+        if self._camera.health().connected:
+            return True
+        self._readiness.block("camera", f"camera: {self._camera.health().last_error or 'lost'}")
+        waits = self._settings.reopen_after_s
+        attempt = 0
+        while not self._stopping.wait(waits[min(attempt, len(waits) - 1)]):
+            try:
+                self._camera.open()
+                self._camera.arm()
+            except CameraError as error:
+                attempt += 1
+                log.warning("camera still lost: %s", error)
+                self._readiness.block("camera", f"camera: {error}")
+            else:
+                self._readiness.clear("camera")
+                return True
+        return False
+
+    def _lose_camera(self, error: CameraError) -> None:
+        log.error("camera lost: %s", error)
+        self._readiness.block("camera", f"camera: {error}")
+        self._camera.close()
+
+    def _discard_late_frames(self) -> None:
+        try:
+            self._camera.disarm()
+            self._camera.arm()
+        except CameraError as error:
+            self._lose_camera(error)
+
+    def _trigger_of_frame(self, frame: Frame) -> Trigger:
+        part_id, self._next_part_id = self._next_part_id, self._next_part_id + 1
+        return Trigger(part_id=part_id, recipe=self._recipe.name, received_ns=frame.arrived_ns)
+
+    def _count_down(self) -> None:
+        if self._parts_wanted is not None:
+            self._parts_wanted -= 1
+            if self._parts_wanted <= 0:
+                self._readiness.block(Readiness.STOPPING, "the parts asked for are done")
+                self._stopping.set()
+
+    def _pass_on(self, part: _Part, queue: BoundedQueue[_Part]) -> None:
+        """Wait for room in the next stage's queue, but not past the part's deadline."""
+        left_s = (part.deadline_ns - time.monotonic_ns()) / 1e9
+        if not queue.put(part, max(left_s, 0.0)):
+            full = f"queue {queue.name!r} stayed full until the part's deadline"
+            self._settle(part, fault(full, self._recipe))
+
+    def _next(self, queue: BoundedQueue[_Part]) -> _Part | None:
+        """The next part of a stage; None when the line ends."""
+        while not self._ended.is_set():
+            part = queue.get(POLL_S)
+            if part is not None:
+                return part
+        return None
+
+    def _count_engine_failure(self, error: Exception) -> None:
+        self._engine_failures += 1
+        if self._engine_failures >= self._settings.engine_failures_allowed:
+            self._halt(f"the engine failed {self._engine_failures} times in a row: {error}")
+
+    def _too_late(self) -> Verdict:
+        limit = f"no verdict within the deadline of {self._settings.deadline_s * 1000:.0f} ms"
+        return fault(limit, self._recipe)
+
+    def _details(self, part: _Part) -> PartDetails:
+        info = self._engine.info
+        patches = part.patches
+        return PartDetails(
+            stages_ns=dict(part.stages_ns),
+            frame_id=part.frame_id,
+            lost_before=part.lost_before,
+            frame_complete=part.frame_complete,
+            region=patches.surface.region if patches is not None else None,
+            scores=part.scores,
+            engine_digest=info.digest,
+            backend=info.backend,
+            precision=info.precision,
+        )
+
+    def _parts_in_hand(self) -> list[_Part]:
+        with self._lock:
+            return list(self._in_hand.values())
+
+    def _wait_until(self, done: Callable[[], bool]) -> None:
+        until = time.monotonic() + self._settings.stop_timeout_s
+        while not done() and not self._failure and time.monotonic() < until:
+            time.sleep(0.005)
+
+    def _halt(self, reason: str) -> None:
+        """The line cannot go on: not ready, and the process ends so that systemd starts it afresh."""
+        if not self._failure:
+            self._failure = reason
+            log.critical("halted: %s", reason)
+        self._readiness.block("halted", reason)
+        self._stopping.set()

@@ -1,0 +1,87 @@
+"""Bounded, named queues: each has a capacity, a policy for when it is full, and a count of what it shed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """A snapshot of one queue."""
+
+    name: str
+    capacity: int
+    length: int
+    highest: int
+    """The longest it has ever been."""
+    shed: int
+    """Items refused because it was full."""
+
+
+class BoundedQueue(Generic[T]):
+    """First in, first out, at most ``capacity`` items.
+
+    The decision path uses :meth:`put` (wait for room: back-pressure up to the camera's own buffers);
+    everything beside the path uses :meth:`offer` (never wait: shed and count).
+    """
+
+    def __init__(self, name: str, capacity: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"queue {name!r} needs a capacity of at least 1, got {capacity}")
+        self.name = name
+        self.capacity = capacity
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._highest = 0
+        self._shed = 0
+
+    def put(self, item: T, timeout_s: float) -> bool:
+        """Append ``item``, waiting for room; False (and not appended) when there was none in time."""
+        until = time.monotonic() + timeout_s
+        with self._changed:
+            while len(self._items) >= self.capacity:
+                left = until - time.monotonic()
+                if left <= 0:
+                    self._shed += 1
+                    return False
+                self._changed.wait(left)
+            self._append(item)
+            return True
+
+    def offer(self, item: T) -> bool:
+        """Append ``item`` if there is room now; else shed it, count it and return False."""
+        with self._changed:
+            if len(self._items) >= self.capacity:
+                self._shed += 1
+                return False
+            self._append(item)
+            return True
+
+    def get(self, timeout_s: float) -> T | None:
+        """The oldest item, or None when none came in time."""
+        until = time.monotonic() + timeout_s
+        with self._changed:
+            while not self._items:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return None
+                self._changed.wait(left)
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def status(self) -> QueueStatus:
+        """Length, high-water mark and what was shed."""
+        with self._changed:
+            return QueueStatus(self.name, self.capacity, len(self._items), self._highest, self._shed)
+
+    def _append(self, item: T) -> None:
+        self._items.append(item)
+        self._highest = max(self._highest, len(self._items))
+        self._changed.notify_all()

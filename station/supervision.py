@@ -1,0 +1,102 @@
+"""States and readiness of the station, in the words of OPC 40100-1, and systemd's notifications.
+
+Ready is never assumed: it is the absence of every named reason for not being ready, and each reason
+is withdrawn by whoever raised it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What the station is doing (OPC 40100-1, *Machine Vision*, state machine for one vision system)."""
+
+    PREOPERATIONAL = "preoperational"
+    """Starting: camera, engine or journal are not proven yet."""
+    READY = "ready"
+    """Prepared; the next trigger is welcome."""
+    SINGLE_EXECUTION = "single execution"
+    """A triggered part is in hand."""
+    CONTINUOUS = "continuous"
+    """Free running: every frame is a part."""
+    HALTED = "halted"
+    """Stopped on request; nothing is accepted."""
+    ERROR = "error"
+    """Not able to inspect; the reasons say why."""
+
+
+class Readiness:
+    """The named reasons why triggers are not welcome, and the state that follows from them.
+
+    ``on_change(ready, reason)`` is called, outside any lock, when readiness or its reason changes.
+    """
+
+    STARTING = "starting"
+    STOPPING = "stopping"
+
+    def __init__(self, on_change: Callable[[bool, str], None]) -> None:
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._reasons: dict[str, str] = {self.STARTING: "the station is starting"}
+
+    def block(self, name: str, reason: str) -> None:
+        """Not ready from now on, because of ``name``."""
+        with self._lock:
+            changed = self._reasons.get(name) != reason
+            self._reasons[name] = reason
+        if changed:
+            self._on_change(False, self.reason)
+
+    def clear(self, name: str) -> None:
+        """``name`` is no longer a reason."""
+        with self._lock:
+            changed = self._reasons.pop(name, None) is not None
+            ready = not self._reasons
+        if changed:
+            self._on_change(ready, self.reason)
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing speaks against the next trigger."""
+        with self._lock:
+            return not self._reasons
+
+    @property
+    def reason(self) -> str:
+        """Every reason in words; empty when ready."""
+        with self._lock:
+            return "; ".join(self._reasons.values())
+
+    def state(self, *, parts_in_hand: int, free_running: bool) -> State:
+        """The state the station is in."""
+        with self._lock:
+            reasons = set(self._reasons)
+        if self.STOPPING in reasons:
+            return State.HALTED
+        if self.STARTING in reasons:
+            return State.PREOPERATIONAL
+        if reasons:
+            return State.ERROR
+        if free_running:
+            return State.CONTINUOUS
+        return State.SINGLE_EXECUTION if parts_in_hand else State.READY
+
+
+def sd_notify(message: str) -> bool:
+    """Tell systemd (``READY=1``, ``WATCHDOG=1``, ``STATUS=…``); False where no systemd listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier:
+        try:
+            notifier.sendto(message.encode(), address)
+        except OSError:
+            return False
+    return True

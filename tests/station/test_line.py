@@ -1,0 +1,440 @@
+"""The line against scripted devices: each test is one thing that may go wrong on a part's way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from station.journal import Journal
+
+from drivers.cameras.interface import (
+    Camera,
+    CameraHealth,
+    CameraLostError,
+    CameraTimeoutError,
+    Frame,
+)
+from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
+from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo
+from station.line import Line, LineSettings, Mode
+from station.queues import BoundedQueue
+from station.recipe import Recipe, load_recipe
+
+RECIPE = """
+name: strip
+version: 1
+description: a whole picture of two patches
+product: {background: none, widths_px: [16], height_px: 32, mm_per_px_x: 0.1, mm_per_px_y: 0.1}
+surface: {height: 32, width: 16}
+patch: {size: 16}
+engine: scripted
+classes:
+  - {name: defect-free, bin: 1}
+  - {name: scratches, bin: 2}
+fault_bin: 9
+"""
+
+
+class ScriptedCamera(Camera):
+    """Gives what the script says: pixels, or an exception, or a function to call first."""
+
+    def __init__(self) -> None:
+        self.script: list[Frame | Exception | Callable[[], Frame]] = []
+        self.opened = 0
+        self.rearmed = 0
+        self.connected = False
+        self.fail_open = 0
+        self._id = 0
+
+    def good(self, **changes: object) -> Frame:
+        self._id += 1
+        values: dict[str, object] = {
+            "pixels": np.full((32, 16), 100, np.uint8),
+            "frame_id": self._id,
+            "lost_before": 0,
+            "complete": True,
+            "arrived_ns": time.monotonic_ns(),
+        }
+        return Frame(**(values | changes))  # type: ignore[arg-type]
+
+    def open(self) -> None:
+        if self.fail_open:
+            self.fail_open -= 1
+            raise CameraLostError("still unplugged")
+        self.opened += 1
+        self.connected = True
+
+    def arm(self) -> None:
+        self.rearmed += 1
+
+    def trigger(self, timeout_s: float) -> None:
+        pass
+
+    def grab(self, timeout_s: float) -> Frame:
+        if not self.script:
+            return self.good()
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step if isinstance(step, Frame) else step()
+
+    def disarm(self) -> None:
+        pass
+
+    def health(self) -> CameraHealth:
+        return CameraHealth(self.connected, "scripted", 0, 0, 0, self.opened - 1)
+
+    def close(self) -> None:
+        self.connected = False
+
+
+@dataclass
+class ScriptedSorter(Sorter):
+    """Acknowledges every result into the bin it was told, at once."""
+
+    triggers: BoundedQueue[Trigger] = field(default_factory=lambda: BoundedQueue("triggers", 1000))
+    receipts: BoundedQueue[Receipt] = field(default_factory=lambda: BoundedQueue("receipts", 1000))
+    told: list[Result] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    ready: list[tuple[bool, str]] = field(default_factory=list)
+    on_tell: Callable[[Result], None] = lambda result: None
+
+    def ask(self, *part_ids: int, recipe: str = "") -> None:
+        for part_id in part_ids:
+            self.triggers.put(Trigger(part_id, recipe, time.monotonic_ns()), 1)
+
+    def open(self) -> None:
+        pass
+
+    def set_ready(self, ready: bool, reason: str = "") -> None:
+        self.ready.append((ready, reason))
+
+    def wait_trigger(self, timeout_s: float) -> Trigger | None:
+        return self.triggers.get(timeout_s)
+
+    def acknowledge(self, trigger: Trigger) -> None:
+        self.acknowledged.append(trigger.part_id)
+
+    def tell(self, result: Result) -> None:
+        self.on_tell(result)
+        self.told.append(result)
+        self.receipts.put(Receipt(result.part_id, True, result.bin, time.monotonic_ns()), 1)
+
+    def wait_receipt(self, timeout_s: float) -> Receipt | None:
+        return self.receipts.get(timeout_s)
+
+    def health(self) -> SorterHealth:
+        return SorterHealth(True, "scripted", 0, 0, 0, 0, 0, 0)
+
+    def close(self) -> None:
+        pass
+
+
+class ScriptedEngine(Engine):
+    """Every patch is good unless the script says otherwise."""
+
+    info = EngineInfo(
+        "scripted", "0" * 64, "scripted", "fp32", "none", ("defect-free", "scratches"), 16, 1, 0
+    )
+
+    def __init__(self) -> None:
+        self.script: list[NDArray[np.float32] | Exception | Callable[[], NDArray[np.float32]]] = []
+
+    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
+        if self.script:
+            step = self.script.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            return step if isinstance(step, np.ndarray) else step()
+        return np.tile(np.array([0.9, 0.1], np.float32), (len(patches), 1))
+
+    def close(self) -> None:
+        pass
+
+
+DEFECT = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
+
+
+@dataclass
+class Plant:
+    camera: ScriptedCamera
+    sorter: ScriptedSorter
+    engine: ScriptedEngine
+    journal: Journal
+    recipe: Recipe
+    lines: list[Line] = field(default_factory=list)
+
+    def line(self, **settings: object) -> Line:
+        values: dict[str, object] = {"deadline_s": 0.5, "reopen_after_s": (0.01,), "stop_timeout_s": 2.0}
+        line = Line(
+            camera=self.camera,
+            sorter=self.sorter,
+            engine=self.engine,
+            recipe=self.recipe,
+            journal=self.journal,
+            settings=LineSettings(**(values | settings)),  # type: ignore[arg-type]
+        )
+        self.lines.append(line)
+        return line
+
+    def run(self, *part_ids: int, **settings: object) -> Line:
+        """Trigger the parts, run the line until they are done, stop it."""
+        line = self.line(**settings)
+        self.sorter.ask(*part_ids)
+        line.start(parts=len(part_ids))
+        assert line.wait(10)
+        line.stop()
+        return line
+
+    def outcomes(self) -> dict[int, Outcome]:
+        return {result.part_id: result.outcome for result in self.sorter.told}
+
+    def reason(self, part_id: int) -> str:
+        return next(result.reason for result in self.sorter.told if result.part_id == part_id)
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    recipe = tmp_path / "strip.yaml"
+    recipe.write_text(RECIPE)
+    journal = Journal(tmp_path / "journal.sqlite", station="test")
+    plant = Plant(ScriptedCamera(), ScriptedSorter(), ScriptedEngine(), journal, load_recipe(recipe))
+    yield plant
+    for line in plant.lines:
+        line.stop()
+    journal.close()
+
+
+def balanced(line: Line) -> bool:
+    run = line.status().statistics
+    return run.triggers == run.accepted + run.rejected + run.faulted and run.in_hand == 0
+
+
+def test_good_parts_are_accepted_written_told_and_acknowledged(plant: Plant) -> None:
+    line = plant.run(11, 12, 13)
+    assert plant.outcomes() == dict.fromkeys((11, 12, 13), Outcome.ACCEPT)
+    assert {result.bin for result in plant.sorter.told} == {1}
+    counts = plant.journal.counts()
+    assert (counts.triggers, counts.accepted, counts.open) == (3, 3, 0)
+    assert line.status().statistics.acknowledged == 3
+    assert balanced(line)
+
+
+def test_one_defective_patch_rejects_the_part(plant: Plant) -> None:
+    plant.engine.script = [DEFECT]
+    plant.run(1, 2)
+    assert plant.outcomes() == {1: Outcome.REJECT, 2: Outcome.ACCEPT}
+
+
+def test_the_verdict_is_in_the_journal_before_the_cell_is_told(plant: Plant) -> None:
+    seen: list[int] = []
+    plant.sorter.on_tell = lambda result: seen.append(plant.journal.counts().accepted)
+    plant.run(1, 2, 3)
+    assert seen == [1, 2, 3]
+
+
+def test_the_trigger_is_acknowledged_only_when_its_record_is_durable(plant: Plant) -> None:
+    opened: list[int] = []
+    acknowledge = plant.sorter.acknowledge
+
+    def look(trigger: Trigger) -> None:
+        opened.append(plant.journal.counts().triggers)
+        acknowledge(trigger)
+
+    plant.sorter.acknowledge = look  # type: ignore[method-assign]
+    plant.run(5, 6)
+    assert plant.sorter.acknowledged == [5, 6]
+    assert opened[0] >= 1
+    assert opened[1] >= 2
+
+
+def test_an_incomplete_frame_is_a_fault(plant: Plant) -> None:
+    plant.camera.script = [plant.camera.good(complete=False, problem="3 lines missing")]
+    plant.run(1, 2)
+    assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
+    assert "3 lines missing" in plant.reason(1)
+
+
+def test_a_lost_exposure_faults_the_part_because_the_frame_may_be_another_parts(plant: Plant) -> None:
+    plant.camera.script = [plant.camera.good(lost_before=1)]
+    plant.run(1, 2)
+    assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
+
+
+def test_no_frame_in_time_is_a_fault_and_late_frames_are_discarded(plant: Plant) -> None:
+    plant.camera.script = [CameraTimeoutError("nothing for 0.5 s")]
+    plant.run(1, 2)
+    assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
+    assert plant.camera.rearmed == 2
+
+
+def test_a_lost_camera_faults_the_part_and_comes_back_by_itself(plant: Plant) -> None:
+    plant.camera.script = [CameraLostError("unplugged")]
+    plant.camera.fail_open = 0
+    line = plant.line()
+    plant.sorter.ask(1, 2)
+    line.start(parts=2)
+    assert line.wait(10)
+    line.stop()
+    assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
+    assert plant.camera.opened == 2
+    assert any(not ready and "camera" in reason for ready, reason in plant.sorter.ready)
+
+
+def test_the_cell_is_not_told_ready_while_the_camera_is_gone(plant: Plant) -> None:
+    plant.run(1)
+    assert plant.sorter.ready[0] == (True, "")
+    assert plant.sorter.ready[-1][0] is False
+
+
+def test_a_part_without_a_product_is_a_fault(plant: Plant) -> None:
+    plant.camera.script = [plant.camera.good(pixels=np.full((4, 4), 100, np.uint8))]
+    plant.run(1)
+    assert plant.outcomes() == {1: Outcome.FAULT}
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.full((2, 2), np.nan, np.float32),
+        np.array([[0.9, 0.1]], np.float32),
+        np.array([[0.9, 0.9], [0.9, 0.9]], np.float32),
+    ],
+    ids=["nan", "too few patches", "no probabilities"],
+)
+def test_scores_that_make_no_sense_are_a_fault(plant: Plant, scores: NDArray[np.float32]) -> None:
+    plant.engine.script = [scores]
+    plant.run(1)
+    assert plant.outcomes() == {1: Outcome.FAULT}
+
+
+def test_an_engine_that_fails_faults_the_part(plant: Plant) -> None:
+    plant.engine.script = [EngineError("device lost"), RuntimeError("segfault, nearly")]
+    plant.run(1, 2, 3)
+    assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.FAULT, 3: Outcome.ACCEPT}
+
+
+def test_an_engine_that_keeps_failing_halts_the_line(plant: Plant) -> None:
+    plant.engine.script = [EngineDeadlineError("too slow")] * 3
+    line = plant.line()
+    plant.sorter.ask(1, 2, 3, 4, 5)
+    line.start()
+    assert line.wait(10)
+    line.stop()
+    assert "engine failed 3 times" in line.status().failure
+    assert set(plant.outcomes().values()) == {Outcome.FAULT}
+    assert balanced(line)
+
+
+def test_a_part_past_its_deadline_is_faulted_even_while_the_engine_hangs(plant: Plant) -> None:
+    released = threading.Event()
+
+    def hang() -> NDArray[np.float32]:
+        released.wait(5)
+        return np.tile(np.array([0.9, 0.1], np.float32), (2, 1))
+
+    plant.engine.script = [hang]
+    line = plant.line(deadline_s=0.1)
+    plant.sorter.ask(1)
+    line.start()
+    until = time.monotonic() + 3
+    while not plant.sorter.told and time.monotonic() < until:
+        time.sleep(0.01)
+    assert plant.outcomes() == {1: Outcome.FAULT}
+    assert "deadline" in plant.reason(1)
+    released.set()
+    line.stop()
+    assert len(plant.sorter.told) == 1, "the late scores must not bring a second verdict"
+    assert plant.journal.counts().accepted == 0
+
+
+def test_a_camera_call_that_never_returns_halts_the_line(plant: Plant) -> None:
+    released = threading.Event()
+
+    def hang() -> Frame:
+        released.wait(5)
+        return plant.camera.good()
+
+    plant.camera.script = [hang]
+    line = plant.line(deadline_s=0.1, hung_after_s=0.2)
+    plant.sorter.ask(1)
+    line.start()
+    assert line.wait(3)
+    assert "camera has not come back" in line.status().failure
+    assert plant.sorter.ready[-1][0] is False
+    released.set()
+    line.stop()
+    assert plant.outcomes() == {1: Outcome.FAULT}
+
+
+def test_a_trigger_for_another_recipe_is_a_fault(plant: Plant) -> None:
+    line = plant.line()
+    plant.sorter.ask(1, recipe="crankshaft")
+    line.start(parts=1)
+    assert line.wait(5)
+    line.stop()
+    assert plant.outcomes() == {1: Outcome.FAULT}
+    assert "crankshaft" in plant.reason(1)
+
+
+def test_a_journal_that_cannot_be_written_tells_nothing_and_halts(plant: Plant) -> None:
+    plant.engine.script = [lambda: (plant.journal.close(), np.tile(np.float32([0.9, 0.1]), (2, 1)))[1]]
+    line = plant.line()
+    plant.sorter.ask(1)
+    line.start()
+    assert line.wait(5)
+    line.stop()
+    assert plant.sorter.told == []
+    assert "journal" in line.status().failure
+    assert plant.sorter.ready[-1][0] is False
+
+
+def test_stopping_faults_what_cannot_be_finished(plant: Plant) -> None:
+    released = threading.Event()
+
+    def hang() -> NDArray[np.float32]:
+        released.wait(5)
+        return np.tile(np.array([0.9, 0.1], np.float32), (2, 1))
+
+    plant.engine.script = [hang]
+    line = plant.line(deadline_s=30.0, stop_timeout_s=0.2)
+    plant.sorter.ask(1)
+    line.start()
+    while not plant.sorter.acknowledged:
+        time.sleep(0.01)
+    line.stop()
+    released.set()
+    assert plant.outcomes() == {1: Outcome.FAULT}
+    assert balanced(line)
+
+
+def test_free_running_every_frame_is_a_part_and_every_lost_frame_a_faulted_one(plant: Plant) -> None:
+    camera = plant.camera
+    camera.script = [camera.good(), camera.good(lost_before=2), camera.good()]
+    line = plant.line(mode=Mode.FREE_RUNNING)
+    line.start(parts=5)
+    assert line.wait(5)
+    line.stop()
+    assert [plant.outcomes()[part] for part in range(1, 6)] == [
+        Outcome.ACCEPT,
+        Outcome.FAULT,
+        Outcome.FAULT,
+        Outcome.ACCEPT,
+        Outcome.ACCEPT,
+    ]
+    assert balanced(line)
+
+
+def test_free_running_part_ids_go_on_where_the_journal_ended(plant: Plant) -> None:
+    for _ in range(2):
+        line = plant.line(mode=Mode.FREE_RUNNING)
+        line.start(parts=2)
+        assert line.wait(5)
+        line.stop()
+    assert sorted(plant.outcomes())[:4] == [1, 2, 3, 4]

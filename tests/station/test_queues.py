@@ -1,0 +1,44 @@
+import threading
+import time
+
+import pytest
+
+from station.queues import BoundedQueue
+
+
+def test_items_leave_in_the_order_they_came() -> None:
+    queue: BoundedQueue[int] = BoundedQueue("numbers", 3)
+    for number in range(3):
+        assert queue.put(number, 0)
+    assert [queue.get(0) for _ in range(3)] == [0, 1, 2]
+    assert queue.get(0.01) is None
+
+
+def test_a_full_queue_sheds_what_is_offered_and_counts_it() -> None:
+    queue: BoundedQueue[int] = BoundedQueue("pictures", 1)
+    assert queue.offer(1)
+    assert not queue.offer(2)
+    status = queue.status()
+    assert (status.name, status.capacity, status.length, status.highest, status.shed) == (
+        "pictures",
+        1,
+        1,
+        1,
+        1,
+    )
+
+
+def test_put_waits_for_room_and_gives_up_after_its_time() -> None:
+    queue: BoundedQueue[int] = BoundedQueue("frames", 1)
+    queue.put(1, 0)
+    threading.Timer(0.05, lambda: queue.get(0)).start()
+    assert queue.put(2, 2.0)
+    started = time.monotonic()
+    assert not queue.put(3, 0.05)
+    assert time.monotonic() - started >= 0.05
+    assert queue.get(0) == 2
+
+
+def test_a_queue_without_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="capacity of at least 1"):
+        BoundedQueue("none", 0)
