@@ -1,0 +1,171 @@
+"""How a bar light and a line-scan camera see a surface: slopes, specular lobe, focus, sensor, frame.
+
+The camera looks at one generating line of the turning cylinder; a long bar light lies beside it, a
+little off the mirror direction. A facet whose slope leans towards the mirror direction is bright, one
+that leans away is dark: light and dark flanks come from relief alone. Per pixel
+
+    grey = light * reflectance * (diffuse + specular * exp(-((sy - oy)^2 + (k * (sx - ox))^2) / (2 r^2)) / r)
+
+with slopes s and offsets o in units of the lobe's width (Beckmann's distribution for small slopes),
+r the local relative roughness, k < 1 because the bar is long along the axis. Rows are the angle of
+turn, columns the axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from simulation.truth import FRAME_HEIGHT, FRAME_WIDTH, Region
+
+FloatArray = NDArray[np.float32]
+
+PIXEL_UM = 15.6
+"""Micrometres a pixel on the surface: 57.2 mm over 3648 rows (section IV.B of the paper)."""
+LOBE_RAD = 0.05
+"""Standard deviation of the micro-facets' slopes on the polished surface, rad."""
+AXIAL = 0.6
+"""k: how much a slope along the axis counts beside one around it, under a long bar."""
+DIFFUSE, SPECULAR = 0.22, 0.78
+FULL_WELL_E = 14000.0
+"""Electrons at grey level 255; sets the shot noise."""
+READ_NOISE = 0.7
+"""Grey levels."""
+CONTEXT = 8
+"""px of surroundings a window needs so that it shades as the whole does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A surface under the light, ready to be looked at; all arrays float32, (H, W), (H,) or (W,)."""
+
+    height_um: FloatArray
+    reflectance: FloatArray
+    roughness: FloatArray
+    illumination: FloatArray
+    noise: FloatArray
+    """Standard normal; the same noise whether or not a defect is there."""
+    offset_around: FloatArray
+    """(H,) the light's distance from the mirror direction, lobe widths; run-out makes it swing."""
+    offset_axial: FloatArray
+    """(W,) the same along the axis: the bar is finite."""
+    defocus: FloatArray
+    """(H,) 0 sharp to 1 blurred, from run-out."""
+    gain: FloatArray
+    """(W,) per-pixel response of the line sensor."""
+    dark: FloatArray
+    """(W,) per-pixel dark level, grey levels."""
+    exposure: float
+    """Grey levels per unit of reflected light."""
+
+
+def reflected(scene: Scene, box: Region, height_um: FloatArray, reflectance: FloatArray) -> FloatArray:
+    """Light that reaches the lens from a window, (h, w) float32, before optics and sensor."""
+    rows, cols = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
+    scale = np.float32(1.0 / (2.0 * PIXEL_UM * LOBE_RAD))
+    difference = np.array([[-1.0, 0.0, 1.0]], np.float32) * scale
+    around = cv2.filter2D(height_um, cv2.CV_32F, difference.T, borderType=cv2.BORDER_REPLICATE)
+    axial = cv2.filter2D(height_um, cv2.CV_32F, difference * np.float32(AXIAL), borderType=cv2.BORDER_REPLICATE)
+    around -= scene.offset_around[rows, None]
+    axial -= scene.offset_axial[None, cols] * np.float32(AXIAL)
+    np.multiply(around, around, out=around)
+    np.multiply(axial, axial, out=axial)
+    around += axial
+    rough = scene.roughness[rows, cols]
+    np.multiply(rough, rough, out=axial)
+    around /= axial
+    around *= np.float32(-0.5)
+    lobe = cv2.exp(around)
+    lobe /= rough
+    lobe *= np.float32(SPECULAR)
+    lobe += np.float32(DIFFUSE)
+    lobe *= reflectance
+    lobe *= scene.illumination[rows, cols]
+    return np.asarray(lobe, np.float32)
+
+
+def photograph(
+    scene: Scene,
+    box: Region | None = None,
+    height_um: FloatArray | None = None,
+    reflectance: FloatArray | None = None,
+) -> NDArray[np.uint8]:
+    """The pixels of a window (default: all), uint8 ``(h, w)``.
+
+    ``height_um`` and ``reflectance`` replace the scene's own and must cover the window grown by
+    ``CONTEXT`` and clipped to the surface (see :func:`grown`).
+    """
+    total_h, total_w = scene.height_um.shape
+    inner = box or Region(0, 0, total_w, total_h)
+    outer = grown(inner, CONTEXT, total_w, total_h)
+    rows, cols = slice(outer.y, outer.y + outer.height), slice(outer.x, outer.x + outer.width)
+    light = reflected(
+        scene,
+        outer,
+        scene.height_um[rows, cols] if height_um is None else height_um,
+        scene.reflectance[rows, cols] if reflectance is None else reflectance,
+    )
+    light *= np.float32(scene.exposure)
+    sharp = cv2.GaussianBlur(light, (3, 3), 0.55, borderType=cv2.BORDER_REPLICATE)
+    soft = cv2.GaussianBlur(light, (9, 9), 1.6, borderType=cv2.BORDER_REPLICATE)
+    soft -= sharp
+    soft *= scene.defocus[rows, None]
+    soft += sharp
+    top, left = inner.y - outer.y, inner.x - outer.x
+    grey = soft[top : top + inner.height, left : left + inner.width]
+    rows, cols = slice(inner.y, inner.y + inner.height), slice(inner.x, inner.x + inner.width)
+    grey = grey * scene.gain[None, cols]
+    sigma = cv2.sqrt(np.maximum(grey, 0) * np.float32(255.0 / FULL_WELL_E) + np.float32(READ_NOISE**2))
+    grey += np.asarray(sigma, np.float32) * scene.noise[rows, cols]
+    grey += scene.dark[None, cols]
+    return np.asarray(cv2.convertScaleAbs(np.maximum(grey, 0)), np.uint8)
+
+
+def grown(box: Region, margin: int, width: int, height: int) -> Region:
+    """The box with a margin on every side, clipped to ``width`` x ``height``."""
+    x0, y0 = max(0, box.x - margin), max(0, box.y - margin)
+    x1, y1 = min(width, box.x + box.width + margin), min(height, box.y + box.height + margin)
+    return Region(x0, y0, x1 - x0, y1 - y0)
+
+
+def black_frame(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A frame of background alone, uint8 (3648, 5472): dark level, column pattern, sensor noise."""
+    columns = rng.normal(2.6, 0.35, FRAME_WIDTH).astype(np.float32)
+    rows = 304
+    noise = rng.standard_normal((rows, FRAME_WIDTH), dtype=np.float32)
+    noise *= np.float32(READ_NOISE)
+    noise += columns[None, :]
+    tile = np.asarray(cv2.convertScaleAbs(np.maximum(noise, 0)), np.uint8)
+    frame = np.empty((FRAME_HEIGHT, FRAME_WIDTH), np.uint8)
+    for top in range(0, FRAME_HEIGHT, rows):
+        frame[top : top + rows] = np.roll(tile, int(rng.integers(rows)), axis=0)
+    return frame
+
+
+def tilted_box(region: Region, tilt_deg: float) -> tuple[NDArray[np.float64], Region]:
+    """The 2 x 3 affine map of the product turned about its middle into the frame, and its bounding box."""
+    middle = (region.width / 2 - 0.5, region.height / 2 - 0.5)
+    turn = np.asarray(cv2.getRotationMatrix2D(middle, tilt_deg, 1.0), np.float64)
+    turn[:, 2] += (region.x, region.y)
+    w, h = region.width - 1, region.height - 1
+    corners = np.array([[0, 0, 1], [w, 0, 1], [0, h, 1], [w, h, 1]], np.float64) @ turn.T
+    x0, y0 = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
+    x1, y1 = np.minimum(np.ceil(corners.max(axis=0)) + 1, (FRAME_WIDTH, FRAME_HEIGHT)).astype(int)
+    return turn, Region(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
+
+
+def compose(
+    surface: NDArray[np.uint8], region: Region, tilt_deg: float, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], Region]:
+    """Lay a product's pixels into a black frame; returns the frame and the product's bounding box."""
+    frame = black_frame(rng)
+    if tilt_deg == 0.0:
+        frame[region.y : region.y + region.height, region.x : region.x + region.width] = surface
+        return frame, region
+    turn, box = tilted_box(region, tilt_deg)
+    turned = cv2.warpAffine(surface, turn, (FRAME_WIDTH, FRAME_HEIGHT), flags=cv2.INTER_LINEAR)
+    np.maximum(frame, turned, out=frame)
+    return frame, box
