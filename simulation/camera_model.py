@@ -67,8 +67,8 @@ def reflected(scene: Scene, box: Region, height_um: FloatArray, reflectance: Flo
     rows, cols = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
     scale = np.float32(1.0 / (2.0 * PIXEL_UM * LOBE_RAD))
     difference = np.array([[-1.0, 0.0, 1.0]], np.float32) * scale
-    around = cv2.filter2D(height_um, cv2.CV_32F, difference.T, borderType=cv2.BORDER_REPLICATE)
-    axial = cv2.filter2D(height_um, cv2.CV_32F, difference * np.float32(AXIAL), borderType=cv2.BORDER_REPLICATE)
+    around = _filtered(height_um, difference.T)
+    axial = _filtered(height_um, difference * np.float32(AXIAL))
     around -= scene.offset_around[rows, None]
     axial -= scene.offset_axial[None, cols] * np.float32(AXIAL)
     np.multiply(around, around, out=around)
@@ -78,13 +78,17 @@ def reflected(scene: Scene, box: Region, height_um: FloatArray, reflectance: Flo
     np.multiply(rough, rough, out=axial)
     around /= axial
     around *= np.float32(-0.5)
-    lobe = cv2.exp(around)
+    lobe = np.asarray(cv2.exp(around), np.float32)
     lobe /= rough
     lobe *= np.float32(SPECULAR)
     lobe += np.float32(DIFFUSE)
     lobe *= reflectance
     lobe *= scene.illumination[rows, cols]
-    return np.asarray(lobe, np.float32)
+    return lobe
+
+
+def _filtered(image: FloatArray, kernel: FloatArray) -> FloatArray:
+    return np.asarray(cv2.filter2D(image, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 def photograph(
@@ -102,24 +106,44 @@ def photograph(
     inner = box or Region(0, 0, total_w, total_h)
     outer = grown(inner, CONTEXT, total_w, total_h)
     rows, cols = slice(outer.y, outer.y + outer.height), slice(outer.x, outer.x + outer.width)
-    light = reflected(
-        scene,
-        outer,
-        scene.height_um[rows, cols] if height_um is None else height_um,
-        scene.reflectance[rows, cols] if reflectance is None else reflectance,
-    )
+    relief = scene.height_um[rows, cols] if height_um is None else height_um
+    bright = scene.reflectance[rows, cols] if reflectance is None else reflectance
+    pixels = np.empty((inner.height, inner.width), np.uint8)
+    band = max(64, _BAND_PX // inner.width)  # in bands, because what stays in the cache is fast
+    for top in range(0, inner.height, band):
+        part = Region(inner.x, inner.y + top, inner.width, min(band, inner.height - top))
+        around = grown(part, CONTEXT, total_w, total_h)
+        here = slice(around.y - outer.y, around.y - outer.y + around.height)
+        pixels[top : top + part.height] = _exposed(scene, part, around, relief[here], bright[here])
+    return pixels
+
+
+_BAND_PX = 100_000
+
+
+def _exposed(
+    scene: Scene, inner: Region, outer: Region, height_um: FloatArray, reflectance: FloatArray
+) -> NDArray[np.uint8]:
+    """The pixels of ``inner`` from relief and reflectance of ``outer``: lens, sensor, converter."""
+    light = reflected(scene, outer, height_um, reflectance)
     light *= np.float32(scene.exposure)
-    sharp = cv2.GaussianBlur(light, (3, 3), 0.55, borderType=cv2.BORDER_REPLICATE)
-    soft = cv2.GaussianBlur(light, (9, 9), 1.6, borderType=cv2.BORDER_REPLICATE)
+    sharp, soft = (
+        np.asarray(cv2.GaussianBlur(light, (size, size), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)
+        for size, sigma in ((3, 0.55), (9, 1.6))
+    )
     soft -= sharp
-    soft *= scene.defocus[rows, None]
+    soft *= scene.defocus[outer.y : outer.y + outer.height, None]
     soft += sharp
     top, left = inner.y - outer.y, inner.x - outer.x
     grey = soft[top : top + inner.height, left : left + inner.width]
     rows, cols = slice(inner.y, inner.y + inner.height), slice(inner.x, inner.x + inner.width)
     grey = grey * scene.gain[None, cols]
-    sigma = cv2.sqrt(np.maximum(grey, 0) * np.float32(255.0 / FULL_WELL_E) + np.float32(READ_NOISE**2))
-    grey += np.asarray(sigma, np.float32) * scene.noise[rows, cols]
+    variance = np.maximum(grey, 0)
+    variance *= np.float32(255.0 / FULL_WELL_E)
+    variance += np.float32(READ_NOISE**2)
+    sigma = np.asarray(cv2.sqrt(variance), np.float32)
+    sigma *= scene.noise[rows, cols]
+    grey += sigma
     grey += scene.dark[None, cols]
     return np.asarray(cv2.convertScaleAbs(np.maximum(grey, 0)), np.uint8)
 

@@ -69,9 +69,9 @@ class Stamp:
 
 def draw_stamp(class_name: str, rng: Generator, width: int) -> Stamp:
     """A random defect of the class that fits on a product of ``width`` px."""
-    return {"imprinted": _imprint, "pits": _pits, "roll-marks": _roll_marks, "scratches": _scratch}[class_name](
-        rng, width
-    )
+    return {"imprinted": _imprint, "pits": _pits, "roll-marks": _roll_marks, "scratches": _scratch}[
+        class_name
+    ](rng, width)
 
 
 def _imprint(rng: Generator, width: int) -> Stamp:
@@ -80,7 +80,9 @@ def _imprint(rng: Generator, width: int) -> Stamp:
     side = int(size + 28)
     canvas = np.zeros((side * 2, side * 2), np.uint8)  # drawn at twice the size for smooth edges
     middle, span, angle = side, size, rng.uniform(0, 360)
-    shape = rng.choice(["bar", "arc", "letter", "corner", "polygon", "ring"], p=[0.2, 0.2, 0.15, 0.15, 0.2, 0.1])
+    shape = rng.choice(
+        ["bar", "arc", "letter", "corner", "polygon", "ring"], p=[0.2, 0.2, 0.15, 0.15, 0.2, 0.1]
+    )
     stroke = max(10, int(span * rng.uniform(0.16, 0.30)))
     if shape == "bar":
         box = cv2.boxPoints(((middle, middle), (span * 1.9, max(12, span * rng.uniform(0.3, 0.7))), angle))
@@ -99,12 +101,16 @@ def _imprint(rng: Generator, width: int) -> Stamp:
         (tw, th), _ = cv2.getTextSize(letter, cv2.FONT_HERSHEY_SIMPLEX, scale, stroke)
         origin = (middle - tw // 2, middle + th // 2)
         cv2.putText(canvas, letter, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, 255, stroke, cv2.LINE_AA)
-        turn = cv2.getRotationMatrix2D((middle, middle), float(rng.choice([0, 90, 180, 270]) + rng.normal(0, 12)), 1)
-        canvas = cv2.warpAffine(canvas, turn, canvas.shape[::-1])
+        turn = cv2.getRotationMatrix2D(
+            (middle, middle), float(rng.choice([0, 90, 180, 270]) + rng.normal(0, 12)), 1
+        )
+        canvas = np.asarray(cv2.warpAffine(canvas, turn, canvas.shape[::-1]), np.uint8)
     elif shape == "corner":
         a, b = np.deg2rad(angle), np.deg2rad(angle + rng.uniform(60, 120))
         reach = span * 0.95
-        knee = np.array([middle - reach * (np.cos(a) + np.cos(b)) / 3, middle - reach * (np.sin(a) + np.sin(b)) / 3])
+        knee = np.array(
+            [middle - reach * (np.cos(a) + np.cos(b)) / 3, middle - reach * (np.sin(a) + np.sin(b)) / 3]
+        )
         ends = [knee + reach * np.array([np.cos(t), np.sin(t)]) for t in (a, b)]
         points = np.array([ends[0], knee, ends[1]]).astype(np.int32)
         cv2.polylines(canvas, [points], False, 255, stroke, cv2.LINE_AA)
@@ -148,7 +154,9 @@ def _pits(rng: Generator, width: int) -> Stamp:
         yy, xx = np.mgrid[y0:y1, x0:x1].astype(np.float32)
         u, v = xx - np.float32(cx), yy - np.float32(cy)
         bearing = np.arctan2(v, u)
-        wobble = 1 + sum(rng.uniform(-0.10, 0.10) * np.cos(k * bearing + rng.uniform(0, 6.3)) for k in (2, 3, 5))
+        wobble = 1 + sum(
+            rng.uniform(-0.10, 0.10) * np.cos(k * bearing + rng.uniform(0, 6.3)) for k in (2, 3, 5)
+        )
         radius = np.sqrt(u * u + v * v) / np.float32(diameter / 2) / wobble
         ring = np.exp(-(((radius - 1.30) / np.float32(max(0.22, 0.9 / diameter))) ** 2))
         hole = 1 / (1 + np.exp((radius - 0.92) / np.float32(0.10)))
@@ -183,12 +191,12 @@ def _roll_marks(rng: Generator, width: int) -> Stamp:
         box = cv2.boxPoints(((cx, cy), (mark_w * 1.8, mark_h * 0.7), float(lean)))
         cv2.fillPoly(cell, [box.astype(np.int32)], 255, cv2.LINE_AA)
     elif shape == "crescent":
-        cv2.ellipse(cell, (cx, int(cy + mark_h * 0.6)), (int(mark_w * 0.9), int(mark_h * 1.3)), 0, 195, 345, 255,
-                    max(8, int(mark_h * 0.5)), cv2.LINE_AA)  # fmt: skip
+        axes, thick = (int(mark_w * 0.9), int(mark_h * 1.3)), max(8, int(mark_h * 0.5))
+        cv2.ellipse(cell, (cx, int(cy + mark_h * 0.6)), axes, 0, 195, 345, 255, thick, cv2.LINE_AA)
     elif shape == "twin":
         for side in (-1, 1):
-            cv2.ellipse(cell, (int(cx + side * mark_w * 0.5), cy), (int(mark_w * 0.35), int(mark_h * 0.8)), 0, 0, 360,
-                        255, -1, cv2.LINE_AA)  # fmt: skip
+            centre, axes = (int(cx + side * mark_w * 0.5), cy), (int(mark_w * 0.35), int(mark_h * 0.8))
+            cv2.ellipse(cell, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA)
     else:
         cv2.ellipse(cell, (cx, cy), (int(mark_w * 0.95), int(mark_h * 0.85)), 0, 0, 360, 255, -1, cv2.LINE_AA)
     one = cv2.resize(cell, (cell.shape[1] // 2, cell.shape[0] // 2), interpolation=cv2.INTER_AREA)
@@ -204,7 +212,9 @@ def _roll_marks(rng: Generator, width: int) -> Stamp:
             x1 = min(cols, left + pressed.shape[1])
             target = relief[y0:y1, left:x1]
             np.minimum(target, -depth * pressed[y0 - top : y1 - top, : x1 - left], out=target)
-    return Stamp(relief, relief * np.float32(rng.uniform(-0.01, 0.03)), relief < -0.18, float(rows - 2 * pad), 1.5)
+    return Stamp(
+        relief, relief * np.float32(rng.uniform(-0.01, 0.03)), relief < -0.18, float(rows - 2 * pad), 1.5
+    )
 
 
 def _scratch(rng: Generator, width: int) -> Stamp:
@@ -213,7 +223,9 @@ def _scratch(rng: Generator, width: int) -> Stamp:
     lean = rng.uniform(-6, 6) if aligned else rng.uniform(14, 166)
     direction = np.deg2rad(lean)
     room_x, room_y = width * 0.86, PRODUCT_HEIGHT * 0.5
-    longest = min(800.0, room_x / max(abs(np.cos(direction)), 1e-3), room_y / max(abs(np.sin(direction)), 1e-3))
+    longest = min(
+        800.0, room_x / max(abs(np.cos(direction)), 1e-3), room_y / max(abs(np.sin(direction)), 1e-3)
+    )
     length = float(min(np.exp(rng.uniform(np.log(80), np.log(800))), longest))
     bow = 0.0 if rng.random() < 0.45 else rng.uniform(-0.22, 0.22) * length
     steps = max(12, int(length / 12))
@@ -235,9 +247,13 @@ def _scratch(rng: Generator, width: int) -> Stamp:
         a, b = points[index], points[index + 1]
         level = int(np.clip(180 * pressure[index], 20, 255))
         cv2.line(canvas, (int(a[0]), int(a[1])), (int(b[0]), int(b[1])), level, thick, cv2.LINE_AA, 4)
-    groove = cv2.GaussianBlur(canvas, (5, 5), float(rng.uniform(0.4, 0.8))).astype(np.float32) / 180
-    ridge = np.maximum(cv2.GaussianBlur(groove, (7, 7), 1.5) - groove * np.float32(0.5), 0)
+    groove = cv2.GaussianBlur(canvas, (5, 5), float(rng.uniform(0.4, 0.8))).astype(np.float32)
+    groove *= np.float32(1 / 180)
+    swollen = np.asarray(cv2.GaussianBlur(groove, (7, 7), 1.5), np.float32)
+    ridge = np.maximum(swollen - groove * np.float32(0.5), np.float32(0))
     facing = np.float32(rng.uniform(0.35, 0.5) if rng.random() < 0.55 else -rng.uniform(0.4, 0.6))
     relief = ridge * np.float32(0.4) - groove * np.float32(0.6)
     upright = abs(lean - 90) < 4 and abs(bow) < 0.02 * length
-    return Stamp(relief, groove * facing, groove > 0.3, length, 0.5, 1.7 if aligned else 1.3 if upright else 1.0)
+    return Stamp(
+        relief, groove * facing, groove > 0.3, length, 0.5, 1.7 if aligned else 1.3 if upright else 1.0
+    )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +30,7 @@ from simulation.truth import (
 )
 from simulation.visibility import visibility
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Raised whenever the same seed would give other pixels."""
 _SURROUND = 56
 """px around a defect in which the texture is measured."""
@@ -97,14 +98,22 @@ def render_part(
     truths = [_set_defect(spec, scene, surface, mask, taken, rng) for spec in specs]
 
     x = (FRAME_WIDTH - wide) // 2 + int(rng.integers(-240, 241))
-    y = int(rng.integers(0, FRAME_HEIGHT - PRODUCT_HEIGHT + 1))
+    spare = FRAME_HEIGHT - PRODUCT_HEIGHT
+    reach = _tilted_reach(wide, tilt_deg)
+    y = int(rng.integers(reach, spare - reach + 1))
     placed = Region(x, y, wide, PRODUCT_HEIGHT)
     region = placed if tilt_deg == 0.0 else tilted_box(placed, tilt_deg)[1]
     names = {truth.class_name for truth in truths}
-    dominant = max(truths, key=lambda t: t.visibility * t.area_px**0.25).class_name if truths else CLASS_NAMES[0]
+    strongest = max(truths, key=lambda t: t.visibility * t.area_px**0.25, default=None)
+    dominant = strongest.class_name if strongest else CLASS_NAMES[0]
     labels = tuple(name for name in CLASS_NAMES if name in names) or (CLASS_NAMES[0],)
     truth = PartTruth(seed, wide, region, tilt_deg, dominant, labels, tuple(truths))
     return RenderedPart(surface, clean, mask, truth, placed)
+
+
+def _tilted_reach(width: int, tilt_deg: float) -> int:
+    """Rows by which a tilted product reaches beyond an upright one, up and down."""
+    return math.ceil(width / 2 * math.sin(abs(math.radians(tilt_deg)))) + (1 if tilt_deg else 0)
 
 
 def _generator(seed: int, stream: int, extra: int = 0) -> np.random.Generator:
@@ -138,6 +147,10 @@ def _check(
         raise SimulationError("a defect-free part cannot carry defects; leave defects_per_part out")
     if not -2.0 <= tilt_deg <= 2.0:
         raise SimulationError(f"tilt {tilt_deg} degrees is outside -2 to 2")
+    if 2 * _tilted_reach(width, tilt_deg) > FRAME_HEIGHT - PRODUCT_HEIGHT:
+        raise SimulationError(
+            f"{width} px wide and tilted by {tilt_deg} degrees, it leaves the frame; tilt less"
+        )
 
 
 def _drawn(
@@ -173,7 +186,8 @@ def _set_defect(
     low, high = LEVELS[level]
     for attempt in range(_TRIES):
         stamp = draw_stamp(spec.class_name, rng, width)
-        wanted = float(np.exp(rng.uniform(np.log(low), np.log(high)))) * KIND_FACTOR[spec.class_name] * stamp.least
+        wanted = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        wanted *= KIND_FACTOR[spec.class_name] * stamp.least
         if spec.visibility is not None:
             wanted = spec.visibility
         elif attempt > _TRIES // 2:
@@ -185,9 +199,8 @@ def _set_defect(
         done = _scaled(stamp, box, window, scene, wanted)
         if done is None:
             continue
-        marked, seen = done
+        clean, marked, seen = done
         rows, cols = slice(window.y, window.y + window.height), slice(window.x, window.x + window.width)
-        clean = photograph(scene, window)
         changed = marked != clean
         surface[rows, cols][changed] = marked[changed]
         own = mask[box.y : box.y + box.height, box.x : box.x + box.width]
@@ -199,9 +212,7 @@ def _set_defect(
         change = (marked.astype(np.float32) - clean)[inside][stamp.mask]
         return DefectTruth(
             spec.class_name,
-            Region(
-                box.x + int(xs.min()), box.y + int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1
-            ),
+            Region(box.x + int(xs.min()), box.y + int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1),
             int(stamp.mask.sum()),
             round(stamp.size_px, 1),
             round(float(change.mean()), 2),
@@ -210,7 +221,7 @@ def _set_defect(
             _level_of(seen, spec.class_name),
         )
     raise SimulationError(
-        f"no room or no visible place for a defect {spec} on a part {width} px wide that carries {len(taken)}; "
+        f"no room or no visible place for {spec} on a part {width} px wide with {len(taken)} defects; "
         "ask for fewer defects or another position"
     )
 
@@ -229,8 +240,11 @@ def _place(
     if w > width - 8 or h > height - 8:
         return None
     for _ in range(25):
-        x = int(rng.integers(4, width - w - 3)) if spec.x is None else min(max(spec.x - w // 2, 4), width - w - 4)
-        y = int(rng.integers(4, height - h - 3)) if spec.y is None else min(max(spec.y - h // 2, 4), height - h - 4)
+        x, y = int(rng.integers(4, width - w - 3)), int(rng.integers(4, height - h - 3))
+        if spec.x is not None:
+            x = min(max(spec.x - w // 2, 4), width - w - 4)
+        if spec.y is not None:
+            y = min(max(spec.y - h // 2, 4), height - h - 4)
         gap = 20
         free = all(
             x + w + gap <= t.x or t.x + t.width + gap <= x or y + h + gap <= t.y or t.y + t.height + gap <= y
@@ -245,8 +259,8 @@ def _place(
 
 def _scaled(
     stamp: Stamp, box: Region, window: Region, scene: Scene, wanted: float
-) -> tuple[NDArray[np.uint8], float] | None:
-    """The window's pixels with the defect at the visibility wanted, and the visibility reached; or None."""
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float] | None:
+    """The window without and with the defect, and the visibility reached; None when it cannot be reached."""
     total_h, total_w = scene.height_um.shape
     clean = photograph(scene, window)
     outer = grown(window, CONTEXT, total_w, total_h)
@@ -262,8 +276,8 @@ def _scaled(
         marked = photograph(scene, window, deep, bright)
         seen = visibility(clean, marked, total_w)
         if abs(seen / wanted - 1) < 0.08:
-            return marked, seen
+            return clean, marked, seen
         strength *= float(np.clip(wanted / max(seen, 1e-3), 0.25, 4.0)) ** 0.9
         if strength > _STRONGEST:
             return None
-    return (marked, seen) if 0.85 < seen / wanted < 1.6 else None
+    return (clean, marked, seen) if 0.85 < seen / wanted < 1.6 else None

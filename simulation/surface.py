@@ -20,7 +20,7 @@ _TILE = 1024
 
 
 def make_scene(rng: Generator, width: int, *, height: int = PRODUCT_HEIGHT) -> Scene:
-    """A defect-free surface ``(height, width)`` with its light and its sensor noise, all drawn from ``rng``."""
+    """A defect-free surface ``(height, width)`` with its light and its noise, all drawn from ``rng``."""
     relief = _draw_lines(rng, height, width)
     _add_turning_marks(relief, rng)
     _add_polishing(relief, rng)
@@ -29,7 +29,8 @@ def make_scene(rng: Generator, width: int, *, height: int = PRODUCT_HEIGHT) -> S
     _add_stains(reflectance, rng)
     _add_natural_scratches(reflectance, relief, rng)
     _add_dust(reflectance, rng)
-    roughness = 1 + np.float32(rng.uniform(0.02, 0.06)) * _smooth_noise(rng, height, width, rng.uniform(120, 400))
+    roughness = _smooth_noise(rng, height, width, rng.uniform(120, 400)) * np.float32(rng.uniform(0.02, 0.06))
+    roughness += np.float32(1.0)
     np.clip(roughness, 0.7, 1.4, out=roughness)
 
     turn = np.linspace(0, 2 * np.pi, height, endpoint=False, dtype=np.float32)
@@ -41,7 +42,7 @@ def make_scene(rng: Generator, width: int, *, height: int = PRODUCT_HEIGHT) -> S
         reflectance=reflectance,
         roughness=roughness,
         illumination=_illumination(rng, height, width, runout),
-        noise=rng.standard_normal((height, width), dtype=np.float32),
+        noise=_fine_noise(rng, height, width),
         offset_around=(rng.uniform(0.6, 0.9) + rng.uniform(0.02, 0.1) * lean).astype(np.float32),
         offset_axial=(rng.uniform(-0.7, 0.7) + rng.uniform(-0.25, 0.25) * axis).astype(np.float32),
         defocus=np.clip(rng.uniform(0.0, 0.2) + rng.uniform(0.0, 0.4) * np.abs(runout), 0, 0.75).astype(
@@ -51,49 +52,98 @@ def make_scene(rng: Generator, width: int, *, height: int = PRODUCT_HEIGHT) -> S
         dark=rng.normal(2.6, 0.35, width).astype(np.float32),
         exposure=1.0,
     )
-    level = float(reflected(bare, Region(0, 0, width, height), relief, reflectance)[::7, ::3].mean())
+    bands = [Region(0, top, width, 32) for top in range(0, height - 32, max(32, height // 8))]
+    light = [
+        reflected(bare, b, relief[b.y : b.y + b.height], reflectance[b.y : b.y + b.height]) for b in bands
+    ]
+    level = float(np.mean([band.mean() for band in light]))
     values = {name: getattr(bare, name) for name in Scene.__slots__}
     return Scene(**{**values, "exposure": float(rng.uniform(105, 160)) / level})
 
 
-def _smooth_noise(rng: Generator, height: int, width: int, scale_px: float, scale_x: float = 0.0) -> FloatArray:
+@lru_cache(maxsize=1)
+def _noise_bank() -> FloatArray:
+    """Four million standard normal numbers, drawn once: a part's fine noise is cut from them."""
+    return np.random.Generator(np.random.SFC64(1)).standard_normal(1 << 22, dtype=np.float32)
+
+
+def _fine_noise(rng: Generator, height: int, width: int) -> FloatArray:
+    """White noise (height, width), unit variance: the bank from a random place on, around and around."""
+    bank = _noise_bank()
+    noise = np.empty(height * width, np.float32)
+    start, done = int(rng.integers(bank.size)), 0
+    while done < noise.size:
+        count = min(bank.size - start, noise.size - done)
+        noise[done : done + count] = bank[start : start + count]
+        start, done = 0, done + count
+    return noise.reshape(height, width)
+
+
+@lru_cache(maxsize=64)
+def _spread(knots: int, length: int) -> FloatArray:
+    """(knots, length): cubic interpolation of ``knots`` values to ``length`` px as a matrix."""
+    eye = np.eye(knots, dtype=np.float32)
+    return np.asarray(cv2.resize(eye, (length, knots), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _interpolation(size: int, scale_px: float, margin: float) -> FloatArray:
+    """(knots, size): from knots ``scale_px`` apart to ``size`` px, leaving ``margin`` knots at the start."""
+    knots = int(size / scale_px) + 4
+    left = int(scale_px * margin)
+    return _spread(knots, int(knots * scale_px) + 1)[:, left : left + size]
+
+
+def _smooth_noise(
+    rng: Generator, height: int, width: int, scale_px: float, scale_x: float = 0.0
+) -> FloatArray:
     """Unit-variance noise with features of about ``scale_px`` rows and ``scale_x`` (or as many) columns."""
-    across = scale_x or scale_px
-    small = rng.standard_normal((int(height / scale_px) + 4, int(width / across) + 4), dtype=np.float32)
-    large = cv2.resize(
-        small,
-        (int(small.shape[1] * across) + 1, int(small.shape[0] * scale_px) + 1),
-        interpolation=cv2.INTER_CUBIC,
-    )
-    top, left = int(scale_px * 1.5), int(across * 1.5)
-    return np.ascontiguousarray(large[top : top + height, left : left + width])
+    rows = _interpolation(height, scale_px, 1.5)
+    cols = _interpolation(width, scale_x or scale_px, 1.5)
+    small = rng.standard_normal((rows.shape[0], cols.shape[0]), dtype=np.float32)
+    return np.asarray((rows.T @ small) @ cols, np.float32)
 
 
-def _streaks(rng: Generator, height: int, width: int, length_px: float, sigma_rows: float) -> FloatArray:
-    """Noise drawn out along the axis: rows differ, columns follow each other over ``length_px``."""
+Streak = tuple[FloatArray, FloatArray]
+
+
+def _streaks(
+    rng: Generator, height: int, width: int, length_px: float, sigma_rows: float, amount: float
+) -> Streak:
+    """Noise drawn out along the axis, as two factors (height, knots) and (knots, width).
+
+    Rows differ, columns follow each other over ``length_px``; ``amount`` is the standard deviation.
+    """
     small = rng.standard_normal((height, int(width / length_px) + 4), dtype=np.float32)
     if sigma_rows > 0:
-        small = cv2.GaussianBlur(small, (1, int(sigma_rows * 4) * 2 + 1), 0.01, sigmaY=sigma_rows)
+        small = np.asarray(
+            cv2.GaussianBlur(small, (1, int(sigma_rows * 4) * 2 + 1), 0.01, sigmaY=sigma_rows), np.float32
+        )
         small /= small.std()
-    large = cv2.resize(small, (int(small.shape[1] * length_px) + 1, height), interpolation=cv2.INTER_CUBIC)
-    left = int(rng.uniform(0.5, 1.5) * length_px)
-    return np.ascontiguousarray(large[:, left : left + width])
+    return small, _interpolation(width, length_px, float(rng.uniform(0.5, 1.5))) * np.float32(amount)
+
+
+def _sum_of(streaks: list[Streak]) -> FloatArray:
+    """All streaks added up, in one matrix product."""
+    left, right = (np.concatenate([one[side] for one in streaks], axis=1 - side) for side in (0, 1))
+    return np.asarray(left @ right, np.float32)
 
 
 def _draw_lines(rng: Generator, height: int, width: int) -> FloatArray:
     """Relief of the drawing die: three lengths of streaks and some deeper single lines."""
     strength = rng.uniform(0.7, 1.3)
-    relief = _streaks(rng, height, width, rng.uniform(18, 40), 0.7) * np.float32(0.035 * strength)
-    relief += _streaks(rng, height, width, rng.uniform(90, 200), 1.2) * np.float32(0.06 * strength)
-    relief += _streaks(rng, height, width, rng.uniform(300, 900), 2.5) * np.float32(0.10 * strength)
-    single = np.zeros((height, int(width / 120) + 4), np.float32)
+    streaks = [
+        _streaks(rng, height, width, rng.uniform(18, 40), 0.7, 0.035 * strength),
+        _streaks(rng, height, width, rng.uniform(90, 200), 1.2, 0.06 * strength),
+        _streaks(rng, height, width, rng.uniform(300, 900), 2.5, 0.10 * strength),
+    ]
+    knots = int(width / 120) + 4
+    single = np.zeros((height, knots), np.float32)
     rows = rng.integers(0, height, int(rng.integers(20, 90)))
-    single[rows] = np.maximum(rng.normal(0.5, 0.5, (rows.size, single.shape[1])), 0) * rng.exponential(
-        0.35, (rows.size, 1)
-    )
-    single = cv2.GaussianBlur(single, (1, 7), 0.01, sigmaY=0.9)
-    relief -= cv2.resize(single, (width, height), interpolation=cv2.INTER_LINEAR)
-    return relief
+    depth = rng.exponential(0.35, (rows.size, 1))
+    single[rows] = np.maximum(rng.normal(0.5, 0.5, (rows.size, knots)), 0) * depth
+    single = np.asarray(cv2.GaussianBlur(single, (1, 7), 0.01, sigmaY=0.9), np.float32)
+    linear = cv2.resize(np.eye(knots, dtype=np.float32), (width, knots), interpolation=cv2.INTER_LINEAR)
+    return _sum_of([*streaks, (single, -np.asarray(linear, np.float32))])
 
 
 def _add_turning_marks(relief: FloatArray, rng: Generator) -> None:
@@ -102,7 +152,8 @@ def _add_turning_marks(relief: FloatArray, rng: Generator) -> None:
     pitch = rng.uniform(7, 19)
     wander = _smooth_noise(rng, 4, width, 4, 120)[1] * np.float32(0.5)
     along = (2 * np.pi / pitch * np.arange(width) + wander).astype(np.float32)
-    around = np.linspace(0, 2 * np.pi, height, dtype=np.float32) + _smooth_noise(rng, height, 4, 500, 4)[:, 1] * 0.4
+    around = np.linspace(0, 2 * np.pi, height, dtype=np.float32)
+    around += _smooth_noise(rng, height, 4, 500, 4)[:, 1] * np.float32(0.4)
     depth = np.float32(rng.uniform(0.03, 0.16) * pitch / 12) * (
         1 + 0.35 * np.clip(_smooth_noise(rng, height, 4, 260, 4)[:, 1], -2, 2)
     )
@@ -121,7 +172,7 @@ def _polish_tile(index: int) -> FloatArray:
         dx, dy = 19 * np.cos(angle), 19 * np.sin(angle)
         start, end = (int((20 - dx) * 16), int((20 - dy) * 16)), (int((20 + dx) * 16), int((20 + dy) * 16))
         cv2.line(kernel, start, end, 1.0, 1, cv2.LINE_AA, 4)
-        kernel = cv2.GaussianBlur(kernel, (3, 3), 0.5)
+        kernel = np.asarray(cv2.GaussianBlur(kernel, (3, 3), 0.5), np.float32)
         noise = rng.standard_normal((_TILE, _TILE), dtype=np.float32)
         spectrum = np.fft.rfft2(noise) * np.fft.rfft2(kernel, s=(_TILE, _TILE))
         tile += np.fft.irfft2(spectrum, s=(_TILE, _TILE)).astype(np.float32)
@@ -147,12 +198,12 @@ def _add_polishing(relief: FloatArray, rng: Generator) -> None:
 
 def _mottled(rng: Generator, height: int, width: int) -> FloatArray:
     """Reflectance near 1 with soft clouds along the draw and a fine grain."""
+    clouds = rng.uniform(0.008, 0.025)
     base = _smooth_noise(rng, height, width, rng.uniform(60, 200), rng.uniform(150, 500))
-    base *= np.float32(rng.uniform(0.008, 0.025))
-    base += _streaks(rng, height, width, rng.uniform(60, 160), 0.6) * np.float32(rng.uniform(0.006, 0.016))
-    grain = rng.standard_normal((height, width), dtype=np.float32)
-    cv2.GaussianBlur(grain, (3, 3), 0.6, dst=grain)
-    base += grain * np.float32(rng.uniform(0.015, 0.04))
+    base *= np.float32(clouds)
+    base += _sum_of([_streaks(rng, height, width, rng.uniform(60, 160), 0.6, rng.uniform(0.006, 0.016))])
+    grain = cv2.GaussianBlur(_fine_noise(rng, height, width), (3, 3), 0.6)
+    base += np.asarray(grain, np.float32) * np.float32(rng.uniform(0.015, 0.04))
     base += np.float32(1.0)
     return base
 
@@ -229,6 +280,7 @@ def _illumination(rng: Generator, height: int, width: int, runout: FloatArray) -
     for _ in range(int(rng.poisson(0.6))):  # a reflex of the gripper or the housing: broad and soft
         half_w, half_h = int(rng.uniform(80, 320)), int(rng.uniform(120, 500))
         spot = np.outer(np.hanning(2 * half_h), np.hanning(2 * half_w)).astype(np.float32)
-        target, rows, cols = _patch(light, int(rng.integers(width)), int(rng.integers(height)), half_w, half_h)
+        x, y = int(rng.integers(width)), int(rng.integers(height))
+        target, rows, cols = _patch(light, x, y, half_w, half_h)
         target *= 1 + np.float32(rng.uniform(0.06, 0.22)) * spot[rows, cols]
     return light

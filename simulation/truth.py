@@ -94,9 +94,7 @@ class PartTruth:
     def from_json(values: dict[str, Any]) -> PartTruth:
         """The inverse of :meth:`to_json`; raises :class:`SimulationError` on a malformed record."""
         try:
-            defects = tuple(
-                DefectTruth(**{**one, "box": Region(**one["box"])}) for one in values["defects"]
-            )
+            defects = tuple(DefectTruth(**{**one, "box": Region(**one["box"])}) for one in values["defects"])
             return PartTruth(
                 **{
                     **values,
