@@ -41,7 +41,7 @@ class Verdict:
     class_name: str
     """``fault`` for a fault."""
     confidence: float
-    """Reject: the deciding probability. Accept: the lowest defect-free probability of all patches. Fault: 0."""
+    """Reject: the deciding probability. Accept: the lowest defect-free one of all patches. Fault: 0."""
     patch: int | None
     """The patch that decided: the deciding one of a reject, the least certain one of an accept."""
     bin: int

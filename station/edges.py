@@ -1,0 +1,202 @@
+"""Where a bright product ends and a dark background begins, by majority vote along the edge.
+
+An edge is searched in a band around a coarse guess, in 16 blocks along it. In each block the grey
+levels just inside and just outside are medians, and a line belongs to the product when most of its
+sampled pixels are above the half of the two: hot pixels, dust and glare are outvoted, uneven light is
+met with local levels. The blocks' positions give a line by the Theil-Sen estimator (the median of all
+slopes), which bears with up to 29 % of blocks that lie.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+BLOCKS = 16
+SAMPLES = 24
+"""Pixels sampled along the edge, in each block."""
+
+REACH = 96
+"""How far from the coarse guess the edge is searched, px; 1.5 degrees over 3584 rows are +-47 px."""
+
+NOT_FOUND = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An edge as position + slope * (along - middle), px; ``spread`` is the blocks' median deviation."""
+
+    position: float
+    slope: float
+    middle: float
+    spread: float
+    found: float
+    """The fraction of blocks in which the edge was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Which side of the product is searched: across it (the axis of the position) and along it."""
+
+    vertical: bool
+    """A left or right edge, whose position is an x."""
+    leading: bool
+    """The left or top edge: the background lies before it."""
+
+
+def find_line(
+    pixels: NDArray[np.uint8],
+    side: Side,
+    guess: int,
+    along: tuple[int, int],
+    background: float,
+) -> Line:
+    """The product's edge near ``guess`` between ``along[0]`` and ``along[1]``, px.
+
+    ``pixels`` is uint8 ``(H, W)`` or ``(H, W, C)``, C-contiguous; the middle channel is looked at. The
+    position of a leading edge is the first line of the product, of a trailing edge the first one after
+    it. ``background`` is the grey level that lies beyond the frame's own edge.
+    """
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    line_step, step = pixels.shape[1] * channels, channels
+    positions = np.empty(BLOCKS, dtype=np.float64)
+    centres = np.empty(BLOCKS, dtype=np.float64)
+    across, alongside, size = (
+        (step, line_step, pixels.shape[1]) if side.vertical else (line_step, step, pixels.shape[0])
+    )
+    _vote(
+        pixels.reshape(-1)[channels // 2 :],
+        across,
+        alongside,
+        size,
+        guess,
+        side.leading,
+        along[0],
+        along[1],
+        background,
+        positions,
+        centres,
+    )
+    seen = positions != NOT_FOUND
+    middle = (along[0] + along[1] - 1) / 2
+    found = float(np.count_nonzero(seen)) / BLOCKS
+    if found < 0.5:
+        return Line(NOT_FOUND, 0.0, middle, 0.0, found)
+    slope, position, spread = _theil_sen(centres[seen] - middle, positions[seen])
+    return Line(position, slope, middle, spread, found)
+
+
+@njit(types.float64(types.uint8[:, ::1], types.intp, types.intp), cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _median(window, first, last):  # type: ignore[no-untyped-def]
+    """The median grey level of the lines first..last of the window."""
+    counts = np.zeros(256, dtype=np.int32)
+    for k in range(first, last):
+        for s in range(SAMPLES):
+            counts[window[k, s]] += 1
+    half = (last - first) * SAMPLES // 2
+    seen = 0
+    for level in range(256):
+        seen += counts[level]
+        if seen > half:
+            return float(level)
+    return 255.0
+
+
+@njit(types.intp(types.uint8[:, ::1], types.boolean[::1], types.float64), cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _crossing(window, member, threshold):  # type: ignore[no-untyped-def]
+    """The first line whose majority is above the threshold and that is followed by others; -1 if none."""
+    for k in range(window.shape[0]):
+        votes = 0
+        for s in range(SAMPLES):
+            votes += window[k, s] > threshold
+        member[k] = 2 * votes > SAMPLES
+    for k in range(window.shape[0] - 8):
+        if member[k]:
+            following = 0
+            for n in range(8):
+                following += member[k + n]
+            if following >= 6:
+                return k
+    return -1
+
+
+_PIXELS = types.Array(types.uint8, 1, "C", readonly=True)
+
+
+@njit(
+    types.void(
+        _PIXELS,
+        types.intp,
+        types.intp,
+        types.intp,
+        types.intp,
+        types.boolean,
+        types.intp,
+        types.intp,
+        types.float64,
+        types.float64[::1],
+        types.float64[::1],
+    ),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)  # type: ignore[untyped-decorator]
+def _vote(  # type: ignore[no-untyped-def]
+    pixels, across, alongside, size, guess, leading, begin, end, background, positions, centres
+):
+    """The edge's position in every block, or NOT_FOUND."""
+    band = 2 * REACH
+    window = np.empty((band, SAMPLES), dtype=np.uint8)
+    member = np.empty(band, dtype=np.bool_)
+    for block in range(BLOCKS):
+        low = begin + (end - begin) * block // BLOCKS
+        high = max(low + 1, begin + (end - begin) * (block + 1) // BLOCKS)
+        centres[block] = (low + high - 1) / 2.0
+        # Line k of the window lies k - REACH lines further into the product than the guess; lines beyond
+        # the frame hold the background.
+        for s in range(SAMPLES):
+            sample = low + (high - low) * s // SAMPLES
+            for k in range(band):
+                line = guess - REACH + k if leading else guess - 1 + REACH - k
+                if 0 <= line < size:
+                    window[k, s] = pixels[line * across + sample * alongside]
+                else:
+                    window[k, s] = np.uint8(background)
+        outside = _median(window, 0, 24)
+        inside = _median(window, band - 24, band)
+        edge = _crossing(window, member, outside + 0.35 * (inside - outside))
+        if edge >= 0 and inside > outside:
+            # Once more with the levels right beside the edge.
+            outside = _median(window, max(0, edge - 19), max(1, edge - 3))
+            inside = _median(window, min(band - 1, edge + 3), min(band, edge + 19))
+            edge = _crossing(window, member, outside + 0.5 * (inside - outside))
+        if edge < 0 or inside <= outside:
+            positions[block] = NOT_FOUND
+        elif leading:
+            positions[block] = max(0, guess - REACH + edge)
+        else:
+            positions[block] = min(size, guess + REACH - edge)
+
+
+@njit(types.UniTuple(types.float64, 3)(types.float64[::1], types.float64[::1]), cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _theil_sen(along, positions):  # type: ignore[no-untyped-def]
+    """Slope, position at along = 0, and the median deviation from the line."""
+    n = positions.size
+    slopes = np.empty(n * (n - 1) // 2, dtype=np.float64)
+    count = 0
+    for i in range(n):
+        for j in range(i + 1, n):
+            if along[j] != along[i]:
+                slopes[count] = (positions[j] - positions[i]) / (along[j] - along[i])
+                count += 1
+    slope = 0.0
+    if count:
+        ordered = np.sort(slopes[:count])
+        slope = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+    rest = np.sort(positions - slope * along)
+    position = 0.5 * (rest[(n - 1) // 2] + rest[n // 2])
+    deviation = np.sort(np.abs(rest - position))
+    return slope, position, deviation[n // 2]

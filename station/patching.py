@@ -1,0 +1,436 @@
+"""A frame becomes patches: background removal, area resize to the recipe's size, patches.
+
+The product is bright on a dark background (or, with ``background: none``, the whole picture). It is
+found in two steps: profiles of every 32nd row say roughly where it is, a vote along each of its four
+edges says exactly where (:mod:`station.edges`). The region is the rectangle of the mean edges; where
+the product is tilted, ``lean_x`` and ``lean_y`` say by how much its sides drift, and the resize follows
+them, so that exactly the product is inspected: no wedge of it is left out and no wedge of background
+comes in. A picture in which the product is not found whole, once, and well lit is a fault with a reason.
+
+The surface (2048 x 512 for servo-motor housings, eq. 5-7 of the SMHSI paper, calibration/aspect_ratio.py)
+is cut into patches row by row, left to right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil, floor, hypot, radians, tan
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from station.area import count_between, resize_area
+from station.edges import Line, Side, find_line
+from station.recipe import PatchGrid, Product, Recipe
+
+ROW_STEP = 32
+"""Every 32nd row is looked at for the coarse profiles."""
+
+UPRIGHT_PX = 2.0
+"""A drift of a side of less than this is taken for upright."""
+
+CUT_PX = 2
+"""A product that touches the frame's border may be short of its size by this, and is else truncated."""
+
+
+class Reason(StrEnum):
+    """Why a frame cannot be cut into patches."""
+
+    BAD_FRAME = "bad frame"
+    """Not a picture of the kind that the recipe expects."""
+    NO_PRODUCT = "no product"
+    TRUNCATED = "truncated"
+    """The product is cut by the frame's border, interrupted, or shorter than the recipe says."""
+    TWO_PRODUCTS = "two products"
+    WRONG_SIZE = "wrong size"
+    TILTED = "tilted"
+    SATURATED = "saturated"
+    BLACK = "black"
+
+
+class PatchingError(Exception):
+    """A frame cannot be inspected; ``reason`` is the code, the message says what was seen and what to do."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of the frame, px; of a tilted product the rectangle of its mean edges."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    lean_x: int = 0
+    """How many px the last row lies right of the first row."""
+    lean_y: int = 0
+    """How many px the last column lies below the first column."""
+
+    def point(self, across: float, down: float) -> tuple[float, float]:
+        """The frame's (x, y) of a point of the region given by fractions 0..1 of its width and height."""
+        x = self.x + across * self.width + (down - 0.5) * self.lean_x
+        y = self.y + down * self.height + (across - 0.5) * self.lean_y
+        return x, y
+
+    def fractions(self, x: float, y: float) -> tuple[float, float]:
+        """The inverse of :meth:`point`: fractions (across, down) of a point of the frame."""
+        right, down = x - self.x + self.lean_x / 2, y - self.y + self.lean_y / 2
+        determinant = self.width * self.height - self.lean_x * self.lean_y
+        return (
+            (right * self.height - down * self.lean_x) / determinant,
+            (down * self.width - right * self.lean_y) / determinant,
+        )
+
+    def bounds(self) -> Region:
+        """The smallest upright rectangle that holds the region."""
+        corners = [self.point(across, down) for across in (0.0, 1.0) for down in (0.0, 1.0)]
+        return _bounds(corners)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxMm:
+    """A rectangle on the product, mm from the first column and the first row of its surface."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """The product's surface at the recipe's size: uint8 ``(H, W, C)``, C-contiguous, and where it was found."""
+
+    pixels: NDArray[np.uint8]
+    region: Region
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patches:
+    """The patches of one part, row by row, left to right: uint8 ``(N, patch, patch, C)``, C-contiguous."""
+
+    pixels: NDArray[np.uint8]
+    surface: Surface
+    grid: PatchGrid
+    columns: int
+    """Patches in a row."""
+    mm_per_px: tuple[float, float]
+    """The size of a frame pixel across and down, mm."""
+
+    def surface_box(self, index: int) -> Region:
+        """The patch's rectangle in the surface, px. Raises IndexError."""
+        if not 0 <= index < len(self.pixels):
+            raise IndexError(f"patch {index} of {len(self.pixels)}")
+        row, column = divmod(index, self.columns)
+        size, stride = self.grid.size, self.grid.stride
+        return Region(column * stride, row * stride, size, size)
+
+    def frame_box(self, index: int) -> Region:
+        """The smallest upright rectangle of whole frame pixels that holds the patch. Raises IndexError."""
+        left, top, right, bottom = self._fractions(index)
+        region = self.surface.region
+        return _bounds([region.point(x, y) for x in (left, right) for y in (top, bottom)])
+
+    def box_mm(self, index: int) -> BoxMm:
+        """The patch on the product, mm. Raises IndexError."""
+        left, top, right, bottom = self._fractions(index)
+        region = self.surface.region
+        width, height = region.width * self.mm_per_px[0], region.height * self.mm_per_px[1]
+        return BoxMm(left * width, top * height, (right - left) * width, (bottom - top) * height)
+
+    def frame_point(self, index: int, x: float, y: float) -> tuple[float, float]:
+        """The frame's (x, y) of a point given in px of a patch. Raises IndexError."""
+        box = self.surface_box(index)
+        height, width = self.surface.pixels.shape[:2]
+        return self.surface.region.point((box.x + x) / width, (box.y + y) / height)
+
+    def surface_point(self, x: float, y: float) -> tuple[float, float]:
+        """The surface's (x, y) of a point of the frame; outside the surface where it is off the product."""
+        height, width = self.surface.pixels.shape[:2]
+        across, down = self.surface.region.fractions(x, y)
+        return across * width, down * height
+
+    def _fractions(self, index: int) -> tuple[float, float, float, float]:
+        box = self.surface_box(index)
+        height, width = self.surface.pixels.shape[:2]
+        return box.x / width, box.y / height, (box.x + box.width) / width, (box.y + box.height) / height
+
+
+def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe) -> Patches:
+    """Find the product, bring its surface to the recipe's size and cut it into patches.
+
+    ``frame_pixels`` is uint8, ``(H, W)`` grey or ``(H, W, 3)`` BGR; a colour frame is made grey for a
+    recipe of one channel. Raises :class:`PatchingError`.
+    """
+    pixels = _as_recipe_sees(frame_pixels, recipe)
+    return cut_region(pixels, find_product(pixels, recipe), recipe)
+
+
+def find_product(frame_pixels: NDArray[np.uint8], recipe: Recipe) -> Region:
+    """Where the one, whole, well-lit product lies in the frame. Raises :class:`PatchingError`."""
+    pixels = _as_recipe_sees(frame_pixels, recipe)
+    product = recipe.product
+    step = ROW_STEP if pixels.shape[0] >= 64 * ROW_STEP else max(1, pixels.shape[0] // 64)
+    sampled = pixels[::step] if pixels.ndim == 2 else np.ascontiguousarray(pixels[::step, :, 1])
+    if product.background == "none":
+        region = Region(0, 0, pixels.shape[1], pixels.shape[0])
+    else:
+        region = _find_on_dark(pixels, sampled, step, product)
+    _check_size(region, pixels, product)
+    _check_light(sampled, step, region, product)
+    return region
+
+
+def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:
+    """The patches of a region that is known: :func:`cut` without the search. Raises :class:`PatchingError`."""
+    size = recipe.surface
+    starts_x = _starts(region.x, region.lean_x, region.height, pixels.shape[1] - region.width)
+    starts_y = _starts(region.y, region.lean_y, region.width, pixels.shape[0] - region.height)
+    surface = resize_area(pixels, starts_x, starts_y, size.height, size.width, size.channels)
+    patches = _cut_surface(surface, recipe)
+    _check_patches(patches, recipe)
+    mm = (recipe.product.mm_per_px_x, recipe.product.mm_per_px_y)
+    return Patches(patches, Surface(surface, region), recipe.patch, recipe.grid[1], mm)
+
+
+def _cut_surface(surface: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
+    """(H, W, C) -> (N, patch, patch, C), row by row, left to right."""
+    rows, columns = recipe.grid
+    patch, channels = recipe.patch, recipe.surface.channels
+    down, across, value = surface.strides
+    view = np.lib.stride_tricks.as_strided(
+        surface,
+        (rows, columns, patch.size, patch.size, channels),
+        (down * patch.stride, across * patch.stride, down, across, value),
+        writeable=False,
+    )
+    return np.ascontiguousarray(view).reshape(rows * columns, patch.size, patch.size, channels)
+
+
+def _as_recipe_sees(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
+    """The frame C-contiguous, in the recipe's channels: (H, W) or (H, W, 3)."""
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        kind = getattr(pixels, "dtype", type(pixels).__name__)
+        raise PatchingError(Reason.BAD_FRAME, f"pixels are {kind}, not uint8; set the camera to 8 bits")
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        raise PatchingError(
+            Reason.BAD_FRAME, f"shape {pixels.shape} is neither grey (H, W) nor BGR (H, W, 3)"
+        )
+    if min(pixels.shape[:2]) < 16:
+        raise PatchingError(Reason.BAD_FRAME, f"{pixels.shape[1]} x {pixels.shape[0]} px hold no product")
+    if recipe.surface.channels == 3 and pixels.ndim == 2:
+        raise PatchingError(
+            Reason.BAD_FRAME, "a grey frame, and the recipe wants colour; set the camera to BGR8"
+        )
+    if recipe.surface.channels == 1 and pixels.ndim == 3:
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+    return np.ascontiguousarray(pixels)
+
+
+def _find_on_dark(
+    pixels: NDArray[np.uint8], sampled: NDArray[np.uint8], step: int, product: Product
+) -> Region:
+    height, width = pixels.shape[:2]
+    columns = cv2.reduce(sampled, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
+    background, level = _levels(columns, product, width)
+    if level - background < product.limits.min_contrast:
+        if background >= product.limits.saturated_level:
+            raise PatchingError(Reason.SATURATED, "the whole frame is white; lower exposure, gain or light")
+        raise PatchingError(
+            Reason.NO_PRODUCT,
+            f"no product brighter than the background (levels {background:.0f} to {level:.0f}); "
+            "is a part in place and the light on?",
+        )
+    threshold = background + 0.2 * (level - background)
+    runs = _runs(columns > threshold, shortest=16, gap=32)
+    narrowest = min(product.widths_px)
+    if len(runs) > 1:
+        # What is much smaller than any product is dust or a hot column, unless nothing else is there.
+        runs = [run for run in runs if run[1] - run[0] >= narrowest / 4] or runs
+    if not runs:
+        raise PatchingError(
+            Reason.NO_PRODUCT, "nothing in the frame is as large as a product; is a part in place?"
+        )
+    if len(runs) > 1:
+        places = " and ".join(f"x = {a}..{b}" for a, b in runs[:3])
+        raise PatchingError(
+            Reason.TWO_PRODUCTS, f"something at {places}; only one part may lie in the field of view"
+        )
+    left, right = runs[0]
+
+    margin = min(40, (right - left) // 8)
+    rows = cv2.reduce(sampled[:, left + margin : right - margin], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
+    lit = float(np.partition(rows, int(0.9 * (len(rows) - 1)))[int(0.9 * (len(rows) - 1))])
+    spans = _runs(rows > background + 0.2 * (lit - background), shortest=2, gap=2)
+    if not spans:
+        raise PatchingError(
+            Reason.NO_PRODUCT, "nothing in the frame is as high as a product; is a part in place?"
+        )
+    if len(spans) > 1:
+        gap = f"dark between rows {spans[0][1] * step} and {spans[1][0] * step}"
+        whole = [b - a for a, b in spans if (b - a) * step > product.height_px - 2 * step]
+        reason = Reason.TWO_PRODUCTS if len(whole) > 1 else Reason.TRUNCATED
+        raise PatchingError(reason, f"the product is interrupted, {gap}; are all lines of the frame there?")
+    top, bottom = spans[0][0] * step, min(height, spans[0][1] * step)
+
+    inset = min(REST, (bottom - top) // 8)
+    along_y = (top + inset, bottom - inset)
+    along_x = (left + margin, right - margin)
+    vertical = [
+        find_line(pixels, Side(vertical=True, leading=leading), guess, along_y, background)
+        for leading, guess in ((True, left), (False, right))
+    ]
+    level_lines = [
+        find_line(pixels, Side(vertical=False, leading=leading), guess, along_x, background)
+        for leading, guess in ((True, top), (False, bottom))
+    ]
+    return _region(vertical, level_lines, product)
+
+
+REST = 64
+"""Rows left out at both ends when the sides are searched: they may belong to the tilted ends."""
+
+
+def _levels(columns: NDArray[np.float32], product: Product, width: int) -> tuple[float, float]:
+    """Background and product level of a column profile; quantiles that fit any of the recipe's widths."""
+    dark = max(0.01, (1 - min(1.0, max(product.widths_px) / width)) / 2)
+    bright = 1 - min(0.5, min(product.widths_px) / width / 2)
+    low, high = int(dark * (width - 1)), int(bright * (width - 1))
+    ordered = np.partition(columns, (low, high))
+    return float(ordered[low]), float(ordered[high])
+
+
+def _runs(mask: NDArray[np.bool_], shortest: int, gap: int) -> list[tuple[int, int]]:
+    """Runs [begin, end) of True that are long enough, joined where less than ``gap`` lies between them."""
+    ends = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+    joined: list[tuple[int, int]] = []
+    for begin, end in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=True):
+        if end - begin < shortest:
+            continue
+        if joined and begin - joined[-1][1] < gap:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def _region(vertical: list[Line], level: list[Line], product: Product) -> Region:
+    """The rectangle of the mean edges, and the drift of its sides."""
+    for line, name in zip((*vertical, *level), ("left", "right", "top", "bottom"), strict=True):
+        if line.found < 0.5:
+            raise PatchingError(
+                Reason.WRONG_SIZE, f"the product's {name} edge is not to be seen; check light and background"
+            )
+    (left, right), (top, bottom) = vertical, level
+    drift_x, drift_y = (left.slope + right.slope) / 2, (top.slope + bottom.slope) / 2
+    # The middles of the sides: where the mean edges meet the other axis' centre line.
+    width, height = right.position - left.position, bottom.position - top.position
+    limit = tan(radians(product.max_tilt_deg))
+    tilt = max(abs(drift_x), abs(drift_y))
+    if tilt > limit and tilt * hypot(width, height) > UPRIGHT_PX:
+        degrees = np.degrees(np.arctan(tilt))
+        raise PatchingError(
+            Reason.TILTED,
+            f"the product is tilted by {degrees:.1f} degrees, more than {product.max_tilt_deg:g}",
+        )
+    lean_x = drift_x * height if abs(drift_x) * height > UPRIGHT_PX else 0.0
+    lean_y = drift_y * width if abs(drift_y) * width > UPRIGHT_PX else 0.0
+    return Region(
+        x=floor(left.position + 0.5),
+        y=floor(top.position + 0.5),
+        width=floor(right.position + 0.5) - floor(left.position + 0.5),
+        height=floor(bottom.position + 0.5) - floor(top.position + 0.5),
+        lean_x=floor(lean_x + 0.5),
+        lean_y=floor(lean_y + 0.5),
+    )
+
+
+def _check_size(region: Region, pixels: NDArray[np.uint8], product: Product) -> None:
+    height, width = pixels.shape[:2]
+    nearest = min(product.widths_px, key=lambda expected: abs(expected - region.width))
+    found = f"{region.width} x {region.height} px at x = {region.x}, y = {region.y}"
+    expected = f"{nearest} x {product.height_px} px"
+    bounds = region.bounds()
+    if product.background == "dark":
+        beyond = max(-bounds.x, -bounds.y, bounds.x + bounds.width - width, bounds.y + bounds.height - height)
+        at_side = bounds.x <= 0 or bounds.x + bounds.width >= width
+        at_end = bounds.y <= 0 or bounds.y + bounds.height >= height
+        short = region.height < product.height_px - product.height_tolerance_px
+        cut_side = at_side and not any(
+            -CUT_PX <= region.width - w <= product.width_tolerance_px for w in product.widths_px
+        )
+        cut_end = at_end and region.height < product.height_px - CUT_PX
+        if beyond > CUT_PX or short or cut_side or cut_end:
+            raise PatchingError(
+                Reason.TRUNCATED,
+                f"the product is not whole: {found}, expected {expected}; check its position",
+            )
+    if abs(region.width - nearest) > product.width_tolerance_px or (
+        abs(region.height - product.height_px) > product.height_tolerance_px
+    ):
+        raise PatchingError(
+            Reason.WRONG_SIZE,
+            f"found {found}, the nearest of the recipe is {expected}; is it the right recipe?",
+        )
+
+
+def _check_light(sampled: NDArray[np.uint8], step: int, region: Region, product: Product) -> None:
+    """The sampled rows of the product must be neither too bright nor too dark."""
+    limits = product.limits
+    rows = slice(-(-region.y // step), max(-(-region.y // step) + 1, (region.y + region.height) // step))
+    view = sampled[rows, region.x : region.x + region.width]
+    counts = cv2.calcHist([view], [0], None, [256], [0, 256]).ravel()
+    total = float(counts.sum())
+    median = int(np.searchsorted(np.cumsum(counts), total / 2))
+    saturated = float(counts[limits.saturated_level :].sum()) / total
+    black = float(counts[: limits.black_level + 1].sum()) / total
+    if saturated > limits.max_saturated:
+        raise PatchingError(
+            Reason.SATURATED, f"{saturated:.0%} of the product is saturated; lower exposure, gain or light"
+        )
+    if black > limits.max_black or median < limits.min_level:
+        raise PatchingError(
+            Reason.BLACK,
+            f"the product is too dark (median level {median}, {black:.0%} black); check light and exposure",
+        )
+
+
+def _check_patches(patches: NDArray[np.uint8], recipe: Recipe) -> None:
+    """No single patch may be blind."""
+    limits = recipe.product.limits
+    flat = patches.reshape(len(patches), -1)
+    ranges = (
+        (Reason.SATURATED, limits.saturated_level, 255, limits.max_saturated_patch),
+        (Reason.BLACK, 0, limits.black_level, limits.max_black_patch),
+    )
+    for reason, low, high, most in ranges:
+        share = count_between(flat, low, high) / flat.shape[1]
+        worst = int(np.argmax(share))
+        if share[worst] > most:
+            raise PatchingError(
+                reason,
+                f"patch {worst} cannot be inspected, {share[worst]:.0%} of it is {reason}; check the light",
+            )
+
+
+def _starts(start: int, lean: int, length: int, last: int) -> NDArray[np.uint32]:
+    """Where each of ``length`` lines begins, px, for a side that drifts by ``lean`` px in all."""
+    if not lean:
+        return np.full(length, start, dtype=np.uint32)
+    drift = (np.arange(length) + 0.5) / length - 0.5
+    return np.clip(np.floor(start + drift * lean + 0.5), 0, last).astype(np.uint32)
+
+
+def _bounds(corners: list[tuple[float, float]]) -> Region:
+    """The smallest rectangle of whole pixels that holds the corners."""
+    # A hair's breadth of floating-point error must not add a pixel.
+    left, top = (floor(min(corner[axis] for corner in corners) + 1e-9) for axis in (0, 1))
+    right, bottom = (ceil(max(corner[axis] for corner in corners) - 1e-9) for axis in (0, 1))
+    return Region(left, top, right - left, bottom - top)
