@@ -75,6 +75,14 @@ class SorterHealth:
     duplicates: int
     reconnects: int
     last_error: str = ""
+    refused: int = 0
+    """Triggers refused on the wire, and so not delivered."""
+    misplaced: int = 0
+    """Parts that the cell put into another bin than told."""
+    unacknowledged: int = 0
+    """Tells that ended in a bad receipt, misplaced ones among them."""
+    unexpected: int = 0
+    """Messages that fitted no part or no session, and were ignored."""
 
 
 class SorterError(Exception):
@@ -90,7 +98,10 @@ class Sorter(ABC):
 
     @abstractmethod
     def set_ready(self, ready: bool, reason: str = "") -> None:
-        """Tell the cell whether triggers are welcome; not ready until told so. Triggers that come all the same are refused on the wire and not delivered."""
+        """Tell the cell whether triggers are welcome; not ready until told so.
+
+        Triggers that come all the same are refused on the wire and not delivered.
+        """
 
     @abstractmethod
     def wait_trigger(self, timeout_s: float) -> Trigger | None:
@@ -102,7 +113,7 @@ class Sorter(ABC):
 
     @abstractmethod
     def tell(self, result: Result) -> None:
-        """Send a result and repeat it until it is acknowledged or the time for it is over; returns at once."""
+        """Send a result, and again until it is acknowledged or its time is over; returns at once."""
 
     @abstractmethod
     def wait_receipt(self, timeout_s: float) -> Receipt | None:

@@ -1,0 +1,379 @@
+"""Frames of the serial protocol: messages to bytes and back (docs/serial-protocol.md, version 1).
+
+Pure: no clock, no line. A frame is STX, the escaped bytes of header + payload + CRC-32, ETX. STX never
+occurs inside a frame, so the first STX after any garbage begins a good frame: the decoder cannot stall
+and cannot swallow the message behind a broken one.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+VERSION: Final = 1
+STX: Final = 0x02
+ETX: Final = 0x03
+DLE: Final = 0x10
+ESCAPE_XOR: Final = 0x20
+MAX_TEXT: Final = 64
+"""Characters of a reason."""
+MAX_NAME: Final = 32
+"""Characters of a recipe's or an end's name."""
+
+_HEADER: Final = struct.Struct(">BBHHIB")
+_CRC: Final = struct.Struct(">I")
+_ESCAPED: Final = frozenset((STX, ETX, DLE))
+_MAX_PAYLOAD: Final = 96
+_MAX_FRAME: Final = _HEADER.size + _MAX_PAYLOAD + _CRC.size
+
+
+class FrameError(ValueError):
+    """A message that cannot be put on the wire, or bytes that are none; the message says which field."""
+
+
+class Type(IntEnum):
+    """The second byte of a frame."""
+
+    HELLO = 0x01
+    HEARTBEAT = 0x02
+    TRIGGER = 0x10
+    TRIGGER_ACK = 0x11
+    TRIGGER_REFUSED = 0x12
+    RESULT = 0x20
+    RESULT_ACK = 0x21
+    FAULT = 0x30
+
+
+class Role(IntEnum):
+    """Who sends a HELLO."""
+
+    STATION = 1
+    CELL = 2
+
+
+class EndState(IntEnum):
+    """What an end is doing, in a HEARTBEAT (OPC 40100-1's words)."""
+
+    PREOPERATIONAL = 0
+    READY = 1
+    EXECUTING = 2
+    HALTED = 3
+    ERROR = 4
+
+
+class Refusal(IntEnum):
+    """Why a TRIGGER does not start an inspection."""
+
+    NOT_READY = 1
+    UNKNOWN_RECIPE = 2
+    BUSY = 3
+    PART_IN_HAND = 4
+    """This part id is still being inspected under another trigger."""
+
+
+class WireOutcome(IntEnum):
+    """What a RESULT says; zero is no outcome, so that empty memory never accepts."""
+
+    ACCEPT = 1
+    REJECT = 2
+    FAULT = 3
+
+
+class Sorted(IntEnum):
+    """Whether a RESULT-ACK speaks of a part the cell knows."""
+
+    IN_BIN = 1
+    UNKNOWN_PART = 2
+
+
+class FaultCode(IntEnum):
+    """What a FAULT message is about."""
+
+    PROTOCOL_VERSION = 1
+    TRIGGER_CONFLICT = 2
+    """A sequence number came again with another part or recipe."""
+    DEVICE = 3
+    """Gate, jig, robot: the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """I am here, and this is my session (in the header)."""
+
+    role: Role
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """I live. From the station ``ready`` is *trigger ready*; from the cell it is *in operation*."""
+
+    ready: bool
+    state: EndState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A part is in place. Repetitions carry the same sequence number in the header."""
+
+    part_id: int
+    recipe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerAck:
+    """The trigger is recorded; a RESULT follows."""
+
+    trigger: int
+    """The TRIGGER's sequence number, here and below."""
+    part_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRefused:
+    """No RESULT follows; the cell may trigger anew, with a new sequence number."""
+
+    trigger: int
+    part_id: int
+    refusal: Refusal
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Results valid: what to do with the part."""
+
+    trigger: int
+    part_id: int
+    outcome: WireOutcome
+    bin: int
+    class_index: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultAck:
+    """Results ack: the bin that the part went to."""
+
+    trigger: int
+    part_id: int
+    status: Sorted
+    bin: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something a person must look at."""
+
+    code: FaultCode
+    reason: str = ""
+
+
+Body: TypeAlias = Hello | Heartbeat | Trigger | TriggerAck | TriggerRefused | Result | ResultAck | Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One frame's content."""
+
+    sender: int
+    """The sender's session, 1..65535."""
+    receiver: int
+    """The receiver's session as the sender knows it; 0 while it does not."""
+    sequence: int
+    """1.., one more with every new message of the sender's session; unchanged in a repetition."""
+    body: Body
+
+
+def crc32(data: bytes) -> int:
+    """CRC-32/ISO-HDLC of ``data`` (reflected polynomial 0xEDB88320, start and final XOR 0xFFFFFFFF)."""
+    return zlib.crc32(data)
+
+
+def encode(message: Message) -> bytes:
+    """The frame of ``message``. Raises :class:`FrameError` for a field outside its range."""
+    kind, payload = _pack(message.body)
+    try:
+        header = _HEADER.pack(VERSION, kind, message.sender, message.receiver, message.sequence, len(payload))
+    except struct.error as error:
+        raise FrameError(f"a header field is out of range in {message}: {error}") from error
+    content = header + payload
+    content += _CRC.pack(crc32(content))
+    stuffed = bytearray((STX,))
+    for byte in content:
+        if byte in _ESCAPED:
+            stuffed += bytes((DLE, byte ^ ESCAPE_XOR))
+        else:
+            stuffed.append(byte)
+    stuffed.append(ETX)
+    return bytes(stuffed)
+
+
+class Decoder:
+    """Bytes in pieces of any size to messages; whatever is no intact frame is counted and dropped."""
+
+    def __init__(self) -> None:
+        self.garbled = 0
+        """Frames begun and not usable: cut short, wrong CRC, wrong length, unknown type or value."""
+        self.noise = 0
+        """Bytes between frames."""
+        self.other_version: int | None = None
+        """The version of the last intact frame that was not of ours; the reader resets it."""
+        self._frame: bytearray | None = None
+        self._escaped = False
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that ``data`` completes."""
+        messages: list[Message] = []
+        for byte in data:
+            frame = self._frame
+            if byte == STX:
+                if frame is not None:
+                    self.garbled += 1
+                self._frame = bytearray()
+                self._escaped = False
+            elif frame is None:
+                self.noise += 1
+            elif byte == ETX:
+                self._frame = None
+                message = None if self._escaped else self._parse(bytes(frame))
+                if message is not None:
+                    messages.append(message)
+                else:
+                    self.garbled += 1
+            elif self._escaped:
+                self._escaped = False
+                if byte ^ ESCAPE_XOR in _ESCAPED:
+                    frame.append(byte ^ ESCAPE_XOR)
+                else:
+                    self._drop()
+            elif byte == DLE:
+                self._escaped = True
+            elif len(frame) >= _MAX_FRAME:
+                self._drop()
+            else:
+                frame.append(byte)
+        return messages
+
+    def _drop(self) -> None:
+        self.garbled += 1
+        self._frame = None
+
+    def _parse(self, frame: bytes) -> Message | None:
+        if len(frame) < _HEADER.size + _CRC.size:
+            return None
+        content = frame[: -_CRC.size]
+        if crc32(content) != _CRC.unpack(frame[-_CRC.size :])[0]:
+            return None
+        version, kind, sender, receiver, sequence, length = _HEADER.unpack_from(content)
+        if version != VERSION:
+            self.other_version = int(version)
+            return None
+        payload = content[_HEADER.size :]
+        if length != len(payload):
+            return None
+        try:
+            return Message(sender, receiver, sequence, _unpack(Type(kind), payload))
+        except (ValueError, struct.error):
+            return None
+
+
+_FIXED: Final[dict[Type, struct.Struct]] = {
+    Type.HELLO: struct.Struct(">B"),
+    Type.HEARTBEAT: struct.Struct(">BB"),
+    Type.TRIGGER: struct.Struct(">I"),
+    Type.TRIGGER_ACK: struct.Struct(">II"),
+    Type.TRIGGER_REFUSED: struct.Struct(">IIB"),
+    Type.RESULT: struct.Struct(">IIBBB"),
+    Type.RESULT_ACK: struct.Struct(">IIBB"),
+    Type.FAULT: struct.Struct(">B"),
+}
+"""The fields before the text, which is the rest of the payload."""
+
+_TEXT: Final[dict[Type, int]] = {
+    Type.HELLO: MAX_NAME,
+    Type.HEARTBEAT: MAX_TEXT,
+    Type.TRIGGER: MAX_NAME,
+    Type.TRIGGER_ACK: 0,
+    Type.TRIGGER_REFUSED: MAX_TEXT,
+    Type.RESULT: MAX_TEXT,
+    Type.RESULT_ACK: 0,
+    Type.FAULT: MAX_TEXT,
+}
+
+
+def type_of(body: Body) -> Type:
+    """The type byte of ``body``."""
+    return _fields(body)[0]
+
+
+def _fields(body: Body) -> tuple[Type, tuple[int, ...], str]:
+    match body:
+        case Hello(role, name):
+            return Type.HELLO, (role,), name
+        case Heartbeat(ready, state, reason):
+            return Type.HEARTBEAT, (int(ready), state), reason
+        case Trigger(part_id, recipe):
+            return Type.TRIGGER, (part_id,), recipe
+        case TriggerAck(trigger, part_id):
+            return Type.TRIGGER_ACK, (trigger, part_id), ""
+        case TriggerRefused(trigger, part_id, refusal, reason):
+            return Type.TRIGGER_REFUSED, (trigger, part_id, refusal), reason
+        case Result(trigger, part_id, outcome, bin_, class_index, reason):
+            return Type.RESULT, (trigger, part_id, outcome, bin_, class_index), reason
+        case ResultAck(trigger, part_id, status, bin_):
+            return Type.RESULT_ACK, (trigger, part_id, status, bin_), ""
+        case Fault(code, reason):
+            return Type.FAULT, (code,), reason
+
+
+def _pack(body: Body) -> tuple[Type, bytes]:
+    kind, numbers, text = _fields(body)
+    if len(text) > _TEXT[kind] or not _is_plain(text):
+        raise FrameError(
+            f"{kind.name} text must be at most {_TEXT[kind]} printable ASCII characters: {text!r}"
+        )
+    try:
+        return kind, _FIXED[kind].pack(*numbers) + text.encode("ascii")
+    except struct.error as error:
+        raise FrameError(f"a field of {body} is out of range: {error}") from error
+
+
+def _unpack(kind: Type, payload: bytes) -> Body:
+    fixed = _FIXED[kind]
+    n = fixed.unpack_from(payload)
+    text = payload[fixed.size :].decode("ascii")
+    if len(text) > _TEXT[kind] or not _is_plain(text):
+        raise ValueError("text")
+    match kind:
+        case Type.HELLO:
+            return Hello(Role(n[0]), text)
+        case Type.HEARTBEAT:
+            if n[0] > 1:
+                raise ValueError("flags")
+            return Heartbeat(n[0] == 1, EndState(n[1]), text)
+        case Type.TRIGGER:
+            return Trigger(n[0], text)
+        case Type.TRIGGER_ACK:
+            return TriggerAck(n[0], n[1])
+        case Type.TRIGGER_REFUSED:
+            return TriggerRefused(n[0], n[1], Refusal(n[2]), text)
+        case Type.RESULT:
+            return Result(n[0], n[1], WireOutcome(n[2]), n[3], n[4], text)
+        case Type.RESULT_ACK:
+            return ResultAck(n[0], n[1], Sorted(n[2]), n[3])
+        case Type.FAULT:
+            return Fault(FaultCode(n[0]), text)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and (text.isprintable())
+
+
+def plain_text(text: str, longest: int = MAX_TEXT) -> str:
+    """``text`` as the wire can carry it: printable ASCII, "?" for the rest, cut to ``longest`` characters."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)[:longest]
