@@ -5,8 +5,8 @@ axis shrinks or grows (width 385 -> 512 grows). Interpolating two neighbours ins
 scratch altogether. The kernel reads the product where it lies in the frame, without a copy, following
 its tilt by whole pixels, and is compiled once and cached on disk.
 
-How it is fast: four target rows at a time are averaged down the rows into a small buffer, which
-vectorises over columns; the buffer is then multiplied by the band matrix of the column weights, 16
+How it is fast: eight target rows at a time are averaged down the rows into a small buffer, which
+vectorises over columns; the buffer is then multiplied by the band matrix of the column weights, eight
 target columns at a time, so that neither gathers nor transpositions are needed.
 """
 
@@ -22,10 +22,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-LANES = 16
+LANES = 8
 """Target columns computed at once; also the smallest target width (width x channels)."""
 
-ROWS = 4
+ROWS = 8
 """Target rows computed at once; also the smallest target height."""
 
 
@@ -42,7 +42,7 @@ def resize_area(
     ``source`` is uint8 ``(H, W)`` or ``(H, W, channels)``, C-contiguous. ``starts_x[r]`` is the frame
     column in which row r of the region begins, ``starts_y[c]`` the frame row in which column c begins:
     constant for an upright product, drifting for a tilted one. Raises ValueError where the region leaves
-    the source or the target is smaller than 4 rows of 16 values.
+    the source or the target is smaller than 8 rows of 8 values.
     """
     rows, columns = len(starts_x), len(starts_y)
     flat = source.reshape(source.shape[0], -1)
@@ -77,10 +77,10 @@ def area_weights(source: int, target: int) -> tuple[NDArray[np.uint32], NDArray[
 
 @lru_cache(maxsize=64)
 def _band_matrix(source: int, target: int, channels: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """The column weights as blocks ``(blocks, span, 16)``, and the first source value of each block.
+    """The column weights as blocks ``(blocks, span, 8)``, and the first source value of each block.
 
     Values are interleaved channels. The last block ends with the last target value, overlapping the one
-    before where the width is no multiple of 16.
+    before where the width is no multiple of 8.
     """
     first, weights = area_weights(source, target)
     values = target * channels
@@ -108,7 +108,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 def _weigh_block(  # type: ignore[no-untyped-def]
     typingctx, mixed, value, band, block, surface, row, column
 ):
-    """surface[row:row+4, column:column+16] = round(mixed[:, value:value+span] @ band[block]), uint8."""
+    """surface[row:row+8, column:column+8] = round(mixed[:, value:value+span] @ band[block]), uint8."""
     signature = types.void(mixed, value, band, block, surface, row, column)
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -154,7 +154,14 @@ def _weigh_block(  # type: ignore[no-untyped-def]
 _GREY = types.Array(types.uint8, 2, "C", readonly=True)
 _INDEX = types.Array(types.uint32, 1, "C", readonly=True)
 _WEIGHTS = types.Array(types.float32, 2, "C", readonly=True)
+_PATCHES = types.Array(types.uint8, 3, "C", readonly=True)
 _BAND = types.Array(types.float32, 3, "C", readonly=True)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _pixels(source, row, start, begin, end, channels):  # type: ignore[no-untyped-def]
+    offset = np.intp(start) * channels
+    return source[row, offset + begin : offset + end]
 
 
 @njit(
@@ -172,6 +179,7 @@ def _resize(  # type: ignore[no-untyped-def]
     """The kernel behind :func:`resize_area`; nothing is checked here."""
     height, width = surface.shape
     taps = row_weights.shape[0]
+    last = starts_x.size - 1
     # A band reaches up to `span` values past the last column; they weigh 0 and must be finite.
     mixed = np.zeros((ROWS, np.intp(bounds[-1]) * channels + band.shape[1]), dtype=np.float32)
     group = 0
@@ -180,37 +188,52 @@ def _resize(  # type: ignore[no-untyped-def]
         for r in range(ROWS):
             i = top + r
             for run in range(tops.shape[0]):
-                begin = np.uintp(bounds[run]) * np.uintp(channels)
-                end = np.uintp(bounds[run + 1]) * np.uintp(channels)
-                for tap in range(taps):
-                    weight = row_weights[tap, i]
-                    if weight == 0.0:
+                begin = np.intp(bounds[run]) * channels
+                end = np.intp(bounds[run + 1]) * channels
+                mix = mixed[r, begin:end]
+                # Three rows at a time; a tap that reaches past the region weighs 0.
+                for tap in range(0, taps, 3):
+                    row = np.intp(first_row[i]) + tap
+                    second, third = min(row + 1, last), min(row + 2, last)
+                    w0 = row_weights[tap, i]
+                    w1 = row_weights[tap + 1, i] if tap + 1 < taps else np.float32(0.0)
+                    w2 = row_weights[tap + 2, i] if tap + 2 < taps else np.float32(0.0)
+                    if w0 == 0.0:
                         continue
-                    row = np.uintp(first_row[i] + np.uint32(tap))
-                    offset = np.uintp(starts_x[row]) * np.uintp(channels)
-                    pixels = source[np.uintp(tops[run]) + row, offset + begin : offset + end]
-                    mix = mixed[r, begin:end]
+                    a = _pixels(source, np.intp(tops[run]) + row, starts_x[row], begin, end, channels)
+                    b = _pixels(source, np.intp(tops[run]) + second, starts_x[second], begin, end, channels)
+                    c = _pixels(source, np.intp(tops[run]) + third, starts_x[third], begin, end, channels)
                     if tap == 0:
                         for j in range(mix.size):
-                            mix[j] = weight * np.float32(pixels[j])
+                            mix[j] = w0 * np.float32(a[j]) + w1 * np.float32(b[j]) + w2 * np.float32(c[j])
                     else:
                         for j in range(mix.size):
-                            mix[j] += weight * np.float32(pixels[j])
+                            mix[j] += w0 * np.float32(a[j]) + w1 * np.float32(b[j]) + w2 * np.float32(c[j])
         for block in range(band.shape[0]):
             column = min(block * LANES, width - LANES)
             _weigh_block(mixed, np.intp(first_value[block]), band, block, surface, top, column)
         group += ROWS
 
 
-@njit(types.intp[::1](_GREY, types.intp, types.intp), cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def count_between(pixels, low, high):  # type: ignore[no-untyped-def]
-    """How many pixels of each row of ``pixels``, uint8 ``(N, n)``, are low <= p <= high: intp ``(N,)``."""
-    counts = np.zeros(pixels.shape[0], dtype=np.intp)
-    first, last = np.uint8(low), np.uint8(high)
-    for i in range(pixels.shape[0]):
-        row = pixels[i]
-        count = np.int32(0)
-        for j in range(row.size):
-            count += np.int32(first <= row[j] <= last)
-        counts[i] = count
-    return counts
+@njit(
+    types.UniTuple(types.intp[::1], 2)(_PATCHES, types.intp, types.intp, types.intp),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)  # type: ignore[untyped-decorator]
+def count_extremes(patches, step, black, saturated):  # type: ignore[no-untyped-def]
+    """How many values <= black and >= saturated every step-th row of ``(N, size, size * C)`` has: two ``(N,)``."""
+    dark = np.zeros(patches.shape[0], dtype=np.intp)
+    bright = np.zeros(patches.shape[0], dtype=np.intp)
+    low, high = np.uint8(black), np.uint8(saturated)
+    for n in range(patches.shape[0]):
+        for i in range(0, patches.shape[1], step):
+            row = patches[n, i]
+            below = np.int32(0)
+            above = np.int32(0)
+            for j in range(row.size):
+                below += np.int32(row[j] <= low)
+                above += np.int32(row[j] >= high)
+            dark[n] += below
+            bright[n] += above
+    return dark, bright

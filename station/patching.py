@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.area import count_between, resize_area
+from station.area import count_extremes, resize_area
 from station.edges import Line, Side, find_line
 from station.recipe import PatchGrid, Product, Recipe
 
@@ -309,7 +309,9 @@ def _levels(columns: NDArray[np.float32], product: Product, width: int) -> tuple
 
 def _runs(mask: NDArray[np.bool_], shortest: int, gap: int) -> list[tuple[int, int]]:
     """Runs [begin, end) of True that are long enough, joined where less than ``gap`` lies between them."""
-    ends = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+    padded = np.zeros(len(mask) + 2, dtype=np.bool_)
+    padded[1:-1] = mask
+    ends = np.flatnonzero(padded[1:] != padded[:-1])
     joined: list[tuple[int, int]] = []
     for begin, end in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=True):
         if end - begin < shortest:
@@ -405,18 +407,20 @@ def _check_light(sampled: NDArray[np.uint8], step: int, region: Region, product:
 def _check_patches(patches: NDArray[np.uint8], recipe: Recipe) -> None:
     """No single patch may be blind."""
     limits = recipe.product.limits
-    flat = patches.reshape(len(patches), -1)
-    ranges = (
-        (Reason.SATURATED, limits.saturated_level, 255, limits.max_saturated_patch),
-        (Reason.BLACK, 0, limits.black_level, limits.max_black_patch),
+    step = 4
+    looked_at = patches[0, ::step].size
+    dark, bright = count_extremes(
+        patches.reshape(len(patches), recipe.patch.size, -1), step, limits.black_level, limits.saturated_level
     )
-    for reason, low, high, most in ranges:
-        share = count_between(flat, low, high) / flat.shape[1]
-        worst = int(np.argmax(share))
-        if share[worst] > most:
+    for reason, counts, most in (
+        (Reason.SATURATED, bright, limits.max_saturated_patch),
+        (Reason.BLACK, dark, limits.max_black_patch),
+    ):
+        worst = int(np.argmax(counts))
+        share = float(counts[worst]) / looked_at
+        if share > most:
             raise PatchingError(
-                reason,
-                f"patch {worst} cannot be inspected, {share[worst]:.0%} of it is {reason}; check the light",
+                reason, f"patch {worst} cannot be inspected, {share:.0%} of it is {reason}; check the light"
             )
 
 
