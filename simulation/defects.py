@@ -255,5 +255,5 @@ def _scratch(rng: Generator, width: int) -> Stamp:
     relief = ridge * np.float32(0.4) - groove * np.float32(0.6)
     upright = abs(lean - 90) < 4 and abs(bow) < 0.02 * length
     return Stamp(
-        relief, groove * facing, groove > 0.3, length, 0.5, 1.7 if aligned else 1.3 if upright else 1.0
+        relief, groove * facing, groove > 0.14, length, 0.5, 1.7 if aligned else 1.3 if upright else 1.0
     )

@@ -87,9 +87,17 @@ def render_part(
     ``tilt_deg``: the product's tilt in the frame, -2 to 2; surface and mask stay upright.
     Raises :class:`SimulationError` for arguments that make no part.
     """
+    _check(
+        seed,
+        max(PRODUCT_WIDTHS) if width is None else width,
+        kind,
+        level,
+        defects,
+        defects_per_part,
+        tilt_deg,
+    )
     rng = _generator(seed, 0)
     wide = int(rng.choice(PRODUCT_WIDTHS)) if width is None else width
-    _check(seed, wide, kind, level, defects, defects_per_part, tilt_deg)
     specs = list(defects) if defects is not None else _drawn(rng, kind, level, defects_per_part)
     scene = make_scene(_generator(seed, 2, wide), wide)
     clean = photograph(scene)
