@@ -156,7 +156,9 @@ def _compose(text: str) -> yaml.Node:
             line, "", f"has a character that YAML forbids (U+{_code_point(problem):04X})", remedy
         ) from None
     if node is None:
-        raise _Mistaken(1, "", "is empty", "write the keys of the file, see the examples in docs/recipes.md")
+        raise _Mistaken(
+            1, "", "is empty", "write the keys of the file, see docs/recipes.md and docs/configuration.md"
+        )
     return node
 
 
@@ -230,13 +232,21 @@ def _mistake(detail: ErrorDetails, model: type[BaseModel], lines: Mapping[Locati
     location = detail["loc"]
     context = detail.get("ctx") or {}
     location += tuple(str(context["key"]).split(".")) if "key" in context else ()
-    found, models, description = _walk(location, model)
+    found, models, candidates, description = _walk(location, model)
     line = next((lines[found[:n]] for n in range(len(found), -1, -1) if found[:n] in lines), 0)
     key = _dotted(found)
     kind = detail["type"]
     if kind == "extra_forbidden":
         known = [name for owner in models for name in owner.model_fields]
         return Mistake(line, key, "is not a known key", closest(str(found[-1]), known))
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tags = [word.strip("' ") for word in str(context.get("expected_tags", "")).split(",")]
+        tags = [tag for tag in tags if tag] or [str(tag) for owner in candidates for tag in _tags(owner)]
+        line = lines.get((*found, "kind"), line)
+        if kind == "union_tag_not_found":
+            return Mistake(line, f"{key}.kind", "is missing", f"known are: {', '.join(tags)}")
+        given = str(context.get("tag"))
+        return Mistake(line, f"{key}.kind", f"'{given}' is not known", closest(given, tags))
     if kind == "missing":
         return Mistake(line, key, "is missing", f"add it: {description}" if description else "add it")
     if "remedy" in context:
@@ -249,8 +259,10 @@ def _mistake(detail: ErrorDetails, model: type[BaseModel], lines: Mapping[Locati
     return Mistake(line, key, problem, f"write {description}" if description else "correct the value")
 
 
-def _walk(location: Location, model: type[BaseModel]) -> tuple[Location, list[type[BaseModel]], str]:
-    """The location without pydantic's union tags, the models that own its last key, its description."""
+def _walk(
+    location: Location, model: type[BaseModel]
+) -> tuple[Location, list[type[BaseModel]], list[type[BaseModel]], str]:
+    """A location without pydantic's union tags, the models that own its last key and those of its value, its text."""
     owners: list[type[BaseModel]] = [model]
     candidates = owners
     found: list[str | int] = []
@@ -268,7 +280,7 @@ def _walk(location: Location, model: type[BaseModel]) -> tuple[Location, list[ty
         candidates = [inner for field in fields for inner in _models_in(field.annotation)]
         description = next((field.description for field in fields if field.description), "")
         description = " ".join(description.split()).rstrip(".")
-    return tuple(found), owners, description
+    return tuple(found), owners, candidates, description
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
