@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,3 +58,31 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free the device. Never raises, may be called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """Whether a back end can be used on this machine."""
+
+    name: str
+    present: bool
+    reason: str
+    """Why it is absent and what to install; empty when present."""
+    version: str
+    """Version of the SDK; empty when absent."""
+    device: str
+    """Processor or GPU, as the SDK calls it; empty when absent."""
+    precisions: tuple[str, ...]
+    """What this machine computes at full speed, best first; empty when absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine uses the machine."""
+
+    threads: int = 2
+    """Processor threads for one part."""
+    chunk: int = 0
+    """Patches computed at a time by one thread; 0 lets the back end choose."""
+    cache: Path | None = None
+    """Folder for what is built or measured on this machine; None: everything is built and measured anew."""

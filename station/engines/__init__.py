@@ -1,0 +1,40 @@
+"""Inference back ends behind one small interface: which are here, which is fastest, which is proven.
+
+Nothing of an SDK is imported before the back end that needs it is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from station.engines.choose import (
+    BACKENDS,
+    PRECISIONS,
+    Choice,
+    available,
+    default_cache,
+    open_chosen,
+    runnable,
+)
+from station.engines.interface import Engine, EngineOptions
+
+__all__ = ["BACKENDS", "PRECISIONS", "Choice", "available", "default_cache", "open_engine", "runnable"]
+
+
+def open_engine(
+    folder: Path,
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 2,
+    chunk: int = 0,
+    cache: Path | None = None,
+) -> Engine:
+    """Load the engine in ``folder``, proven on this machine, by the named or the fastest back end.
+
+    What was measured and proven is kept in ``cache`` (the user's cache folder when None), so that only
+    the first start takes its time; every start reproduces a golden part again. ``chunk`` is the number of
+    patches computed at a time, 0 chooses. Raises :class:`EngineError`.
+    """
+    options = EngineOptions(threads=threads, chunk=chunk, cache=cache or default_cache())
+    engine, _ = open_chosen(folder, backend, precision, options)
+    return engine

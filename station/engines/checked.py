@@ -1,0 +1,80 @@
+"""What every back end does around its own inference: check what goes in and what comes out."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo
+
+SUM_TOLERANCE = 1e-3
+"""How far fp32 and INT8 probabilities may sum from 1; what the decision asks for too."""
+LOW_PRECISION_SUM_TOLERANCE = 0.02
+"""The same for bf16 and fp16, where a softmax of a few classes is rounded to 8 or 11 bits."""
+GRACE_S = 2.0
+"""How long an inference that missed its deadline has to stop before the engine counts as broken."""
+
+
+class CheckedEngine(Engine):
+    """An engine whose patches and scores are checked here; a back end implements :meth:`_infer`."""
+
+    def __init__(self, info: EngineInfo) -> None:
+        self.info = info
+        self._broken = ""
+
+    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
+        """See :class:`Engine`. After a deadline the engine is usable again, or says that it is broken."""
+        if self._broken:
+            raise EngineError(self._broken)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        side = self.info.patch_px
+        if (
+            not isinstance(patches, np.ndarray)
+            or patches.dtype != np.uint8
+            or patches.ndim != 4
+            or patches.shape[1:] != (side, side, self.info.channels)
+            or not len(patches)
+        ):
+            given = f"{getattr(patches, 'dtype', type(patches))} {getattr(patches, 'shape', '')}"
+            raise EngineError(
+                f"engine {self.info.name} takes uint8 (N, {side}, {side}, {self.info.channels}), not {given}"
+                "; check patch size and channels of the recipe against engine.yaml"
+            )
+        return self._checked(self._infer(np.ascontiguousarray(patches), deadline), len(patches))
+
+    @abstractmethod
+    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> NDArray[np.float32]:
+        """Scores of checked patches; ``deadline`` in ``time.monotonic()`` seconds."""
+
+    def _late(self, patches: int, stopped: bool) -> EngineDeadlineError:
+        """The error of a missed deadline; an inference that could not be stopped breaks the engine."""
+        if not stopped:
+            self._broken = (
+                f"engine {self.info.name} on {self.info.backend} hangs since a missed deadline; "
+                "restart the station, and check the device when it happens again"
+            )
+        return EngineDeadlineError(
+            f"{self.info.backend} {self.info.precision} did not score {patches} patches in time; "
+            "raise limits.part_deadline_ms or choose a faster back end with `station bench`"
+        )
+
+    def _checked(self, found: NDArray[np.float32], patches: int) -> NDArray[np.float32]:
+        scores = np.array(found, dtype=np.float32)
+        wanted = (patches, len(self.info.classes))
+        if scores.shape != wanted:
+            raise EngineError(
+                f"engine {self.info.name} gave scores of shape {scores.shape}, not {wanted}; "
+                "the ONNX file does not belong to this engine.yaml"
+            )
+        sums = scores.sum(axis=1, dtype=np.float64)
+        low = self.info.precision in ("bf16", "fp16")
+        tolerance = LOW_PRECISION_SUM_TOLERANCE if low else SUM_TOLERANCE
+        if not (np.isfinite(scores).all() and (scores >= 0).all() and (np.abs(sums - 1) <= tolerance).all()):
+            raise EngineError(
+                f"{self.info.backend} {self.info.precision} gave scores that are no probabilities; "
+                "run `station engines --prove` and choose a back end that passes"
+            )
+        return (scores / sums[:, None]).astype(np.float32) if low else scores

@@ -1,0 +1,285 @@
+"""Chooses how an engine runs on this machine: measured, proven, logged, and remembered for the next start.
+
+Every back end and precision that can run is timed on a golden part; the fastest one that reproduces all
+golden parts is taken. INT8 takes part only when the engine's own figures say that it is accurate enough.
+The outcome is kept under a key of everything it depends on (engine, processor, back ends and their
+versions, settings); a remembered choice reproduces one golden part at every start before it is trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from station.engines import onnxruntime, openvino, tensorrt
+from station.engines.interface import BackendStatus, Engine, EngineError, EngineOptions
+from station.engines.manifest import INT8_SIGNED
+from station.engines.prove import golden_patches, require_proof
+from station.engines.store import EngineManifest, load_manifest
+from station.engines.timing import benchmark
+
+BACKENDS = (openvino.NAME, onnxruntime.CPU, tensorrt.NAME, onnxruntime.TENSORRT, onnxruntime.CUDA)
+PRECISIONS = ("int8", "bf16", "fp16", "fp32")
+_SLOW_TO_BUILD = (tensorrt.NAME, onnxruntime.TENSORRT)
+"""Their plans take minutes: only the best precision of each is tried unless it fails."""
+_TIMED_RUNS = 3
+_SCHEME = 1
+"""Counted up when what is remembered changes its meaning."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way to run an engine on this machine, and what it was measured at."""
+
+    backend: str
+    precision: str
+    chunk: int
+    median_ms: float
+    """Time of one golden part, milliseconds."""
+    measured_now: bool = False
+    """False for a choice remembered from an earlier start."""
+
+
+def available() -> list[BackendStatus]:
+    """Every back end, with the reason for each one that cannot be used here."""
+    return [_status(name) for name in BACKENDS]
+
+
+def runnable(folder: Path) -> list[tuple[str, str]]:
+    """Back ends and precisions that can run the engine in ``folder`` here. Raises :class:`EngineError`."""
+    manifest = load_manifest(folder)
+    return [
+        (here.name, precision)
+        for here in available()
+        for precision in here.precisions
+        if not _refusal(manifest, here.name, precision)
+    ]
+
+
+def default_cache() -> Path:
+    """The user's cache folder for what is measured and built on this machine; STATION_CACHE overrides it."""
+    named = os.environ.get("STATION_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(base) / "inspection-station"
+
+
+def open_chosen(folder: Path, backend: str, precision: str, options: EngineOptions) -> tuple[Engine, Choice]:
+    """The engine in ``folder``, proven, and how it was chosen. ``auto`` leaves back end or precision open."""
+    manifest = load_manifest(folder)
+    here = _wanted(backend, precision)
+    key = _key(manifest, here, backend, precision, options)
+    remembered = _remembered(options.cache, key)
+    if remembered is not None:
+        try:
+            engine = _open(manifest, remembered, options)
+            _proven(engine, manifest, parts=1)
+        except EngineError as problem:
+            _log.warning(
+                "engine %s: the remembered choice failed (%s); measuring again", manifest.name, problem
+            )
+        else:
+            _log.info("engine %s: %s, as measured before", manifest.name, _sentence(remembered))
+            return engine, remembered
+    engine, choice = _choose(manifest, here, backend, precision, options)
+    _remember(options.cache, key, choice)
+    return engine, choice
+
+
+def _choose(
+    manifest: EngineManifest, here: list[BackendStatus], backend: str, precision: str, options: EngineOptions
+) -> tuple[Engine, Choice]:
+    """Time all candidates, then prove them from the fastest on until one passes."""
+    failures: list[str] = []
+    measured: list[Choice] = []
+    built: set[str] = set()
+    for candidate in _candidates(manifest, here, precision, options, failures):
+        if backend == "auto" and candidate.backend in built:
+            continue
+        try:
+            timed = _time(manifest, candidate, options)
+        except EngineError as problem:
+            _log.warning(
+                "engine %s: %s %s is out: %s", manifest.name, candidate.backend, candidate.precision, problem
+            )
+            failures.append(f"{candidate.backend} {candidate.precision}: {problem}")
+            continue
+        _log.info("engine %s: measured %s", manifest.name, _sentence(timed))
+        measured.append(timed)
+        if candidate.backend in _SLOW_TO_BUILD:
+            built.add(candidate.backend)
+    for choice in sorted(measured, key=lambda timed: timed.median_ms):
+        try:
+            engine = _open(manifest, choice, options)
+            _proven(engine, manifest)
+        except EngineError as problem:
+            _log.warning("engine %s: %s is out: %s", manifest.name, _sentence(choice), problem)
+            failures.append(f"{choice.backend} {choice.precision}: {problem}")
+            continue
+        _log.info("engine %s: chose %s; all golden parts reproduced", manifest.name, _sentence(choice))
+        return engine, choice
+    reasons = "\n  ".join(failures) or "no back end is here (`station engines` says why)"
+    raise EngineError(
+        f"no back end can run engine {manifest.name} as asked ({backend}, {precision}):\n  {reasons}"
+    )
+
+
+def _candidates(
+    manifest: EngineManifest,
+    here: list[BackendStatus],
+    precision: str,
+    options: EngineOptions,
+    failures: list[str],
+) -> Iterator[Choice]:
+    for status in here:
+        for offered in status.precisions if precision == "auto" else (precision,):
+            refusal = _refusal(manifest, status.name, offered)
+            if refusal:
+                _log.warning(
+                    "engine %s: %s %s is not considered: %s", manifest.name, status.name, offered, refusal
+                )
+                failures.append(f"{status.name} {offered}: {refusal}")
+                continue
+            chunks = (
+                openvino.CHUNKS if status.name == openvino.NAME and not options.chunk else (options.chunk,)
+            )
+            for chunk in chunks:
+                yield Choice(status.name, offered, chunk, 0.0)
+
+
+def _refusal(manifest: EngineManifest, backend: str, precision: str) -> str:
+    """Why a precision of this engine may not be used, by engine.yaml alone; empty when it may."""
+    if precision != "int8":
+        return ""
+    if backend in (tensorrt.NAME, onnxruntime.TENSORRT) and INT8_SIGNED not in manifest.files:
+        return "the engine has no int8-signed file, the only INT8 that TensorRT reads"
+    return manifest.int8_refusal()
+
+
+def _wanted(backend: str, precision: str) -> list[BackendStatus]:
+    """The back ends to choose from, all present. Raises :class:`EngineError`."""
+    if backend not in ("auto", *BACKENDS):
+        raise EngineError(f"no back end is called {backend!r}; known: auto, {', '.join(BACKENDS)}")
+    if precision not in ("auto", *PRECISIONS):
+        raise EngineError(f"no precision is called {precision!r}; known: auto, {', '.join(PRECISIONS)}")
+    if backend == "auto":
+        # An asked-for precision that the processor emulates slowly is no reason to skip a back end,
+        # one that the back end does not know is.
+        present = [status for status in available() if status.present]
+        if precision == "auto":
+            return present
+        return [
+            status for status in present if precision in status.precisions or _knows(status.name, precision)
+        ]
+    status = _status(backend)
+    if not status.present:
+        raise EngineError(f"back end {backend} is not present: {status.reason}")
+    return [status]
+
+
+def _knows(backend: str, precision: str) -> bool:
+    return backend == openvino.NAME and precision == "bf16"
+
+
+def _time(manifest: EngineManifest, candidate: Choice, options: EngineOptions) -> Choice:
+    engine = _open(manifest, candidate, options)
+    try:
+        require_proof(engine, manifest, parts=1)
+        timing = benchmark(engine, golden_patches(manifest), seconds=0.0, least=_TIMED_RUNS)
+    finally:
+        engine.close()
+    return replace(candidate, median_ms=round(timing.p50, 2), measured_now=True)
+
+
+def _proven(engine: Engine, manifest: EngineManifest, parts: int | None = None) -> None:
+    try:
+        require_proof(engine, manifest, parts)
+    except EngineError:
+        engine.close()
+        raise
+
+
+def _open(manifest: EngineManifest, choice: Choice, options: EngineOptions) -> Engine:
+    settings = replace(options, chunk=choice.chunk)
+    if choice.backend == openvino.NAME:
+        return openvino.open_engine(manifest, choice.precision, settings)
+    if choice.backend == tensorrt.NAME:
+        return tensorrt.open_engine(manifest, choice.precision, settings)
+    return onnxruntime.open_engine(choice.backend, manifest, choice.precision, settings)
+
+
+def _status(name: str) -> BackendStatus:
+    if name == openvino.NAME:
+        return openvino.status()
+    return tensorrt.status() if name == tensorrt.NAME else onnxruntime.status(name)
+
+
+def _sentence(choice: Choice) -> str:
+    chunk = f" in chunks of {choice.chunk}" if choice.chunk else ""
+    return f"{choice.backend} {choice.precision}{chunk}, {choice.median_ms:.1f} ms a part"
+
+
+def _key(
+    manifest: EngineManifest, here: list[BackendStatus], backend: str, precision: str, options: EngineOptions
+) -> str:
+    facts = (
+        _SCHEME,
+        manifest.digest,
+        manifest.folder.name,
+        _processor(),
+        [asdict(status) for status in here],
+        (backend, precision, options.threads, options.chunk),
+    )
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    told = {line.partition(":")[0].strip(): line for line in lines}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return "\n".join([told.get("model name", platform.machine()), told.get("flags", ""), str(cores)])
+
+
+def _remembered(cache: Path | None, key: str) -> Choice | None:
+    if cache is None:
+        return None
+    try:
+        found = json.loads((cache / "choices" / f"{key}.json").read_text(encoding="utf-8"))
+        choice = Choice(
+            str(found["backend"]), str(found["precision"]), int(found["chunk"]), float(found["median_ms"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known = choice.backend in BACKENDS and choice.precision in PRECISIONS and 0 <= choice.chunk <= 4096
+    return choice if known else None
+
+
+def _remember(cache: Path | None, key: str, choice: Choice) -> None:
+    if cache is None:
+        return
+    found = asdict(choice)
+    del found["measured_now"]
+    folder = cache / "choices"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+            json.dump(found, file)
+        Path(file.name).replace(folder / f"{key}.json")
+    except OSError as problem:
+        _log.warning(
+            "the choice of the engine cannot be kept in %s (%s); the next start measures again",
+            folder,
+            problem,
+        )
