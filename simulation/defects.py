@@ -155,7 +155,7 @@ def _pits(rng: Generator, width: int) -> Stamp:
         u, v = xx - np.float32(cx), yy - np.float32(cy)
         bearing = np.arctan2(v, u)
         wobble = 1 + sum(
-            rng.uniform(-0.10, 0.10) * np.cos(k * bearing + rng.uniform(0, 6.3)) for k in (2, 3, 5)
+            rng.uniform(-0.26, 0.26) / k * np.cos(k * bearing + rng.uniform(0, 6.3)) for k in (2, 3, 5)
         )
         radius = np.sqrt(u * u + v * v) / np.float32(diameter / 2) / wobble
         ring = np.exp(-(((radius - 1.30) / np.float32(max(0.22, 0.9 / diameter))) ** 2))

@@ -30,7 +30,7 @@ from simulation.truth import (
 )
 from simulation.visibility import visibility
 
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 """Raised whenever the same seed would give other pixels."""
 _SURROUND = 56
 """px around a defect in which the texture is measured."""
