@@ -16,11 +16,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils as _cgutils
 from numpy.typing import NDArray
+
+from station.compiled import compiled, grey, inlined, intrinsic, types
+
+cgutils: Any = _cgutils
 
 LANES = 8
 """Target columns computed at once; also the smallest target width (width x channels)."""
@@ -104,18 +106,18 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _weigh_block(  # type: ignore[no-untyped-def]
-    typingctx, mixed, value, band, block, surface, row, column
-):
+@intrinsic
+def _weigh_block(
+    _typing: Any, mixed: Any, value: Any, band: Any, block: Any, surface: Any, row: Any, column: Any
+) -> Any:
     """surface[row:row+8, column:column+8] = round(mixed[:, value:value+span] @ band[block]), uint8."""
     signature = types.void(mixed, value, band, block, surface, row, column)
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        def array(n):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def array(n: int) -> Any:
             return context.make_array(signature.args[n])(context, builder, arguments[n])
 
-        def element(n, *indices):  # type: ignore[no-untyped-def]
+        def element(n: int, *indices: Any) -> Any:
             held = array(n)
             return cgutils.get_item_pointer(context, builder, signature.args[n], held, indices)
 
@@ -151,31 +153,43 @@ def _weigh_block(  # type: ignore[no-untyped-def]
     return signature, codegen
 
 
-_GREY = types.Array(types.uint8, 2, "C", readonly=True)
 _INDEX = types.Array(types.uint32, 1, "C", readonly=True)
 _WEIGHTS = types.Array(types.float32, 2, "C", readonly=True)
-_PATCHES = types.Array(types.uint8, 3, "C", readonly=True)
 _BAND = types.Array(types.float32, 3, "C", readonly=True)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _pixels(source, row, start, begin, end, channels):  # type: ignore[no-untyped-def]
+@inlined
+def _pixels(source: Any, row: Any, start: Any, begin: Any, end: Any, channels: Any) -> Any:
     offset = np.intp(start) * channels
     return source[row, offset + begin : offset + end]
 
 
-@njit(
-    types.void(
-        _GREY, _INDEX, _INDEX, _INDEX, types.intp, _INDEX, _WEIGHTS, _INDEX, _BAND, types.uint8[:, ::1]
-    ),
-    cache=True,
-    nogil=True,
+@compiled(
+    types.void,
+    grey(2),
+    _INDEX,
+    _INDEX,
+    _INDEX,
+    types.intp,
+    _INDEX,
+    _WEIGHTS,
+    _INDEX,
+    _BAND,
+    types.uint8[:, ::1],
     fastmath=True,
-    error_model="numpy",
-)  # type: ignore[untyped-decorator]
-def _resize(  # type: ignore[no-untyped-def]
-    source, starts_x, bounds, tops, channels, first_row, row_weights, first_value, band, surface
-):
+)
+def _resize(
+    source: Any,
+    starts_x: Any,
+    bounds: Any,
+    tops: Any,
+    channels: Any,
+    first_row: Any,
+    row_weights: Any,
+    first_value: Any,
+    band: Any,
+    surface: Any,
+) -> None:
     """The kernel behind :func:`resize_area`; nothing is checked here."""
     height, width = surface.shape
     taps = row_weights.shape[0]
@@ -215,14 +229,11 @@ def _resize(  # type: ignore[no-untyped-def]
         group += ROWS
 
 
-@njit(
-    types.UniTuple(types.intp[::1], 2)(_PATCHES, types.intp, types.intp, types.intp),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)  # type: ignore[untyped-decorator]
-def count_extremes(patches, step, black, saturated):  # type: ignore[no-untyped-def]
-    """How many values <= black and >= saturated every step-th row of ``(N, size, size * C)`` has: two ``(N,)``."""
+@compiled(types.UniTuple(types.intp[::1], 2), grey(3), types.intp, types.intp, types.intp)
+def count_extremes(
+    patches: NDArray[np.uint8], step: int, black: int, saturated: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """How many values <= black and >= saturated every step-th row of ``(N, size, size * C)`` has."""
     dark = np.zeros(patches.shape[0], dtype=np.intp)
     bright = np.zeros(patches.shape[0], dtype=np.intp)
     low, high = np.uint8(black), np.uint8(saturated)

@@ -1,7 +1,7 @@
 """station.yaml: this machine - its camera, sorter, engine, paths and limits.
 
-Every key is described in docs/configuration.md. Relative paths are relative to the file's own folder. What the
-drivers take is made from these values in one place; drivers know nothing of this file.
+Every key is described in docs/configuration.md. Relative paths are relative to the file's own folder.
+What the drivers take is made from these values in one place; drivers know nothing of this file.
 """
 
 from __future__ import annotations

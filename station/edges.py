@@ -10,10 +10,12 @@ slopes), which bears with up to 29 % of blocks that lie.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import njit, types
 from numpy.typing import NDArray
+
+from station.compiled import compiled, grey, types
 
 BLOCKS = 16
 SAMPLES = 15
@@ -89,8 +91,8 @@ def find_line(
     return Line(position, slope, middle, spread, found)
 
 
-@njit(types.float64(types.uint8[:, ::1], types.intp, types.intp), cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _median(window, first, last):  # type: ignore[no-untyped-def]
+@compiled(types.float64, types.uint8[:, ::1], types.intp, types.intp)
+def _median(window: Any, first: Any, last: Any) -> Any:
     """The median grey level of the lines first..last of the window, from every third sample."""
     counts = np.zeros(256, dtype=np.int32)
     total = 0
@@ -106,8 +108,8 @@ def _median(window, first, last):  # type: ignore[no-untyped-def]
     return 255.0
 
 
-@njit(types.intp(types.uint8[:, ::1], types.float64), cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _crossing(window, threshold):  # type: ignore[no-untyped-def]
+@compiled(types.intp, types.uint8[:, ::1], types.float64)
+def _crossing(window: Any, threshold: Any) -> Any:
     """The first line whose majority is above the threshold and that is followed by others; -1 if none."""
     samples, band = window.shape
     bar = np.uint8(threshold)
@@ -125,30 +127,33 @@ def _crossing(window, threshold):  # type: ignore[no-untyped-def]
     return -1
 
 
-_PIXELS = types.Array(types.uint8, 1, "C", readonly=True)
-
-
-@njit(
-    types.void(
-        _PIXELS,
-        types.intp,
-        types.intp,
-        types.intp,
-        types.intp,
-        types.boolean,
-        types.intp,
-        types.intp,
-        types.float64,
-        types.float64[::1],
-        types.float64[::1],
-    ),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)  # type: ignore[untyped-decorator]
-def _vote(  # type: ignore[no-untyped-def]
-    pixels, across, alongside, size, guess, leading, begin, end, background, positions, centres
-):
+@compiled(
+    types.void,
+    grey(1),
+    types.intp,
+    types.intp,
+    types.intp,
+    types.intp,
+    types.boolean,
+    types.intp,
+    types.intp,
+    types.float64,
+    types.float64[::1],
+    types.float64[::1],
+)
+def _vote(
+    pixels: Any,
+    across: Any,
+    alongside: Any,
+    size: Any,
+    guess: Any,
+    leading: Any,
+    begin: Any,
+    end: Any,
+    background: Any,
+    positions: Any,
+    centres: Any,
+) -> None:
     """The edge's position in every block, or NOT_FOUND."""
     band = 2 * REACH
     # Line k of the window lies k - REACH lines further into the product than the guess.
@@ -188,8 +193,8 @@ def _vote(  # type: ignore[no-untyped-def]
             positions[block] = min(size, guess + REACH - edge)
 
 
-@njit(types.UniTuple(types.float64, 3)(types.float64[::1], types.float64[::1]), cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _theil_sen(along, positions):  # type: ignore[no-untyped-def]
+@compiled(types.UniTuple(types.float64, 3), types.float64[::1], types.float64[::1])
+def _theil_sen(along: Any, positions: Any) -> Any:
     """Slope, position at along = 0, and the median deviation from the line."""
     n = positions.size
     slopes = np.empty(n * (n - 1) // 2, dtype=np.float64)

@@ -28,11 +28,14 @@ from station.recipe import PatchGrid, Product, Recipe
 ROW_STEP = 32
 """Every 32nd row is looked at for the coarse profiles."""
 
+REST = 64
+"""Rows left out at both ends when the sides are searched: they may belong to the tilted ends."""
+
 UPRIGHT_PX = 2.0
 """A drift of a side of less than this is taken for upright."""
 
 CUT_PX = 2
-"""A product that touches the frame's border may be short of its size by this, and is else truncated."""
+"""A product that touches the frame's border must have its size to this, and is else truncated."""
 
 
 class Reason(StrEnum):
@@ -104,7 +107,7 @@ class BoxMm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """The product's surface at the recipe's size: uint8 ``(H, W, C)``, C-contiguous, and where it was found."""
+    """The product's surface at the recipe's size: uint8 ``(H, W, C)``, C-contiguous, and its place."""
 
     pixels: NDArray[np.uint8]
     region: Region
@@ -187,7 +190,7 @@ def find_product(frame_pixels: NDArray[np.uint8], recipe: Recipe) -> Region:
 
 
 def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:
-    """The patches of a region that is known: :func:`cut` without the search. Raises :class:`PatchingError`."""
+    """The patches of a known region: :func:`cut` without the search. Raises :class:`PatchingError`."""
     size = recipe.surface
     starts_x = _starts(region.x, region.lean_x, region.height, pixels.shape[1] - region.width)
     starts_y = _starts(region.y, region.lean_y, region.width, pixels.shape[0] - region.height)
@@ -238,7 +241,7 @@ def _find_on_dark(
     pixels: NDArray[np.uint8], sampled: NDArray[np.uint8], step: int, product: Product
 ) -> Region:
     height, width = pixels.shape[:2]
-    columns = cv2.reduce(sampled, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
+    columns = _profile(sampled, 0)
     background, level = _levels(columns, product, width)
     if level - background < product.limits.min_contrast:
         if background >= product.limits.saturated_level:
@@ -266,7 +269,7 @@ def _find_on_dark(
     left, right = runs[0]
 
     margin = min(40, (right - left) // 8)
-    rows = cv2.reduce(sampled[:, left + margin : right - margin], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
+    rows = _profile(sampled[:, left + margin : right - margin], 1)
     lit = float(np.partition(rows, int(0.9 * (len(rows) - 1)))[int(0.9 * (len(rows) - 1))])
     spans = _runs(rows > background + 0.2 * (lit - background), shortest=2, gap=2)
     if not spans:
@@ -294,14 +297,15 @@ def _find_on_dark(
     return _region(vertical, level_lines, product)
 
 
-REST = 64
-"""Rows left out at both ends when the sides are searched: they may belong to the tilted ends."""
+def _profile(sampled: NDArray[np.uint8], axis: int) -> NDArray[np.float32]:
+    """The mean grey level of every column (axis 0) or row (axis 1)."""
+    return np.asarray(cv2.reduce(sampled, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F), dtype=np.float32).ravel()
 
 
 def _levels(columns: NDArray[np.float32], product: Product, width: int) -> tuple[float, float]:
     """Background and product level of a column profile; quantiles that fit any of the recipe's widths."""
     dark = max(0.01, (1 - min(1.0, max(product.widths_px) / width)) / 2)
-    bright = 1 - min(0.5, min(product.widths_px) / width / 2)
+    bright = 1 - min(0.5, min(product.widths_px) / width / 4)
     low, high = int(dark * (width - 1)), int(bright * (width - 1))
     ordered = np.partition(columns, (low, high))
     return float(ordered[low]), float(ordered[high])
@@ -365,9 +369,7 @@ def _check_size(region: Region, pixels: NDArray[np.uint8], product: Product) -> 
         at_side = bounds.x <= 0 or bounds.x + bounds.width >= width
         at_end = bounds.y <= 0 or bounds.y + bounds.height >= height
         short = region.height < product.height_px - product.height_tolerance_px
-        cut_side = at_side and not any(
-            -CUT_PX <= region.width - w <= product.width_tolerance_px for w in product.widths_px
-        )
+        cut_side = at_side and abs(region.width - nearest) > CUT_PX
         cut_end = at_end and region.height < product.height_px - CUT_PX
         if beyond > CUT_PX or short or cut_side or cut_end:
             raise PatchingError(

@@ -22,6 +22,10 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Bin = Annotated[int, Field(ge=0, le=255)]
 
 
+SMALLEST_ON_DARK = 192
+"""The smallest side of a product that is searched on a dark background, px."""
+
+
 class RecipeError(DocumentError):
     """A recipe cannot be used; the message names file, line, key and remedy."""
 
@@ -80,6 +84,10 @@ class Product(_Section):
             raise _wrong("widths_px", "has a width twice", "keep one of the two")
         if min(widths) <= self.width_tolerance_px:
             raise _wrong("width_tolerance_px", "is as large as the product", "write a few pixels")
+        if self.background == "dark" and min(widths[0], self.height_px) < SMALLEST_ON_DARK:
+            key = "widths_px" if widths[0] < SMALLEST_ON_DARK else "height_px"
+            problem = f"is less than {SMALLEST_ON_DARK} px, too small to be found on a background"
+            raise _wrong(key, problem, "magnify, or crop in the camera and use `background: none`")
         if self.height_px <= self.height_tolerance_px:
             raise _wrong("height_tolerance_px", "is as large as the product", "write a few pixels")
         return self

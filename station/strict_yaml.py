@@ -262,7 +262,7 @@ def _mistake(detail: ErrorDetails, model: type[BaseModel], lines: Mapping[Locati
 def _walk(
     location: Location, model: type[BaseModel]
 ) -> tuple[Location, list[type[BaseModel]], list[type[BaseModel]], str]:
-    """A location without pydantic's union tags, the models that own its last key and those of its value, its text."""
+    """A location without union tags, the models that own its last key, those of its value, and its text."""
     owners: list[type[BaseModel]] = [model]
     candidates = owners
     found: list[str | int] = []
