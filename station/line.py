@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +35,15 @@ from drivers.cameras.interface import (
 from drivers.sorters.interface import Outcome, Result, Sorter, SorterHealth, Trigger
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineError
-from station.images import PictureSaver
 from station.journal import Journal, JournalError, PartDetails
 from station.patching import Patches, PatchingError, cut
 from station.queues import BoundedQueue, QueueStatus
 from station.recipe import Recipe
 from station.statistics import RunStatistics, Settled, Statistics
 from station.supervision import Readiness, State
+
+if TYPE_CHECKING:
+    from station.images import PictureSaver
 
 log = logging.getLogger(__name__)
 
@@ -190,8 +193,9 @@ class Line:
             thread = threading.Thread(target=self._guard, args=(stage,), name=stage.__name__.strip("_"))
             thread.daemon = True  # a call that never comes back must not keep the process alive
             self._threads.append(thread)
-            thread.start()
         self._readiness.clear(Readiness.STARTING)
+        for thread in self._threads:
+            thread.start()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the line to want to end (parts done, or halted); True when it does."""
@@ -373,6 +377,8 @@ class Line:
             part.reached("decided")
             if part.stages_ns["decided"] > part.deadline_ns:
                 verdict = self._too_late()
+            if self._failure:
+                verdict = fault(f"the line has halted: {self._failure}", self._recipe)
             self._settle(part, verdict)
 
     def _settle(self, part: _Part, verdict: Verdict) -> None:

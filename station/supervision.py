@@ -33,7 +33,8 @@ class State(StrEnum):
 class Readiness:
     """The named reasons why triggers are not welcome, and the state that follows from them.
 
-    ``on_change(ready, reason)`` is called, outside any lock, when readiness or its reason changes.
+    ``on_change(ready, reason)`` is called when readiness or its reason changes, one call at a time and in the
+    order of the changes, so that an old "ready" can never overtake a new "not ready".
     """
 
     STARTING = "starting"
@@ -41,7 +42,7 @@ class Readiness:
 
     def __init__(self, on_change: Callable[[bool, str], None]) -> None:
         self._on_change = on_change
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._reasons: dict[str, str] = {self.STARTING: "the station is starting"}
 
     def block(self, name: str, reason: str) -> None:
@@ -49,16 +50,14 @@ class Readiness:
         with self._lock:
             changed = self._reasons.get(name) != reason
             self._reasons[name] = reason
-        if changed:
-            self._on_change(False, self.reason)
+            if changed:
+                self._on_change(False, self.reason)
 
     def clear(self, name: str) -> None:
         """``name`` is no longer a reason."""
         with self._lock:
-            changed = self._reasons.pop(name, None) is not None
-            ready = not self._reasons
-        if changed:
-            self._on_change(ready, self.reason)
+            if self._reasons.pop(name, None) is not None:
+                self._on_change(not self._reasons, self.reason)
 
     @property
     def ready(self) -> bool:

@@ -39,7 +39,7 @@ def bench(
     from simulation.parts import render_part
     from simulation.truth import PRODUCT_WIDTHS
     from station import benchmark
-    from station.cli.inspect import require_classes
+    from station.assembly import require_fit
     from station.engines import open_engine, runnable
     from station.recipe import find_recipe, load_recipe
 
@@ -56,7 +56,7 @@ def bench(
         for backend, precision in runnable(folder):
             show.update(f"loading {backend} {precision}")
             engine = open_engine(folder, backend=backend, precision=precision, threads=threads)
-            require_classes(engine, prepared)
+            require_fit(engine, prepared)
             opened.append(engine)
             contenders.append(benchmark.contender(f"{backend} {precision}", engine, pipelined=True))
         if rivals:

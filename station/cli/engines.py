@@ -42,6 +42,7 @@ def engines(
     from station.engines.prove import golden_patches
     from station.engines.prove import prove as prove_engine
     from station.engines.store import load_manifest
+    from station.engines.timing import benchmark
 
     console, status = Console(), Console(stderr=True)
     console.print(f"machine: {machine()}; {threads} threads", highlight=False)
@@ -85,7 +86,7 @@ def engines(
                 proof = f"[{'green' if report.passed else 'red'}]{report.summary}[/]"
             row = ["", "", ""]
             if seconds:
-                timed = engine_benchmark(engine, patches, seconds)
+                timed = benchmark(engine, patches, seconds)
                 row = [f"{timed.p50:.1f}", f"{timed.p99:.1f}", f"{1000 / timed.p50:.1f}"]
             table.add_row(name, precision, f"{engine.info.load_ms:.0f}", *row, proof)
             engine.close()

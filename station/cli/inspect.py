@@ -19,27 +19,6 @@ if TYPE_CHECKING:
     from station.patching import Patches
     from station.recipe import Recipe
 
-PICTURE_SUFFIXES = frozenset(
-    [
-        ".bmp",
-        ".dib",
-        ".jpg",
-        ".jpeg",
-        ".jp2",
-        ".png",
-        ".webp",
-        ".avif",
-        ".pbm",
-        ".pgm",
-        ".ppm",
-        ".pnm",
-        ".pxm",
-        ".tif",
-        ".tiff",
-        ".exr",
-        ".hdr",
-    ]
-)
 EXIT_ACCEPTED, EXIT_REJECTED, EXIT_FAULTED = 0, 1, 3
 
 
@@ -100,6 +79,7 @@ def inspect(
     from rich.console import Console
     from rich.progress import track
 
+    from station.assembly import require_fit
     from station.engines import open_engine
     from station.recipe import find_recipe, load_recipe
 
@@ -108,7 +88,7 @@ def inspect(
     pictures = find_pictures(paths)
     engine = open_engine(engines / prepared.engine, backend=backend, precision=precision, threads=threads)
     try:
-        require_classes(engine, prepared)
+        require_fit(engine, prepared)
         rows: list[Inspected] = []
         scores: list[list[list[float]] | None] = []
         for path in track(pictures, "inspecting", console=Console(stderr=True), transient=True):
@@ -136,40 +116,21 @@ def inspect(
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
     """The files named, and every picture below the folders named, in a stable order."""
+    from drivers.cameras.folder import PICTURE_SUFFIXES, pictures_in
+
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(
-                p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()
-            )
+            inside = pictures_in(path, recursive=True)
             if not inside:
-                raise typer.BadParameter(
-                    f"no pictures in {path}; known endings: {' '.join(sorted(PICTURE_SUFFIXES))}"
-                )
+                known = " ".join(sorted(PICTURE_SUFFIXES))
+                raise typer.BadParameter(f"no pictures in {path}; known endings: {known}")
             found += inside
         elif path.exists():
             found.append(path)
         else:
             raise typer.BadParameter(f"{path} does not exist")
     return found
-
-
-def require_classes(engine: Engine, recipe: Recipe) -> None:
-    """Refuse an engine whose classes or patches are not the recipe's."""
-    from station.engines.interface import EngineError
-
-    wanted = tuple(entry.name for entry in recipe.classes)
-    info = engine.info
-    if info.classes != wanted:
-        raise EngineError(
-            f"engine {info.name!r} knows the classes {', '.join(info.classes)}; recipe {recipe.name!r} names "
-            f"{', '.join(wanted)}: names and order must be the same"
-        )
-    if (info.patch_px, info.channels) != (recipe.patch.size, recipe.surface.channels):
-        raise EngineError(
-            f"engine {info.name!r} takes patches of {info.patch_px} px with {info.channels} channel(s); recipe "
-            f"{recipe.name!r} cuts {recipe.patch.size} px with {recipe.surface.channels}"
-        )
 
 
 def _inspect_one(

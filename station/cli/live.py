@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
@@ -114,3 +116,11 @@ def _last_verdict(status: LineStatus) -> Text:
     text.append(f" into bin {last.verdict.bin}: {last.verdict.reason}")
     text.truncate(94, overflow="ellipsis")
     return text
+
+
+def save_picture(path: Path, status: LineStatus, title: str, parts: int | None) -> None:
+    """The live view of one moment as an SVG."""
+    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    console.print(dashboard(status, title, parts))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    console.save_svg(str(path), title="station run")

@@ -19,6 +19,9 @@ def run(
     parts: Annotated[int | None, typer.Option(min=1, help="Stop by itself after this many parts.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines even on a terminal.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the devices do.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Save the live view's last moment as an SVG here.")
+    ] = None,
 ) -> None:
     """Inspect parts until told to stop (Ctrl-C, SIGTERM) or until --parts are done.
 
@@ -29,15 +32,16 @@ def run(
     Exit code: 0 a clean end, 1 the line halted by itself (systemd starts it afresh), 2 it could not begin.
 
     Examples:
+
         station run --config config/demo.yaml --parts 200
 
         station run --config /etc/station/station.yaml --plain
-
     """
     from rich.console import Console
+    from rich.progress import Progress
 
     from station.assembly import assemble
-    from station.cli.live import live_view
+    from station.cli.live import live_view, save_picture
     from station.cli.summary import print_summary
     from station.supervision import sd_notify
 
@@ -49,21 +53,43 @@ def run(
         signal.signal(number, lambda *_: stop.set())
 
     begun = time.monotonic()
-    with assemble(config, parts=parts, console=console) as station:
+    progress = Progress(console=console, transient=True)
+    bar = progress.add_task("rendering the simulated frames (once)", visible=False)
+
+    def rendered(done: int, total: int) -> None:
+        progress.update(bar, completed=done, total=total, visible=True)
+        if not console.is_terminal and done % 10 == 0 and done < total:
+            console.print(f"rendering the simulated frames (once): {done} of {total}", highlight=False)
+
+    progress.start()
+    with assemble(config, parts, rendered) as station:
+        progress.stop()
         for record in station.doubtful:
-            console.print(f"[yellow]in doubt after the last end, now faulted:[/] {record}", highlight=False)
-        line = station.line
+            console.print(f"[yellow]left by the last run:[/] {record}", highlight=False)
+        line, info = station.line, station.engine.info
         line.start(parts)
         sd_notify("READY=1")
-        console.print(f"ready after {time.monotonic() - begun:.1f} s: {station.description}", highlight=False)
-        with live_view(console, station.title, parts) as show:
+        ready_s = time.monotonic() - begun
+        console.print(
+            f"ready after {ready_s:.1f} s: recipe {station.recipe.name}, engine {info.digest[:12]} on "
+            f"{info.backend} {info.precision}",
+            highlight=False,
+        )
+        title = f"station {station.config.station.name} · recipe {station.recipe.name}"
+        with live_view(console, title, parts) as show:
             while not stop.is_set() and not line.wait(0.25):
                 status = line.status()
                 show(status)
                 sd_notify(f"WATCHDOG=1\nSTATUS={status.state}: {status.statistics.triggers} parts")
+            last = line.status()
             sd_notify("STOPPING=1")
             line.stop()
+        if picture is not None:
+            save_picture(picture, last, title, parts)
         status = line.status()
-        print_summary(console, status, station.recipe, station.finish_pictures())
+        kept: tuple[str, ...] = ()
+        if station.pictures is not None:
+            kept = station.pictures.finish()
+        print_summary(console, status, station.recipe, kept)
     if status.failure:
         raise typer.Exit(1)

@@ -287,7 +287,7 @@ def test_a_lost_camera_faults_the_part_and_comes_back_by_itself(plant: Plant) ->
     assert any(not ready and "camera" in reason for ready, reason in plant.sorter.ready)
 
 
-def test_the_cell_is_not_told_ready_while_the_camera_is_gone(plant: Plant) -> None:
+def test_the_cell_is_told_ready_at_the_start_and_not_ready_at_the_end(plant: Plant) -> None:
     plant.run(1)
     assert plant.sorter.ready[0] == (True, "")
     assert plant.sorter.ready[-1][0] is False

@@ -1,0 +1,260 @@
+"""From a configuration to a station: each device made from its section, and the whole put together.
+
+The drivers know nothing of the configuration; this is the one place where its values become theirs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.cameras.interface import Camera, Frame
+from drivers.sorters.interface import Sorter
+from simulation.cell_process import start_cell
+from simulation.cell_settings import CellSettings
+from simulation.pool import write_frames
+from simulation.truth import TruthBook
+from station import config as settings
+from station.config import StationConfig, load_config
+from station.engines import open_engine
+from station.engines.interface import Engine, EngineError
+from station.images import PictureSaver
+from station.journal import Journal
+from station.journal_events import PartRecord
+from station.line import Line, LineSettings, Mode
+from station.recipe import Recipe, find_recipe, load_recipe
+
+Progress = Callable[[int, int], None]
+"""Frames rendered, frames in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The simulated plant beside a station; empty where everything is real."""
+
+    truths: TruthBook | None = None
+
+    def identify(self, frame: Frame) -> object | None:
+        """What is really on the part of a frame; None when nobody knows."""
+        return self.truths.lookup(frame.pixels) if self.truths is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A line put together, not started yet."""
+
+    line: Line
+    config: StationConfig
+    recipe: Recipe
+    engine: Engine
+    pictures: PictureSaver | None
+    doubtful: list[PartRecord]
+    """Parts that a crash left without a verdict or without an acknowledgement; all are closed now."""
+
+
+def load(path: Path) -> tuple[StationConfig, Recipe]:
+    """The configuration and the recipe it names. Raises ``ConfigError``, ``RecipeError``."""
+    config = load_config(path)
+    return config, load_recipe(find_recipe(config.recipe, config.paths.recipes))
+
+
+def make_camera(config: StationConfig) -> Camera:
+    """The camera of the configuration, not opened. Raises ``CameraError``."""
+    camera = config.camera
+    if isinstance(camera, settings.PylonCamera):
+        from drivers.cameras.pylon import PylonCamera
+        from drivers.cameras.pylon_settings import PylonSettings, TriggerKind
+
+        kinds = {
+            "software": TriggerKind.SOFTWARE,
+            "hardware": TriggerKind.HARDWARE,
+            "off": TriggerKind.FREE_RUNNING,
+        }
+        return PylonCamera(
+            PylonSettings(
+                serial=camera.serial,
+                emulation_folder=camera.emulation,
+                pixel_format=camera.pixel_format,
+                width=camera.width or None,
+                height=camera.height or None,
+                offset_x=camera.offset_x,
+                offset_y=camera.offset_y,
+                exposure_us=camera.exposure_us,
+                gain_db=camera.gain_db,
+                line_rate_hz=camera.line_rate_hz,
+                trigger=kinds[camera.trigger],
+                trigger_source=camera.trigger_line,
+                packet_size=camera.packet_size,
+                inter_packet_delay=camera.inter_packet_delay,
+                buffer_count=camera.buffer_count,
+            )
+        )
+    if isinstance(camera, settings.FolderCamera):
+        from drivers.cameras.folder import FolderCamera, FolderSettings
+
+        return FolderCamera(FolderSettings(camera.path, pattern=camera.pattern, repeat=camera.repeat))
+    from simulation.camera import SimulatedCamera, SimulatedCameraSettings
+
+    pool = camera.pool
+    if pool is None and config.simulation is not None and config.simulation.pool is not None:
+        pool = config.simulation.pool.folder
+    assert pool is not None, "the configuration has been checked for a pool"
+    return SimulatedCamera(SimulatedCameraSettings(pool))
+
+
+def make_sorter(config: StationConfig, recipe: Recipe) -> Sorter:
+    """The sorter of the configuration, not opened. Raises ``SorterError``."""
+    from drivers.sorters.handshake import HandshakeSettings
+    from drivers.sorters.serial_port import SerialSettings, SerialSorter
+
+    sorter = config.sorter
+    return SerialSorter(
+        SerialSettings(
+            port=sorter.port,
+            baud=sorter.baud,
+            rtscts=sorter.rtscts,
+            reopen_max_s=sorter.reopen_max_s,
+            handshake=HandshakeSettings(
+                heartbeat_s=sorter.heartbeat_ms / 1000,
+                link_timeout_s=sorter.link_timeout_ms / 1000,
+                resend_s=sorter.resend_ms / 1000,
+                ack_timeout_s=sorter.ack_timeout_ms / 1000,
+                max_in_hand=sorter.max_in_hand,
+                recipe=recipe.name,
+                name=config.station.name,
+            ),
+        )
+    )
+
+
+def make_engine(config: StationConfig, recipe: Recipe) -> Engine:
+    """The engine of the recipe, loaded and proven, and fit for the recipe. Raises ``EngineError``."""
+    engine = open_engine(
+        config.paths.engines / recipe.engine,
+        backend=config.engine.backend,
+        precision=config.engine.precision,
+        threads=config.engine.threads,
+        chunk=config.engine.chunk,
+        cache=config.paths.cache,
+    )
+    try:
+        require_fit(engine, recipe)
+    except EngineError:
+        engine.close()
+        raise
+    return engine
+
+
+def require_fit(engine: Engine, recipe: Recipe) -> None:
+    """Refuse an engine whose classes or patches are not the recipe's. Raises ``EngineError``."""
+    wanted = tuple(entry.name for entry in recipe.classes)
+    info = engine.info
+    if info.classes != wanted:
+        raise EngineError(
+            f"engine {info.name!r} knows the classes {', '.join(info.classes)}; recipe {recipe.name!r} names "
+            f"{', '.join(wanted)}: names and order must be the same"
+        )
+    if (info.patch_px, info.channels) != (recipe.patch.size, recipe.surface.channels):
+        raise EngineError(
+            f"engine {info.name!r} takes patches of {info.patch_px} px with {info.channels} channel(s); "
+            f"recipe {recipe.name!r} cuts {recipe.patch.size} px with {recipe.surface.channels}"
+        )
+
+
+def line_settings(config: StationConfig) -> LineSettings:
+    """The line's times and sizes."""
+    limits = config.limits
+    return LineSettings(
+        mode=Mode(config.camera.mode),
+        deadline_s=limits.part_deadline_ms / 1000,
+        grab_timeout_s=limits.grab_timeout_ms / 1000,
+        stop_timeout_s=limits.stop_timeout_ms / 1000,
+        queue_capacity=limits.queue_capacity,
+        engine_failures_allowed=limits.engine_failures_allowed,
+        hung_after_s=limits.hung_after_ms / 1000,
+    )
+
+
+@contextmanager
+def simulated_plant(
+    config: StationConfig, recipe: Recipe, parts: int | None, progress: Progress
+) -> Iterator[Plant]:
+    """Render the pool if it is missing and start the cell; nothing where the plant is real.
+
+    Raises ``SimulationError``.
+    """
+    simulation = config.simulation
+    if simulation is None:
+        yield Plant()
+        return
+    truths = None
+    if simulation.pool is not None:
+        pool = simulation.pool
+        truths = write_frames(pool.folder, pool.frames, pool.seed, progress=progress)
+    with ExitStack() as stack:
+        if simulation.cell is not None:
+            stack.enter_context(start_cell(cell_settings(config, recipe, parts)))
+        yield Plant(truths)
+
+
+def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> CellSettings:
+    """What the simulated cell is told, its port being the station's."""
+    assert config.simulation is not None
+    assert config.simulation.cell is not None
+    cell, wrong = config.simulation.cell, config.simulation.cell.misbehave
+    Path(config.sorter.port).parent.mkdir(parents=True, exist_ok=True)
+    return CellSettings(
+        link=config.sorter.port,
+        parts=parts or cell.parts,
+        rate_hz=cell.rate_hz,
+        in_flight=cell.in_flight,
+        recipe=recipe.name,
+        good_bin=recipe.classes[0].bin,
+        reject_bin=recipe.fault_bin,
+        verdict_ms=cell.verdict_ms,
+        seed=cell.seed,
+        log=str(Path(config.sorter.port).with_suffix(".jsonl")),
+        late=wrong.late,
+        late_ms=wrong.late_ms,
+        silent=wrong.silent,
+        duplicate=wrong.duplicate,
+        garble=wrong.garble,
+        wrong_part_id=wrong.wrong_part_id,
+        wrong_bin=wrong.wrong_bin,
+        unplug_every_s=wrong.unplug_every_s,
+        unplug_s=wrong.unplug_s,
+    )
+
+
+@contextmanager
+def assemble(path: Path, parts: int | None, progress: Progress = lambda done, total: None) -> Iterator[Station]:
+    """A whole station from its configuration; everything is given back at the end."""
+    config, recipe = load(path)
+    with ExitStack() as stack:
+        plant = stack.enter_context(simulated_plant(config, recipe, parts, progress))
+        config.paths.journal.parent.mkdir(parents=True, exist_ok=True)
+        journal = stack.enter_context(Journal(config.paths.journal, station=config.station.name))
+        doubtful = journal.recover()
+        engine = make_engine(config, recipe)
+        stack.callback(engine.close)
+        pictures = None
+        if config.images.save != "none":
+            folder = config.paths.images / f"run-{os.getpid()}"
+            pictures = stack.enter_context(
+                PictureSaver(folder, quota_mb=config.images.quota_mb, capacity=config.images.queue)
+            )
+        line = Line(
+            camera=make_camera(config),
+            sorter=make_sorter(config, recipe),
+            engine=engine,
+            recipe=recipe,
+            journal=journal,
+            settings=line_settings(config),
+            pictures=pictures,
+            is_simulated=config.is_simulated,
+            identify=plant.identify if plant.truths is not None else None,
+        )
+        yield Station(line, config, recipe, engine, pictures, doubtful)

@@ -1,0 +1,186 @@
+"""``station check``: everything the line needs, tried once, with what to do about what did not pass."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from station.config import StationConfig
+    from station.recipe import Recipe
+
+Step = tuple[str, Callable[[], str]]
+"""What is tried, and the function that tries it: it returns what it saw, or raises."""
+
+LEAST_FREE_MB = 500
+
+
+def check(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="station.yaml of this machine.")
+    ] = Path("config/demo.yaml"),
+) -> None:
+    """Try everything the line needs: configuration, recipe, camera, engine, sorter, journal, disk.
+
+    The camera is opened and takes one picture, which is cut and decided; the engine reproduces its golden
+    parts; the sorter's line is opened and the other end waited for. The line must not be running.
+
+    Exit code: 0 all passed, 1 something did not, 2 the configuration or the recipe cannot be read.
+
+    Example:
+
+        station check --config /etc/station/station.yaml
+    """
+    from rich.console import Console
+
+    from station.assembly import load
+
+    console = Console()
+    settings, recipe = load(config)
+    console.print(f"[green]passed[/]  configuration: {config}", highlight=False)
+    console.print(
+        f"[green]passed[/]  recipe: {recipe.name} version {recipe.version}, {recipe.patch_count} patches of "
+        f"{recipe.patch.size} px, {len(recipe.classes)} classes",
+        highlight=False,
+    )
+    failed = 0
+    with _plant(settings, recipe):
+        for name, step in _steps(settings, recipe):
+            with console.status(name):
+                try:
+                    seen, passed = step(), True
+                except Exception as error:
+                    seen, passed = str(error) or repr(error), False
+            failed += not passed
+            mark = "[green]passed[/]" if passed else "[bold red]FAILED[/]"
+            console.print(f"{mark}  {name}: ", end="")
+            console.print(seen, highlight=False, markup=False)
+    if failed:
+        console.print(f"[bold red]{failed} did not pass[/]; the station would not accept a part like this")
+        raise typer.Exit(1)
+    console.print("[green]everything passed[/]")
+
+
+@contextmanager
+def _plant(config: StationConfig, recipe: Recipe) -> Iterator[None]:
+    """The simulated plant, where the configuration has one."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from station.assembly import simulated_plant
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("rendering the simulated frames", visible=False, total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total, visible=done < total)
+
+        with simulated_plant(config, recipe, None, show):
+            progress.stop()
+            yield
+
+
+def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
+    return [
+        ("engine", lambda: _engine(config, recipe)),
+        ("camera", lambda: _camera(config, recipe)),
+        ("sorter", lambda: _sorter(config, recipe)),
+        ("journal", lambda: _journal(config)),
+        ("pictures", lambda: _disk(config.paths.images)),
+        ("cache", lambda: _disk(config.paths.cache)),
+    ]
+
+
+def _engine(config: StationConfig, recipe: Recipe) -> str:
+    from station.assembly import make_engine
+    from station.engines.prove import require_proof
+    from station.engines.store import load_manifest
+
+    engine = make_engine(config, recipe)
+    try:
+        report = require_proof(engine, load_manifest(config.paths.engines / recipe.engine))
+        info = engine.info
+        return f"{info.name} {info.digest[:12]} on {info.backend} {info.precision}; golden parts: {report.summary}"
+    finally:
+        engine.close()
+
+
+def _camera(config: StationConfig, recipe: Recipe) -> str:
+    from drivers.cameras.interface import CameraError
+    from station.assembly import make_camera
+    from station.patching import PatchingError, cut
+
+    camera = make_camera(config)
+    try:
+        camera.open()
+        camera.arm()
+        camera.trigger(config.limits.grab_timeout_ms / 1000)
+        frame = camera.grab(config.limits.grab_timeout_ms / 1000)
+        if not frame.complete:
+            raise CameraError(f"the first frame is incomplete: {frame.problem}")
+        height, width = frame.pixels.shape[:2]
+        seen = f"{camera.health().description}, {width} x {height} px"
+        try:
+            region = cut(frame.pixels, recipe).surface.region
+        except PatchingError as error:
+            return f"{seen}; no part is in the picture now ({error})"
+        return f"{seen}; a product of {region.width} x {region.height} px at {region.x}, {region.y}"
+    finally:
+        camera.close()
+
+
+def _sorter(config: StationConfig, recipe: Recipe) -> str:
+    from drivers.sorters.interface import SorterError
+    from station.assembly import make_sorter
+
+    sorter = make_sorter(config, recipe)
+    try:
+        sorter.open()
+        until = time.monotonic() + 3 * config.sorter.link_timeout_ms / 1000
+        while not sorter.health().connected and time.monotonic() < until:
+            time.sleep(0.05)
+        health = sorter.health()
+        if not health.connected:
+            raise SorterError(
+                f"{health.description}: the line is open but the cell does not answer; is it switched on, are "
+                f"speed and cable right? {health.last_error}"
+            )
+        return f"{health.description}; the cell answers"
+    finally:
+        sorter.close()
+
+
+def _journal(config: StationConfig) -> str:
+    from station.journal import Journal
+
+    config.paths.journal.parent.mkdir(parents=True, exist_ok=True)
+    with Journal(config.paths.journal, station=config.station.name) as journal:
+        counts = journal.counts()
+    disk = _disk(config.paths.journal.parent)
+    return f"{counts.triggers} records, {counts.open} in doubt; {disk}"
+
+
+def _disk(folder: Path) -> str:
+    """Write, fsync and remove a file; raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".station-check-{os.getpid()}"
+    started = time.perf_counter()
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        probe.unlink(missing_ok=True)
+    milliseconds = (time.perf_counter() - started) * 1000
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    if free_mb < LEAST_FREE_MB:
+        raise OSError(f"only {free_mb:.0f} MB free in {folder}; make room, {LEAST_FREE_MB} MB are needed")
+    return f"{folder} takes a durable write in {milliseconds:.1f} ms, {free_mb / 1000:.1f} GB free"
