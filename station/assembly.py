@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drivers.cameras.interface import Camera, Frame
 from drivers.sorters.interface import Sorter
@@ -21,11 +22,13 @@ from station import config as settings
 from station.config import StationConfig, load_config
 from station.engines import open_engine
 from station.engines.interface import Engine, EngineError
-from station.images import PictureSaver
 from station.journal import Journal
 from station.journal_events import PartRecord
 from station.line import Line, LineSettings, Mode
 from station.recipe import Recipe, find_recipe, load_recipe
+
+if TYPE_CHECKING:
+    from station.images import PictureSaver
 
 Progress = Callable[[int, int], None]
 """Frames rendered, frames in all."""
@@ -95,7 +98,7 @@ def make_camera(config: StationConfig) -> Camera:
     if isinstance(camera, settings.FolderCamera):
         from drivers.cameras.folder import FolderCamera, FolderSettings
 
-        return FolderCamera(FolderSettings(camera.path, pattern=camera.pattern, repeat=camera.repeat))
+        return FolderCamera(FolderSettings(camera.path, repeat=camera.repeat))
     from simulation.camera import SimulatedCamera, SimulatedCameraSettings
 
     pool = camera.pool
@@ -242,6 +245,8 @@ def assemble(path: Path, parts: int | None, progress: Progress = lambda done, to
         stack.callback(engine.close)
         pictures = None
         if config.images.save != "none":
+            from station.images import PictureSaver
+
             folder = config.paths.images / f"run-{os.getpid()}"
             pictures = stack.enter_context(
                 PictureSaver(folder, quota_mb=config.images.quota_mb, capacity=config.images.queue)

@@ -171,8 +171,6 @@ class FolderCamera(_Camera):
     """the camera family"""
     path: FilePath
     """the folder of pictures"""
-    pattern: Text = "*"
-    """which files, as a shell pattern"""
     repeat: bool = False
     """whether the folder begins again at its end"""
 
