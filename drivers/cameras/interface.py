@@ -38,7 +38,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class CameraHealth:
-    """A snapshot of a camera's counters; all counts since ``open``."""
+    """A snapshot of a camera's counters; they count since the first ``open`` and survive a loss."""
 
     connected: bool
     description: str
@@ -86,11 +86,22 @@ class Camera(ABC):
 
     @abstractmethod
     def trigger(self, timeout_s: float) -> None:
-        """Expose one frame (software trigger). A no-op where the trigger comes by wire or the camera runs free."""
+        """Expose one frame (software trigger).
+
+        A no-op where the trigger comes by wire or the camera runs free.
+        """
 
     @abstractmethod
     def grab(self, timeout_s: float) -> Frame:
         """The next frame in order; raises :class:`CameraTimeoutError`, :class:`CameraLostError`."""
+
+    def probe(self) -> None:
+        """Ask the camera whether it is still there, between two exposures; raises :class:`CameraLostError`.
+
+        For idle hours: a camera that is only triggered has no other way to show that it is gone. Families
+        that cannot be lost do nothing.
+        """
+        return
 
     @abstractmethod
     def disarm(self) -> None:

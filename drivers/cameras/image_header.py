@@ -1,0 +1,129 @@
+"""The size a picture file claims in its header, read without decoding it.
+
+A few hundred bytes of file can claim gigapixels; whoever decodes asks here first. Formats: PNG, JPEG, BMP,
+TIFF and BigTIFF, WebP, portable any-map, JPEG 2000, GIF, Sun raster.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+
+def claimed_size(data: bytes) -> tuple[int, int] | None:
+    """``(width, height)`` in px; None for a format not known here or a header that cannot be followed."""
+    for magic, read in _READERS:
+        if data.startswith(magic):
+            try:
+                return read(data)
+            except (struct.error, IndexError, ValueError):
+                return None
+    if data[4:12] == b"jP  \r\n\x87\n":
+        return _jpeg2000(data)
+    return None
+
+
+def _png(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
+
+
+def _bmp(data: bytes) -> tuple[int, int]:
+    (header,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
+    return abs(width), abs(height)  # a negative height means top row first
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while True:
+        while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
+            at += 1
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        if marker in (0xD9, 0xDA):
+            return None
+        at += 2 + (
+            0 if marker == 0x01 or 0xD0 <= marker <= 0xD8 else struct.unpack_from(">H", data, at + 2)[0]
+        )
+
+
+def _tiff(data: bytes) -> tuple[int, int] | None:
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    directory = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if big else "H"), data, directory)[0]
+    entry, length = directory + (8 if big else 2), 20 if big else 12
+    sizes: dict[int, int] = {}
+    for index in range(min(count, 4096)):
+        at = entry + index * length
+        tag, kind = struct.unpack_from(order + "HH", data, at)
+        if tag in (256, 257):
+            code = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind, "I")
+            sizes[tag] = struct.unpack_from(order + code, data, at + (12 if big else 8))[0]
+    return (sizes[256], sizes[257]) if len(sizes) == 2 else None
+
+
+def _webp(data: bytes) -> tuple[int, int] | None:
+    if data[8:12] != b"WEBP":
+        return None
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _anymap(data: bytes) -> tuple[int, int] | None:
+    head = re.sub(rb"#[^\n]*\n", b" ", data[:4096])
+    if head.startswith(b"P7"):
+        found = [re.search(key + rb"\s+(\d+)", head) for key in (b"WIDTH", b"HEIGHT")]
+        return (int(found[0][1]), int(found[1][1])) if found[0] and found[1] else None
+    match = re.match(rb"P[1-6]\s+(\d+)\s+(\d+)", head)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _jpeg2000(data: bytes) -> tuple[int, int] | None:
+    at = data.find(b"ihdr", 0, 4096)
+    if at < 0 or len(data) < at + 12:
+        return None
+    height, width = struct.unpack_from(">II", data, at + 4)
+    return width, height
+
+
+def _gif(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from("<HH", data, 6)
+    return width, height
+
+
+def _sun_raster(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from(">II", data, 4)
+    return width, height
+
+
+_READERS = (
+    (b"\x89PNG\r\n\x1a\n", _png),
+    (b"\xff\xd8\xff", _jpeg),
+    (b"BM", _bmp),
+    (b"II*\0", _tiff),
+    (b"MM\0*", _tiff),
+    (b"II+\0", _tiff),
+    (b"MM\0+", _tiff),
+    (b"RIFF", _webp),
+    (b"P1", _anymap),
+    (b"P2", _anymap),
+    (b"P3", _anymap),
+    (b"P4", _anymap),
+    (b"P5", _anymap),
+    (b"P6", _anymap),
+    (b"P7", _anymap),
+    (b"GIF8", _gif),
+    (b"\x59\xa6\x6a\x95", _sun_raster),
+)

@@ -1,0 +1,335 @@
+"""A line-scan camera that is not there: pictures from a pool folder, at a camera's pace, with its faults.
+
+It stands behind :class:`drivers.cameras.interface.Camera` and keeps the plant's order of things: every
+exposure, delivered or lost, uses up one picture of the pool, as every part passes the camera once. Clock
+and sleep are passed in, so that a night of faults is a few lines of test.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.cameras.counters import Counters
+from drivers.cameras.folder import NO_PIXELS, PICTURE_SUFFIXES, ImageFileError, pictures_in, read_image
+from drivers.cameras.interface import (
+    Camera,
+    CameraConfigError,
+    CameraError,
+    CameraHealth,
+    CameraLostError,
+    CameraTimeoutError,
+    EndOfFramesError,
+    Frame,
+)
+
+POOL_SUFFIXES = PICTURE_SUFFIXES | {".npy"}
+NAME = "simulated line-scan camera"
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedCameraSettings:
+    """The pool and the pace."""
+
+    pool: Path
+    """A folder of pictures; ``.npy`` (uint8, ``(H, W)`` or ``(H, W, 3)`` BGR) is read 20 times faster."""
+    rate_hz: float = 5.8
+    """Most frames a second; free running exactly so many. One turn of the part is 1 / rate."""
+    exposure_s: float = 0.0
+    """Seconds from trigger to the last line of the frame."""
+    free_running: bool = False
+    repeat: bool = True
+    """Start again after the pool's last picture; otherwise the camera ends there."""
+    buffer_count: int = 5
+    """Frames that wait to be grabbed; further exposures are lost, as with a real camera."""
+    preload_mb: float = 0.0
+    """Pictures are decoded at ``open`` until they fill this; the others are read when they are grabbed."""
+
+    def __post_init__(self) -> None:
+        if not (self.rate_hz > 0 and self.exposure_s >= 0 and self.preload_mb >= 0):
+            raise CameraConfigError(
+                f"{NAME}: rate_hz {self.rate_hz:g} must be more than 0, exposure_s {self.exposure_s:g} and "
+                f"preload_mb {self.preload_mb:g} at least 0"
+            )
+        if self.buffer_count < 1:
+            raise CameraConfigError(f"{NAME}: buffer_count {self.buffer_count} must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFaults:
+    """What goes wrong, by exposures counted from 1 since the camera was first opened; 0 is never."""
+
+    drop_every: int = 0
+    """Every so many exposures the frame never arrives; the next one reports it lost."""
+    incomplete_every: int = 0
+    """The lower half of the frame is missing."""
+    late_every: int = 0
+    late_s: float = 1.0
+    lose_at: int = 0
+    """At this exposure the camera is gone."""
+    lost_for_s: float = 2.0
+    """So long after the loss it can be opened again."""
+    hang_at: int = 0
+    """The grab of this exposure does not come back in time, as a hung driver's would not."""
+    hang_for_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        for name in ("drop_every", "incomplete_every", "late_every", "lose_at", "hang_at"):
+            if getattr(self, name) < 0:
+                raise CameraConfigError(f"{NAME}: {name} {getattr(self, name)} must be 0 (never) or more")
+
+
+@dataclass(frozen=True, slots=True)
+class _Exposure:
+    number: int
+    """Counted from 1 since the camera was first opened."""
+    frame_id: int
+    lost_before: int
+    due_s: float
+
+
+class SimulatedCamera(Camera):
+    """The simulated camera; ``simulation.pool`` and ``station simulate`` fill its folder."""
+
+    def __init__(
+        self,
+        settings: SimulatedCameraSettings,
+        faults: CameraFaults | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._faults = faults or CameraFaults()
+        self._clock = clock
+        self._sleep = sleep
+        self._files: list[Path] = []
+        self._preloaded: dict[Path, NDArray[np.uint8]] = {}
+        self._buffered: deque[_Exposure] = deque()
+        self._exposures = 0
+        """All exposures so far; the next one takes picture number ``_exposures`` modulo the pool."""
+        self._frame_id = 0
+        self._lost_before = 0
+        self._next_s = 0.0
+        """When the sensor can start (triggered) or will end (free running) the next exposure."""
+        self._back_s = -math.inf
+        self._armed = False
+        self._counters = Counters(f"{NAME} {settings.pool.name}", simulated=True)
+
+    def open(self) -> None:
+        """List and preload the pool; raises :class:`CameraLostError` while a simulated loss lasts."""
+        self._armed = False
+        missing_s = self._back_s - self._clock()
+        if missing_s > 0:
+            raise self._lost(f"is not there for another {missing_s:.1f} s")
+        pool = self._settings.pool
+        if not pool.is_dir():
+            raise CameraConfigError(f"{NAME}: {pool} does not exist; fill it with `station simulate`")
+        self._files = pool_files(pool)
+        if not self._files:
+            raise CameraConfigError(f"{NAME}: no pictures in {pool}; fill it with `station simulate`")
+        self._preload()
+        details = {"pictures": str(len(self._files)), "preloaded": str(len(self._preloaded))}
+        self._counters.opened(f"{NAME} {pool.name}", details)
+
+    def arm(self) -> None:
+        """Empty buffers; frame ids count from here, the pool goes on."""
+        self._require_open()
+        self._buffered.clear()
+        self._frame_id = self._lost_before = 0
+        self._next_s = self._clock() + (1 / self._settings.rate_hz if self._settings.free_running else 0.0)
+        self._armed = True
+
+    def trigger(self, timeout_s: float) -> None:
+        """Expose the next picture when the turn before is over; nothing to do when running free."""
+        self._require_armed()
+        if self._settings.free_running:
+            return
+        wait_s = self._next_s - self._clock()
+        if wait_s > timeout_s:
+            self._sleep(timeout_s)
+            raise CameraTimeoutError(
+                f"{NAME} was not ready for a trigger within {timeout_s:g} s; it makes "
+                f"{self._settings.rate_hz:g} frames a second at most"
+            )
+        if wait_s > 0:
+            self._sleep(wait_s)
+        if self._ended:
+            raise self._end()
+        now = self._clock()
+        self._next_s = now + 1 / self._settings.rate_hz
+        self._expose(now + self._settings.exposure_s)
+
+    def grab(self, timeout_s: float) -> Frame:
+        """The next frame in order."""
+        self._require_armed()
+        deadline_s = self._clock() + timeout_s
+        while True:
+            if self._settings.free_running:
+                self._run_until(self._clock())
+            now = self._clock()
+            due_s = self._next_due()
+            if due_s <= now:
+                break
+            if due_s == math.inf and self._settings.free_running:
+                raise self._end()
+            if due_s > deadline_s:
+                self._sleep(max(0.0, deadline_s - now))
+                raise CameraTimeoutError(f"{NAME}: no frame within {timeout_s:g} s")
+            self._sleep(due_s - now)
+        exposure = self._buffered.popleft()
+        if exposure.number == self._faults.hang_at:
+            self._hang()
+        return self._counters.frame(self._frame(exposure))
+
+    def probe(self) -> None:
+        """Whether the camera is there."""
+        self._require_open()
+
+    def disarm(self) -> None:
+        """Stop; what is buffered or under way is thrown away."""
+        self._armed = False
+        self._buffered.clear()
+
+    def health(self) -> CameraHealth:
+        """Counters; always ``simulated``."""
+        return self._counters.health()
+
+    def close(self) -> None:
+        """Let go of the pool's memory."""
+        self.disarm()
+        self._preloaded.clear()
+        self._counters.gone()
+
+    # ------------------------------------------------------------------ helpers, in the order of use
+
+    def _preload(self) -> None:
+        left = self._settings.preload_mb * 1e6
+        self._preloaded.clear()
+        for path in self._files:
+            if left <= 0:
+                return
+            try:
+                pixels = load_picture(path)
+            except ImageFileError:
+                continue  # reported when the picture's turn comes
+            left -= pixels.nbytes
+            if left >= 0:
+                self._preloaded[path] = np.array(pixels)
+
+    @property
+    def _ended(self) -> bool:
+        return not self._settings.repeat and self._exposures >= len(self._files)
+
+    def _run_until(self, now: float) -> None:
+        """Free running: every exposure that has ended by now."""
+        while self._next_s <= now and not self._ended:
+            self._expose(self._next_s)
+            self._next_s += 1 / self._settings.rate_hz
+
+    def _next_due(self) -> float:
+        """When there is something to grab; infinite when nothing will ever come by itself."""
+        if self._buffered:
+            return self._buffered[0].due_s
+        return self._next_s if self._settings.free_running and not self._ended else math.inf
+
+    def _expose(self, due_s: float) -> None:
+        """One picture of the pool is used up; whether it becomes a frame is another matter."""
+        self._exposures += 1
+        number, faults = self._exposures, self._faults
+        if number == faults.lose_at:
+            self._back_s = self._clock() + faults.lost_for_s
+            raise self._lost("was unplugged")
+        if _every(number, faults.late_every):
+            due_s += faults.late_s
+        if _every(number, faults.drop_every) or len(self._buffered) >= self._settings.buffer_count:
+            self._lost_before += 1
+        else:
+            if self._buffered:
+                due_s = max(due_s, self._buffered[-1].due_s)  # frames do not overtake each other
+            self._buffered.append(_Exposure(number, self._frame_id, self._lost_before, due_s))
+            self._lost_before = 0
+        self._frame_id += 1
+
+    def _hang(self) -> None:
+        left_s = self._faults.hang_for_s
+        while left_s > 0:
+            self._sleep(min(left_s, 1.0))
+            left_s -= 1.0
+
+    def _frame(self, exposure: _Exposure) -> Frame:
+        path = self._files[(exposure.number - 1) % len(self._files)]
+        problem = ""
+        try:
+            pixels = np.array(self._preloaded[path] if path in self._preloaded else load_picture(path))
+        except ImageFileError as error:
+            pixels, problem = NO_PIXELS, str(error)
+        if _every(exposure.number, self._faults.incomplete_every) and not problem:
+            pixels[pixels.shape[0] // 2 :] = 0
+            problem = f"{pixels.shape[0] // 2} of {pixels.shape[0]} lines arrived (simulated)"
+        return Frame(
+            pixels=pixels,
+            frame_id=exposure.frame_id,
+            lost_before=exposure.lost_before,
+            complete=not problem,
+            arrived_ns=time.monotonic_ns(),
+            problem=problem,
+            source=str(path),
+        )
+
+    def _end(self) -> EndOfFramesError:
+        return EndOfFramesError(f"{NAME}: all {len(self._files)} pictures of {self._settings.pool} are done")
+
+    def _lost(self, what: str) -> CameraLostError:
+        message = f"{NAME} {what} (simulated); it comes back by itself"
+        self._armed = False
+        self._buffered.clear()
+        self._counters.gone(message)
+        return CameraLostError(message)
+
+    def _require_open(self) -> None:
+        if not self._counters.connected:
+            raise CameraLostError(
+                f"{NAME} is not open: {self._counters.health().last_error or 'open() it first'}"
+            )
+
+    def _require_armed(self) -> None:
+        self._require_open()
+        if not self._armed:
+            raise CameraError(f"{NAME} is not armed: arm() it first")
+
+
+def pool_files(folder: Path) -> list[Path]:
+    """The pool's pictures in the order of their names; of ``a.tif`` and ``a.npy`` the quicker ``a.npy``."""
+    by_stem: dict[str, Path] = {}
+    for path in pictures_in(folder, suffixes=POOL_SUFFIXES):
+        if path.stem not in by_stem or path.suffix == ".npy":
+            by_stem[path.stem] = path
+    return list(by_stem.values())
+
+
+def load_picture(path: Path) -> NDArray[np.uint8]:
+    """A picture of the pool, uint8 ``(H, W)`` or ``(H, W, 3)``; ``.npy`` is mapped, not read."""
+    if path.suffix != ".npy":
+        return read_image(path)
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageFileError(f"{path}: not an array file, or damaged ({error}); write it again") from None
+    if mapped.dtype != np.uint8 or not (mapped.ndim == 2 or (mapped.ndim == 3 and mapped.shape[2] == 3)):
+        raise ImageFileError(
+            f"{path}: {mapped.dtype} of shape {mapped.shape}; needs uint8, (H, W) or (H, W, 3)"
+        )
+    picture: NDArray[np.uint8] = mapped
+    return picture
+
+
+def _every(number: int, period: int) -> bool:
+    return period > 0 and number % period == 0
