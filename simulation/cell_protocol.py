@@ -251,7 +251,7 @@ class CellProtocol:
             case Result():
                 out.append(self._result(body, now))
             case Fault(code, reason):
-                self.faults.append(f"{code.name}: {reason}")
+                self.faults = [*self.faults, f"{code.name}: {reason}"][-20:]
             case _:
                 pass
         return out + self.scan(now)
