@@ -205,11 +205,11 @@ def _quantised(plain: Any, plan: _Plan, grids: dict[str, _Grid], *, signed: bool
             weights = constants[node.input[1]]
             scales = np.maximum(np.abs(weights).reshape(len(weights), -1).max(axis=1), 1e-8) / 127
             integers = np.clip(np.rint(weights / scales.reshape(-1, *[1] * (weights.ndim - 1))), -127, 127)
-            copy.input[1] = writer.constant(node.input[1], integers.astype(np.int8), scales)
+            copy.input[1] = writer.constant(f"{node.output[0]}_weights", integers.astype(np.int8), scales)
             if len(node.input) > 2 and not signed:
                 steps = scales * float(grids[min(sources)].scale)
                 rounded = np.clip(np.rint(constants[node.input[2]] / steps), -(2**31), 2**31 - 1)
-                copy.input[2] = writer.constant(node.input[2], rounded.astype(np.int32), steps)
+                copy.input[2] = writer.constant(f"{node.output[0]}_bias", rounded.astype(np.int32), steps)
         writer.nodes.append(copy)
         for output in node.output:
             if output in behind:
@@ -378,7 +378,8 @@ def _require(report: QuantiseReport, min_agreement: float) -> None:
     if not report.top1_agreement >= min_agreement:
         raise QuantiseError(
             f"{report.target.name}: only {report.top1_agreement:.1%} of the calibration patches keep "
-            f"their class (wanted: {min_agreement:.1%}); calibrate with more patches of every class, or ship fp32 alone"
+            f"their class (wanted: {min_agreement:.1%}); calibrate with more patches of every class, "
+            "or ship fp32 alone"
         )
 
 

@@ -109,7 +109,8 @@ class OpenVinoEngine(CheckedEngine):
         try:
             for number, start in enumerate(range(0, len(patches), self._chunk)):
                 if len(running) == len(requests):
-                    self._collect(running.pop(0), found, deadline)
+                    self._collect(running[0], found, deadline)
+                    del running[0]
                 chunk = patches[start : start + self._chunk]
                 if len(chunk) < self._chunk:
                     chunk = np.concatenate(
@@ -119,14 +120,15 @@ class OpenVinoEngine(CheckedEngine):
                 request.start_async({0: chunk}, share_inputs=True)
                 running.append((request, start, chunk))
             while running:
-                self._collect(running.pop(0), found, deadline)
+                self._collect(running[0], found, deadline)
+                del running[0]
         except TimeoutError:
-            stopped = _stop(requests)
+            stopped = _stop([request for request, _, _ in running])
             if not stopped:
                 self._abandoned = (running, patches)  # memory that the hung requests still read
             raise self._late(len(patches), stopped) from None
         except RuntimeError as problem:
-            _stop(requests)
+            _stop([request for request, _, _ in running])
             raise EngineError(
                 f"OpenVINO failed on {len(patches)} patches ({_first_line(problem)}); restart the station"
             ) from problem
@@ -145,8 +147,7 @@ class OpenVinoEngine(CheckedEngine):
         rows[:] = request.get_output_tensor(0).data[: len(rows)]
 
     def close(self) -> None:
-        """Free the processor's memory."""
-        _stop(self._requests)
+        """Free the processor's memory; of a hung inference, only when it ends."""
         self._requests = []
 
 

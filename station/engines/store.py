@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -64,7 +65,7 @@ class EngineManifest:
     golden: tuple[GoldenSurface, ...]
     tolerance: float
     int8_tolerance: float
-    figures: Mapping[str, Figures]
+    figures: Mapping[Literal["fp32", "int8"], Figures]
     int8_gate: Int8Gate | None
     digest: str
     """SHA-256 of engine.yaml, which names the digest of everything else, hex."""
@@ -75,7 +76,7 @@ class EngineManifest:
             return "the engine has no INT8 file"
         if self.int8_gate is None:
             return "engine.yaml states no int8_gate; state how much accuracy INT8 may lose"
-        missing = {"fp32", "int8"} - set(self.figures)
+        missing = {"fp32", "int8"}.difference(self.figures)
         if missing:
             return f"engine.yaml has no figures of {' and '.join(sorted(missing))}; evaluate both"
         fp32, int8 = self.figures["fp32"], self.figures["int8"]
@@ -130,7 +131,7 @@ def load_manifest(folder: Path) -> EngineManifest:
         golden=tuple(golden),
         tolerance=document.golden.tolerance,
         int8_tolerance=document.golden.int8_tolerance,
-        figures={precision: counts for precision, counts in document.figures.items()},
+        figures=document.figures,
         int8_gate=document.int8_gate,
         digest=hashlib.sha256(content).hexdigest(),
     )

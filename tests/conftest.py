@@ -1,0 +1,157 @@
+"""Fixtures that more than one room needs."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TINY_CLASSES = ("good", "bright", "dark")
+TINY_PATCH = 16
+
+
+def tiny_network() -> "onnx.ModelProto":  # noqa: F821
+    """A hand-made classifier of 16-px grey patches by their mean: below 0.3 dark, above 0.6 bright."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(7)
+    constants: dict[str, np.ndarray] = {"full": np.float32(255)}
+
+    def layer(name: str, inputs: int, outputs: int, side: int) -> None:
+        weights = np.zeros((outputs, inputs, side, side), np.float32)
+        for channel in range(outputs):  # every channel passes one input on, with a gain and no shift of place
+            weights[channel, channel % inputs, side // 2, side // 2] = 0.5 + 0.5 * rng.random()
+        constants[f"{name}.w"] = weights
+        constants[f"{name}.b"] = np.zeros(outputs, np.float32)
+
+    layer("first", 1, 4, 3)
+    layer("left", 4, 4, 1)
+    layer("right", 4, 4, 3)
+    layer("last", 8, 8, 3)
+    gains = np.zeros(8)
+    for channel in range(8):
+        before = channel % 8
+        branch = constants["left.w"] if before < 4 else constants["right.w"]
+        own = before % 4
+        gains[channel] = (
+            constants["last.w"][channel].sum() * branch[own].sum() * constants["first.w"][own].sum()
+        )
+    mean = 1 / gains / 8  # sums the eight channels to the mean grey level
+    constants["head.w"] = np.stack([0 * mean, 60 * mean, -60 * mean], axis=1).astype(np.float32)
+    constants["head.b"] = np.array([0, -36, 18], np.float32)
+
+    def conv(name: str, source: str, side: int) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node(
+                "Conv", [source, f"{name}.w", f"{name}.b"], [f"{name}.sum"], pads=[side // 2] * 4
+            ),
+            helper.make_node("Relu", [f"{name}.sum"], [name]),
+        ]
+
+    nodes = [
+        helper.make_node("Transpose", ["patches"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["levels", "full"], ["scaled"]),
+        *conv("first", "scaled", 3),
+        helper.make_node("MaxPool", ["first"], ["pooled"], kernel_shape=[1, 1]),
+        *conv("left", "pooled", 1),
+        *conv("right", "pooled", 3),
+        helper.make_node("Concat", ["left", "right"], ["joined"], axis=1),
+        *conv("last", "joined", 3),
+        helper.make_node("GlobalAveragePool", ["last"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "head.w", "head.b"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("patches", TensorProto.UINT8, ["N", TINY_PATCH, TINY_PATCH, 1])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(TINY_CLASSES)])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def tiny_surface(truth: str, seed: int) -> np.ndarray:
+    """A grey surface 64 x 32 (eight patches) with at most one patch that is not good."""
+    rng = np.random.default_rng(seed)
+    surface = rng.normal(0.45 * 255, 10, (64, 32))
+    if truth != "good":
+        row, column = rng.integers(0, 4) * 16, rng.integers(0, 2) * 16
+        surface[row : row + 16, column : column + 16] += 110 if truth == "bright" else -100
+    return np.clip(surface, 0, 255).astype(np.uint8)
+
+
+def tiny_figures(**changes: int) -> dict[str, int]:
+    """Figures of a thousand parts, nearly all right."""
+    return {
+        "parts": 1000,
+        "good": 200,
+        "defective": 800,
+        "right": 995,
+        "escapes": 2,
+        "overkill": 1,
+        "faults": 0,
+    } | changes
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny classifier as an fp32 ONNX file."""
+    import onnx
+
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    onnx.save(tiny_network(), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_patches() -> np.ndarray:
+    """Patches of all three classes, uint8 (N, 16, 16, 1)."""
+    from station.engines.store import cut_surface
+
+    surfaces = [tiny_surface(TINY_CLASSES[seed % 3], 900 + seed)[..., None] for seed in range(12)]
+    return np.concatenate([cut_surface(surface, TINY_PATCH) for surface in surfaces])
+
+
+@pytest.fixture(scope="session")
+def tiny_engine_master(
+    tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path, tiny_patches: np.ndarray
+) -> Path:
+    """An engine folder with everything in it; not to be changed."""
+    from deploy.engine_folder import EngineDescription, write_engine_folder
+    from deploy.quantise import quantise
+
+    folder = tmp_path_factory.mktemp("engines") / "tiny"
+    folder.mkdir()
+    shutil.copy(tiny_onnx, folder / "model.onnx")
+    quantise(
+        folder / "model.onnx",
+        folder / "model.int8.onnx",
+        tiny_patches,
+        signed_target=folder / "model.int8-signed.onnx",
+    )
+    description = EngineDescription(
+        name="tiny",
+        network="tiny",
+        description="Grey levels.",
+        classes=TINY_CLASSES,
+        patch_px=TINY_PATCH,
+        channels=1,
+        figures={"fp32": tiny_figures(), "int8": tiny_figures(right=994)},
+    )
+    golden = [
+        (TINY_CLASSES[number % 3], tiny_surface(TINY_CLASSES[number % 3], number)) for number in range(12)
+    ]
+    write_engine_folder(folder, description, golden)
+    return folder
+
+
+@pytest.fixture
+def tiny_engine(tiny_engine_master: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny engine's folder that a test may damage."""
+    return Path(shutil.copytree(tiny_engine_master, tmp_path / "engines" / "tiny"))

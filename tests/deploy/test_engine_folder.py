@@ -1,0 +1,77 @@
+"""An engine folder is written whole and read back as a station reads it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from deploy.engine_folder import EngineDescription, write_engine_folder
+from station.engines.interface import EngineError
+from station.engines.store import load_manifest
+
+
+@pytest.fixture
+def description() -> EngineDescription:
+    return EngineDescription("tiny", "tiny", "", ("good", "bright", "dark"), 16, 1, {})
+
+
+@pytest.fixture
+def folder(tiny_onnx: Path, tmp_path: Path) -> Path:
+    place = tmp_path / "tiny"
+    place.mkdir()
+    shutil.copy(tiny_onnx, place / "model.onnx")
+    return place
+
+
+def _surface(level: int, other: int | None = None) -> np.ndarray:
+    surface = np.full((32, 32), level, np.uint8)
+    if other is not None:
+        surface[:16, :16] = other
+    return surface
+
+
+def test_a_written_folder_is_what_a_station_loads(folder: Path, description: EngineDescription) -> None:
+    manifest = write_engine_folder(
+        folder, description, [("good", _surface(115)), ("dark", _surface(115, 20))]
+    )
+    assert [part.name for part in manifest.golden] == ["01-good.png", "02-dark.png"]
+    assert manifest.golden[1].scores["fp32"].shape == (4, 3)
+    assert load_manifest(folder).digest == manifest.digest
+    assert manifest.int8_refusal() == "the engine has no INT8 file"
+
+
+def test_writing_twice_leaves_the_same_folder(folder: Path, description: EngineDescription) -> None:
+    first = write_engine_folder(folder, description, [("good", _surface(115)), ("dark", _surface(115, 20))])
+    second = write_engine_folder(folder, description, [("good", _surface(115)), ("dark", _surface(115, 20))])
+    assert first.digest == second.digest
+    third = write_engine_folder(folder, description, [("good", _surface(115))])
+    assert sorted(path.name for path in (folder / "golden").iterdir()) == ["01-good.png", "scores.json"]
+    assert len(third.golden) == 1
+
+
+def test_a_golden_part_that_the_network_misjudges_is_refused(
+    folder: Path, description: EngineDescription
+) -> None:
+    with pytest.raises(EngineError, match=r"01-dark\.png: the fp32 network takes it for bright"):
+        write_engine_folder(folder, description, [("dark", _surface(115, 240))])
+
+
+def test_a_golden_part_on_the_edge_between_two_classes_is_refused(
+    folder: Path, description: EngineDescription
+) -> None:
+    with pytest.raises(EngineError, match="between two classes"):
+        write_engine_folder(folder, replace(description, tolerance=0.05), [("good", _surface(115, 153))])
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path: Path, description: EngineDescription) -> None:
+    with pytest.raises(EngineError, match=r"has no model\.onnx"):
+        write_engine_folder(tmp_path, description, [])
+
+
+def test_the_network_is_left_readable_for_tensorrt(folder: Path, description: EngineDescription) -> None:
+    write_engine_folder(folder, description, [("good", _surface(115))])
+    model = onnx.load(str(folder / "model.onnx"))
+    assert [node.op_type for node in model.graph.node if "patches" in node.input] == ["Cast"]
