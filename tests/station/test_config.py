@@ -1,0 +1,166 @@
+"""The station's configuration: the demo's loads, and mistakes are named by file, line, key and remedy."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from station.config import ConfigError, FolderCamera, PylonCamera, SimulatedCamera, StationConfig, load_config
+from station.recipe import Recipe
+
+ROOT = Path(__file__).parents[2]
+PLANT = """\
+station: {name: press-3}
+recipe: servo-motor-housing
+paths:
+  recipes: ../recipes
+  engines: ../engines
+  journal: var/journal.db
+  images: /data/images
+  cache: var/cache
+camera:
+  kind: pylon
+  serial: "40012345"
+  trigger: hardware
+  exposure_us: 45.5
+  line_rate_hz: 21000
+  packet_size: 9000
+sorter:
+  kind: serial
+  port: /dev/serial/by-id/usb-robot
+"""
+
+
+def load(tmp_path: Path, text: str) -> StationConfig:
+    file = tmp_path / "station.yaml"
+    file.write_text(text)
+    return load_config(file)
+
+
+def test_the_demo_is_a_simulated_plant() -> None:
+    config = load_config(ROOT / "config" / "demo.yaml")
+    assert config.is_simulated
+    assert config.simulation is not None
+    assert config.paths.recipes == ROOT / "recipes"
+
+
+def test_a_real_plant_is_not_simulated(tmp_path: Path) -> None:
+    config = load(tmp_path, PLANT)
+    assert not config.is_simulated
+    assert isinstance(config.camera, PylonCamera)
+    assert config.sorter.port == "/dev/serial/by-id/usb-robot"
+
+
+def test_relative_paths_are_relative_to_the_file_wherever_it_is_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "station.yaml").write_text(
+        PLANT.replace("/dev/serial/by-id/usb-robot", "../run/cell")
+    )
+    monkeypatch.chdir(tmp_path)
+    config = load_config(Path("etc/station.yaml"))
+    assert config.paths.recipes == tmp_path / "recipes"
+    assert config.paths.journal == tmp_path / "etc" / "var" / "journal.db"
+    assert config.paths.images == Path("/data/images")
+    assert config.sorter.port == str(tmp_path / "run" / "cell")
+
+
+@pytest.mark.parametrize("port", ["COM3", "socket://10.0.0.7:4000"])
+def test_a_port_that_is_no_path_stays_as_it_is(tmp_path: Path, port: str) -> None:
+    assert load(tmp_path, PLANT.replace("/dev/serial/by-id/usb-robot", port)).sorter.port == port
+
+
+def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
+    before, after = PLANT.split("camera:\n")
+    sorter = after[after.index("sorter:") :]
+    folder = "camera: {kind: folder, path: pictures, mode: free-running}\n"
+    simulated = "camera: {kind: simulated, pool: pool, lose: 0.01}\n"
+    camera = load(tmp_path, before + folder + sorter).camera
+    assert isinstance(camera, FolderCamera)
+    assert camera.path == tmp_path / "pictures"
+    assert isinstance(load(tmp_path, before + simulated + sorter).camera, SimulatedCamera)
+    with pytest.raises(ConfigError, match=r"camera\.exposure_us: is not a known key"):
+        load(tmp_path, before + simulated.replace("lose: 0.01", "exposure_us: 3") + sorter)
+    with pytest.raises(ConfigError, match=r"camera\.pool: is missing: name a folder of frames"):
+        load(tmp_path, before + "camera: {kind: simulated}\n" + sorter)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("kind: pylon", "kind: pylone", ":10: camera.kind: 'pylone' is not known: did you mean `pylon`?"),
+        ("  kind: pylon\n", "", "camera.kind: is missing: known are: pylon, simulated, folder"),
+        ("kind: serial", "kind: mqtt", ":17: sorter.kind: input should be 'serial' (it is 'mqtt')"),
+        ("trigger: hardware", "trigger: off", ":12: camera.trigger: is off, but in cell mode each frame"),
+        (
+            "trigger: hardware",
+            "mode: free-running\n  trigger: software",
+            ":13: camera.trigger: is `software`, but a free-running station does not trigger",
+        ),
+        ("trigger:", "triger:", ":12: camera.triger: is not a known key: did you mean `trigger`?"),
+        ("exposure_us: 45.5", "exposure_us: -1", ":13: camera.exposure_us: input should be greater than 0"),
+        (
+            "packet_size: 9000",
+            'packet_size: "9000"',
+            ":15: camera.packet_size: input should be a valid integer",
+        ),
+        ('serial: "40012345"', "serial: 40012345", ":11: camera.serial: input should be a valid string"),
+        (
+            "recipe: servo-motor-housing\n",
+            "",
+            ":1: recipe: is missing: add it: the name of the prepared recipe",
+        ),
+        ("journal: var/journal.db", "journal:", ":6: paths.journal: input should be a valid string"),
+        ("sorter:", "sorters:", "sorters: is not a known key: did you mean `sorter`?"),
+        ("name: press-3", "name: Prüfplatz", ":1: station.name: string should match pattern"),
+    ],
+)
+def test_a_mistake_is_named_by_line_key_and_remedy(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in PLANT
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, PLANT.replace(old, new))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("added", "says"),
+    [
+        ("limits: {part_deadline_ms: 300}", "limits.grab_timeout_ms: is 500, and the whole part has 300"),
+        ("simulation: {cell: {verdict_ms: 900}}", "verdict_ms: is 900, not longer than the deadline 1000"),
+        ("engine: {backend: cuda}", "engine.backend: input should be 'auto', 'openvino'"),
+        ("images: {quota_mb: 0}", "images.quota_mb: input should be greater than or equal to 1"),
+        ("  heartbeat_ms: 800", "sorter.link_timeout_ms: is 1000, less than two heartbeats of 800"),
+        ("  ack_timeout_ms: 60", "sorter.ack_timeout_ms: is 60, too short to send again after 50"),
+        (
+            "simulation: {cell: {misbehave: {late: 2}}}",
+            "simulation.cell.misbehave.late: input should be less",
+        ),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(tmp_path: Path, added: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, PLANT + added + "\n")
+    assert says in str(caught.value)
+    assert str(tmp_path / "station.yaml") in str(caught.value)
+
+
+def keys_of(model: type[BaseModel], seen: set[type[BaseModel]] | None = None) -> set[str]:
+    """Every key of a model and of the models in it, with `digest` left out: it is computed."""
+    seen = seen if seen is not None else set()
+    keys: set[str] = set()
+    pending: list[object] = [model]
+    while pending:
+        annotation = pending.pop()
+        pending.extend(getattr(annotation, "__args__", ()))
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+            seen.add(annotation)
+            keys |= set(annotation.model_fields)
+            pending.extend(field.annotation for field in annotation.model_fields.values())
+    return keys - {"digest"}
+
+
+@pytest.mark.parametrize(("model", "document"), [(StationConfig, "configuration.md"), (Recipe, "recipes.md")])
+def test_every_key_is_described_in_the_documents(model: type[BaseModel], document: str) -> None:
+    text = (ROOT / "docs" / document).read_text()
+    assert sorted(key for key in keys_of(model) if f"`{key}`" not in text) == []
