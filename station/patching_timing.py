@@ -29,6 +29,9 @@ class PatchingTiming:
     """Everything: search, resize, patches, checks."""
     opencv_ms: float
     """cv2.resize INTER_AREA of the same region, one thread, beside it in the same run."""
+    cut_cpu_ms: float
+    """As ``cut_ms``, but processor time: what other processes take away is not in it."""
+    opencv_cpu_ms: float
 
 
 def patching_timings(recipe: Recipe, rounds: int = 15, seed: int = 0) -> list[PatchingTiming]:
@@ -59,15 +62,25 @@ def _time_width(recipe: Recipe, width: int, rounds: int, seed: int) -> PatchingT
         "opencv": lambda: cv2.resize(region, size, interpolation=cv2.INTER_AREA),
     }
     took: dict[str, list[float]] = {name: [] for name in jobs}
+    busy: dict[str, list[float]] = {name: [] for name in jobs}
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         for _ in range(rounds):
             for name, job in jobs.items():
-                begin = time.perf_counter()
+                begin, processor = time.perf_counter(), time.thread_time()
                 job()
                 took[name].append((time.perf_counter() - begin) * 1000)
+                busy[name].append((time.thread_time() - processor) * 1000)
     finally:
         cv2.setNumThreads(threads)
     median = {name: statistics.median(values) for name, values in took.items()}
-    return PatchingTiming(width, median["find"], median["resize"], median["cut"], median["opencv"])
+    return PatchingTiming(
+        width,
+        median["find"],
+        median["resize"],
+        median["cut"],
+        median["opencv"],
+        statistics.median(busy["cut"]),
+        statistics.median(busy["opencv"]),
+    )
