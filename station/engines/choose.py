@@ -75,6 +75,11 @@ def default_cache() -> Path:
 
 def open_chosen(folder: Path, backend: str, precision: str, options: EngineOptions) -> tuple[Engine, Choice]:
     """The engine in ``folder``, proven, and how it was chosen. ``auto`` leaves back end or precision open."""
+    if options.threads < 1 or options.chunk < 0:
+        raise EngineError(
+            f"{options.threads} threads and chunks of {options.chunk} patches cannot be; "
+            "write at least 1 thread and 0 (chosen automatically) or more patches"
+        )
     manifest = load_manifest(folder)
     here = _wanted(backend, precision)
     key = _key(manifest, here, backend, precision, options)

@@ -1,8 +1,8 @@
 """OpenVINO on the processor: INT8 from explicit Q/DQ, bf16 where the processor has it, fp32 elsewhere.
 
-A part's patches are dealt out in chunks to as many one-thread streams as there are threads: on two cores
-that is a fifth to a quarter faster than all threads on one batch, and any number of patches fits. Shapes
-are fixed to the chunk, because OpenVINO plans memory better for them; a last chunk is filled up.
+A part's patches are dealt out in chunks to as many one-thread streams as there are threads: that is faster
+than all threads on one batch, and any number of patches fits. Shapes are fixed to the chunk, because
+OpenVINO plans memory better for them; a last chunk is filled up.
 """
 
 from __future__ import annotations

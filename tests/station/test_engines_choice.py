@@ -192,6 +192,14 @@ def test_a_remembered_choice_that_no_longer_holds_is_measured_again_and_fails_cl
     assert not prove(engine, manifest).passed
 
 
+@pytest.mark.parametrize(("threads", "chunk"), [(0, 0), (-1, 0), (2, -1)])
+def test_no_threads_or_a_negative_chunk_is_refused(
+    tiny_engine_master: Path, threads: int, chunk: int
+) -> None:
+    with pytest.raises(EngineError, match="cannot be; write at least 1 thread"):
+        open_engine(tiny_engine_master, threads=threads, chunk=chunk)
+
+
 def test_the_class_of_a_part_is_that_of_its_most_certain_defective_patch() -> None:
     scores = np.array([[0.9, 0.1, 0.0], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8]], np.float32)
     assert part_class(scores) == 2
