@@ -5,7 +5,6 @@ The drivers know nothing of the configuration; this is the one place where its v
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivers.cameras.interface import Camera, Frame
-from drivers.sorters.interface import Sorter
+from drivers.sorters.interface import Outcome, Sorter
 from simulation.cell_process import start_cell
 from simulation.cell_settings import CellSettings
 from simulation.pool import write_frames
@@ -26,6 +25,12 @@ from station.journal import Journal
 from station.journal_events import PartRecord
 from station.line import Line, LineSettings, Mode
 from station.recipe import Recipe, find_recipe, load_recipe
+
+PICTURES_OF = {
+    "none": frozenset[Outcome](),
+    "rejects": frozenset({Outcome.REJECT}),
+    "faults-and-rejects": frozenset({Outcome.REJECT, Outcome.FAULT}),
+}
 
 if TYPE_CHECKING:
     from station.images import PictureSaver
@@ -178,6 +183,7 @@ def line_settings(config: StationConfig) -> LineSettings:
         queue_capacity=limits.queue_capacity,
         engine_failures_allowed=limits.engine_failures_allowed,
         hung_after_s=limits.hung_after_ms / 1000,
+        pictures_of=PICTURES_OF[config.images.save],
     )
 
 
@@ -233,7 +239,9 @@ def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> C
 
 
 @contextmanager
-def assemble(path: Path, parts: int | None, progress: Progress = lambda done, total: None) -> Iterator[Station]:
+def assemble(
+    path: Path, parts: int | None, progress: Progress = lambda done, total: None
+) -> Iterator[Station]:
     """A whole station from its configuration; everything is given back at the end."""
     config, recipe = load(path)
     with ExitStack() as stack:
@@ -247,9 +255,13 @@ def assemble(path: Path, parts: int | None, progress: Progress = lambda done, to
         if config.images.save != "none":
             from station.images import PictureSaver
 
-            folder = config.paths.images / f"run-{os.getpid()}"
             pictures = stack.enter_context(
-                PictureSaver(folder, quota_mb=config.images.quota_mb, capacity=config.images.queue)
+                PictureSaver(
+                    config.paths.images,
+                    quota_mb=config.images.quota_mb,
+                    capacity=config.images.queue,
+                    classes=[entry.name for entry in recipe.classes],
+                )
             )
         line = Line(
             camera=make_camera(config),

@@ -75,6 +75,8 @@ class LineSettings:
     """Waiting times between attempts to reopen a lost camera; the last one repeats."""
     engine_failures_allowed: int = 3
     """This many parts in a row without scores halt the line: systemd starts it afresh."""
+    pictures_of: frozenset[Outcome] = frozenset({Outcome.REJECT})
+    """Which parts' pictures are kept; a part that was never cut has none."""
     hung_after_s: float = 10.0
     """A camera or engine call that has not come back after this long will not: the line halts."""
 
@@ -407,7 +409,8 @@ class Line:
         part.reached("told")
         verdict_ms = (part.stages_ns["told"] - part.trigger.received_ns) / 1e6
         self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms, part.truth))
-        if verdict.outcome is Outcome.REJECT and self._pictures is not None and part.patches is not None:
+        wanted = verdict.outcome in self._settings.pictures_of
+        if wanted and self._pictures is not None and part.patches is not None:
             self._pictures.offer(part.trigger.part_id, verdict, part.patches, part.scores)
         part.patches = None
 

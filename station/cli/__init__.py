@@ -40,7 +40,13 @@ def main() -> None:
     try:
         app()
     except (
-        ConfigError, RecipeError, CameraError, SorterError, EngineError, JournalError, SimulationError
+        ConfigError,
+        RecipeError,
+        CameraError,
+        SorterError,
+        EngineError,
+        JournalError,
+        SimulationError,
     ) as error:
         print(f"station: {error}", file=sys.stderr)
         sys.exit(2)

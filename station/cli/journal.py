@@ -225,8 +225,8 @@ def audit(
     from station.journal_audit import audit as check
 
     with _errors():
-        path = _path(journal, config)
-        with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
+        path, status = _path(journal, config), Console(stderr=True)
+        with Progress(console=status, transient=True, disable=not status.is_terminal) as bar:
             task = bar.add_task("auditing", total=None)
             report = check(
                 path,

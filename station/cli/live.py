@@ -82,7 +82,10 @@ def plain_line(status: LineStatus, parts: int | None) -> str:
         f"{run.faulted} faulted, {run.parts_per_s:.1f} parts/s, "
         f"p99 {run.to_acknowledged.p99:.0f} ms to acknowledgement"
     )
-    return f"{line} ({status.reason})" if status.reason else line
+    notes = [status.reason] if status.reason else []
+    if not status.sorter.connected:
+        notes.append(f"the cell does not answer on {status.sorter.description} {status.sorter.last_error}".strip())
+    return f"{line} ({'; '.join(notes)})" if notes else line
 
 
 @contextmanager

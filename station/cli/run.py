@@ -6,10 +6,14 @@ import logging
 import signal
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from station.assembly import Station
 
 
 def run(
@@ -87,9 +91,29 @@ def run(
         if picture is not None:
             save_picture(picture, last, title, parts)
         status = line.status()
-        kept: tuple[str, ...] = ()
-        if station.pictures is not None:
-            kept = station.pictures.finish()
-        print_summary(console, status, station.recipe, kept)
+        print_summary(console, status, station.recipe, _pictures(station))
     if status.failure:
         raise typer.Exit(1)
+
+
+def _pictures(station: Station) -> tuple[str, ...]:
+    """Finish the pictures of the run, and say where they are."""
+    from station.images import PictureError
+
+    saver = station.pictures
+    if saver is None:
+        return ()
+    saver.close()
+    lines = [f"{len(saver.saved())} parts in {saver.folder}"]
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    try:
+        sheet = saver.write_contact_sheet(saver.folder / f"contact-sheet-{moment}.png", "rejected parts")
+    except PictureError as error:
+        lines.append(f"no contact sheet: {error}")
+    else:
+        lines += [f"all on one sheet: {sheet}"] if sheet is not None else []
+    status = saver.status()
+    if status.queue.shed or status.failed:
+        problem = f": {status.last_error}" if status.last_error else ""
+        lines.append(f"{status.queue.shed} shed, {status.failed} not written{problem}")
+    return tuple(lines)

@@ -16,7 +16,9 @@ def simulate(
     format: Annotated[str, typer.Option(help="tiff (fast to read), bmp, or png (small).")] = "tiff",
     fault: Annotated[
         str | None,
-        typer.Option(help="Instead: frames with this fault (no-product, truncated, tilt, …; 'all' for each)."),
+        typer.Option(
+            help="Instead: frames with this fault (no-product, truncated, tilt, …; 'all' for each)."
+        ),
     ] = None,
 ) -> None:
     """Render machined servo-motor housings as a line-scan camera sees them, with known defects.

@@ -1,0 +1,5 @@
+"""``python -m station.cli`` is ``station``."""
+
+from station.cli import main
+
+main()

@@ -1,0 +1,123 @@
+"""The station as a process, a cell as another, a serial line between them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+MISBEHAVIOUR: dict[str, dict[str, Any]] = {
+    "late": {"late": 0.3, "late_ms": 80.0},
+    "silent": {"silent": 0.2},
+    "duplicate": {"duplicate": 0.5},
+    "garble": {"garble": 0.2},
+    "wrong part id": {"wrong_part_id": 0.2},
+    "everything": {"late": 0.1, "silent": 0.1, "duplicate": 0.2, "garble": 0.1, "wrong_part_id": 0.1},
+}
+
+
+def no_escape(plant: Any) -> None:
+    """No part is in the good bin without an accept of its own in the journal."""
+    records = plant.records()
+    for part in plant.cell.parts():
+        if part["bin"] == 1:
+            assert records[part["part_id"]]["outcome"] == "accept", part
+
+
+def audited(plant: Any) -> str:
+    done = plant.station_command("journal", "audit", "--journal", str(plant.journal))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(done.stdout)
+
+
+def test_every_part_is_decided_told_acknowledged_and_written(small_plant: Any) -> None:
+    cell = small_plant.start_cell(parts=18)
+    code, out = small_plant.station_to_its_end("--parts", "18")
+    assert code == 0, out
+    assert "every trigger has one verdict" in out
+    cell.wait(10)
+    records = small_plant.records()
+    assert [records[part]["outcome"] for part in range(1, 10)] == ["accept", "accept", "reject"] * 3
+    assert {part["part_id"]: part["bin"] for part in cell.parts()} == {
+        part: record["bin"] for part, record in records.items()
+    }
+    assert all(record["acknowledged"] for record in records.values())
+    audited(small_plant)
+
+
+@pytest.mark.parametrize("kind", MISBEHAVIOUR)
+def test_a_cell_that_misbehaves_never_gets_a_part_into_the_good_bin(small_plant: Any, kind: str) -> None:
+    cell = small_plant.start_cell(parts=40, seed=5, verdict_ms=1000.0, **MISBEHAVIOUR[kind])
+    station = small_plant.start_station()
+    cell.wait(60)
+    code, out = small_plant.stop_station(station)
+    assert code == 0, out
+    assert len(cell.parts()) == 40
+    no_escape(small_plant)
+    audited(small_plant)
+
+
+def test_an_unplugged_line_comes_back_by_itself(small_plant: Any) -> None:
+    cell = small_plant.start_cell(parts=60, rate_hz=15, unplug_every_s=1.0, unplug_s=0.2)
+    station = small_plant.start_station()
+    cell.wait(60)
+    code, out = small_plant.stop_station(station)
+    assert code == 0, out
+    sorted_parts = cell.parts()
+    assert len(sorted_parts) == 60
+    assert sum(part["bin"] == 1 for part in sorted_parts) > 10, "the line never came back"
+    no_escape(small_plant)
+    audited(small_plant)
+
+
+def test_a_clean_stop_leaves_nothing_open(small_plant: Any) -> None:
+    small_plant.start_cell(rate_hz=20)
+    station = small_plant.start_station()
+    time.sleep(4)
+    code, out = small_plant.stop_station(station)
+    assert code == 0, out
+    records = small_plant.records()
+    assert records, "the station never got to work"
+    assert {record["outcome"] for record in records.values()} <= {"accept", "reject", "fault"}
+    audited(small_plant)
+
+
+def test_check_passes_on_a_plant_that_is_whole(small_plant: Any) -> None:
+    small_plant.start_cell()
+    done = small_plant.station_command("check", "--config", str(small_plant.folder / "station.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "everything passed" in done.stdout
+
+
+def test_check_says_what_to_do_about_a_cell_that_does_not_answer(small_plant: Any) -> None:
+    done = small_plant.station_command("check", "--config", str(small_plant.folder / "station.yaml"))
+    assert done.returncode == 1
+    assert "FAILED  sorter" in done.stdout
+    assert "FAILED  engine" not in done.stdout
+
+
+def test_an_engine_that_was_tampered_with_is_not_loaded(small_plant: Any) -> None:
+    model = small_plant.folder / "engines" / "tiny" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    small_plant.start_cell()
+    code, out = small_plant.station_to_its_end("--parts", "1")
+    assert code == 2
+    assert "model.onnx" in out
+    assert "Traceback" not in out
+
+
+def test_inspect_decides_about_files_and_a_broken_one_does_not_end_the_run(small_plant: Any) -> None:
+    folder = small_plant.folder
+    (folder / "frames" / "broken.png").write_bytes(b"not a picture")
+    done = small_plant.station_command(
+        "inspect",
+        str(folder / "frames"),
+        *("--recipe", "tiny", "--recipes", str(folder / "recipes"), "--engines", str(folder / "engines")),
+        *("--backend", "onnxruntime-cpu", "--csv", str(folder / "out.csv"), "--json", str(folder / "out.json")),
+        *("--overlays", str(folder / "overlays")),
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "10 pictures: 6 accepted, 3 rejected, 1 could not be inspected" in done.stdout
+    assert "broken.png" in (folder / "out.csv").read_text()
+    assert len(list((folder / "overlays").iterdir())) == 3
