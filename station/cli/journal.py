@@ -23,7 +23,7 @@ EXIT_ERROR = 2
 
 app = typer.Typer(
     name="journal",
-    help="Read the journal: one record a part, from trigger to acknowledged bin. Works while the station runs.",
+    help="Read the journal: one record a part, trigger to acknowledged bin; also while the station runs.",
     no_args_is_help=True,
 )
 
