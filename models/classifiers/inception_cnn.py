@@ -1,18 +1,20 @@
-"""Inception-CNN, the surface-defect classifier of Mustafaev et al., and its plain-CNN baseline.
+"""Inception-CNN, the surface-defect classifier of Mustafaev et al.
 
 Source: "Enhancing Metal Surface Defect Recognition Through Image Patching and Synthetic Defect
 Generation", section IV.D, Fig. 6 (network), Fig. 7 (inception module), Table 10 (3.58 M parameters,
 48 layers; baseline 5.12 M, 24 layers). The paper leaves the two dropout rates open; 0.5 is ours.
 
-Both networks take patches as float in 0..1, ``(N, channels, 256, 256)``, and return logits
-``(N, classes)``. Weights are regularised outside the network, by :func:`l2_penalty`.
+The network takes patches as float in 0..1, ``(N, channels, 256, 256)``, and returns logits
+``(N, classes)``. Weights are regularised outside the network:
+:func:`models.classifiers.layers.l2_penalty`.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from models.classifiers.layers import fully_connected_head, he_initialise
 
 PATCH_PX = 256
 """The patch side the flattened layer is made for; other sides give another fully connected layer."""
@@ -44,23 +46,8 @@ class InceptionModule(nn.Module):
         self.out_channels = f1b + f2 + f3b + f4
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(N, in_channels, H, W)`` -> ``(N, out_channels, H, W)``."""
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1)
-
-
-def _head(features: int, classes: int) -> nn.Sequential:
-    """The four fully connected layers (256, 128, 64, classes) that both networks share."""
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(features, 256),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(256, 128),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(128, 64),
-        nn.ReLU(),
-        nn.Linear(64, classes),
-    )
 
 
 def _pool() -> nn.MaxPool2d:
@@ -75,9 +62,11 @@ class InceptionCNN(nn.Module):
     128; at 256 the flattened vector is 512 x 2 x 2.
     """
 
-    def __init__(self, classes: int = 5, channels: int = 1, patch: int = PATCH_PX) -> None:
+    def __init__(
+        self, classes: int = 5, channels: int = 1, patch: int = PATCH_PX, dropout: float = 0.5
+    ) -> None:
         super().__init__()
-        if patch % 128:
+        if patch <= 0 or patch % 128:
             raise ValueError(f"patch must be a multiple of 128 px (seven 2x2 pools), got {patch}")
         inception1 = InceptionModule(32, (32, 16, 16, 32, 16, 16))
         inception2 = InceptionModule(128, (64, 64, 32, 96, 32, 64))
@@ -103,8 +92,10 @@ class InceptionCNN(nn.Module):
             nn.ReLU(),
             _pool(),
         )
-        self.classifier = _head(512 * (patch // 128) ** 2, classes)
+        self.classifier = fully_connected_head(512 * (patch // 128) ** 2, classes, dropout)
+        he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(N, classes)`` of patches ``(N, channels, patch, patch)``, float 0..1."""
         logits: Tensor = self.classifier(self.features(x))
         return logits

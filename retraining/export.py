@@ -1,0 +1,167 @@
+"""From trained weights to an engine folder that a station can prove and run.
+
+The graph takes ``patches`` uint8 ``(N, patch, patch, C)`` and gives ``probabilities`` float32
+``(N, classes)``: scaling and softmax are inside, so that no back end can normalise differently.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from retraining.classifier import probabilities
+from retraining.crops import RandomCrops
+from retraining.rendered import GOLDEN_SEEDS
+from retraining.surfaces import Surfaces
+from simulation.parts import RenderedPart, render_part
+from station.decision import decide
+from station.patching import Patches, cut
+from station.recipe import Recipe
+
+OPSET = 17
+PARITY = 1e-4
+"""Largest difference of a probability between torch and ONNX Runtime."""
+GOLDEN_PARTS = 12
+_MARGIN = 0.1
+"""Least distance of the two most probable classes on every patch of a golden part."""
+_TRIES = 40
+
+Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+class ExportError(Exception):
+    """A network cannot be exported faithfully; the message says where it differs."""
+
+
+class Deployable(nn.Module):
+    """A classifier between uint8 patches and probabilities, as it is exported."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """uint8 ``(N, patch, patch, C)`` -> probabilities ``(N, classes)`` float32."""
+        scaled = patches.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        return torch.softmax(self.network(scaled), dim=1)
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """The same network in evaluation mode with batch normalisation folded into the convolution before it."""
+    network.eval()
+    features = network.features
+    if not isinstance(features, nn.Sequential):
+        raise ExportError(f"{type(network).__name__}.features is not a sequence of layers")
+    layers: list[nn.Module] = []
+    for layer in features:
+        if isinstance(layer, nn.BatchNorm2d) and layers and isinstance(layers[-1], nn.Conv2d):
+            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
+        else:
+            layers.append(layer)
+    network.features = nn.Sequential(*layers)
+    return network
+
+
+def export_onnx(network: nn.Module, path: Path, patch_px: int, channels: int) -> float:
+    """Write ``network`` as ONNX and return its largest deviation from torch; raises :class:`ExportError`."""
+    import onnx
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sample = np.random.default_rng(0).integers(0, 256, (5, patch_px, patch_px, channels), np.uint8)
+    expected = probabilities(network, sample)
+    deployable = Deployable(fold_batch_norm(network)).eval()
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated, but takes a second where its successor takes twenty, needs no
+        # further package, and a network without control flow loses nothing by it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            deployable,
+            (torch.from_numpy(sample[:2]),),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["patches"],
+            output_names=["probabilities"],
+            dynamic_axes={"patches": {0: "N"}, "probabilities": {0: "N"}},
+        )
+    model = onnx.load(str(path))
+    for node in model.graph.node:  # what the exporter notes there names this machine's files
+        node.ClearField("doc_string")
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    deviation = parity(path, sample, expected)
+    if deviation > PARITY:
+        raise ExportError(f"{path} differs from torch by {deviation:.2e}, more than {PARITY:.0e}")
+    return deviation
+
+
+def parity(path: Path, patches: NDArray[np.uint8], expected: NDArray[np.float32]) -> float:
+    """Largest difference of a probability between the file under ONNX Runtime and ``expected``."""
+    worst = 0.0
+    score = onnx_scorer(path)
+    for count in (1, len(patches)):
+        worst = max(worst, float(np.abs(score(patches[:count]) - expected[:count]).max()))
+    return worst
+
+
+def onnx_scorer(path: Path, threads: int = 2) -> Any:
+    """A function from uint8 patches to probabilities, by ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def score(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (found,) = session.run(["probabilities"], {"patches": patches})
+        return np.asarray(found, np.float32)
+
+    return score
+
+
+def golden_parts(
+    recipe: Recipe, scorers: list[Scorer], count: int = GOLDEN_PARTS
+) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Class names with surfaces ``(H, W)`` of ``count`` rendered parts, every class in turn.
+
+    Only parts that every scorer gets right, with no patch near between two classes: a golden part shall
+    differ between devices when something is wrong, not by rounding. Raises :class:`ExportError`.
+    """
+    chosen: list[tuple[str, NDArray[np.uint8]]] = []
+    seed = GOLDEN_SEEDS
+    for number in range(count):
+        label = number % len(recipe.classes)
+        name = recipe.classes[label].name
+        for _ in range(_TRIES):
+            seed += 1
+            patches = _cut(render_part(seed, kind=name if label else None), recipe)
+            scores = [score(patches.pixels) for score in scorers]
+            if all(decide(s, recipe).class_index == label and _least_margin(s) >= _MARGIN for s in scores):
+                chosen.append((name, patches.surface.pixels[:, :, 0]))
+                break
+        else:
+            raise ExportError(f"none of {_TRIES} rendered parts with {name} is clear enough; train further")
+    return chosen
+
+
+def calibration_patches(surfaces: Surfaces, recipe: Recipe, count: int = 240) -> NDArray[np.uint8]:
+    """Training patches ``(count, patch, patch, C)`` of every class, for the ranges of INT8."""
+    source = RandomCrops(surfaces, recipe.patch.size)
+    return source.cut(source.draw(np.random.default_rng(0), count)).pixels
+
+
+def _cut(part: RenderedPart, recipe: Recipe) -> Patches:
+    return cut(part.frame(), recipe)
+
+
+def _least_margin(scores: NDArray[np.float32]) -> float:
+    ordered = np.sort(scores, axis=1)
+    return float((ordered[:, -1] - ordered[:, -2]).min())
