@@ -17,26 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from drivers.cameras.interface import (
-    Camera,
-    CameraError,
-    CameraHealth,
-    CameraTimeoutError,
-    EndOfFramesError,
-    Frame,
-)
+from drivers.cameras.interface import Camera, CameraHealth, Frame
 from drivers.sorters.interface import Outcome, Result, Sorter, SorterHealth, Trigger
+from station.acquisition import Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineError
 from station.journal import Journal, JournalError, PartDetails
-from station.patching import Patches, PatchingError, cut
+from station.part import PartInHand
+from station.patching import PatchingError, cut
 from station.queues import BoundedQueue, QueueStatus
 from station.recipe import Recipe
 from station.statistics import RunStatistics, Settled, Statistics
@@ -81,35 +73,6 @@ class LineSettings:
     """A camera or engine call that has not come back after this long will not: the line halts."""
 
 
-@dataclass(slots=True)
-class _Part:
-    """One part in hand. Each field is written by one stage and read by those behind it."""
-
-    trigger: Trigger
-    record_id: int
-    deadline_ns: int
-    stages_ns: dict[str, int] = field(default_factory=dict)
-    frame: Frame | None = None
-    frame_id: int | None = None
-    lost_before: int | None = None
-    frame_complete: bool | None = None
-    patches: Patches | None = None
-    scores: NDArray[np.float32] | None = None
-    truth: object | None = None
-    _claim: threading.Lock = field(default_factory=threading.Lock)
-
-    def claim(self) -> bool:
-        """True for the first caller only: whoever gets it writes the verdict."""
-        return self._claim.acquire(blocking=False)
-
-    @property
-    def claimed(self) -> bool:
-        return self._claim.locked()
-
-    def reached(self, stage: str) -> None:
-        self.stages_ns[stage] = time.monotonic_ns()
-
-
 @dataclass(frozen=True, slots=True)
 class LineStatus:
     """Everything a person or a dashboard wants to know, without stopping the line."""
@@ -140,7 +103,6 @@ class Line:
         is_simulated: bool = False,
         identify: Callable[[Frame], object | None] | None = None,
     ) -> None:
-        self._camera = camera
         self._sorter = sorter
         self._engine = engine
         self._recipe = recipe
@@ -152,13 +114,16 @@ class Line:
 
         self._statistics = Statistics()
         self._readiness = Readiness(self._announce)
+        self._acquisition = Acquisition(
+            camera, self._readiness, settings.grab_timeout_s, settings.reopen_after_s
+        )
         capacity = settings.queue_capacity
-        self._frames: BoundedQueue[_Part] = BoundedQueue("frames", capacity)
-        self._patches: BoundedQueue[_Part] = BoundedQueue("patches", capacity)
-        self._scores: BoundedQueue[_Part] = BoundedQueue("scores", capacity)
+        self._frames: BoundedQueue[PartInHand] = BoundedQueue("frames", capacity)
+        self._patches: BoundedQueue[PartInHand] = BoundedQueue("patches", capacity)
+        self._scores: BoundedQueue[PartInHand] = BoundedQueue("scores", capacity)
         self._lock = threading.Lock()
-        self._in_hand: dict[int, _Part] = {}
-        self._told: dict[int, _Part] = {}
+        self._in_hand: dict[int, PartInHand] = {}
+        self._told: dict[int, PartInHand] = {}
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
@@ -181,13 +146,12 @@ class Line:
         """
         self._parts_wanted = parts
         try:
-            self._camera.open()
-            self._camera.arm()
+            self._acquisition.open()
             self._sorter.open()
             self._next_part_id = self._journal.counts().triggers + 1
         except Exception:
             self._sorter.close()
-            self._camera.close()
+            self._acquisition.close()
             raise
         free_running = self._settings.mode is Mode.FREE_RUNNING
         acquire = self._acquire_freely if free_running else self._acquire_on_trigger
@@ -217,7 +181,7 @@ class Line:
             if thread.is_alive():
                 log.error("stage %s does not end; left behind", thread.name)
         self._sorter.close()
-        self._camera.close()
+        self._acquisition.close()
 
     def status(self) -> LineStatus:
         """A snapshot of the whole line, from any thread."""
@@ -229,7 +193,7 @@ class Line:
             ),
             reason=self._readiness.reason,
             statistics=statistics,
-            camera=self._camera.health(),
+            camera=self._acquisition.health(),
             sorter=self._sorter.health(),
             queues=(self._frames.status(), self._patches.status(), self._scores.status()),
             failure=self._failure,
@@ -238,9 +202,9 @@ class Line:
     # ------------------------------------------------------------------ the part's way
 
     def _acquire_on_trigger(self) -> None:
-        """Cell mode: a trigger, then its frame. Only this thread touches the camera."""
+        """Cell mode: a trigger, then its frame."""
         while not self._stopping.is_set():
-            if not self._camera_is_there():
+            if not self._acquisition.is_there(self._stopping):
                 continue
             trigger = self._sorter.wait_trigger(POLL_S)
             if trigger is None:
@@ -256,18 +220,13 @@ class Line:
     def _acquire_freely(self) -> None:
         """Free running: every frame is a part, every lost one a faulted part."""
         while not self._stopping.is_set():
-            if not self._camera_is_there():
+            if not self._acquisition.is_there(self._stopping):
                 continue
-            try:
-                with self._calling("camera"):
-                    frame = self._camera.grab(self._settings.grab_timeout_s)
-            except CameraTimeoutError:
-                continue
-            except EndOfFramesError:
-                self._stopping.set()
-                continue
-            except CameraError as error:
-                self._lose_camera(error)
+            with self._calling("camera"):
+                frame = self._acquisition.following()
+            if frame is None:
+                if self._acquisition.ended:
+                    self._stopping.set()
                 continue
             for _ in range(frame.lost_before):
                 lost = self._take(self._trigger_of_frame(frame))
@@ -276,13 +235,13 @@ class Line:
             self._look(self._take(self._trigger_of_frame(frame)), frame)
             self._count_down()
 
-    def _take(self, trigger: Trigger) -> _Part:
+    def _take(self, trigger: Trigger) -> PartInHand:
         """Make the part's record durable, then tell the cell that a verdict will come."""
         record_id = self._journal.open_part(
             trigger, recipe=self._recipe, mode=self._settings.mode, is_simulated=self._is_simulated
         )
         deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
-        part = _Part(trigger, record_id, deadline_ns)
+        part = PartInHand(trigger, record_id, deadline_ns)
         part.stages_ns["trigger"] = trigger.received_ns
         with self._lock:
             self._in_hand[record_id] = part
@@ -291,40 +250,25 @@ class Line:
             self._sorter.acknowledge(trigger)
         return part
 
-    def _expose(self, part: _Part) -> None:
-        """One trigger, one frame: a lost exposure means the frame at hand may be another part's."""
+    def _expose(self, part: PartInHand) -> None:
+        """One trigger, one frame: surely this part's, or a fault."""
         try:
             with self._calling("camera"):
-                self._camera.trigger(self._settings.grab_timeout_s)
-                frame = self._camera.grab(self._settings.grab_timeout_s)
-        except (CameraTimeoutError, EndOfFramesError) as error:
-            self._settle(part, fault(f"no frame: {error}", self._recipe))
-            self._discard_late_frames()
-        except CameraError as error:
-            self._settle(part, fault(f"camera lost: {error}", self._recipe))
-            self._lose_camera(error)
+                frame = self._acquisition.expose()
+        except NoFrameError as error:
+            part.lost_before = error.lost_before
+            self._settle(part, fault(str(error), self._recipe))
         else:
-            if frame.lost_before:
-                part.lost_before = frame.lost_before
-                lost = f"{frame.lost_before} exposure(s) lost: the frame may be another part's"
-                self._settle(part, fault(lost, self._recipe))
-                self._discard_late_frames()
-            else:
-                self._look(part, frame)
+            self._look(part, frame)
 
-    def _look(self, part: _Part, frame: Frame) -> None:
+    def _look(self, part: PartInHand, frame: Frame) -> None:
         """Hand a frame on; only a complete one may be classified."""
-        part.reached("frame")
-        part.frame_id, part.lost_before, part.frame_complete = (
-            frame.frame_id,
-            frame.lost_before,
-            frame.complete,
-        )
-        if not frame.complete:
+        part.seen_by(frame)
+        if frame.complete:
+            part.frame = frame
+            self._pass_on(part, self._frames)
+        else:
             self._settle(part, fault(f"incomplete frame: {frame.problem}", self._recipe))
-            return
-        part.frame = frame
-        self._pass_on(part, self._frames)
 
     def _cut(self) -> None:
         """Background off, resize, patches."""
@@ -348,12 +292,12 @@ class Line:
     def _classify(self) -> None:
         """Probabilities of every patch, within what is left of the part's time."""
         while (part := self._next(self._patches)) is not None:
-            if part.claimed or part.patches is None:
+            patches = part.patches
+            if part.claimed or patches is None:
                 continue
-            left_s = (part.deadline_ns - time.monotonic_ns()) / 1e9
             try:
                 with self._calling("engine"):
-                    part.scores = self._engine.scores(part.patches.pixels, timeout_s=max(left_s, 0.001))
+                    part.scores = self._engine.scores(patches.pixels, timeout_s=max(part.left_s, 0.001))
             except EngineError as error:
                 self._settle(part, fault(f"no scores: {error}", self._recipe))
                 self._count_engine_failure(error)
@@ -383,7 +327,7 @@ class Line:
                 verdict = fault(f"the line has halted: {self._failure}", self._recipe)
             self._settle(part, verdict)
 
-    def _settle(self, part: _Part, verdict: Verdict) -> None:
+    def _settle(self, part: PartInHand, verdict: Verdict) -> None:
         """The part's one verdict: durable first, then told. A second one for the part is ignored."""
         if not part.claim():
             return
@@ -468,38 +412,6 @@ class Line:
         log.info("ready" if ready else f"not ready: {reason}")
         self._sorter.set_ready(ready, reason)
 
-    def _camera_is_there(self) -> bool:
-        """Whether the camera may be used; when it is lost, one attempt to get it back."""
-        if self._camera.health().connected:
-            return True
-        self._readiness.block("camera", f"camera: {self._camera.health().last_error or 'lost'}")
-        waits = self._settings.reopen_after_s
-        attempt = 0
-        while not self._stopping.wait(waits[min(attempt, len(waits) - 1)]):
-            try:
-                self._camera.open()
-                self._camera.arm()
-            except CameraError as error:
-                attempt += 1
-                log.warning("camera still lost: %s", error)
-                self._readiness.block("camera", f"camera: {error}")
-            else:
-                self._readiness.clear("camera")
-                return True
-        return False
-
-    def _lose_camera(self, error: CameraError) -> None:
-        log.error("camera lost: %s", error)
-        self._readiness.block("camera", f"camera: {error}")
-        self._camera.close()
-
-    def _discard_late_frames(self) -> None:
-        try:
-            self._camera.disarm()
-            self._camera.arm()
-        except CameraError as error:
-            self._lose_camera(error)
-
     def _trigger_of_frame(self, frame: Frame) -> Trigger:
         part_id, self._next_part_id = self._next_part_id, self._next_part_id + 1
         return Trigger(part_id=part_id, recipe=self._recipe.name, received_ns=frame.arrived_ns)
@@ -511,14 +423,13 @@ class Line:
                 self._readiness.block(Readiness.STOPPING, "the parts asked for are done")
                 self._stopping.set()
 
-    def _pass_on(self, part: _Part, queue: BoundedQueue[_Part]) -> None:
+    def _pass_on(self, part: PartInHand, queue: BoundedQueue[PartInHand]) -> None:
         """Wait for room in the next stage's queue, but not past the part's deadline."""
-        left_s = (part.deadline_ns - time.monotonic_ns()) / 1e9
-        if not queue.put(part, max(left_s, 0.0)):
+        if not queue.put(part, part.left_s):
             full = f"queue {queue.name!r} stayed full until the part's deadline"
             self._settle(part, fault(full, self._recipe))
 
-    def _next(self, queue: BoundedQueue[_Part]) -> _Part | None:
+    def _next(self, queue: BoundedQueue[PartInHand]) -> PartInHand | None:
         """The next part of a stage; None when the line ends."""
         while not self._ended.is_set():
             part = queue.get(POLL_S)
@@ -535,7 +446,7 @@ class Line:
         limit = f"no verdict within the deadline of {self._settings.deadline_s * 1000:.0f} ms"
         return fault(limit, self._recipe)
 
-    def _details(self, part: _Part) -> PartDetails:
+    def _details(self, part: PartInHand) -> PartDetails:
         info = self._engine.info
         patches = part.patches
         return PartDetails(
@@ -550,7 +461,7 @@ class Line:
             precision=info.precision,
         )
 
-    def _parts_in_hand(self) -> list[_Part]:
+    def _parts_in_hand(self) -> list[PartInHand]:
         with self._lock:
             return list(self._in_hand.values())
 

@@ -107,7 +107,8 @@ def _engine(config: StationConfig, recipe: Recipe) -> str:
     try:
         report = require_proof(engine, load_manifest(config.paths.engines / recipe.engine))
         info = engine.info
-        return f"{info.name} {info.digest[:12]} on {info.backend} {info.precision}; golden parts: {report.summary}"
+        loaded = f"{info.name} {info.digest[:12]} on {info.backend} {info.precision}"
+        return f"{loaded}; golden parts: {report.summary}"
     finally:
         engine.close()
 
@@ -149,8 +150,8 @@ def _sorter(config: StationConfig, recipe: Recipe) -> str:
         health = sorter.health()
         if not health.connected:
             raise SorterError(
-                f"{health.description}: the line is open but the cell does not answer; is it switched on, are "
-                f"speed and cable right? {health.last_error}"
+                f"{health.description}: the cell does not answer; is it switched on, are port, speed and "
+                f"cable right? {health.last_error}"
             )
         return f"{health.description}; the cell answers"
     finally:

@@ -137,7 +137,6 @@ def _inspect_one(
     path: Path, recipe: Recipe, engine: Engine, overlays: Path | None, all_overlays: bool
 ) -> tuple[Inspected, list[list[float]] | None]:
     from drivers.cameras.folder import read_image
-
     from drivers.cameras.interface import CameraError
     from drivers.sorters.interface import Outcome
     from station.decision import decide, fault
@@ -192,7 +191,8 @@ def _table(rows: list[Inspected], engine: Engine) -> object:
     for row in rows:
         style = next(style for outcome, style in STYLES.items() if outcome.value == row.outcome)
         sure = "" if row.outcome == "fault" else f"{row.confidence:.3f}"
-        table.add_row(row.file, f"[{style}]{row.outcome}[/]", row.class_name, sure, str(row.bin), row.reason)
+        name = Path(row.file).name if table.caption else row.file
+        table.add_row(name, f"[{style}]{row.outcome}[/]", row.class_name, sure, str(row.bin), row.reason)
     return table
 
 

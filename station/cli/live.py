@@ -84,7 +84,9 @@ def plain_line(status: LineStatus, parts: int | None) -> str:
     )
     notes = [status.reason] if status.reason else []
     if not status.sorter.connected:
-        notes.append(f"the cell does not answer on {status.sorter.description} {status.sorter.last_error}".strip())
+        notes.append(
+            f"the cell does not answer on {status.sorter.description} {status.sorter.last_error}".strip()
+        )
     return f"{line} ({'; '.join(notes)})" if notes else line
 
 

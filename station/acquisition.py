@@ -1,0 +1,121 @@
+"""The camera as the line uses it: one frame a trigger, or one after another; lost, it comes back by itself.
+
+One thread uses an :class:`Acquisition`; only :meth:`Acquisition.health` may be called from others.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from drivers.cameras.interface import (
+    Camera,
+    CameraError,
+    CameraHealth,
+    CameraTimeoutError,
+    EndOfFramesError,
+    Frame,
+)
+from station.supervision import Readiness
+
+log = logging.getLogger(__name__)
+
+
+class NoFrameError(Exception):
+    """There is no frame that is surely this part's; the message says why."""
+
+    def __init__(self, message: str, lost_before: int | None = None) -> None:
+        super().__init__(message)
+        self.lost_before = lost_before
+
+
+class Acquisition:
+    """A camera that is reopened when it is lost, and emptied when a frame may be another part's."""
+
+    def __init__(
+        self, camera: Camera, readiness: Readiness, grab_timeout_s: float, reopen_after_s: tuple[float, ...]
+    ) -> None:
+        """``reopen_after_s``: waiting times between attempts to reopen; the last one repeats."""
+        self._camera = camera
+        self._readiness = readiness
+        self._grab_timeout_s = grab_timeout_s
+        self._reopen_after_s = reopen_after_s
+        self.ended = False
+        """A finite source has delivered its last frame."""
+
+    def open(self) -> None:
+        """Open and arm. Raises :class:`CameraError`."""
+        self._camera.open()
+        self._camera.arm()
+
+    def is_there(self, stopping: threading.Event) -> bool:
+        """Whether the camera may be used; a lost one is reopened first, until it works or the line stops."""
+        if self._camera.health().connected:
+            return True
+        self._readiness.block("camera", f"camera: {self._camera.health().last_error or 'lost'}")
+        attempt = 0
+        while not stopping.wait(self._reopen_after_s[min(attempt, len(self._reopen_after_s) - 1)]):
+            try:
+                self.open()
+            except CameraError as error:
+                attempt += 1
+                log.warning("camera still lost: %s", error)
+                self._readiness.block("camera", f"camera: {error}")
+            else:
+                self._readiness.clear("camera")
+                return True
+        return False
+
+    def expose(self) -> Frame:
+        """Trigger, and the frame of that exposure, complete or not. Raises :class:`NoFrameError`.
+
+        After a lost exposure the frame at hand may be an earlier part's: it is discarded with all others.
+        """
+        try:
+            self._camera.trigger(self._grab_timeout_s)
+            frame = self._camera.grab(self._grab_timeout_s)
+        except (CameraTimeoutError, EndOfFramesError) as error:
+            self._discard()
+            raise NoFrameError(f"no frame: {error}") from error
+        except CameraError as error:
+            self._lose(error)
+            raise NoFrameError(f"camera lost: {error}") from error
+        if frame.lost_before:
+            self._discard()
+            lost = f"{frame.lost_before} exposure(s) lost: the frame may be another part's"
+            raise NoFrameError(lost, frame.lost_before)
+        return frame
+
+    def following(self) -> Frame | None:
+        """Free running: the next frame, complete or not; None when there is none now."""
+        try:
+            return self._camera.grab(self._grab_timeout_s)
+        except CameraTimeoutError:
+            return None
+        except EndOfFramesError:
+            self.ended = True
+            return None
+        except CameraError as error:
+            self._lose(error)
+            return None
+
+    def health(self) -> CameraHealth:
+        """The camera's counters."""
+        return self._camera.health()
+
+    def close(self) -> None:
+        """Give the camera back."""
+        self._camera.close()
+
+    def _discard(self) -> None:
+        """Empty the camera, so that no frame of the past meets the next part."""
+        try:
+            self._camera.disarm()
+            self._camera.arm()
+        except CameraError as error:
+            self._lose(error)
+
+    def _lose(self, error: CameraError) -> None:
+        log.error("camera lost: %s", error)
+        self._readiness.block("camera", f"camera: {error}")
+        self._camera.close()
