@@ -444,7 +444,7 @@ class Journal:
                     self._remember_head()
                 said = ""
             except (JournalError, sqlite3.Error, OSError) as error:
-                if str(error) != said:  # once, not at every round
+                if str(error) != said and not self._closed:  # once, not at every round
                     log.error("%s", error if isinstance(error, JournalError) else explain(error, self.path))
                 said = str(error)
         if connection is not None:

@@ -73,6 +73,7 @@ def wait_for(saver: PictureSaver, done: int) -> None:
 def test_a_picture_frames_the_deciding_patch_and_lightly_the_other_defective_ones(
     patches: Patches, scores: NDArray[np.float32]
 ) -> None:
+    before = patches.surface.pixels.copy()
     sight = sight_of_surface("part 7", REJECT, patches, scores, CLASSES)
     picture = draw_picture(sight)
     assert picture.shape == (1090, 128 + PANEL, 3)
@@ -84,9 +85,7 @@ def test_a_picture_frames_the_deciding_patch_and_lightly_the_other_defective_one
         picture[good.y : good.y + 60, good.x : good.x + 60],
         sight.base[good.y : good.y + 60, good.x : good.x + 60],
     )
-    assert np.array_equal(patches.surface.pixels, patches.surface.pixels.copy()), (
-        "the surface itself is not drawn on"
-    )
+    assert np.array_equal(patches.surface.pixels, before), "the surface itself is not drawn on"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import runpy
 import shutil
@@ -71,6 +73,20 @@ def test_an_untouched_journal_passes_and_balances(original: Path) -> None:
     assert report.conserved
     assert report.events == 34
     assert "in doubt" in report.notes[0]
+
+
+def test_anybody_can_recompute_the_chain_from_its_description(original: Path) -> None:
+    database = sqlite3.connect(original)
+    journal_id = database.execute("SELECT value FROM meta WHERE key = 'journal_id'").fetchone()[0]
+    digest = hashlib.sha256(f"station journal {journal_id}".encode()).hexdigest()
+    for *linked, stored in database.execute("SELECT * FROM events ORDER BY seq"):
+        digest = hashlib.sha256(json.dumps([digest, *linked], separators=(",", ":")).encode()).hexdigest()
+        assert digest == stored
+    found = database.execute(
+        "SELECT json_extract(scores, '$[0]') FROM records WHERE outcome = 'accept'"
+    ).fetchall()
+    assert found[0][0] == "[0.899999976,0.0599999987,0.0399999991]"
+    database.close()
 
 
 def test_events_cannot_be_edited_or_deleted_by_accident(copy: Path) -> None:
