@@ -104,13 +104,28 @@ def make_camera(config: StationConfig) -> Camera:
         from drivers.cameras.folder import FolderCamera, FolderSettings
 
         return FolderCamera(FolderSettings(camera.path, repeat=camera.repeat))
-    from simulation.camera import SimulatedCamera, SimulatedCameraSettings
+    from simulation.camera import CameraFaults, SimulatedCamera, SimulatedCameraSettings
 
     pool = camera.pool
     if pool is None and config.simulation is not None and config.simulation.pool is not None:
         pool = config.simulation.pool.folder
     assert pool is not None, "the configuration has been checked for a pool"
-    return SimulatedCamera(SimulatedCameraSettings(pool))
+    return SimulatedCamera(
+        SimulatedCameraSettings(
+            pool,
+            rate_hz=camera.rate_hz,
+            free_running=camera.mode == "free-running",
+            repeat=camera.repeat,
+        ),
+        CameraFaults(
+            drop_share=camera.lose,
+            incomplete_share=camera.incomplete,
+            late_share=camera.late,
+            late_s=camera.late_ms / 1000,
+            lose_share=camera.disconnect,
+            seed=camera.seed,
+        ),
+    )
 
 
 def make_sorter(config: StationConfig, recipe: Recipe) -> Sorter:

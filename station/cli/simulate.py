@@ -55,7 +55,7 @@ def simulate(
         )
     defective = sum(not truth.is_good for truth in truths)
     console.print(
-        f"{len(truths)} frames in {folder}, {defective} with defects; ground truth in {folder / 'truth.jsonl'}",
+        f"{len(truths)} frames in {folder}, {defective} with defects; truth in {folder / 'truth.jsonl'}",
         highlight=False,
     )
 

@@ -121,3 +121,36 @@ def test_inspect_decides_about_files_and_a_broken_one_does_not_end_the_run(small
     assert "10 pictures: 6 accepted, 3 rejected, 1 could not be inspected" in done.stdout
     assert "broken.png" in (folder / "out.csv").read_text()
     assert len(list((folder / "overlays").iterdir())) == 3
+
+
+def test_a_simulated_camera_with_every_fault_costs_parts_but_never_lets_one_escape(small_plant: Any) -> None:
+    config = small_plant.folder / "station.yaml"
+    camera = (
+        "camera: {kind: simulated, pool: frames, lose: 0.1, incomplete: 0.1, late: 0.1, late_ms: 400,"
+        " disconnect: 0.02, seed: 4}"
+    )
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join(camera if line.startswith("camera:") else line for line in lines))
+    cell = small_plant.start_cell(parts=50)
+    station = small_plant.start_station()
+    cell.wait(90)
+    code, out = small_plant.stop_station(station)
+    assert code == 0, out
+    outcomes = [record["outcome"] for record in small_plant.records().values()]
+    assert outcomes.count("fault") >= 5
+    assert outcomes.count("accept") >= 10
+    no_escape(small_plant)
+    audited(small_plant)
+
+
+def test_free_running_every_frame_of_the_camera_is_a_part(small_plant: Any) -> None:
+    config = small_plant.folder / "station.yaml"
+    camera = "camera: {kind: simulated, mode: free-running, pool: frames, rate_hz: 20, lose: 0.1, repeat: true}"
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join(camera if line.startswith("camera:") else line for line in lines))
+    code, out = small_plant.station_to_its_end("--parts", "40")
+    assert code == 0, out
+    records = small_plant.records()
+    assert sorted(records) == list(range(1, 41))
+    assert {"accept", "reject", "fault"} <= {record["outcome"] for record in records.values()}
+    audited(small_plant)
