@@ -81,7 +81,7 @@ def cell(tmp_path: Path) -> Iterator[CellOnPty]:
 @pytest.fixture
 def sorter(tmp_path: Path) -> Iterator[SerialSorter]:
     made = SerialSorter(
-        SerialSettings(str(tmp_path / "port"), handshake=HandshakeSettings(ack_timeout_s=1.0))
+        SerialSettings(str(tmp_path / "port"), handshake=HandshakeSettings(ack_timeout_s=2.0))
     )
     yield made
     made.close()
