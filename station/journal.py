@@ -15,7 +15,6 @@ Events and their chain: ``station.journal_events``. The file: ``station.journal_
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -46,6 +45,7 @@ from station.journal_events import (
     usable_scores,
     utc_ago,
 )
+from station.journal_lock import take_lock
 from station.journal_schema import (
     PUT_EVENT,
     PUT_PART,
@@ -54,7 +54,6 @@ from station.journal_schema import (
     connect,
     create_or_migrate,
     explain,
-    lock_file,
     read_head,
     read_head_file,
     require_whole_tail,
@@ -82,8 +81,6 @@ WAL_LIMIT_BYTES = 64 << 20
 """At this size the copying stops the writers until it is done: the disk is slower than the line."""
 HEAD_PERIOD_S = 1.0
 """How often the side file with the head is brought up to date."""
-LOCK_PATIENCE_S = 0.3
-"""A reader that looks who writes holds the lock for a moment."""
 _LARGEST = 2**63 - 1
 
 _PASSING = ("SQLITE_FULL", "SQLITE_BUSY")
@@ -146,7 +143,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 raise JournalError(f"journal {path}: is a folder: name a file in it")
-            self._lock = _take_lock(path)
+            self._lock = take_lock(path)
         except OSError as error:
             raise explain(error, path) from error
         try:
@@ -472,26 +469,3 @@ class Journal:
 def _counted(outcomes: Counter[str | None]) -> Counts:
     accepted, rejected, faulted = (outcomes[name] for name in ("accept", "reject", "fault"))
     return Counts(sum(outcomes.values()), accepted, rejected, faulted, outcomes[None])
-
-
-def _take_lock(path: Path) -> int:
-    """Lock the journal for this process until it ends; the kernel gives the lock back, even after a kill."""
-    file = lock_file(path)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    until = time.monotonic() + LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < until:
-                time.sleep(0.02)
-                continue
-            holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
-            raise JournalError(
-                f"journal {path}: process {holder} writes it already: stop that station, or name another file"
-            ) from None
-        break
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor

@@ -33,7 +33,7 @@ from station.journal_events import (
     problems_of_verdict,
     usable_scores,
 )
-from station.journal_reading import writer_of
+from station.journal_lock import writer_of
 from station.journal_schema import (
     GET_EVENTS,
     Head,

@@ -6,9 +6,7 @@ reusing its write-ahead log; every record is as it was when its batch was read.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from station.journal_events import COLUMNS, OUTCOMES, PartRecord, record_of, utc_text
-from station.journal_schema import Head, connect_readonly, explain, lock_file, read_head
+from station.journal_schema import Head, connect_readonly, explain, read_head
 
 BATCH = 500
 """Records read at a time."""
@@ -124,22 +122,6 @@ def parse_moment(text: str, now: datetime | None = None) -> datetime:
         raise ValueError(
             f"{text!r} is no moment: write 2031-03-01, 2031-03-01T06:00 or with Z, or 30m, 8h, 2d for ago"
         ) from None
-
-
-def writer_of(path: Path) -> str:
-    """The process that writes this journal now; empty when none does."""
-    try:
-        descriptor = os.open(lock_file(path), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
-    else:
-        return ""
-    finally:
-        os.close(descriptor)
 
 
 def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:

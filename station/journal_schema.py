@@ -122,11 +122,6 @@ class Head:
     digest: str
 
 
-def lock_file(journal: Path) -> Path:
-    """The file whose lock says that a station writes this journal."""
-    return journal.with_name(journal.name + ".lock")
-
-
 def head_file(journal: Path) -> Path:
     """The file that remembers how far the journal had come."""
     return journal.with_name(journal.name + ".head")
