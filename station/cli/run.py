@@ -47,6 +47,7 @@ def run(
     from station.assembly import assemble
     from station.cli.live import live_view, save_picture
     from station.cli.summary import print_summary
+    from station.memory import MemoryLog
     from station.supervision import sd_notify
 
     if verbose:
@@ -80,10 +81,12 @@ def run(
             highlight=False,
         )
         title = f"station {station.config.station.name} · recipe {station.recipe.name}"
+        memory = MemoryLog()
         with live_view(console, title, parts) as show:
             while not stop.is_set() and not line.wait(0.25):
                 status = line.status()
                 show(status)
+                memory.sample()
                 sd_notify(f"WATCHDOG=1\nSTATUS={status.state}: {status.statistics.triggers} parts")
             last = line.status()
             sd_notify("STOPPING=1")
@@ -91,7 +94,7 @@ def run(
         if picture is not None:
             save_picture(picture, last, title, parts)
         status = line.status()
-        print_summary(console, status, station.recipe, _pictures(station))
+        print_summary(console, status, station.recipe, str(memory), _pictures(station))
     if status.failure:
         raise typer.Exit(1)
 

@@ -51,7 +51,7 @@ def confusion(settled: tuple[Settled, ...], classes: tuple[str, ...]) -> Confusi
     return Confusion(rows, parts, right, tuple(escapes), tuple(overkill), faulted)
 
 
-def summary(status: LineStatus, recipe: Recipe, pictures: tuple[str, ...]) -> RenderableType:
+def summary(status: LineStatus, recipe: Recipe, memory: str, pictures: tuple[str, ...]) -> RenderableType:
     """Everything a person asks after a run."""
     run = status.statistics
     counts = Table(title="Parts", title_justify="left", show_header=False, box=None)
@@ -79,7 +79,7 @@ def summary(status: LineStatus, recipe: Recipe, pictures: tuple[str, ...]) -> Re
         f"camera: {camera.delivered} frames, {camera.lost} lost, {camera.incomplete} incomplete, "
         f"reopened {camera.reopened} times"
     )
-    rows: list[RenderableType] = [counts, "", times, "", frames]
+    rows: list[RenderableType] = [counts, "", times, "", frames, f"memory: {memory}"]
     if run.settled:
         rows += ["", *_confusion_table(confusion(run.settled, tuple(c.name for c in recipe.classes)))]
     if pictures:
@@ -89,9 +89,11 @@ def summary(status: LineStatus, recipe: Recipe, pictures: tuple[str, ...]) -> Re
     return Group(*rows)
 
 
-def print_summary(console: Console, status: LineStatus, recipe: Recipe, pictures: tuple[str, ...]) -> None:
+def print_summary(
+    console: Console, status: LineStatus, recipe: Recipe, memory: str, pictures: tuple[str, ...]
+) -> None:
     """Print the summary."""
-    console.print(summary(status, recipe, pictures), highlight=False)
+    console.print(summary(status, recipe, memory, pictures), highlight=False)
 
 
 def _confusion_table(found: Confusion) -> list[RenderableType]:

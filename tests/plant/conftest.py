@@ -1,4 +1,4 @@
-"""A whole small plant on disk: engine, recipe, pictures, configuration; the station runs as its own process."""
+"""A small plant on disk: engine, recipe, pictures, configuration; the station is a process of its own."""
 
 from __future__ import annotations
 
@@ -131,9 +131,7 @@ def small_plant(tmp_path: Path, tiny_engine_master: Path) -> Iterator[SmallPlant
         plate = rng.normal(115, 8, (64, 32))
         if number % 3 == 2:
             plate[16:32, 0:16] += 110 if number % 2 else -100
-        cv2.imwrite(
-            str(tmp_path / "frames" / f"{number:02d}.png"), np.clip(plate, 0, 255).astype(np.uint8)
-        )
+        cv2.imwrite(str(tmp_path / "frames" / f"{number:02d}.png"), np.clip(plate, 0, 255).astype(np.uint8))
     plant = SmallPlant(tmp_path)
     yield plant
     plant.close()

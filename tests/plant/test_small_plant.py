@@ -114,7 +114,14 @@ def test_inspect_decides_about_files_and_a_broken_one_does_not_end_the_run(small
         "inspect",
         str(folder / "frames"),
         *("--recipe", "tiny", "--recipes", str(folder / "recipes"), "--engines", str(folder / "engines")),
-        *("--backend", "onnxruntime-cpu", "--csv", str(folder / "out.csv"), "--json", str(folder / "out.json")),
+        *(
+            "--backend",
+            "onnxruntime-cpu",
+            "--csv",
+            str(folder / "out.csv"),
+            "--json",
+            str(folder / "out.json"),
+        ),
         *("--overlays", str(folder / "overlays")),
     )
     assert done.returncode == 3, done.stdout + done.stderr
@@ -145,7 +152,7 @@ def test_a_simulated_camera_with_every_fault_costs_parts_but_never_lets_one_esca
 
 def test_free_running_every_frame_of_the_camera_is_a_part(small_plant: Any) -> None:
     config = small_plant.folder / "station.yaml"
-    camera = "camera: {kind: simulated, mode: free-running, pool: frames, rate_hz: 20, lose: 0.1, repeat: true}"
+    camera = "camera: {kind: simulated, mode: free-running, pool: frames, rate_hz: 20, lose: 0.1}"
     lines = config.read_text().splitlines()
     config.write_text("\n".join(camera if line.startswith("camera:") else line for line in lines))
     code, out = small_plant.station_to_its_end("--parts", "40")

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from station.journal import Journal
 
 from drivers.cameras.interface import (
     Camera,
@@ -22,6 +21,7 @@ from drivers.cameras.interface import (
 )
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
 from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo
+from station.journal import Journal
 from station.line import Line, LineSettings, Mode
 from station.queues import BoundedQueue
 from station.recipe import Recipe, load_recipe
