@@ -41,7 +41,10 @@ class SimulatedCameraSettings:
     pool: Path
     """A folder of pictures; ``.npy`` (uint8, ``(H, W)`` or ``(H, W, 3)`` BGR) is read 20 times faster."""
     rate_hz: float = 5.8
-    """Most frames a second; free running exactly so many. One turn of the part is 1 / rate."""
+    """Most frames a second, free running exactly so many: one turn of the part takes 1 / rate.
+
+    0 has no limit: free running, a frame is there as soon as it is grabbed.
+    """
     exposure_s: float = 0.0
     """Seconds from trigger to the last line of the frame."""
     free_running: bool = False
@@ -53,10 +56,10 @@ class SimulatedCameraSettings:
     """Pictures are decoded at ``open`` until they fill this; the others are read when they are grabbed."""
 
     def __post_init__(self) -> None:
-        if not (self.rate_hz > 0 and self.exposure_s >= 0 and self.preload_mb >= 0):
+        if not (self.rate_hz >= 0 and self.exposure_s >= 0 and self.preload_mb >= 0):
             raise CameraConfigError(
-                f"{NAME}: rate_hz {self.rate_hz:g} must be more than 0, exposure_s {self.exposure_s:g} and "
-                f"preload_mb {self.preload_mb:g} at least 0"
+                f"{NAME}: rate_hz {self.rate_hz:g}, exposure_s {self.exposure_s:g} and preload_mb "
+                f"{self.preload_mb:g} must be at least 0"
             )
         if self.buffer_count < 1:
             raise CameraConfigError(f"{NAME}: buffer_count {self.buffer_count} must be at least 1")
@@ -64,7 +67,11 @@ class SimulatedCameraSettings:
 
 @dataclass(frozen=True, slots=True)
 class CameraFaults:
-    """What goes wrong, by exposures counted from 1 since the camera was first opened; 0 is never."""
+    """What goes wrong, by the number of the exposure or by a share of all.
+
+    Exposures are counted from 1 since the camera was first opened, 0 is never. Shares are drawn from
+    ``seed`` and the exposure's number alone, so that a run can be repeated.
+    """
 
     drop_every: int = 0
     """Every so many exposures the frame never arrives; the next one reports it lost."""
@@ -79,8 +86,35 @@ class CameraFaults:
     hang_at: int = 0
     """The grab of this exposure does not come back in time, as a hung driver's would not."""
     hang_for_s: float = math.inf
+    drop_share: float = 0.0
+    incomplete_share: float = 0.0
+    late_share: float = 0.0
+    lose_share: float = 0.0
+    seed: int = 1
+
+    def drops(self, number: int) -> bool:
+        """Whether the frame of this exposure never arrives."""
+        return _every(number, self.drop_every) or self._drawn(number, 0, self.drop_share)
+
+    def cuts(self, number: int) -> bool:
+        """Whether half of the frame is missing."""
+        return _every(number, self.incomplete_every) or self._drawn(number, 1, self.incomplete_share)
+
+    def delays(self, number: int) -> bool:
+        """Whether the frame comes late."""
+        return _every(number, self.late_every) or self._drawn(number, 2, self.late_share)
+
+    def loses(self, number: int) -> bool:
+        """Whether the camera is gone at this exposure."""
+        return number == self.lose_at or self._drawn(number, 3, self.lose_share)
+
+    def _drawn(self, number: int, what: int, share: float) -> bool:
+        return share > 0 and float(np.random.default_rng([self.seed, number, what]).random()) < share
 
     def __post_init__(self) -> None:
+        for name in ("drop_share", "incomplete_share", "late_share", "lose_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise CameraConfigError(f"{NAME}: {name} {getattr(self, name):g} must be between 0 and 1")
         for name in ("drop_every", "incomplete_every", "late_every", "lose_at", "hang_at"):
             if getattr(self, name) < 0:
                 raise CameraConfigError(f"{NAME}: {name} {getattr(self, name)} must be 0 (never) or more")
@@ -108,6 +142,7 @@ class SimulatedCamera(Camera):
     ) -> None:
         self._settings = settings
         self._faults = faults or CameraFaults()
+        self._period_s = 1 / settings.rate_hz if settings.rate_hz else 0.0
         self._clock = clock
         self._sleep = sleep
         self._files: list[Path] = []
@@ -144,7 +179,7 @@ class SimulatedCamera(Camera):
         self._require_open()
         self._buffered.clear()
         self._frame_id = self._lost_before = 0
-        self._next_s = self._clock() + (1 / self._settings.rate_hz if self._settings.free_running else 0.0)
+        self._next_s = self._clock() + (self._period_s if self._settings.free_running else 0.0)
         self._armed = True
 
     def trigger(self, timeout_s: float) -> None:
@@ -164,7 +199,7 @@ class SimulatedCamera(Camera):
         if self._ended:
             raise self._end()
         now = self._clock()
-        self._next_s = now + 1 / self._settings.rate_hz
+        self._next_s = now + self._period_s
         self._expose(now + self._settings.exposure_s)
 
     def grab(self, timeout_s: float) -> Frame:
@@ -172,11 +207,11 @@ class SimulatedCamera(Camera):
         self._require_armed()
         deadline_s = self._clock() + timeout_s
         while True:
-            if self._settings.free_running:
-                self._run_until(self._clock())
             now = self._clock()
+            if self._settings.free_running:
+                self._run_until(now)
             due_s = self._next_due()
-            if due_s <= now:
+            if self._buffered and due_s <= now:
                 break
             if due_s == math.inf and self._settings.free_running:
                 raise self._end()
@@ -229,10 +264,15 @@ class SimulatedCamera(Camera):
         return not self._settings.repeat and self._exposures >= len(self._files)
 
     def _run_until(self, now: float) -> None:
-        """Free running: every exposure that has ended by now."""
+        """Free running: every exposure that has ended by now; without a rate, one when one is wanted."""
+        if self._period_s == 0:
+            if not self._buffered and self._next_s <= now and not self._ended:
+                self._expose(now)
+                self._next_s = now if self._buffered else now + 0.001  # dropped: never a busy loop
+            return
         while self._next_s <= now and not self._ended:
             self._expose(self._next_s)
-            self._next_s += 1 / self._settings.rate_hz
+            self._next_s += self._period_s
 
     def _next_due(self) -> float:
         """When there is something to grab; infinite when nothing will ever come by itself."""
@@ -244,12 +284,12 @@ class SimulatedCamera(Camera):
         """One picture of the pool is used up; whether it becomes a frame is another matter."""
         self._exposures += 1
         number, faults = self._exposures, self._faults
-        if number == faults.lose_at:
+        if faults.loses(number):
             self._back_s = self._clock() + faults.lost_for_s
             raise self._lost("was unplugged")
-        if _every(number, faults.late_every):
+        if faults.delays(number):
             due_s += faults.late_s
-        if _every(number, faults.drop_every) or len(self._buffered) >= self._settings.buffer_count:
+        if faults.drops(number) or len(self._buffered) >= self._settings.buffer_count:
             self._lost_before += 1
         else:
             if self._buffered:
@@ -271,7 +311,7 @@ class SimulatedCamera(Camera):
             pixels = np.array(self._preloaded[path] if path in self._preloaded else load_picture(path))
         except ImageFileError as error:
             pixels, problem = NO_PIXELS, str(error)
-        if _every(exposure.number, self._faults.incomplete_every) and not problem:
+        if self._faults.cuts(exposure.number) and not problem:
             pixels[pixels.shape[0] // 2 :] = 0
             problem = f"{pixels.shape[0] // 2} of {pixels.shape[0]} lines arrived (simulated)"
         return Frame(

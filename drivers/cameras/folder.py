@@ -44,8 +44,6 @@ PICTURE_SUFFIXES = frozenset(
         ".pxm",
         ".pam",
         ".pfm",
-        ".sr",
-        ".ras",
         ".tif",
         ".tiff",
         ".gif",
@@ -81,6 +79,9 @@ def read_image(
         raise ImageFileError(f"{path}: cannot be read ({reason}); check path and rights") from None
     if not data:
         raise ImageFileError(f"{path}: the file is empty; copy it again")
+    if data.startswith(b"\x59\xa6\x6a\x95"):
+        # OpenCV 5.0 reads a grey one without a colour map as black, and calls that a success.
+        raise ImageFileError(f"{path}: a Sun raster file; save it as PNG or TIFF")
     _check_size(path, claimed_size(data), max_megapixels)
     pixels = _decode(data)
     if pixels is None:
@@ -165,17 +166,17 @@ class FolderCamera(Camera):
 
     def arm(self) -> None:
         """Frame ids count from here; the next file stays the next file."""
-        self._require(self._counters.connected, "open() it first")
+        self._require_open()
         self._frame_id = 0
         self._armed = True
 
     def trigger(self, timeout_s: float) -> None:
         """Nothing to do: the files are there."""
-        self._require(self._armed, "arm() it first")
+        self._require_armed()
 
     def grab(self, timeout_s: float) -> Frame:
         """The next file; a file that cannot be read is an incomplete frame, the end an EndOfFramesError."""
-        self._require(self._armed, "arm() it first")
+        self._require_armed()
         if self._next >= len(self._files):
             if not self._settings.repeat:
                 raise EndOfFramesError(f"folder {self._settings.path}: all {len(self._files)} files are done")
@@ -222,9 +223,14 @@ class FolderCamera(Camera):
         self._files = []
         self._counters.gone()
 
-    def _require(self, condition: bool, remedy: str) -> None:
-        if not condition:
-            raise CameraError(f"folder camera {self._settings.path} is not ready: {remedy}")
+    def _require_open(self) -> None:
+        if not self._counters.connected:
+            raise CameraLostError(f"folder camera {self._settings.path} is not open: open() it first")
+
+    def _require_armed(self) -> None:
+        self._require_open()
+        if not self._armed:
+            raise CameraError(f"folder camera {self._settings.path} is not armed: arm() it first")
 
 
 def _decode(data: bytes) -> NDArray[np.generic] | None:

@@ -1,7 +1,7 @@
 """The size a picture file claims in its header, read without decoding it.
 
 A few hundred bytes of file can claim gigapixels; whoever decodes asks here first. Formats: PNG, JPEG, BMP,
-TIFF and BigTIFF, WebP, portable any-map, JPEG 2000, GIF, Sun raster.
+TIFF and BigTIFF, WebP, portable any-map, JPEG 2000, GIF.
 """
 
 from __future__ import annotations
@@ -103,11 +103,6 @@ def _gif(data: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _sun_raster(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from(">II", data, 4)
-    return width, height
-
-
 _READERS = (
     (b"\x89PNG\r\n\x1a\n", _png),
     (b"\xff\xd8\xff", _jpeg),
@@ -125,5 +120,4 @@ _READERS = (
     (b"P6", _anymap),
     (b"P7", _anymap),
     (b"GIF8", _gif),
-    (b"\x59\xa6\x6a\x95", _sun_raster),
 )

@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -379,7 +380,10 @@ def explain_open(error: str) -> str:
 
 def _import_pypylon() -> tuple[Any, Any]:
     try:
-        from pypylon import genicam, pylon
+        with warnings.catch_warnings():
+            # SWIG's types warn while they are made: a segmentation fault where warnings are errors.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from pypylon import genicam, pylon
     except ImportError as error:
         raise CameraConfigError(
             f"Basler cameras need pypylon ({error}); pip install 'inspection-station[pylon]'"
