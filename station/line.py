@@ -350,8 +350,8 @@ class Line:
                 reason=verdict.reason,
             )
         )
-        part.reached("told")
-        verdict_ms = (part.stages_ns["told"] - part.trigger.received_ns) / 1e6
+        part.told_ns = time.monotonic_ns()
+        verdict_ms = (part.told_ns - part.trigger.received_ns) / 1e6
         self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms, part.truth))
         wanted = verdict.outcome in self._settings.pictures_of
         if wanted and self._pictures is not None and part.patches is not None:
@@ -369,7 +369,7 @@ class Line:
             if part is None:
                 log.error("a receipt for part %d, which was not told anything", receipt.part_id)
                 continue
-            self._journal.write_receipt(part.record_id, receipt)
+            self._journal.write_receipt(part.record_id, receipt, told_ns=part.told_ns)
             self._statistics.receipt(receipt, (receipt.at_ns - part.trigger.received_ns) / 1e6)
             if not receipt.acknowledged:
                 log.warning("part %d: %s", receipt.part_id, receipt.problem)

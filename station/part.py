@@ -31,6 +31,8 @@ class PartInHand:
     frame_complete: bool | None = None
     patches: Patches | None = None
     scores: NDArray[np.float32] | None = None
+    told_ns: int | None = None
+    """When the cell was told, ``time.monotonic_ns()``."""
     truth: object | None = None
     """What a simulated plant knows of the part."""
     _claim: threading.Lock = field(default_factory=threading.Lock)

@@ -33,6 +33,7 @@ def main() -> None:
     from simulation.truth import SimulationError
     from station.config import ConfigError
     from station.engines.interface import EngineError
+    from station.images import PictureError
     from station.journal import JournalError
     from station.recipe import RecipeError
 
@@ -46,6 +47,7 @@ def main() -> None:
         SorterError,
         EngineError,
         JournalError,
+        PictureError,
         SimulationError,
     ) as error:
         print(f"station: {error}", file=sys.stderr)
