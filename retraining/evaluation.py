@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -131,9 +132,9 @@ def evaluate(
     parts: Iterable[RenderedPart],
     report: Callable[[int, str], None] = lambda done, line: None,
 ) -> list[PartResult]:
-    """Every engine's verdict on every part; the parts are rendered once, one at a time."""
+    """Every engine's verdict on every part; the parts are rendered once, one ahead."""
     results: list[PartResult] = []
-    for number, part in enumerate(parts, start=1):
+    for number, part in enumerate(_one_ahead(parts), start=1):
         truth = part.truth
         strongest = max(truth.defects, key=lambda d: d.visibility, default=None)
         frame = part.frame()
@@ -161,6 +162,23 @@ def evaluate(
                 )
         report(number, "")
     return results
+
+
+def _one_ahead(parts: Iterable[RenderedPart]) -> Iterator[RenderedPart]:
+    """The same parts; the next one is rendered, its frame too, while the last one is inspected."""
+    waiting = iter(parts)
+
+    def render() -> RenderedPart | None:
+        part = next(waiting, None)
+        if part is not None:
+            part.frame()
+        return part
+
+    with ThreadPoolExecutor(1) as renderer:
+        coming = renderer.submit(render)
+        while (part := coming.result()) is not None:
+            coming = renderer.submit(render)
+            yield part
 
 
 def figures(results: list[PartResult]) -> list[Figures]:

@@ -32,7 +32,6 @@ PARITY = 1e-4
 GOLDEN_PARTS = 12
 _MARGIN = 0.1
 """Least distance of the two most probable classes on every patch of a golden part."""
-_TRIES = 40
 
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -128,7 +127,7 @@ def onnx_scorer(path: Path, threads: int = 2) -> Any:
 
 
 def golden_parts(
-    recipe: Recipe, scorers: list[Scorer], count: int = GOLDEN_PARTS
+    recipe: Recipe, scorers: list[Scorer], count: int = GOLDEN_PARTS, tries: int = 40
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """Class names with surfaces ``(H, W)`` of ``count`` rendered parts, every class in turn.
 
@@ -140,7 +139,7 @@ def golden_parts(
     for number in range(count):
         label = number % len(recipe.classes)
         name = recipe.classes[label].name
-        for _ in range(_TRIES):
+        for _ in range(tries):
             seed += 1
             patches = _cut(render_part(seed, kind=name if label else None), recipe)
             scores = [score(patches.pixels) for score in scorers]
@@ -148,7 +147,7 @@ def golden_parts(
                 chosen.append((name, patches.surface.pixels[:, :, 0]))
                 break
         else:
-            raise ExportError(f"none of {_TRIES} rendered parts with {name} is clear enough; train further")
+            raise ExportError(f"none of {tries} rendered parts with {name} is clear enough; train further")
     return chosen
 
 

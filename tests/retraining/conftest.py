@@ -68,7 +68,7 @@ def photographs(tmp_path: Path) -> Path:
     root = tmp_path / "photographs"
     for name in ("normal", "defect", "masks"):
         (root / name).mkdir(parents=True)
-    for item in range(1, 9):
+    for item in range(1, 6):
         for part in range(3):
             surface, mask = toy_surface(2 if part == 2 else 0, item * 10 + part)
             picture = cv2.resize(surface, (500, 1260))
