@@ -114,7 +114,9 @@ class SmallPlant:
         for station in self.stations:
             if station.poll() is None:
                 station.kill()
-            station.communicate()
+                station.wait()
+            if station.stdout is not None:
+                station.stdout.close()
         if self.cell is not None:
             self.cell.close()
 
