@@ -20,8 +20,11 @@ FAMILIES: dict[str, str] = {
 }
 """Name of a family -> ``module:class``; nothing of it is imported before it is asked for."""
 
-_NEEDS: dict[str, tuple[str, str]] = {"folder": ("cv2", ""), "pylon": ("pypylon", "pylon")}
-"""Family -> the package it drives the camera with, and the extra that brings it."""
+_NEEDS: dict[str, tuple[str, str, str]] = {
+    "folder": ("cv2", "opencv-python-headless", "inspection-station"),
+    "pylon": ("pypylon", "pypylon", "inspection-station[pylon]"),
+}
+"""Family -> the package it needs, the distribution that has it, and what to install to get it."""
 
 
 def family(name: str) -> type[Camera]:
@@ -41,10 +44,10 @@ def present() -> list[tuple[str, bool, str]]:
 
 
 def _presence(name: str) -> tuple[bool, str]:
-    package, extra = _NEEDS[name]
+    package, distribution, extra = _NEEDS[name]
     if importlib.util.find_spec(package) is None:
-        wanted = f"inspection-station[{extra}]" if extra else "inspection-station"
-        return False, f"{package} is not installed; pip install '{wanted}'"
-    for distribution in metadata.packages_distributions().get(package, []):
+        return False, f"{package} is not installed; pip install '{extra}'"
+    try:
         return True, f"{distribution} {metadata.version(distribution)}"
-    return True, package
+    except metadata.PackageNotFoundError:  # the same package from another distribution
+        return True, package

@@ -482,7 +482,8 @@ def test_memory_does_not_grow_over_frames_and_reopenings(pictures: Path) -> None
         import psutil
         from drivers.cameras.pylon import PylonCamera
         from drivers.cameras.pylon_settings import PylonSettings
-        camera = PylonCamera(PylonSettings(emulation_folder=Path(sys.argv[1]), exposure_us=10.0, frame_rate_hz=1000.0))
+        fast = dict(exposure_us=10.0, frame_rate_hz=1000.0)
+        camera = PylonCamera(PylonSettings(emulation_folder=Path(sys.argv[1]), **fast))
         def frames(count):
             camera.open(); camera.arm()
             for _ in range(count):
@@ -511,7 +512,8 @@ def test_large_frames_do_not_pile_up(tmp_path: Path) -> None:
         import psutil
         from drivers.cameras.pylon import PylonCamera
         from drivers.cameras.pylon_settings import PylonSettings
-        camera = PylonCamera(PylonSettings(emulation_folder=Path(sys.argv[1]), exposure_us=10.0, frame_rate_hz=1000.0))
+        fast = dict(exposure_us=10.0, frame_rate_hz=1000.0)
+        camera = PylonCamera(PylonSettings(emulation_folder=Path(sys.argv[1]), **fast))
         camera.open(); camera.arm()
         def frames(count):
             for _ in range(count):
