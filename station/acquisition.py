@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from drivers.cameras.interface import (
     Camera,
@@ -19,6 +20,8 @@ from drivers.cameras.interface import (
 from station.supervision import Readiness
 
 log = logging.getLogger(__name__)
+
+PROBE_EVERY_S = 1.0
 
 
 class NoFrameError(Exception):
@@ -40,6 +43,7 @@ class Acquisition:
         self._readiness = readiness
         self._grab_timeout_s = grab_timeout_s
         self._reopen_after_s = reopen_after_s
+        self._probed_at = time.monotonic()
         self.ended = False
         """A finite source has delivered its last frame."""
 
@@ -98,6 +102,17 @@ class Acquisition:
         except CameraError as error:
             self._lose(error)
             return None
+
+    def probe(self) -> None:
+        """Ask an idle camera, once a second, whether it is still there: a loss at night is seen at night."""
+        now = time.monotonic()
+        if now < self._probed_at + PROBE_EVERY_S:
+            return
+        self._probed_at = now
+        try:
+            self._camera.probe()
+        except CameraError as error:
+            self._lose(error)
 
     def health(self) -> CameraHealth:
         """The camera's counters."""

@@ -208,6 +208,8 @@ class Line:
                 continue
             trigger = self._sorter.wait_trigger(POLL_S)
             if trigger is None:
+                with self._calling("camera"):
+                    self._acquisition.probe()
                 continue
             part = self._take(trigger)
             if trigger.recipe not in ("", self._recipe.name):

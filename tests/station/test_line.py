@@ -50,6 +50,7 @@ class ScriptedCamera(Camera):
         self.rearmed = 0
         self.connected = False
         self.fail_open = 0
+        self.unplugged = False
         self._id = 0
 
     def good(self, **changes: object) -> Frame:
@@ -86,6 +87,11 @@ class ScriptedCamera(Camera):
 
     def disarm(self) -> None:
         pass
+
+    def probe(self) -> None:
+        if self.unplugged:
+            self.unplugged = False
+            raise CameraLostError("does not answer")
 
     def health(self) -> CameraHealth:
         return CameraHealth(self.connected, "scripted", 0, 0, 0, self.opened - 1)
@@ -285,6 +291,21 @@ def test_a_lost_camera_faults_the_part_and_comes_back_by_itself(plant: Plant) ->
     assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
     assert plant.camera.opened == 2
     assert any(not ready and "camera" in reason for ready, reason in plant.sorter.ready)
+
+
+def test_a_camera_lost_while_nobody_triggers_is_noticed_before_the_next_part(plant: Plant) -> None:
+    line = plant.line()
+    line.start(parts=1)
+    plant.camera.unplugged = True
+    until = time.monotonic() + 5
+    while plant.camera.opened < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert plant.camera.opened == 2
+    assert any("does not answer" in reason for _, reason in plant.sorter.ready)
+    plant.sorter.ask(1)
+    assert line.wait(5)
+    line.stop()
+    assert plant.outcomes() == {1: Outcome.ACCEPT}
 
 
 def test_the_cell_is_told_ready_at_the_start_and_not_ready_at_the_end(plant: Plant) -> None:
