@@ -95,6 +95,9 @@ def make_camera(config: StationConfig) -> Camera:
                 line_rate_hz=camera.line_rate_hz,
                 trigger=kinds[camera.trigger],
                 trigger_source=camera.trigger_line,
+                trigger_activation=camera.trigger_activation,
+                line_trigger_source=camera.line_trigger,
+                user_set=camera.user_set,
                 packet_size=camera.packet_size,
                 inter_packet_delay=camera.inter_packet_delay,
                 buffer_count=camera.buffer_count,
@@ -190,7 +193,9 @@ def require_fit(engine: Engine, recipe: Recipe) -> None:
 def line_settings(config: StationConfig) -> LineSettings:
     """The line's times and sizes."""
     limits = config.limits
+    longest = config.camera.reopen_backoff_s if isinstance(config.camera, settings.PylonCamera) else 5.0
     return LineSettings(
+        reopen_after_s=tuple(min(wait, longest) for wait in (0.2, 0.5, 1.0, 2.0, longest)),
         mode=Mode(config.camera.mode),
         deadline_s=limits.part_deadline_ms / 1000,
         grab_timeout_s=limits.grab_timeout_ms / 1000,

@@ -111,6 +111,12 @@ class PylonCamera(_Camera):
     """`software`, `hardware` (by wire, at `trigger_line`) or `off` (the camera runs by itself)"""
     trigger_line: Text = "Line1"
     """the input of a hardware trigger"""
+    trigger_activation: Literal["RisingEdge", "FallingEdge"] = "RisingEdge"
+    """the edge of a hardware trigger"""
+    line_trigger: Annotated[str, StringConstraints(max_length=64)] = ""
+    """what starts each line of a line-scan camera, such as `ShaftEncoderModuleOut`; empty is the line rate"""
+    user_set: Annotated[str, StringConstraints(max_length=64)] = ""
+    """a configuration stored in the camera that is loaded first, such as `UserSet1`"""
     packet_size: Annotated[int, Field(ge=220, le=16_404)] | None = None
     """the packet size of a GigE camera, bytes (9000 with jumbo frames); left out keeps the camera's"""
     inter_packet_delay: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
@@ -355,7 +361,8 @@ class StationConfig(_Section):
     def is_simulated(self) -> bool:
         """Whether any of the plant is not real, which every record then says."""
         emulated = isinstance(self.camera, PylonCamera) and self.camera.emulation is not None
-        return emulated or self.simulation is not None or isinstance(self.camera, SimulatedCamera)
+        no_camera = isinstance(self.camera, SimulatedCamera | FolderCamera)
+        return emulated or no_camera or self.simulation is not None
 
     @model_validator(mode="after")
     def _plant_is_whole(self) -> Self:
