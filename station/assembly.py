@@ -5,6 +5,8 @@ The drivers know nothing of the configuration; this is the one place where its v
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ PICTURES_OF = {
     "rejects": frozenset({Outcome.REJECT}),
     "faults-and-rejects": frozenset({Outcome.REJECT, Outcome.FAULT}),
 }
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from station.images import PictureSaver
@@ -73,6 +77,13 @@ def make_camera(config: StationConfig) -> Camera:
     """The camera of the configuration, not opened. Raises ``CameraError``."""
     camera = config.camera
     if isinstance(camera, settings.PylonCamera):
+        if camera.emulation is not None and importlib.util.find_spec("pypylon") is None:
+            log.warning(
+                "pypylon is not installed, so the simulated camera shows %s instead of Basler's emulator; "
+                "pip install 'inspection-station[pylon]'",
+                camera.emulation,
+            )
+            return _simulated(settings.SimulatedCamera(kind="simulated", mode=camera.mode), camera.emulation)
         from drivers.cameras.pylon import PylonCamera
         from drivers.cameras.pylon_settings import PylonSettings, TriggerKind
 
@@ -107,12 +118,16 @@ def make_camera(config: StationConfig) -> Camera:
         from drivers.cameras.folder import FolderCamera, FolderSettings
 
         return FolderCamera(FolderSettings(camera.path, repeat=camera.repeat))
-    from simulation.camera import CameraFaults, SimulatedCamera, SimulatedCameraSettings
-
     pool = camera.pool
     if pool is None and config.simulation is not None and config.simulation.pool is not None:
         pool = config.simulation.pool.folder
     assert pool is not None, "the configuration has been checked for a pool"
+    return _simulated(camera, pool)
+
+
+def _simulated(camera: settings.SimulatedCamera, pool: Path) -> Camera:
+    from simulation.camera import CameraFaults, SimulatedCamera, SimulatedCameraSettings
+
     return SimulatedCamera(
         SimulatedCameraSettings(
             pool,
