@@ -156,13 +156,15 @@ def train(
     *,
     validate: Validator | None = None,
     start_from: Path | None = None,
+    replay_first: NDArray[np.int64] | None = None,
     resume: bool = True,
     report: Reporter = lambda step, line: None,
 ) -> Path:
     """Train and return the path of the best weights, ``folder/best.pt``.
 
     Writes ``checkpoint.pt`` (weights, their average, optimiser, replay), ``log.csv``, ``curves.png`` and
-    ``best.pt``. ``start_from`` is a ``best.pt`` of another run, possibly of smaller patches. Raises
+    ``best.pt``. ``start_from`` is a ``best.pt`` of another run, possibly of smaller patches;
+    ``replay_first`` are windows ``(n, 4)`` of the source that are known to be hard. Raises
     :class:`TrainingStoppedError` after a checkpoint when the process is told to end.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +173,7 @@ def train(
         carry_weights(load_weights(start_from), network)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.0)
-    replay = np.empty((0, WINDOW), np.int64)
+    replay = np.empty((0, WINDOW), np.int64) if replay_first is None else replay_first[-plan.replay_size :]
     best_score, first_step = -math.inf, 0
     if resume and (folder / "checkpoint.pt").is_file():
         state = load_checkpoint(folder / "checkpoint.pt", plan)

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +59,12 @@ def classifier(
     parts: PartsOption = 640,
     small_steps: Annotated[
         int, typer.Option(min=0, help="Steps on 128-px patches first; 0 for none.")
-    ] = 1500,
-    steps: Annotated[int, typer.Option(min=1, help="Steps on the recipe's patches.")] = 800,
+    ] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps on the recipe's patches.")] = 520,
+    hard_steps: Annotated[
+        int, typer.Option(min=0, help="Last steps, on fresh parts and the mistakes made there; 0 for none.")
+    ] = 420,
+    hard_parts: Annotated[int, typer.Option(min=10, help="Fresh rendered parts for the last steps.")] = 420,
     batch: Annotated[
         int, typer.Option(min=2, help="Patches a step on 128 px; half of it on larger ones.")
     ] = 32,
@@ -87,7 +92,7 @@ def classifier(
     Examples:
         retrain classifier --engine engines/servo-motor-housing
 
-        retrain classifier --parts 40 --small-steps 50 --steps 20 --out runs/quick
+        retrain classifier --parts 40 --small-steps 50 --steps 20 --hard-steps 0 --out runs/quick
 
         retrain classifier --data my-patches --recipe my-product --out runs/my-product
 
@@ -96,6 +101,8 @@ def classifier(
 
     from retraining.classifier import TrainingPlan, build_network, load_weights
     from retraining.crops import PatchFolder, RandomCrops
+    from retraining.mining import train_on_hard_patches
+    from retraining.rendered import FRESH, render_surfaces
     from retraining.stages import Stage, stages, train_in_stages
     from retraining.validation import part_validator, recipe_at
 
@@ -134,6 +141,21 @@ def classifier(
         weights = train_in_stages(
             plan, source_for, out, validator_for=validator_for, resume=resume, report=report
         )
+        if training_set is not None and hard_steps:
+            last = replace(
+                plan[-1].plan, steps=hard_steps, learning_rate=learning_rate * 0.25, replay_share=0.25,
+                seed=seed + 2000,
+            )  # fmt: skip
+            fresh = render_surfaces(
+                chosen, hard_parts, seed + 3, cache / f"set-{seed + 3}", mixture=FRESH, processes=processes
+            )
+            task = progress.add_task("hard patches", total=hard_steps, status="looking for mistakes")
+            weights = train_on_hard_patches(
+                last, weights, training_set, fresh, chosen, out / "hard",
+                validate=validator_for(chosen.patch.size), resume=resume,
+                report=lambda step, line: progress.update(task, completed=step, status=line),
+            )  # fmt: skip
+            plan = (*plan, Stage(chosen.patch.size, last))
     print(f"best weights: {weights}")
     trained = build_network(plan[-1].plan, source_for(chosen.patch.size))
     trained.load_state_dict(load_weights(weights))
@@ -148,10 +170,11 @@ def classifier(
 
     provenance = Provenance(
         network=network,
-        data=_data_described(parts, seed),
-        training={f"{s.patch_px}-px stage": _plan_described(s.plan) for s in plan},
+        data=_data_described(parts, seed, hard_parts if hard_steps else 0),
+        training={f"stage {n}, {s.patch_px} px": _plan_described(s.plan) for n, s in enumerate(plan, 1)},
         command=(
-            f"retrain classifier --seed {seed} --parts {parts} --small-steps {small_steps} --steps {steps}"
+            f"retrain classifier --seed {seed} --parts {parts} --small-steps {small_steps} --steps {steps} "
+            f"--hard-steps {hard_steps} --hard-parts {hard_parts}"
         ),
     )
     with _counted("evaluating", parts_per_class * len(classes) + mixed) as report_part:
@@ -294,18 +317,21 @@ def _scorers(paths: list[Path], backend: str) -> dict[str, Scorer]:
     return found
 
 
-def _data_described(parts: int, seed: int) -> str:
+def _data_described(parts: int, seed: int, fresh: int) -> str:
     from retraining.rendered import Mixture
     from simulation.parts import RENDERER_VERSION
 
     mixture = Mixture()
     low, high = mixture.defects
+    later = (
+        f" The last stage adds {fresh} fresh parts (set seed {seed + 3}) and repeats the mistakes made there."
+    )
     return (
         f"{parts} rendered servo-motor housings of six widths (`simulation.parts`, renderer version "
         f"{RENDERER_VERSION}, set seed {seed}): {mixture.sound_share:.0%} without a defect, the others with "
         f"{low} to {high} defects of mixed kinds; on {mixture.faint_share:.0%} of those every defect is "
         "moderate or marginal. Patches are random crops, half of them sound, half of them on the station's "
-        "patch grid, the defect classes in equal parts."
+        "patch grid, the defect classes in equal parts." + (later if fresh else "")
     )
 
 

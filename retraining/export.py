@@ -74,7 +74,7 @@ def export_onnx(network: nn.Module, path: Path, patch_px: int, channels: int) ->
     import onnx
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    sample = np.random.default_rng(0).integers(0, 256, (5, patch_px, patch_px, channels), np.uint8)
+    sample = _sample(patch_px, channels)
     expected = probabilities(network, sample)
     deployable = Deployable(fold_batch_norm(network)).eval()
     with warnings.catch_warnings():
@@ -100,6 +100,20 @@ def export_onnx(network: nn.Module, path: Path, patch_px: int, channels: int) ->
     if deviation > PARITY:
         raise ExportError(f"{path} differs from torch by {deviation:.2e}, more than {PARITY:.0e}")
     return deviation
+
+
+def _sample(patch_px: int, channels: int) -> NDArray[np.uint8]:
+    """Eight patches of faint texture of several brightnesses, half of them with a spot, on which to compare.
+
+    Plain noise would drive every network into certainty, where nothing can differ.
+    """
+    rng = np.random.default_rng(0)
+    patches = rng.normal(0.0, 5.0, (8, patch_px, patch_px, channels))
+    patches += np.linspace(60.0, 190.0, 8)[:, None, None, None]
+    middle = patch_px // 2
+    for number in range(0, 8, 2):
+        patches[number, middle : middle + 4 + 2 * number, middle : middle + 9] -= 8.0 * (1 + number)
+    return np.clip(patches, 0, 255).astype(np.uint8)
 
 
 def parity(path: Path, patches: NDArray[np.uint8], expected: NDArray[np.float32]) -> float:

@@ -50,6 +50,8 @@ class Mixture:
 VALIDATION = Mixture(sound_share=0.4, faint_share=0.35, defects=(1, 1))
 """Validation parts bear one defect at most, as test parts do."""
 VALIDATION_PARTS = 60
+FRESH = Mixture(sound_share=0.45, faint_share=0.4, defects=(1, 4))
+"""Parts on which a trained network's mistakes are looked for: more of them sound, more of them faint."""
 
 
 def training_part(seed: int, mixture: Mixture) -> RenderedPart:
