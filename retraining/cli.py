@@ -255,9 +255,12 @@ def commutators(
         results = inspect_commutators(
             data, chosen, out, seeds=seeds, last_training_item=last_training_item,
             plan=TrainingPlan(steps=steps),
+            engines=True,
             report=lambda step, line: progress.update(task, completed=step, status=line),
         )  # fmt: skip
     print(commutator_table(results))
+    first = out / "seed-1"
+    print(f"\ntry: station inspect {data} -r {first / f'{chosen.name}.yaml'} --engines {first / 'engines'}")
 
 
 def main() -> None:

@@ -14,8 +14,11 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
+from torch import nn
 
+from deploy.engine_folder import MODEL_FILES, EngineDescription, write_engine_folder
 from drivers.sorters.interface import Outcome
 from retraining.classifier import (
     Reporter,
@@ -26,14 +29,21 @@ from retraining.classifier import (
     train,
 )
 from retraining.crops import RandomCrops
+from retraining.export import export_onnx, onnx_scorer
 from retraining.pictures import Picture, list_pictures, read_image, read_pictures
 from retraining.surfaces import DatasetError
 from station.decision import decide
+from station.engines.prove import part_class
+from station.engines.store import cut_surface
 from station.patching import cut
 from station.recipe import Recipe
 
 KEPT_BACK = 5
 """Every fifth training commutator is not shown to the network, for the threshold's sake."""
+
+GOLDEN_OF_A_CLASS = 6
+SURE = 0.1
+"""How far apart the two probabilities of every patch of a golden part must be."""
 
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -62,10 +72,12 @@ def inspect_commutators(
     seeds: int = 3,
     last_training_item: int = 33,
     plan: TrainingPlan | None = None,
+    engines: bool = False,
     report: Reporter = lambda step, line: None,
 ) -> list[SeedResult]:
     """Train on the items up to ``last_training_item`` and inspect the others, once for each seed.
 
+    ``engines``: leave an engine folder and its recipe below each seed's folder (:func:`write_engine`).
     Unfinished trainings below ``folder`` are resumed. Raises :class:`DatasetError`.
     """
     pictures = list_pictures(root)
@@ -87,7 +99,55 @@ def inspect_commutators(
 
         threshold = choose_threshold(known, recipe, score)
         results.append(inspect_pictures(unseen, recipe, score, threshold, seed))
+        if engines:
+            write_engine(network, known, recipe, folder / f"seed-{seed}", results[-1])
     return results
+
+
+def write_engine(
+    network: nn.Module, pictures: list[Picture], recipe: Recipe, folder: Path, result: SeedResult
+) -> None:
+    """Make ``engines/<engine>`` and ``<recipe>.yaml`` in ``folder``, for ``station inspect``.
+
+    The golden parts are training pictures of which the network is sure. Raises :class:`DatasetError`.
+    """
+    target = folder / "engines" / recipe.engine
+    export_onnx(network, target / MODEL_FILES["fp32"], recipe.patch.size, recipe.surface.channels)
+    score = onnx_scorer(target / MODEL_FILES["fp32"])
+    good, defect = (entry.name for entry in recipe.classes)
+    golden: dict[str, list[NDArray[np.uint8]]] = {good: [], defect: []}
+    for picture in pictures:
+        name = defect if picture.mask is not None else good
+        surface = cut(read_image(picture.path, recipe.surface.channels), recipe).surface.pixels
+        scores = score(cut_surface(surface, recipe.patch.size))
+        sure = float(np.abs(scores[:, 1] - scores[:, 0]).min()) > SURE
+        if len(golden[name]) < GOLDEN_OF_A_CLASS and sure and recipe.classes[part_class(scores)].name == name:
+            golden[name].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
+    if not all(golden.values()):
+        raise DatasetError("the network is sure of no training picture of some class; train longer")
+    description = EngineDescription(
+        name=recipe.engine,
+        network="inception-cnn",
+        description=f"{recipe.description} Trained on photographs: mind their licence.",
+        classes=(good, defect),
+        patch_px=recipe.patch.size,
+        channels=recipe.surface.channels,
+        figures={
+            "fp32": {
+                "parts": result.good + result.defective,
+                "good": result.good,
+                "defective": result.defective,
+                "right": result.good + result.defective - result.escapes - result.overkill,
+                "escapes": result.escapes,
+                "overkill": result.overkill,
+                "faults": 0,
+            }
+        },
+    )
+    write_engine_folder(target, description, [(name, one) for name, some in golden.items() for one in some])
+    tuned = with_threshold(recipe, result.threshold).model_dump(mode="json", exclude={"digest"})
+    text = yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True)
+    (folder / f"{recipe.name}.yaml").write_text(text, encoding="utf-8")
 
 
 def choose_threshold(pictures: list[Picture], recipe: Recipe, score: Scorer) -> float:

@@ -10,9 +10,6 @@ from station.engines.prove import part_class, prove
 from station.engines.store import load_manifest, read_golden
 
 FOLDER = Path(__file__).parents[2] / "engines" / "servo-motor-housing"
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "engine.yaml").is_file(), reason="the engine is not trained yet"
-)
 
 
 def test_the_folder_is_whole_and_has_twelve_golden_parts_of_every_class() -> None:
