@@ -234,7 +234,7 @@ def commutators(
     recipe: RecipeOption = "commutator",
     recipes: RecipesOption = Path("recipes"),
     seeds: Annotated[int, typer.Option(min=1, help="How many trainings, each with its own seed.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Steps a training.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Steps a training.")] = 300,
     last_training_item: Annotated[int, typer.Option(help="Items up to this number train.")] = 33,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/commutators"),
 ) -> None:

@@ -89,7 +89,7 @@ def inspect_commutators(
     source = RandomCrops(surfaces, recipe.patch.size)
     results = []
     for seed in range(1, seeds + 1):
-        of_seed = replace(plan or TrainingPlan(steps=400), seed=seed)
+        of_seed = replace(plan or TrainingPlan(steps=300), seed=seed)
         weights = train(of_seed, source, folder / f"seed-{seed}", report=report)
         network = build_network(of_seed, source)
         network.load_state_dict(load_weights(weights))

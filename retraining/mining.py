@@ -19,6 +19,7 @@ from retraining.classifier import (
     build_network,
     load_weights,
     probabilities,
+    save_weights,
     train,
 )
 from retraining.crops import RandomCrops
@@ -78,20 +79,27 @@ def train_on_hard_patches(
 ) -> Path:
     """A last stage: train on ``known`` and ``fresh`` parts, the hard patches of the fresh ones replayed.
 
-    Fresh parts are needed, because a network makes no more mistakes on those it was trained on. Returns the
-    best weights, as :func:`retraining.classifier.train` does.
+    Fresh parts are needed, because a network makes no more mistakes on those it was trained on. Returns
+    ``folder/mean.pt``, the mean of the weights before and after: the repeated patches are exceptions, and
+    half the way towards them costs nothing on the rule.
     """
     source = RandomCrops(join_surfaces(fresh, known), recipe.patch.size)
     network = build_network(plan, source)
     network.load_state_dict(load_weights(weights))
     hard = hard_windows(fresh, recipe, lambda patches: probabilities(network, patches), mined)
-    return train(
-        plan,
-        source,
-        folder,
-        validate=validate,
-        start_from=weights,
-        replay_first=hard,
-        resume=resume,
-        report=report,
+    after = load_weights(
+        train(
+            plan,
+            source,
+            folder,
+            validate=validate,
+            start_from=weights,
+            replay_first=hard,
+            resume=resume,
+            report=report,
+        )
     )
+    before = load_weights(weights)
+    mean = {k: (before[k] + v) / 2 if v.is_floating_point() else v for k, v in after.items()}
+    save_weights(mean, folder / "mean.pt")
+    return folder / "mean.pt"
