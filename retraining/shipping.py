@@ -113,7 +113,8 @@ def model_card(
     return f"""# {recipe.engine}
 
 Classifier of {recipe.patch.size} x {recipe.patch.size} px patches in {len(classes)} classes
-({", ".join(classes)}), network `{provenance.network}`, for the recipe `{recipe.name}`. Input `patches` uint8
+({", ".join(classes)}), network `{provenance.network}`,
+for the recipe `{recipe.name}`. Input `patches` uint8
 (N, {recipe.patch.size}, {recipe.patch.size}, {recipe.surface.channels}),
 output `probabilities` (N, {len(classes)}). Licence: Apache-2.0.
 
