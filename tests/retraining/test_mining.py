@@ -51,5 +51,6 @@ def test_the_last_stage_starts_from_the_weights_before(
     )
     before, after = load_weights(weights), load_weights(tmp_path / "hard" / "best.pt")
     for name, value in load_weights(better).items():
-        torch.testing.assert_close(value.float(), (before[name] + after[name]).float() / 2)
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (before[name] + after[name]) / 2)
     assert seen == list(range(1, 10))
