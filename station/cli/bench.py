@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -41,6 +42,7 @@ def bench(
     from station import benchmark
     from station.assembly import require_fit
     from station.engines import open_engine, runnable
+    from station.patching_timing import patching_timings
     from station.recipe import find_recipe, load_recipe
 
     console, status = Console(), Console(stderr=True)
@@ -51,6 +53,7 @@ def bench(
         frames = {width: render_part(900_000 + width, width=width).frame() for width in PRODUCT_WIDTHS}
         show.update("patching")
         cuts = benchmark.cutting(frames, prepared, repeats=40)
+        opencv = {timing.width_px: timing.opencv_ms for timing in patching_timings(prepared)}
         opened = []
         contenders = []
         for backend, precision in runnable(folder):
@@ -68,13 +71,12 @@ def bench(
         engine.close()
 
     table = Table(title="patching: find the product, resize, cut into patches", title_justify="left")
-    for column in ("product width px", "median ms", "p99 ms"):
+    for column in ("product width px", "median ms", "p99 ms", "cv2 INTER_AREA alone, ms"):
         table.add_column(column, justify="right")
     for width, times in cuts.items():
-        table.add_row(str(width), f"{times.p50:.2f}", f"{times.p99:.2f}")
-    medians = sorted(times.p50 for times in cuts.values())
-    middle = (medians[2] + medians[3]) / 2 if len(medians) == 6 else medians[len(medians) // 2]
-    table.add_row("median", f"{middle:.2f}", "")
+        table.add_row(str(width), f"{times.p50:.2f}", f"{times.p99:.2f}", f"{opencv[width]:.2f}")
+    both = median(times.p50 for times in cuts.values()), median(opencv.values())
+    table.add_row("median", f"{both[0]:.2f}", "", f"{both[1]:.2f}")
     console.print(table)
 
     timings.sort(key=lambda timing: -timing.parts_per_s)
