@@ -50,14 +50,15 @@ def test_every_back_end_reproduces_all_golden_parts(backend: str, precision: str
 
 
 def test_bf16_is_either_proven_or_refused(tmp_path: Path) -> None:
+    refused, report = "", None
     try:
         engine = open_engine(FOLDER, "openvino", "bf16", cache=tmp_path)
     except EngineError as error:
-        assert "does not reproduce the golden parts" in str(error)
+        refused = str(error)
     else:
         report = prove(engine, load_manifest(FOLDER), parts=4)
         engine.close()
-        assert report.passed, report.failures
+    assert "does not reproduce the golden parts" in refused or (report is not None and report.passed)
 
 
 def test_back_ends_of_one_precision_agree_on_golden_patches(tmp_path: Path) -> None:
