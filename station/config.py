@@ -134,7 +134,14 @@ class PylonCamera(_Camera):
             raise _wrong(
                 "trigger",
                 "is off, but in cell mode each frame must answer a trigger",
-                "write `software` or `hardware`, or `mode: free-running`",
+                "write `software`, or `mode: free-running`",
+            )
+        if self.mode == "cell" and self.trigger == "hardware":
+            # A stray edge would leave a frame behind, and every later part would be judged by the one before.
+            raise _wrong(
+                "trigger",
+                "is `hardware`, but nothing yet ties such a frame to the cell's part",
+                "write `software`, or `mode: free-running`",
             )
         if self.mode == "free-running" and self.trigger == "software":
             raise _wrong(

@@ -21,7 +21,7 @@ paths:
 camera:
   kind: pylon
   serial: "40012345"
-  trigger: hardware
+  trigger: software
   exposure_us: 45.5
   line_rate_hz: 21000
   packet_size: 9000
@@ -92,9 +92,14 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
         ("kind: pylon", "kind: pylone", ":10: camera.kind: 'pylone' is not known: did you mean `pylon`?"),
         ("  kind: pylon\n", "", "camera.kind: is missing: known are: pylon, simulated, folder"),
         ("kind: serial", "kind: mqtt", ":17: sorter.kind: input should be 'serial' (it is 'mqtt')"),
-        ("trigger: hardware", "trigger: off", ":12: camera.trigger: is off, but in cell mode each frame"),
         (
+            "trigger: software",
             "trigger: hardware",
+            ":12: camera.trigger: is `hardware`, but nothing yet ties",
+        ),
+        ("trigger: software", "trigger: off", ":12: camera.trigger: is off, but in cell mode each frame"),
+        (
+            "trigger: software",
             "mode: free-running\n  trigger: software",
             ":13: camera.trigger: is `software`, but a free-running station does not trigger",
         ),
