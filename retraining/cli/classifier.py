@@ -1,48 +1,34 @@
-"""The ``retrain`` command: the offline workshop."""
+"""``retrain classifier``."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from retraining.cli.options import (
+    CacheOption,
+    PartsOption,
+    ProcessesOption,
+    RecipeOption,
+    RecipesOption,
+    SeedOption,
+    TestSeedOption,
+    counted,
+    load_named_recipe,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from retraining.classifier import TrainingPlan, Validator
     from retraining.crops import Source
-    from retraining.evaluation import Scorer
     from retraining.surfaces import Surfaces
     from station.recipe import Recipe
 
-app = typer.Typer(
-    name="retrain",
-    help="Train, evaluate and export the networks that stations run.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_console = Console(stderr=True)
 
-RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name or path.")]
-RecipesOption = Annotated[Path, typer.Option(help="Folder of recipes, for recipes given by name.")]
-PartsOption = Annotated[int, typer.Option(min=10, help="Rendered parts to train on.")]
-CacheOption = Annotated[Path, typer.Option(help="Where rendered sets are kept for the next run.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the rendered parts and of the training.")]
-TestSeedOption = Annotated[
-    int, typer.Option(min=0, help="Seed of the test parts; no training part shares it.")
-]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes that render.")]
-
-
-@app.command("classifier")
 def classifier(
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
@@ -108,7 +94,7 @@ def classifier(
 
     if threads:
         torch.set_num_threads(threads)
-    chosen = _recipe(recipe, recipes)
+    chosen = load_named_recipe(recipe, recipes)
     classes = tuple(c.name for c in chosen.classes)
     base = TrainingPlan(
         network=network, batch=batch, learning_rate=learning_rate, l2=l2, seed=seed, precision=precision,
@@ -129,7 +115,7 @@ def classifier(
         plan = stages(chosen.patch.size, base, small_steps, steps)
         source_for = lambda patch_px: RandomCrops(surfaces, patch_px)  # noqa: E731
         validator_for = lambda patch_px: part_validator(held_out, recipe_at(chosen, patch_px))  # noqa: E731
-    with _progress() as progress:
+    with progress_bars() as progress:
         tasks = {
             s.patch_px: progress.add_task(f"{s.patch_px}-px patches", total=s.plan.steps, status="")
             for s in plan
@@ -177,7 +163,7 @@ def classifier(
             f"--hard-steps {hard_steps} --hard-parts {hard_parts}"
         ),
     )
-    with _counted("evaluating", parts_per_class * len(classes) + mixed) as report_part:
+    with counted("evaluating", parts_per_class * len(classes) + mixed) as report_part:
         shipped = ship(
             trained, training_set, chosen, engine or out / chosen.engine, provenance,
             per_class=parts_per_class, mixed=mixed, test_seed=test_seed, report=report_part,
@@ -186,110 +172,10 @@ def classifier(
     print(f"\nengine folder: {engine or out / chosen.engine}")
 
 
-@app.command("evaluate")
-def evaluate_engines(
-    engine: Annotated[
-        list[Path] | None, typer.Option(help="Engine folder or ONNX file; may be given several times.")
-    ] = None,
-    recipe: RecipeOption = "servo-motor-housing",
-    recipes: RecipesOption = Path("recipes"),
-    parts_per_class: Annotated[int, typer.Option(min=1, help="Test parts of each class.")] = 80,
-    mixed: Annotated[int, typer.Option(min=0, help="Test parts with several kinds of defect.")] = 20,
-    seed: TestSeedOption = 7,
-    csv: Annotated[Path | None, typer.Option(help="Write one row a part and engine.")] = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="Draw detection against contrast and size (PNG).")
-    ] = None,
-    backend: Annotated[str, typer.Option(help="Back end for engine folders, or auto.")] = ("onnxruntime-cpu"),
-) -> None:
-    """Inspect rendered parts with unseen seeds as the station would, and print the tables.
-
-    Of an engine folder both precisions are evaluated, side by side on the same frames.
-
-    Examples:
-        retrain evaluate --parts-per-class 80 --seed 7
-
-        retrain evaluate --engine runs/classifier/servo-motor-housing --parts-per-class 10 --csv parts.csv
-
-    """
-    from retraining.evaluation import evaluate, rendered_test_parts, write_results
-    from retraining.report import draw_detection, evaluation_report
-
-    chosen = _recipe(recipe, recipes)
-    scorers = _scorers(engine or [Path("engines") / chosen.engine], backend)
-    total = parts_per_class * len(chosen.classes) + mixed
-    with _counted("inspecting", total) as report:
-        parts = rendered_test_parts(chosen, parts_per_class, seed, mixed)
-        results = evaluate(scorers, chosen, parts, report)
-    if csv is not None:
-        write_results(results, csv)
-    if picture is not None:
-        draw_detection(results, picture)
-    print(evaluation_report(results, tuple(c.name for c in chosen.classes)))
-
-
-@app.command("commutators")
-def commutators(
-    data: Annotated[Path, typer.Argument(help="KolektorSDD: a folder with normal/, defect/ and masks/.")],
-    recipe: RecipeOption = "commutator",
-    recipes: RecipesOption = Path("recipes"),
-    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, each with its own seed.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Steps a training.")] = 300,
-    last_training_item: Annotated[int, typer.Option(help="Items up to this number train.")] = 33,
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/commutators"),
-) -> None:
-    """Train on photographs of some commutators and inspect the others, once for each seed.
-
-    The photographs' licence is CC BY-NC-SA: networks trained on them are for your own research only.
-
-    Examples:
-        retrain commutators path/to/kolektorsdd --seeds 3
-
-    """
-    from retraining.classifier import TrainingPlan
-    from retraining.commutators import commutator_table, inspect_commutators
-
-    chosen = _recipe(recipe, recipes)
-    with _progress() as progress:
-        task = progress.add_task("training", total=steps, status="")
-        results = inspect_commutators(
-            data, chosen, out, seeds=seeds, last_training_item=last_training_item,
-            plan=TrainingPlan(steps=steps),
-            engines=True,
-            report=lambda step, line: progress.update(task, completed=step, status=line),
-        )  # fmt: skip
-    print(commutator_table(results))
-    first = out / "seed-1"
-    print(f"\ntry: station inspect {data} -r {first / f'{chosen.name}.yaml'} --engines {first / 'engines'}")
-
-
-def main() -> None:
-    """Run the command; an error the person can mend is one line on stderr and exit code 2."""
-    from deploy.quantise import QuantiseError
-    from retraining.classifier import TrainingError
-    from retraining.export import ExportError
-    from retraining.surfaces import DatasetError
-    from station.engines.interface import EngineError
-    from station.recipe import RecipeError
-
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except (RecipeError, DatasetError, TrainingError, ExportError, QuantiseError, EngineError) as error:
-        print(f"retrain: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def _recipe(name: str, folder: Path) -> Recipe:
-    from station.recipe import find_recipe, load_recipe
-
-    return load_recipe(find_recipe(name, folder))
-
-
 def _rendered(recipe: Recipe, parts: int, seed: int, folder: Path, processes: int) -> Surfaces:
     from retraining.rendered import render_surfaces
 
-    with _counted("rendering", parts) as report:
+    with counted("rendering", parts) as report:
         return render_surfaces(
             recipe, parts, seed, folder, processes=processes, report=lambda done: report(done, "")
         )
@@ -299,25 +185,6 @@ def _validation_set(recipe: Recipe, seed: int, folder: Path, processes: int) -> 
     from retraining.rendered import VALIDATION, VALIDATION_PARTS, render_surfaces
 
     return render_surfaces(recipe, VALIDATION_PARTS, seed, folder, mixture=VALIDATION, processes=processes)
-
-
-def _scorers(paths: list[Path], backend: str) -> dict[str, Scorer]:
-    """A scorer for each precision of each engine folder, and for each ONNX file."""
-    from retraining.export import onnx_scorer
-    from station.engines import open_engine
-    from station.engines.store import load_manifest
-
-    found: dict[str, Scorer] = {}
-    for path in paths:
-        if path.is_file():
-            found[path.name] = onnx_scorer(path)
-            continue
-        manifest = load_manifest(path)
-        for precision in ("fp32", "int8"):
-            if precision in manifest.files:
-                loaded = open_engine(path, backend, precision)
-                found[f"{loaded.info.name} {loaded.info.backend} {precision}"] = loaded.scores
-    return found
 
 
 def _data_described(parts: int, seed: int, fresh: int) -> str:
@@ -347,27 +214,3 @@ def _plan_described(plan: TrainingPlan) -> str:
         f"average {plan.ema:g}, {plan.replay_share:.0%} replayed, {resolve_precision(plan.precision)}, "
         f"seed {plan.seed}"
     )
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=_console) as progress:
-        yield progress
-
-
-@contextmanager
-def _counted(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar; lines of text that are not empty stay above it."""
-    with _progress() as progress:
-        task = progress.add_task(what, total=total, status="")
-
-        def report(done: int, line: str) -> None:
-            progress.update(task, completed=done)
-            if line:
-                progress.console.print(line, highlight=False)
-
-        yield report

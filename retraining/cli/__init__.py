@@ -1,0 +1,39 @@
+"""The ``retrain`` command: the offline workshop. One file a command, importing what is heavy inside."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from retraining.cli import classifier, commutators, evaluate
+
+app = typer.Typer(
+    name="retrain",
+    help="Train, evaluate and export the networks that stations run.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("classifier")(classifier.classifier)
+app.command("evaluate")(evaluate.evaluate_engines)
+app.command("commutators")(commutators.commutators)
+
+
+def main() -> None:
+    """Run the command; an error the person can mend is one line on stderr and exit code 2."""
+    from deploy.quantise import QuantiseError
+    from retraining.classifier import TrainingError
+    from retraining.export import ExportError
+    from retraining.surfaces import DatasetError
+    from station.engines.interface import EngineError
+    from station.recipe import RecipeError
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except (RecipeError, DatasetError, TrainingError, ExportError, QuantiseError, EngineError) as error:
+        print(f"retrain: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,44 @@
+"""``retrain commutators``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retraining.cli.options import RecipeOption, RecipesOption, load_named_recipe, progress_bars
+
+
+def commutators(
+    data: Annotated[Path, typer.Argument(help="KolektorSDD: a folder with normal/, defect/ and masks/.")],
+    recipe: RecipeOption = "commutator",
+    recipes: RecipesOption = Path("recipes"),
+    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, each with its own seed.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Steps a training.")] = 300,
+    last_training_item: Annotated[int, typer.Option(help="Items up to this number train.")] = 33,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/commutators"),
+) -> None:
+    """Train on photographs of some commutators and inspect the others, once for each seed.
+
+    The photographs' licence is CC BY-NC-SA: networks trained on them are for your own research only.
+
+    Examples:
+        retrain commutators path/to/kolektorsdd --seeds 3
+
+    """
+    from retraining.classifier import TrainingPlan
+    from retraining.commutators import commutator_table, inspect_commutators
+
+    chosen = load_named_recipe(recipe, recipes)
+    with progress_bars() as progress:
+        task = progress.add_task("training", total=steps, status="")
+        results = inspect_commutators(
+            data, chosen, out, seeds=seeds, last_training_item=last_training_item,
+            plan=TrainingPlan(steps=steps),
+            engines=True,
+            report=lambda step, line: progress.update(task, completed=step, status=line),
+        )  # fmt: skip
+    print(commutator_table(results))
+    first = out / "seed-1"
+    print(f"\ntry: station inspect {data} -r {first / f'{chosen.name}.yaml'} --engines {first / 'engines'}")

@@ -1,0 +1,57 @@
+"""What the commands of ``retrain`` share: options, the recipe by name, progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from station.recipe import Recipe
+
+_console = Console(stderr=True)
+
+RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name or path.")]
+RecipesOption = Annotated[Path, typer.Option(help="Folder of recipes, for recipes given by name.")]
+PartsOption = Annotated[int, typer.Option(min=10, help="Rendered parts to train on.")]
+CacheOption = Annotated[Path, typer.Option(help="Where rendered sets are kept for the next run.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the rendered parts and of the training.")]
+TestSeedOption = Annotated[
+    int, typer.Option(min=0, help="Seed of the test parts; no training part shares it.")
+]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes that render.")]
+
+
+def load_named_recipe(name: str, folder: Path) -> Recipe:
+    """A recipe by name or path; raises :class:`RecipeError`."""
+    return load_recipe(find_recipe(name, folder))
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Progress bars on stderr, each with a field ``status``."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=_console) as progress:
+        yield progress
+
+
+@contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar; lines of text that are not empty stay above it."""
+    with progress_bars() as progress:
+        task = progress.add_task(what, total=total, status="")
+
+        def report(done: int, line: str) -> None:
+            progress.update(task, completed=done)
+            if line:
+                progress.console.print(line, highlight=False)
+
+        yield report
