@@ -29,6 +29,8 @@ ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes that render
 
 def load_named_recipe(name: str, folder: Path) -> Recipe:
     """A recipe by name or path; raises :class:`RecipeError`."""
+    from station.recipe import find_recipe, load_recipe
+
     return load_recipe(find_recipe(name, folder))
 
 
