@@ -1,0 +1,241 @@
+"""A data set is a manifest of labelled pictures that stay where they are; pixels are loaded when asked for.
+
+The manifest, ``dataset.json``, says of every picture where it lies, its digest, its label, who labelled it,
+which pictures it must not be parted from (its group) and on which side of the split it is. Its ``root`` is
+written relative to the manifest's own folder, so that both may move together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from retraining.surfaces import DatasetError
+
+MANIFEST = "dataset.json"
+VERSION = 1
+"""Of the manifest's format."""
+SPLITS = ("train", "validation", "test")
+LABELLERS = ("person", "station", "renderer", "synthetic")
+"""Who may have labelled a picture; a label by the station is not a label by a person."""
+
+Window = tuple[int, int, int, int]
+"""Top, left, height, width, px."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One labelled picture, or a window of one."""
+
+    path: str
+    """Relative to :attr:`Dataset.root`, POSIX."""
+    digest: str
+    """SHA-256 of the file's bytes, hexadecimal."""
+    label: str
+    """One of :attr:`Dataset.classes`."""
+    group: str
+    """What a split never cuts: a part, a tile, a commutator, a cluster of near duplicates."""
+    source: str
+    """The door it came through: ``folder``, ``voc``, ``mask``, ``rendered``, ``synthetic:<run digest>``."""
+    labelled_by: str
+    """One of :data:`LABELLERS`."""
+    split: str = ""
+    """One of :data:`SPLITS`, or ``""`` before a split."""
+    window: Window | None = None
+    """The part of the picture that is meant; None means the whole."""
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.path)
+        if not self.path or path.is_absolute() or ".." in path.parts or "\\" in self.path:
+            raise DatasetError(f"{self.path!r} is no path below the data set's root")
+        if not self.group:
+            raise DatasetError(f"{self.path} has no group; give it at least its own path")
+        if self.labelled_by not in LABELLERS:
+            raise DatasetError(f"{self.path} is labelled by {self.labelled_by!r}; use {', '.join(LABELLERS)}")
+        if self.split not in ("", *SPLITS):
+            raise DatasetError(f"{self.path} is in the split {self.split!r}; use {', '.join(SPLITS)}")
+        if self.window is not None and (min(self.window) < 0 or min(self.window[2:]) < 1):
+            raise DatasetError(
+                f"{self.path} has the window {self.window}; top, left, height, width are meant"
+            )
+
+    @property
+    def name(self) -> str:
+        """Path and window, unique in a data set."""
+        return self.path if self.window is None else f"{self.path}@{','.join(map(str, self.window))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Labelled pictures below one folder."""
+
+    root: Path
+    classes: tuple[str, ...]
+    """Where there is a good class, it is the first one."""
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...] = field(default=())
+    """What a person should know: faults found, pictures left out, duplicates joined."""
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise DatasetError(f"classes {self.classes} are empty or name one twice")
+        known, seen = set(self.classes), set()
+        for picture in self.pictures:
+            if picture.label not in known:
+                raise DatasetError(
+                    f"{picture.name} is labelled {picture.label!r}, which is no class of the set"
+                )
+            if picture.name in seen:
+                raise DatasetError(f"{picture.name} is listed twice")
+            seen.add(picture.name)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def path_of(self, picture: Picture) -> Path:
+        """Where the picture's file lies."""
+        return self.root / picture.path
+
+    def count(self, split: str | None = None) -> dict[str, int]:
+        """Pictures by class, of one split or of all."""
+        counts = Counter(p.label for p in self.pictures if split is None or p.split == split)
+        return {name: counts[name] for name in self.classes}
+
+    def select(
+        self,
+        *,
+        split: str | None = None,
+        labelled_by: Collection[str] | None = None,
+        classes: Collection[str] | None = None,
+    ) -> Dataset:
+        """The pictures of a split, of some labellers, of some classes; ``classes`` keeps the set's order."""
+        if split is not None and split not in ("", *SPLITS):
+            raise DatasetError(f"no split is called {split!r}; use {', '.join(SPLITS)}")
+        unknown = set(classes or ()) - set(self.classes)
+        if unknown:
+            raise DatasetError(
+                f"no class is called {', '.join(sorted(unknown))}; it has {', '.join(self.classes)}"
+            )
+        kept = tuple(
+            p
+            for p in self.pictures
+            if (split is None or p.split == split)
+            and (labelled_by is None or p.labelled_by in labelled_by)
+            and (classes is None or p.label in classes)
+        )
+        names = self.classes if classes is None else tuple(c for c in self.classes if c in classes)
+        return replace(self, classes=names, pictures=kept)
+
+    def with_pictures(self, pictures: Iterable[Picture], *notes: str) -> Dataset:
+        """The same set with other pictures and some more notes."""
+        return replace(self, pictures=tuple(pictures), notes=(*self.notes, *notes))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal; raises :class:`DatasetError`."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read: {error.strerror}; put it back or build the set again"
+        ) from error
+
+
+def save_dataset(dataset: Dataset, folder: Path) -> Path:
+    """Write ``dataset.json`` into ``folder`` in one step; one line a picture. Returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = {
+        "version": VERSION,
+        "root": Path(os.path.relpath(dataset.root.resolve(), folder.resolve())).as_posix(),
+        "classes": list(dataset.classes),
+        "notes": list(dataset.notes),
+    }
+    lines = [json.dumps(_packed(p), ensure_ascii=False) for p in dataset.pictures]
+    text = (
+        json.dumps(header, ensure_ascii=False, indent=1)[:-2]
+        + ',\n "pictures": [\n'
+        + ",\n".join(lines)
+        + "\n]}\n"
+    )
+    target = folder / MANIFEST
+    unfinished = target.with_suffix(".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, target)
+    return target
+
+
+def load_dataset(path: Path, *, verify: bool = False) -> Dataset:
+    """Read a manifest, given by file or folder; raises :class:`DatasetError`.
+
+    Pictures that are missing or lie outside the root (through a link) are refused; with ``verify`` also those
+    whose bytes are no longer what they were.
+    """
+    manifest = path / MANIFEST if path.is_dir() else path
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{manifest} cannot be read; write one by `retrain data`") from error
+    except ValueError as error:
+        raise DatasetError(f"{manifest} is no manifest: {error}; write it again by `retrain data`") from error
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        raise DatasetError(
+            f"{manifest} is no manifest of version {VERSION}; write it again by `retrain data`"
+        )
+    try:
+        root = (manifest.parent / content["root"]).resolve()
+        pictures = tuple(_unpacked(entry) for entry in content["pictures"])
+        dataset = Dataset(root, tuple(content["classes"]), pictures, tuple(content["notes"]))
+    except (KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{manifest} lacks or misspells {error}; write it again by `retrain data`"
+        ) from error
+    faults = misplaced(dataset) or (changed(dataset) if verify else [])
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise DatasetError(f"{faults[0]}{more}; put the files back or build the set again")
+    return dataset
+
+
+def misplaced(dataset: Dataset) -> list[str]:
+    """A sentence for every file that is missing or that a link leads out of the root."""
+    root = dataset.root.resolve()
+    faults = []
+    for path in sorted({p.path for p in dataset.pictures}):
+        resolved = (root / path).resolve()
+        if not resolved.is_relative_to(root):
+            faults.append(f"{path} leads out of {root}")
+        elif not resolved.is_file():
+            faults.append(f"{path} is not in {root}")
+    return faults
+
+
+def changed(dataset: Dataset) -> list[str]:
+    """A sentence for every file whose digest is not the manifest's."""
+    digests = {p.path: p.digest for p in dataset.pictures}
+    return [
+        f"{path} is not the picture that was labelled (its digest differs)"
+        for path, digest in sorted(digests.items())
+        if file_digest(dataset.root / path) != digest
+    ]
+
+
+def _packed(picture: Picture) -> dict[str, Any]:
+    """The entry without what is empty."""
+    return {key: value for key, value in asdict(picture).items() if value not in ("", None)}
+
+
+def _unpacked(entry: dict[str, Any]) -> Picture:
+    window = entry.get("window")
+    return Picture(**{**entry, "window": None if window is None else _window(window)})
+
+
+def _window(values: list[int]) -> Window:
+    top, left, height, width = (int(v) for v in values)
+    return top, left, height, width
