@@ -65,7 +65,9 @@ class CropRules:
 
 
 @dataclass(frozen=True, slots=True)
-class _Defect:
+class Defect:
+    """One defect of a set of surfaces."""
+
     surface: int
     label: int
     pixels: NDArray[np.int32]
@@ -88,9 +90,9 @@ class RandomCrops:
         self.channels = int(surfaces.pixels.shape[3])
         self.rules = rules or CropRules()
         self._limits = (height - patch_px, width - patch_px)
-        self._defects: dict[int, list[_Defect]] = {}
+        self._defects: dict[int, list[Defect]] = {}
         for index in range(len(surfaces)):
-            for defect in _defects_of(index, np.asarray(surfaces.masks[index])):
+            for defect in find_defects(index, np.asarray(surfaces.masks[index])):
                 self._defects.setdefault(defect.label, []).append(defect)
         missing = [name for k, name in enumerate(self.classes) if k and k not in self._defects]
         if missing:
@@ -164,9 +166,9 @@ class RandomCrops:
         )
 
 
-def _defects_of(index: int, mask: NDArray[np.uint8]) -> list[_Defect]:
+def find_defects(index: int, mask: NDArray[np.uint8]) -> list[Defect]:
     """The defects on one surface; pixels of a class within 24 px across and 96 px down are one."""
-    found: list[_Defect] = []
+    found: list[Defect] = []
     for label in range(1, int(mask.max()) + 1):
         own = (mask == label).astype(np.uint8)
         if not cv2.hasNonZero(own):
@@ -180,7 +182,7 @@ def _defects_of(index: int, mask: NDArray[np.uint8]) -> list[_Defect]:
             pixels = np.argwhere((numbers[window] == number) & (own[window] > 0)).astype(np.int32)
             extent = int(np.ptp(pixels, axis=0).max()) + 1
             kept = pixels[:: max(1, len(pixels) // 512)] + np.array([top, left], np.int32)
-            found.append(_Defect(index, label, kept, len(pixels), extent))
+            found.append(Defect(index, label, kept, len(pixels), extent))
     return found
 
 
