@@ -20,7 +20,7 @@ The n-th picture depends on (seed, n) alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -35,6 +35,8 @@ Report = Callable[[int], None]
 _WORN = 3
 """px that ``cv2.seamlessClone`` erodes off a mask."""
 _TRIES = 500
+_DIRECTED = 1.5
+"""Ratio of the squared differences across and down from which on pictures have a direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class PasteRules:
     """Size is multiplied by this; shrunk by area averaging, so that thin scratches fade as in the camera."""
     contrast: tuple[float, float] = (0.8, 1.25)
     """Distance from the cut-out's mean grey level is multiplied by this."""
-    quarter_turns: bool = True
-    """Turn by 90 degrees as well; False where the surface or the defect has a direction."""
+    quarter_turns: bool | None = None
+    """Turn by 90 degrees as well; None: where the pictures have no direction (:func:`has_direction`)."""
     mixed_share: float = 0.5
     """Share of pastes in which the stronger gradient of both wins (MIXED_CLONE), so that the sound surface's
     texture stays visible; in the others (NORMAL_CLONE) the cut-out's own texture comes along."""
@@ -87,7 +89,7 @@ def paste_from_surfaces(
     As much of a defect shows as a crop must show to be trained on (:class:`retraining.crops.CropRules`).
     Raises :class:`DatasetError` where no surface shows the class or none has a sound place.
     """
-    rules = rules or PasteRules(quarter_turns=False)
+    rules = _settled(rules, surfaces.pixels)
     if not 0 < label < len(surfaces.classes):
         raise DatasetError(f"class {label} is no defect class; use 1 to {len(surfaces.classes) - 1}")
     if patch_px > min(surfaces.masks.shape[1:]):
@@ -127,8 +129,8 @@ def paste(
 
     ``clean`` is ``(M, P, P, C)``. Raises :class:`DatasetError` on shapes that do not fit or empty masks.
     """
-    rules = rules or PasteRules()
     _check_pictures(pixels, clean)
+    rules = _settled(rules, clean)
     if masks.shape != pixels.shape[:3]:
         raise DatasetError(f"masks {masks.shape} do not fit pictures {pixels.shape}; give one mask a picture")
     shown = [n for n in range(len(masks)) if masks[n].any()]
@@ -163,8 +165,8 @@ def paste_from_pictures(
     With ``clean`` ``(M, S, S, C)`` the middle of a picture goes onto a clean one; without, parts of one
     picture of the class go onto another. Raises :class:`DatasetError` on shapes that do not fit.
     """
-    rules = rules or PasteRules()
     _check_pictures(pixels, pixels if clean is None else clean)
+    rules = _settled(rules, pixels)
     side, rim = pixels.shape[1], rules.rim_px
     made = np.empty((count, *pixels.shape[1:]), np.uint8)
     for number in range(count):
@@ -186,6 +188,25 @@ def paste_from_pictures(
         made[number] = blended[rim : rim + side, rim : rim + side]
         report(number + 1)
     return made
+
+
+def has_direction(pixels: Pixels) -> bool:
+    """Whether pictures ``(N, H, W, C)`` look otherwise across than down, as drawn or rolled metal does.
+
+    By the squared differences of neighbouring pixels in the two directions, on a few million pixels at most.
+    """
+    most = max(1, 4_000_000 // int(np.prod(pixels.shape[1:])))
+    some = np.asarray(pixels[:: -(-len(pixels) // most)], np.float32)
+    down, across = (float(np.square(np.diff(some, axis=axis)).mean()) for axis in (1, 2))
+    return max(down, across) > _DIRECTED * min(down, across)
+
+
+def _settled(rules: PasteRules | None, pixels: Pixels) -> PasteRules:
+    """The rules with quarter turns decided."""
+    chosen = rules or PasteRules()
+    if chosen.quarter_turns is not None:
+        return chosen
+    return replace(chosen, quarter_turns=not has_direction(pixels))
 
 
 def _check_pictures(pixels: Pixels, clean: Pixels) -> None:
@@ -348,7 +369,7 @@ def _middle_blob(rng: np.random.Generator, side: int) -> Mask:
 def _scattered_blobs(rng: np.random.Generator, side: int) -> Mask:
     """1 within soft-edged islands that cover 30 to 70 % of ``(side, side)``."""
     noise = rng.standard_normal((side, side)).astype(np.float32)
-    islands = cv2.GaussianBlur(noise, (0, 0), float(side * rng.uniform(0.08, 0.18)))
+    islands = cv2.GaussianBlur(noise, (0, 0), float(side * rng.uniform(0.12, 0.28)))
     return np.asarray(islands > np.quantile(islands, rng.uniform(0.3, 0.7)), np.uint8)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retraining.pasting import PasteRules, paste, paste_from_pictures, paste_from_surfaces
+from retraining.pasting import PasteRules, has_direction, paste, paste_from_pictures, paste_from_surfaces
 from retraining.surfaces import DatasetError, Surfaces
 
 STILL = PasteRules(scale=(1.0, 1.0), contrast=(1.0, 1.0), quarter_turns=False, mixed_share=0.0)
@@ -113,3 +113,14 @@ def test_what_cannot_be_pasted_is_said_with_the_remedy(toy_surfaces: Surfaces) -
     with pytest.raises(DatasetError, match="differ in channels"):
         paste_from_pictures(pixels, np.repeat(grey(60), 3, axis=3), 1, 1)
     assert paste_from_surfaces(toy_surfaces, 0, 1, 64, 1).shape == (0, 64, 64, 1)
+
+
+def test_only_pictures_without_a_direction_are_turned_by_a_quarter() -> None:
+    rng = np.random.default_rng(0)
+    grain = rng.integers(0, 255, (3, 48, 48, 1)).astype(np.uint8)
+    drawn = np.repeat(grain[:, :, :1], 48, axis=2)
+    assert not has_direction(grain)
+    assert has_direction(drawn)
+    for picture in paste_from_pictures(drawn, None, 6, 2):
+        across, down = (np.abs(np.diff(picture.astype(int), axis=axis)).mean() for axis in (1, 0))
+        assert across < down, "lines still run across"
