@@ -1,0 +1,67 @@
+"""Pictures of a run: sheets of samples and curves."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_GAP = 2
+"""px between the pictures of a sheet."""
+_PAPER = 255
+
+
+def tile(pictures: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """``(N, H, W, C)`` row by row on white: one picture, about ``(rows * H, columns * W, C)``."""
+    count, height, width, channels = pictures.shape
+    rows = math.ceil(count / columns)
+    shape = (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, channels)
+    sheet = np.full(shape, _PAPER, np.uint8)
+    for index, picture in enumerate(pictures):
+        top, left = index // columns * (height + _GAP), index % columns * (width + _GAP)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
+
+
+def beside(real: NDArray[np.uint8], fake: NDArray[np.uint8], columns: int = 8) -> NDArray[np.uint8]:
+    """Real pictures on the left half, generated ones on the right, a wide gap between them."""
+    rows = min(math.ceil(len(real) / columns), math.ceil(len(fake) / columns))
+    left, right = (tile(p[: rows * columns], columns) for p in (real, fake))
+    gap = np.full((left.shape[0], 8 * _GAP, left.shape[2]), _PAPER, np.uint8)
+    height = min(left.shape[0], right.shape[0])
+    return np.concatenate([left[:height], gap[:height], right[:height]], axis=1)
+
+
+def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write ``(H, W, C)`` as PNG, creating the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture):
+        raise OSError(f"could not write {path}")
+
+
+def draw_pair_curves(log: Path, picture: Path) -> None:
+    """Losses and diversity over the steps of ``log.csv``, as a PNG."""
+    from matplotlib.figure import Figure
+
+    with log.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    steps = np.array([int(r["step"]) for r in rows])
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    width = max(1, min(25, len(rows) // 4))
+    for name in ("critic_loss", "generator_loss", "penalty"):
+        values = np.convolve([float(r[name]) for r in rows], np.ones(width) / width, "valid")
+        left.plot(steps[width - 1 :], values, label=name.replace("_", " "))
+    checks = [(int(r["step"]), float(r["diversity"])) for r in rows if not math.isnan(float(r["diversity"]))]
+    if checks:
+        right.plot(*zip(*checks, strict=True), label="diversity (real pictures: 1)")
+        right.set_ylim(bottom=0)
+        right.legend()
+    left.legend()
+    for axis in (left, right):
+        axis.set_xlabel("step")
+    figure.savefig(picture, dpi=110)
