@@ -171,7 +171,7 @@ def test_a_late_golden_part_that_fails_excludes_a_way_although_it_was_the_fastes
 
     _record_golden(tiny_engine, spoil)
     engine = open_engine(tiny_engine, cache=tmp_path / "cache")
-    assert engine.info.precision == "fp32"
+    assert engine.info.precision != "int8"  # fp32, or bf16 where the processor has it
     engine.close()
 
 
