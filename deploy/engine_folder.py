@@ -11,21 +11,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from deploy.golden import DoubtfulPartError, GoldenRule
 from deploy.quantise import cast_first
 from station.engines.interface import EngineError
-from station.engines.manifest import FORMAT, INT8_SIGNED
-from station.engines.prove import part_class
+from station.engines.manifest import FORMAT, INT8_SIGNED, Figures, Int8Gate, Variant
 from station.engines.store import MANIFEST, EngineManifest, cut_surface, load_manifest
 
-MODEL_FILES = {"fp32": "model.onnx", "int8": "model.int8.onnx", INT8_SIGNED: "model.int8-signed.onnx"}
+MODEL_FILES: Mapping[Variant, str] = {
+    "fp32": "model.onnx",
+    "int8": "model.int8.onnx",
+    INT8_SIGNED: "model.int8-signed.onnx",
+}
 """File names by variant; those that are in the folder are listed in engine.yaml."""
+
+USUAL_GATE = Int8Gate(max_accuracy_loss=0.002, max_escape_gain=0.0025)
+"""How much worse than fp32 INT8 may be, as shares of the parts and of the defective parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +45,31 @@ class EngineDescription:
     classes: tuple[str, ...]
     patch_px: int
     channels: int
-    figures: Mapping[str, Mapping[str, int]]
-    """``fp32`` and ``int8``: parts, good, defective, right, escapes, overkill, faults (whole numbers)."""
-    max_accuracy_loss: float = 0.002
-    """What INT8 may lose of the accuracy, as a share of the parts."""
-    max_escape_gain: float = 0.0025
-    """By how much INT8 may let more defects escape, as a share of the defective parts."""
+    figures: Mapping[Variant, Figures]
+    int8_gate: Int8Gate | None = USUAL_GATE
     tolerance: float = 0.02
     int8_tolerance: float = 0.1
+
+    @classmethod
+    def of(cls, manifest: EngineManifest) -> Self:
+        """What an engine.yaml that is there already says."""
+        return cls(
+            name=manifest.name,
+            network=manifest.network,
+            description=manifest.description,
+            classes=manifest.classes,
+            patch_px=manifest.patch_px,
+            channels=manifest.channels,
+            figures=manifest.figures,
+            int8_gate=manifest.int8_gate,
+            tolerance=manifest.tolerance,
+            int8_tolerance=manifest.int8_tolerance,
+        )
+
+
+def golden_rule(folder: Path, description: EngineDescription) -> GoldenRule:
+    """What decides on golden parts of the ONNX files in ``folder``. Raises :class:`EngineError`."""
+    return GoldenRule(_files(folder), description.classes, description.tolerance, description.int8_tolerance)
 
 
 def write_engine_folder(
@@ -54,37 +78,31 @@ def write_engine_folder(
     """Record ``golden`` and write engine.yaml for the ONNX files that are in ``folder`` already.
 
     ``golden`` are class names with surfaces uint8 ``(H, W)`` or ``(H, W, C)`` as patching makes them. A
-    surface is refused (:class:`EngineError`) when the network takes it for another class than the one
-    given, or when a patch of it lies so near between two classes that another device may see it otherwise.
+    surface that :class:`deploy.golden.GoldenRule` refuses is an :class:`EngineError`.
     """
-    scorers = {
-        variant: _scorer(folder / file) for variant, file in MODEL_FILES.items() if (folder / file).is_file()
-    }
-    if "fp32" not in scorers:
-        raise EngineError(f"{folder} has no {MODEL_FILES['fp32']}; export the network there first")
-    _make_readable_by_tensorrt(folder / MODEL_FILES["fp32"])
-    scorers["fp32"] = _scorer(folder / MODEL_FILES["fp32"])
+    files = _files(folder)
+    _make_readable_by_tensorrt(files["fp32"])
+    rule = golden_rule(folder, description)
+    recorded: dict[str, dict[str, list[list[float]]]] = {}
+    for name, (truth, surface) in zip(_names(golden), golden, strict=True):
+        pixels = surface.reshape(surface.shape[0], surface.shape[1], description.channels)
+        try:
+            found = rule.record(truth, cut_surface(pixels, description.patch_px))
+        except DoubtfulPartError as doubt:
+            raise EngineError(f"{name}: {doubt}; choose another golden part") from None
+        for precision, scores in found.items():
+            rows = [[round(float(p), 6) for p in row] for row in scores]
+            recorded.setdefault(precision, {})[name] = rows
     places = folder / "golden"
     places.mkdir(exist_ok=True)
     for old in places.iterdir():
         old.unlink()
-    recorded: dict[str, dict[str, list[list[float]]]] = {}
     parts = []
-    for number, (truth, surface) in enumerate(golden, start=1):
-        path = places / f"{number:02d}-{truth.replace(' ', '-')}.png"
+    for name, (truth, surface) in zip(_names(golden), golden, strict=True):
+        path = places / name
         if not cv2.imwrite(str(path), surface):
             raise EngineError(f"{path} cannot be written; check the disk")
-        pixels = surface.reshape(surface.shape[0], surface.shape[1], description.channels)
-        patches = cut_surface(pixels, description.patch_px)
-        for precision in ("fp32", "int8"):
-            scorer = scorers.get(precision)
-            if scorer is None:
-                continue
-            scores = scorer(patches)
-            _refuse_doubtful(path.name, truth, precision, scores, description)
-            rows = [[round(float(p), 6) for p in row] for row in scores]
-            recorded.setdefault(precision, {})[path.name] = rows
-        parts.append({"path": f"golden/{path.name}", "sha256": _digest(path), "truth": truth})
+        parts.append({"path": f"golden/{name}", "sha256": _digest(path), "truth": truth})
     table = places / "scores.json"
     table.write_text(json.dumps(recorded, separators=(",", ":")) + "\n", encoding="utf-8")
     document = {
@@ -95,41 +113,32 @@ def write_engine_folder(
         "classes": list(description.classes),
         "patch_px": description.patch_px,
         "channels": description.channels,
-        "files": {
-            variant: {"path": MODEL_FILES[variant], "sha256": _digest(folder / MODEL_FILES[variant])}
-            for variant in scorers
-        },
+        "files": {variant: {"path": path.name, "sha256": _digest(path)} for variant, path in files.items()},
         "golden": {
             "tolerance": description.tolerance,
             "int8_tolerance": description.int8_tolerance,
             "scores": {"path": "golden/scores.json", "sha256": _digest(table)},
             "parts": parts,
         },
-        "figures": {precision: dict(counts) for precision, counts in description.figures.items()},
-        "int8_gate": {
-            "max_accuracy_loss": description.max_accuracy_loss,
-            "max_escape_gain": description.max_escape_gain,
-        },
+        "figures": {variant: counts.model_dump() for variant, counts in description.figures.items()},
     }
+    if description.int8_gate is not None:
+        document["int8_gate"] = description.int8_gate.model_dump()
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return load_manifest(folder)
 
 
-def _refuse_doubtful(
-    name: str, truth: str, precision: str, scores: NDArray[np.float32], description: EngineDescription
-) -> None:
-    found = description.classes[part_class(scores)]
-    if found != truth:
-        raise EngineError(f"{name}: the {precision} network takes it for {found}; choose another golden part")
-    if precision == "fp32":
-        ordered = np.sort(scores, axis=1)
-        margin = float((ordered[:, -1] - ordered[:, -2]).min())
-        if margin < 2 * description.tolerance:
-            raise EngineError(
-                f"{name}: a patch lies {margin:.3f} between two classes, less than twice the tolerance of "
-                f"{description.tolerance}; choose another golden part"
-            )
+def _files(folder: Path) -> dict[Variant, Path]:
+    """The ONNX files that are in ``folder``, by variant."""
+    files = {variant: folder / name for variant, name in MODEL_FILES.items() if (folder / name).is_file()}
+    if "fp32" not in files:
+        raise EngineError(f"{folder} has no {MODEL_FILES['fp32']}; export the network there first")
+    return files
+
+
+def _names(golden: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[str]:
+    return [f"{number:02d}-{truth.replace(' ', '-')}.png" for number, (truth, _) in enumerate(golden, 1)]
 
 
 def _make_readable_by_tensorrt(path: Path) -> None:
@@ -139,16 +148,6 @@ def _make_readable_by_tensorrt(path: Path) -> None:
     before = model.SerializeToString()
     if cast_first(model).SerializeToString() != before:
         onnx.save(model, str(path))
-
-
-def _scorer(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 2
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda patches: np.asarray(session.run(["probabilities"], {"patches": patches})[0], np.float32)
 
 
 def _digest(path: Path) -> str:

@@ -8,7 +8,7 @@ network and, with the others, gives the threshold; the inspected ones never do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,8 @@ import yaml
 from numpy.typing import NDArray
 from torch import nn
 
-from deploy.engine_folder import MODEL_FILES, EngineDescription, write_engine_folder
+from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
+from deploy.golden import DoubtfulPartError
 from drivers.sorters.interface import Outcome
 from retraining.classifier import (
     Reporter,
@@ -29,11 +30,12 @@ from retraining.classifier import (
     train,
 )
 from retraining.crops import RandomCrops
-from retraining.export import export_onnx, onnx_scorer
+from retraining.export import export_onnx
 from retraining.pictures import Picture, list_pictures, read_image, read_pictures
 from retraining.surfaces import DatasetError
 from station.decision import decide
-from station.engines.prove import part_class
+from station.engines.interface import Scorer
+from station.engines.manifest import Figures
 from station.engines.store import cut_surface
 from station.patching import cut
 from station.recipe import Recipe
@@ -42,10 +44,6 @@ KEPT_BACK = 5
 """Every fifth training commutator is not shown to the network, for the threshold's sake."""
 
 GOLDEN_OF_A_CLASS = 6
-SURE = 0.1
-"""How far apart the two probabilities of every patch of a golden part must be."""
-
-Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +111,7 @@ def write_engine(
     """
     target = folder / "engines" / recipe.engine
     export_onnx(network, target / MODEL_FILES["fp32"], recipe.patch.size, recipe.surface.channels)
-    score = onnx_scorer(target / MODEL_FILES["fp32"])
     good, defect = (entry.name for entry in recipe.classes)
-    golden: dict[str, list[NDArray[np.uint8]]] = {good: [], defect: []}
-    for picture in pictures:
-        name = defect if picture.mask is not None else good
-        surface = cut(read_image(picture.path, recipe.surface.channels), recipe).surface.pixels
-        scores = score(cut_surface(surface, recipe.patch.size))
-        sure = float(np.abs(scores[:, 1] - scores[:, 0]).min()) > SURE
-        if len(golden[name]) < GOLDEN_OF_A_CLASS and sure and recipe.classes[part_class(scores)].name == name:
-            golden[name].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
-    if not all(golden.values()):
-        raise DatasetError("the network is sure of no training picture of some class; train longer")
     description = EngineDescription(
         name=recipe.engine,
         network="inception-cnn",
@@ -133,17 +120,29 @@ def write_engine(
         patch_px=recipe.patch.size,
         channels=recipe.surface.channels,
         figures={
-            "fp32": {
-                "parts": result.good + result.defective,
-                "good": result.good,
-                "defective": result.defective,
-                "right": result.good + result.defective - result.escapes - result.overkill,
-                "escapes": result.escapes,
-                "overkill": result.overkill,
-                "faults": 0,
-            }
+            "fp32": Figures(
+                parts=result.good + result.defective,
+                good=result.good,
+                defective=result.defective,
+                right=result.good + result.defective - result.escapes - result.overkill,
+                escapes=result.escapes,
+                overkill=result.overkill,
+                faults=0,
+            )
         },
     )
+    rule = golden_rule(target, description)
+    golden: dict[str, list[NDArray[np.uint8]]] = {good: [], defect: []}
+    for picture in pictures:
+        name = defect if picture.mask is not None else good
+        if len(golden[name]) == GOLDEN_OF_A_CLASS:
+            continue
+        surface = cut(read_image(picture.path, recipe.surface.channels), recipe).surface.pixels
+        with suppress(DoubtfulPartError):
+            rule.record(name, cut_surface(surface, recipe.patch.size))
+            golden[name].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
+    if not all(golden.values()):
+        raise DatasetError("the network is sure of no training picture of some class; train longer")
     write_engine_folder(target, description, [(name, one) for name, some in golden.items() for one in some])
     tuned = with_threshold(recipe, result.threshold).model_dump(mode="json", exclude={"digest"})
     text = yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True)

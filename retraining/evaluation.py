@@ -20,11 +20,10 @@ from retraining.surfaces import DatasetError
 from simulation.parts import RenderedPart, render_part
 from simulation.truth import SimulationError
 from station.decision import Verdict, decide, fault
+from station.engines.interface import Scorer
+from station.engines.manifest import Figures
 from station.patching import PatchingError, cut
 from station.recipe import Recipe
-
-Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""uint8 patches ``(N, patch, patch, C)`` -> probabilities ``(N, classes)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,35 +66,6 @@ class PartResult:
     def overkilled(self) -> bool:
         """A good part that was not accepted."""
         return not self.defective and self.outcome != Outcome.ACCEPT
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Counts over one engine's results; ``parts == good + defective``."""
-
-    engine: str
-    parts: int
-    good: int
-    defective: int
-    right: int
-    escapes: int
-    overkill: int
-    faults: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share of parts whose verdict names a class that is on them."""
-        return self.right / self.parts
-
-    @property
-    def escape_rate(self) -> float:
-        """Share of the defective parts that were accepted."""
-        return self.escapes / self.defective if self.defective else 0.0
-
-    @property
-    def overkill_rate(self) -> float:
-        """Share of the good parts that were not accepted."""
-        return self.overkill / self.good if self.good else 0.0
 
 
 def rendered_test_parts(recipe: Recipe, per_class: int, seed: int, mixed: int = 0) -> Iterator[RenderedPart]:
@@ -181,23 +151,20 @@ def _one_ahead(parts: Iterable[RenderedPart]) -> Iterator[RenderedPart]:
             yield part
 
 
-def figures(results: list[PartResult]) -> list[Figures]:
+def figures(results: list[PartResult]) -> dict[str, Figures]:
     """Counts by engine, in the order the engines were given."""
-    found = []
+    found = {}
     for engine in dict.fromkeys(r.engine for r in results):
         own = [r for r in results if r.engine == engine]
         defective = sum(r.defective for r in own)
-        found.append(
-            Figures(
-                engine=engine,
-                parts=len(own),
-                good=len(own) - defective,
-                defective=defective,
-                right=sum(r.right for r in own),
-                escapes=sum(r.escaped for r in own),
-                overkill=sum(r.overkilled for r in own),
-                faults=sum(r.outcome == Outcome.FAULT for r in own),
-            )
+        found[engine] = Figures(
+            parts=len(own),
+            good=len(own) - defective,
+            defective=defective,
+            right=sum(r.right for r in own),
+            escapes=sum(r.escaped for r in own),
+            overkill=sum(r.overkilled for r in own),
+            faults=sum(r.outcome == Outcome.FAULT for r in own),
         )
     return found
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,23 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from deploy.golden import DoubtfulPartError
+from deploy.scoring import onnx_scorer
 from retraining.classifier import probabilities
 from retraining.crops import RandomCrops
 from retraining.rendered import GOLDEN_SEEDS
 from retraining.surfaces import Surfaces
-from simulation.parts import RenderedPart, render_part
-from station.decision import decide
-from station.patching import Patches, cut
+from simulation.parts import render_part
+from station.engines.store import cut_surface
+from station.patching import cut
 from station.recipe import Recipe
 
 OPSET = 17
 PARITY = 1e-4
 """Largest difference of a probability between torch and ONNX Runtime."""
 GOLDEN_PARTS = 12
-_MARGIN = 0.1
-"""Least distance of the two most probable classes on every patch of a golden part."""
-
-Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class ExportError(Exception):
@@ -125,43 +122,38 @@ def parity(path: Path, patches: NDArray[np.uint8], expected: NDArray[np.float32]
     return worst
 
 
-def onnx_scorer(path: Path, threads: int = 2) -> Any:
-    """A function from uint8 patches to probabilities, by ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def score(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (found,) = session.run(["probabilities"], {"patches": patches})
-        return np.asarray(found, np.float32)
-
-    return score
-
-
 def golden_parts(
-    recipe: Recipe, scorers: list[Scorer], count: int = GOLDEN_PARTS, tries: int = 40
+    recipe: Recipe,
+    record: Callable[[str, NDArray[np.uint8]], object],
+    count: int = GOLDEN_PARTS,
+    tries: int = 40,
 ) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Class names with surfaces ``(H, W)`` of ``count`` rendered parts, every class in turn.
+    """Class names with surfaces ``(H, W)`` of ``count`` rendered parts, every class in turn, of any level.
 
-    Only parts that every scorer gets right, with no patch near between two classes: a golden part shall
-    differ between devices when something is wrong, not by rounding. Raises :class:`ExportError`.
+    ``record`` is that of :class:`deploy.golden.GoldenRule`, which refuses a part by raising
+    :class:`DoubtfulPartError`; a refused part's successor has a seed of its own, so that the other parts
+    stay what they are. Raises :class:`ExportError`.
     """
     chosen: list[tuple[str, NDArray[np.uint8]]] = []
-    seed = GOLDEN_SEEDS
     for number in range(count):
         label = number % len(recipe.classes)
         name = recipe.classes[label].name
-        for _ in range(tries):
-            seed += 1
-            patches = _cut(render_part(seed, kind=name if label else None), recipe)
-            scores = [score(patches.pixels) for score in scorers]
-            if all(decide(s, recipe).class_index == label and _least_margin(s) >= _MARGIN for s in scores):
-                chosen.append((name, patches.surface.pixels[:, :, 0]))
-                break
+        doubts: list[str] = []
+        for attempt in range(tries):
+            seed = GOLDEN_SEEDS + 1 + number + attempt * count
+            surface = cut(render_part(seed, kind=name if label else None).frame(), recipe).surface.pixels
+            try:
+                record(name, cut_surface(surface, recipe.patch.size))
+            except DoubtfulPartError as doubt:
+                doubts.append(str(doubt))
+                continue
+            chosen.append((name, surface[:, :, 0]))
+            break
         else:
-            raise ExportError(f"none of {tries} rendered parts with {name} is clear enough; train further")
+            raise ExportError(
+                f"none of {tries} rendered parts with {name} can be a golden part (the last: {doubts[-1]}); "
+                "train further"
+            )
     return chosen
 
 
@@ -169,12 +161,3 @@ def calibration_patches(surfaces: Surfaces, recipe: Recipe, count: int = 240) ->
     """Training patches ``(count, patch, patch, C)`` of every class, for the ranges of INT8."""
     source = RandomCrops(surfaces, recipe.patch.size)
     return source.cut(source.draw(np.random.default_rng(0), count)).pixels
-
-
-def _cut(part: RenderedPart, recipe: Recipe) -> Patches:
-    return cut(part.frame(), recipe)
-
-
-def _least_margin(scores: NDArray[np.float32]) -> float:
-    ordered = np.sort(scores, axis=1)
-    return float((ordered[:, -1] - ordered[:, -2]).min())

@@ -25,9 +25,9 @@ from retraining.classifier import (
 from retraining.crops import RandomCrops
 from retraining.surfaces import SOUND, Surfaces, join_surfaces
 from retraining.validation import grid_patches
+from station.engines.interface import Scorer
 from station.recipe import Recipe
 
-Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 ALARM = 0.05
 """Probability of any defect from which on a sound patch counts as hard."""
 DOUBT = 0.9

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from drivers.sorters.interface import Outcome
-from retraining.evaluation import Figures, PartResult, figures
+from retraining.evaluation import PartResult, figures
+from station.engines.manifest import Figures
 
 VISIBILITY_EDGES = (0.0, 4.0, 5.0, 6.0, 7.5, 9.0, 12.0, 16.0, 1000.0)
 """Signal over texture at the network's scale, see simulation/visibility.py."""
@@ -18,15 +20,15 @@ SIZE_EDGES = (0.0, 20.0, 40.0, 80.0, 160.0, 320.0, 10_000.0)
 """px in the frame, longest side."""
 
 
-def figures_table(rows: list[Figures]) -> str:
+def figures_table(rows: Mapping[str, Figures]) -> str:
     """One line an engine."""
     lines = [
         "| engine | parts | part accuracy | escapes of defective | overkill of good | faults |",
         "|---|---|---|---|---|---|",
     ]
-    for f in rows:
+    for engine, f in rows.items():
         lines.append(
-            f"| {f.engine} | {f.parts} | {f.accuracy:.2%} "
+            f"| {engine} | {f.parts} | {f.accuracy:.2%} "
             f"| {f.escapes} of {f.defective} ({f.escape_rate:.2%}) "
             f"| {f.overkill} of {f.good} ({f.overkill_rate:.2%}) | {f.faults} |"
         )
@@ -60,9 +62,9 @@ def evaluation_report(results: list[PartResult], classes: tuple[str, ...]) -> st
     """All tables of one evaluation, in Markdown."""
     rows = figures(results)
     parts = [figures_table(rows)]
-    for f in rows:
-        parts += [f"**{f.engine}**, parts by truth and verdict", confusion_table(results, f.engine, classes)]
-    first = rows[0].engine
+    for engine in rows:
+        parts += [f"**{engine}**, parts by truth and verdict", confusion_table(results, engine, classes)]
+    first = next(iter(rows))
     parts.append(
         f"**{first}**, detection against contrast (grey levels), size (px in the frame) and visibility"
     )

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from torch import nn
 
-from deploy.engine_folder import MODEL_FILES, EngineDescription, write_engine_folder
+from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
 from deploy.quantise import QuantiseReport, quantise
-from retraining.evaluation import Figures, PartResult, evaluate, figures, rendered_test_parts
-from retraining.export import calibration_patches, export_onnx, golden_parts, onnx_scorer
+from deploy.scoring import onnx_scorer
+from retraining.evaluation import PartResult, evaluate, figures, rendered_test_parts
+from retraining.export import calibration_patches, export_onnx, golden_parts
 from retraining.report import evaluation_report
 from retraining.surfaces import Surfaces
+from station.engines.interface import EngineError
+from station.engines.manifest import INT8_SIGNED, Variant
+from station.engines.store import EngineManifest, load_manifest
 from station.recipe import Recipe
 
 
@@ -41,13 +45,19 @@ class Shipped:
 
 
 def export_variants(
-    network: nn.Module, calibration: Surfaces, recipe: Recipe, folder: Path
+    network: nn.Module, calibration: Surfaces, recipe: Recipe, folder: Path, tensorrt_int8: bool = False
 ) -> tuple[float, QuantiseReport]:
-    """Write the fp32 and the INT8 ONNX into ``folder``; returns the parity and INT8's report."""
+    """Write the fp32 and the INT8 ONNX into ``folder``; returns the parity and INT8's report.
+
+    ``tensorrt_int8``: write INT8 for TensorRT too.
+    """
     fp32 = folder / MODEL_FILES["fp32"]
     deviation = export_onnx(network, fp32, recipe.patch.size, recipe.surface.channels)
     patches = calibration_patches(calibration, recipe)
-    return deviation, quantise(fp32, folder / MODEL_FILES["int8"], patches)
+    signed = folder / MODEL_FILES[INT8_SIGNED]
+    signed.unlink(missing_ok=True)  # one of another training would be taken for this one's
+    target = folder / MODEL_FILES["int8"]
+    return deviation, quantise(fp32, target, patches, signed_target=signed if tensorrt_int8 else None)
 
 
 def ship(
@@ -60,15 +70,19 @@ def ship(
     per_class: int = 80,
     mixed: int = 20,
     test_seed: int = 7,
+    tensorrt_int8: bool = False,
     report: Callable[[int, str], None] = lambda done, line: None,
 ) -> Shipped:
-    """Write a whole engine folder for a rendered product, with figures measured on unseen parts."""
-    deviation, quantised = export_variants(network, calibration, recipe, folder)
-    scorers = {precision: onnx_scorer(folder / MODEL_FILES[precision]) for precision in ("fp32", "int8")}
+    """Write a whole engine folder for a rendered product, with figures measured on unseen parts.
+
+    ``tensorrt_int8``: with INT8 for TensorRT, evaluated like the others; ONNX Runtime takes seconds a part.
+    """
+    deviation, quantised = export_variants(network, calibration, recipe, folder, tensorrt_int8)
+    variants: tuple[Variant, ...] = ("fp32", "int8", INT8_SIGNED) if tensorrt_int8 else ("fp32", "int8")
+    scorers = {str(variant): onnx_scorer(folder / MODEL_FILES[variant]) for variant in variants}
     parts = rendered_test_parts(recipe, per_class, test_seed, mixed)
     results = evaluate(scorers, recipe, parts, report)
     measured = figures(results)
-    golden = golden_parts(recipe, list(scorers.values()))
     description = EngineDescription(
         name=recipe.engine,
         network=provenance.network,
@@ -76,25 +90,29 @@ def ship(
         classes=tuple(c.name for c in recipe.classes),
         patch_px=recipe.patch.size,
         channels=recipe.surface.channels,
-        figures={f.engine: counts(f) for f in measured},
+        figures={variant: measured[variant] for variant in variants},
     )
+    golden = golden_parts(recipe, golden_rule(folder, description).record)
     write_engine_folder(folder, description, golden)
     card = model_card(recipe, provenance, results, deviation, quantised, per_class, mixed, test_seed)
     (folder / "card.md").write_text(card, encoding="utf-8")
     return Shipped(deviation, quantised, tuple(results))
 
 
-def counts(of: Figures) -> dict[str, int]:
-    """An engine's figures as engine.yaml holds them."""
-    return {
-        "parts": of.parts,
-        "good": of.good,
-        "defective": of.defective,
-        "right": of.right,
-        "escapes": of.escapes,
-        "overkill": of.overkill,
-        "faults": of.faults,
-    }
+def renew_golden_parts(folder: Path, recipe: Recipe) -> EngineManifest:
+    """Choose and record the golden parts of an engine folder again; its networks and figures stay.
+
+    Raises :class:`ExportError` or :class:`EngineError`.
+    """
+    description = EngineDescription.of(load_manifest(folder))
+    classes = tuple(c.name for c in recipe.classes)
+    if description.classes != classes:
+        raise EngineError(
+            f"{folder} knows the classes {', '.join(description.classes)}, recipe {recipe.name} has "
+            f"{', '.join(classes)}; name the recipe it was trained for"
+        )
+    golden = golden_parts(recipe, golden_rule(folder, description).record)
+    return write_engine_folder(folder, description, golden)
 
 
 def model_card(

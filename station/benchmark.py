@@ -20,14 +20,11 @@ from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
 from station.decision import decide
-from station.engines.interface import Engine
+from station.engines.interface import Engine, Scorer
 from station.patching import Patches, cut
 from station.queues import BoundedQueue
 from station.recipe import Recipe
 from station.statistics import Percentiles
-
-Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Patches ``(N, patch, patch, channels)`` uint8 to probabilities ``(N, classes)``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,7 @@ def tiny_engine_master(
     """An engine folder with everything in it; not to be changed."""
     from deploy.engine_folder import EngineDescription, write_engine_folder
     from deploy.quantise import quantise
+    from station.engines.manifest import Figures
 
     folder = tmp_path_factory.mktemp("engines") / "tiny"
     folder.mkdir()
@@ -142,7 +143,11 @@ def tiny_engine_master(
         classes=TINY_CLASSES,
         patch_px=TINY_PATCH,
         channels=1,
-        figures={"fp32": tiny_figures(), "int8": tiny_figures(right=994)},
+        figures={
+            "fp32": Figures(**tiny_figures()),
+            "int8": Figures(**tiny_figures(right=994)),
+            "int8-signed": Figures(**tiny_figures(right=993)),
+        },
     )
     golden = [
         (TINY_CLASSES[number % 3], tiny_surface(TINY_CLASSES[number % 3], number)) for number in range(12)

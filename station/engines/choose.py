@@ -165,9 +165,11 @@ def _refusal(manifest: EngineManifest, backend: str, precision: str) -> str:
     """Why a precision of this engine may not be used, by engine.yaml alone; empty when it may."""
     if precision != "int8":
         return ""
-    if backend in (tensorrt.NAME, onnxruntime.TENSORRT) and INT8_SIGNED not in manifest.files:
+    if backend not in (tensorrt.NAME, onnxruntime.TENSORRT):
+        return manifest.int8_refusal()
+    if INT8_SIGNED not in manifest.files:
         return "the engine has no int8-signed file, the only INT8 that TensorRT reads"
-    return manifest.int8_refusal()
+    return manifest.int8_refusal(INT8_SIGNED)
 
 
 def _wanted(backend: str, precision: str) -> list[BackendStatus]:

@@ -7,11 +7,15 @@ the graph, so that no back end can normalise differently from the others.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""uint8 patches ``(N, patch, patch, C)`` -> probabilities ``(N, classes)``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Golden(_Section):
 
 
 class Figures(_Section):
-    """What one precision did over the test parts, through the station's patching and decision."""
+    """What one network did over the test parts, through the station's patching and decision."""
 
     parts: Annotated[int, Field(ge=1)]
     """parts inspected"""
@@ -100,6 +100,11 @@ class Figures(_Section):
     def escape_rate(self) -> float:
         """Share of the defective parts that were accepted."""
         return self.escapes / self.defective if self.defective else 0.0
+
+    @property
+    def overkill_rate(self) -> float:
+        """Share of the good parts that were not accepted."""
+        return self.overkill / self.good if self.good else 0.0
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -140,8 +145,8 @@ class EngineDocument(_Section):
     """the ONNX files: fp32, and optionally int8 and int8-signed"""
     golden: Golden
     """the golden parts"""
-    figures: dict[Literal["fp32", "int8"], Figures] = {}
-    """what fp32 and int8 did over the test parts"""
+    figures: dict[Variant, Figures] = {}
+    """what each of the ONNX files did over the test parts"""
     int8_gate: Int8Gate | None = None
     """how much worse INT8 may be and still be chosen; without it INT8 is never chosen"""
 

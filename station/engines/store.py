@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -65,21 +64,21 @@ class EngineManifest:
     golden: tuple[GoldenSurface, ...]
     tolerance: float
     int8_tolerance: float
-    figures: Mapping[Literal["fp32", "int8"], Figures]
+    figures: Mapping[Variant, Figures]
     int8_gate: Int8Gate | None
     digest: str
     """SHA-256 of engine.yaml, which names the digest of everything else, hex."""
 
-    def int8_refusal(self) -> str:
-        """Why INT8 is not accurate enough by this engine's own figures, or an empty string."""
-        if "int8" not in self.files:
-            return "the engine has no INT8 file"
+    def int8_refusal(self, variant: Variant = "int8") -> str:
+        """Why an INT8 file is not accurate enough by its own figures, or an empty string."""
+        if variant not in self.files:
+            return f"the engine has no {variant} file"
         if self.int8_gate is None:
             return "engine.yaml states no int8_gate; state how much accuracy INT8 may lose"
-        missing = {"fp32", "int8"}.difference(self.figures)
+        missing = {"fp32", variant}.difference(self.figures)
         if missing:
             return f"engine.yaml has no figures of {' and '.join(sorted(missing))}; evaluate both"
-        fp32, int8 = self.figures["fp32"], self.figures["int8"]
+        fp32, int8 = self.figures["fp32"], self.figures[variant]
         loss = fp32.accuracy - int8.accuracy
         if loss > self.int8_gate.max_accuracy_loss + 1e-12:
             allowed = self.int8_gate.max_accuracy_loss

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -40,7 +41,7 @@ def test_a_written_folder_is_what_a_station_loads(folder: Path, description: Eng
     assert [part.name for part in manifest.golden] == ["01-good.png", "02-dark.png"]
     assert manifest.golden[1].scores["fp32"].shape == (4, 3)
     assert load_manifest(folder).digest == manifest.digest
-    assert manifest.int8_refusal() == "the engine has no INT8 file"
+    assert manifest.int8_refusal() == "the engine has no int8 file"
 
 
 def test_writing_twice_leaves_the_same_folder(folder: Path, description: EngineDescription) -> None:
@@ -64,6 +65,21 @@ def test_a_golden_part_on_the_edge_between_two_classes_is_refused(
 ) -> None:
     with pytest.raises(EngineError, match="between two classes"):
         write_engine_folder(folder, replace(description, tolerance=0.05), [("good", _surface(115, 153))])
+
+
+def test_a_refused_golden_part_leaves_the_folder_as_it_was(
+    folder: Path, description: EngineDescription
+) -> None:
+    before = write_engine_folder(folder, description, [("good", _surface(115)), ("dark", _surface(115, 20))])
+    with pytest.raises(EngineError, match="choose another golden part"):
+        write_engine_folder(folder, description, [("good", _surface(115)), ("dark", _surface(115, 240))])
+    assert load_manifest(folder).digest == before.digest
+
+
+def test_a_folder_written_from_its_own_manifest_is_the_same(tiny_engine: Path) -> None:
+    before = load_manifest(tiny_engine)
+    golden = [(part.truth, cv2.imread(str(part.file), cv2.IMREAD_GRAYSCALE)) for part in before.golden]
+    assert write_engine_folder(tiny_engine, EngineDescription.of(before), golden).digest == before.digest
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path: Path, description: EngineDescription) -> None:

@@ -1,5 +1,6 @@
 """Evaluation on whole frames: counts, seeds, tables, golden parts."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.golden import DoubtfulPartError
 from retraining.evaluation import (
     PartResult,
     evaluate,
@@ -18,9 +20,10 @@ from retraining.evaluation import (
 from retraining.export import ExportError, golden_parts
 from retraining.rendered import GOLDEN_SEEDS, TRAINING_SEEDS, Mixture, render_surfaces
 from retraining.report import confusion_table, draw_detection, evaluation_report
-from retraining.shipping import counts
+from retraining.shipping import renew_golden_parts
 from retraining.surfaces import DatasetError
-from station.engines.manifest import Figures as ManifestFigures
+from station.engines.interface import EngineError
+from station.engines.store import load_manifest, read_golden
 from station.recipe import Recipe, load_recipe
 
 CLASSES = ("defect-free", "imprinted", "pits", "roll-marks", "scratches")
@@ -62,11 +65,9 @@ def test_every_engine_sees_every_part_once(housing: Recipe) -> None:
     engines = {"blind": always(0), "alarmist": always(2)}
     results = evaluate(engines, housing, rendered_test_parts(housing, 1, 9998))
     assert [r.engine for r in results] == ["blind", "alarmist"] * 5
-    blind, alarmist = figures(results)
+    blind, alarmist = figures(results).values()
     assert (blind.parts, blind.good, blind.defective, blind.escapes, blind.overkill) == (5, 1, 4, 4, 0)
     assert (alarmist.right, alarmist.escapes, alarmist.overkill) == (1, 0, 1)
-    ManifestFigures(**counts(blind))
-    ManifestFigures(**counts(alarmist))
 
 
 def test_a_frame_without_a_product_is_a_fault(housing: Recipe) -> None:
@@ -77,7 +78,7 @@ def test_a_frame_without_a_product_is_a_fault(housing: Recipe) -> None:
 @given(st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from((*CLASSES, "fault"))), min_size=1))
 def test_counts_balance_whatever_was_found(pairs: list[tuple[str, str]]) -> None:
     results = [result(truth, found) for truth, found in pairs]
-    (found,) = figures(results)
+    (found,) = figures(results).values()
     assert found.good + found.defective == found.parts == len(pairs)
     assert found.right + found.escapes + found.overkill <= found.parts
     cells = [
@@ -86,7 +87,6 @@ def test_counts_balance_whatever_was_found(pairs: list[tuple[str, str]]) -> None
         for cell in line.strip("|").split("|")[1:]
     ]
     assert sum(cells) == len(pairs)
-    ManifestFigures(**counts(found))
 
 
 def test_naming_any_kind_on_a_part_is_right() -> None:
@@ -139,6 +139,43 @@ def test_only_products_that_the_simulation_knows_are_rendered(toy_recipe: Recipe
 
 
 def test_a_network_that_is_never_right_gets_no_golden_parts(housing: Recipe) -> None:
-    blurred = housing.model_copy(update={"classes": housing.classes[::-1]})
-    with pytest.raises(ExportError, match="train further"):
-        golden_parts(blurred, [always(4)], tries=1)
+    def never(truth: str, patches: np.ndarray) -> None:
+        raise DoubtfulPartError(f"{truth} is taken for fog")
+
+    with pytest.raises(ExportError, match=r"the last: defect-free is taken for fog.*train further"):
+        golden_parts(housing, never, tries=1)
+
+
+def test_a_refused_golden_part_is_replaced_and_the_others_stay(housing: Recipe) -> None:
+    seen: list[str] = []
+
+    def picky(truth: str, patches: np.ndarray) -> None:
+        assert patches.shape == (16, 256, 256, 1)
+        seen.append(truth)
+        if len(seen) == 1:
+            raise DoubtfulPartError("on the edge")
+
+    clear = golden_parts(housing, lambda truth, patches: None, count=2)
+    chosen = golden_parts(housing, picky, count=2)
+    assert seen == ["defect-free", "defect-free", "imprinted"]
+    assert not np.array_equal(chosen[0][1], clear[0][1])
+    np.testing.assert_array_equal(chosen[1][1], clear[1][1])
+
+
+def test_golden_parts_are_renewed_only_for_the_recipes_classes(housing: Recipe, tiny_engine: Path) -> None:
+    with pytest.raises(EngineError, match="name the recipe it was trained for"):
+        renew_golden_parts(tiny_engine, housing)
+
+
+@pytest.mark.slow
+def test_the_shipped_golden_parts_are_those_that_the_rule_chooses(housing: Recipe, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "engines" / housing.engine
+    copy = Path(shutil.copytree(folder, tmp_path / housing.engine))
+    before, after = load_manifest(folder), renew_golden_parts(copy, housing)
+    assert after.digests == before.digests
+    assert after.figures == before.figures
+    for old, new in zip(before.golden, after.golden, strict=True):
+        assert old.name == new.name
+        np.testing.assert_array_equal(read_golden(before, old), read_golden(after, new))
+        for precision, scores in old.scores.items():
+            np.testing.assert_allclose(new.scores[precision], scores, atol=before.int8_tolerance)

@@ -172,6 +172,16 @@ def test_int8_is_refused_by_its_own_figures(tiny_engine: Path, int8: dict[str, i
     assert load_manifest(tiny_engine).int8_refusal() == refusal
 
 
+def test_int8_for_tensorrt_is_gated_on_its_own_figures(tiny_engine: Path) -> None:
+    assert load_manifest(tiny_engine).int8_refusal("int8-signed") == ""
+    _edit(tiny_engine, lambda document: document["figures"]["int8-signed"].update(right=900))
+    manifest = load_manifest(tiny_engine)
+    assert manifest.int8_refusal("int8-signed").startswith("INT8 loses 9.50% accuracy")
+    assert manifest.int8_refusal() == ""
+    _edit(tiny_engine, lambda document: document["figures"].pop("int8-signed"))
+    assert "no figures of int8-signed" in load_manifest(tiny_engine).int8_refusal("int8-signed")
+
+
 def test_int8_without_figures_or_without_a_gate_is_refused(tiny_engine: Path) -> None:
     _edit(tiny_engine, lambda document: document["figures"].pop("int8"))
     assert "no figures of int8" in load_manifest(tiny_engine).int8_refusal()

@@ -1,0 +1,113 @@
+"""What a golden part must be: one whose scores tell a wrong network from a right one, and nothing else.
+
+A golden part shall differ on a device where something is wrong, not where a back end rounds as it may. A
+part on the network's knife edge does the latter. So each candidate is scored by stand-ins for the back ends
+with coarser numbers, which any machine can compute, and is refused when one of them uses up half of what
+:mod:`station.engines.prove` will allow the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.scoring import onnx_scorer
+from station.engines.interface import EngineError, Scorer
+from station.engines.manifest import INT8_SIGNED, Variant
+from station.engines.prove import part_class
+
+MARGIN = 0.1
+"""Least distance of the two most probable classes on every patch of a golden part."""
+SHARE = 0.5
+"""How much of the tolerance a stand-in may use: orders of summation differ from one back end to the next."""
+_PRODUCTS = frozenset({"Conv", "Gemm", "MatMul"})
+
+
+class DoubtfulPartError(EngineError):
+    """A surface is no golden part; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _StandIn:
+    name: str
+    score: Scorer
+    recorded: Variant
+    """Whose recorded scores the back end it stands for will be compared with."""
+    limit: float
+
+
+class GoldenRule:
+    """Decides whether a surface may be a golden part of these networks, and what is recorded for it."""
+
+    def __init__(
+        self, files: Mapping[Variant, Path], classes: Sequence[str], tolerance: float, int8_tolerance: float
+    ) -> None:
+        import onnx
+
+        self._classes = tuple(classes)
+        self._recorded = {name: onnx_scorer(files[name]) for name in ("fp32", "int8") if name in files}
+        rounded = rounded_to_bf16(onnx.load(str(files["fp32"]))).SerializeToString()
+        self._stand_ins = [_StandIn("bf16", onnx_scorer(rounded, optimised=False), "fp32", SHARE * tolerance)]
+        if INT8_SIGNED in files:
+            signed = onnx_scorer(files[INT8_SIGNED])
+            self._stand_ins.append(_StandIn(INT8_SIGNED, signed, "int8", SHARE * int8_tolerance))
+
+    def record(self, truth: str, patches: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """The scores to record, by precision. Raises :class:`DoubtfulPartError`."""
+        recorded = {precision: score(patches) for precision, score in self._recorded.items()}
+        for precision, scores in recorded.items():
+            found = self._classes[part_class(scores)]
+            if found != truth:
+                raise DoubtfulPartError(f"the {precision} network takes it for {found}")
+            ordered = np.sort(scores, axis=1)
+            margin = float((ordered[:, -1] - ordered[:, -2]).min())
+            if margin < MARGIN:
+                raise DoubtfulPartError(
+                    f"to the {precision} network a patch lies {margin:.3f} between two classes, "
+                    f"less than {MARGIN}"
+                )
+        for other in self._stand_ins:
+            scores = other.score(patches)
+            moved = float(np.abs(scores - recorded[other.recorded]).max())
+            if not moved <= other.limit:
+                raise DoubtfulPartError(
+                    f"{other.name} alone moves a probability by {moved:.3f}, more than {other.limit:g}"
+                )
+        return recorded
+
+
+def rounded_to_bf16(model: Any) -> Any:
+    """The ONNX network with both factors and the result of every product rounded to bf16, in place.
+
+    That is what processors with bf16 instructions do: they sum in fp32 and keep layers as bf16. Any machine
+    computes this graph, slowly, in fp32. Run it without optimisation, which may take the casts out.
+    """
+    import onnx
+
+    nodes: list[Any] = []
+
+    def rounded(name: str, result: str) -> None:
+        make = onnx.helper.make_node
+        nodes.append(make("Cast", [name], [f"{result}_bf16"], to=onnx.TensorProto.BFLOAT16))
+        nodes.append(make("Cast", [f"{result}_bf16"], [result], to=onnx.TensorProto.FLOAT))
+
+    for node in list(model.graph.node):
+        if node.op_type not in _PRODUCTS:
+            nodes.append(node)
+            continue
+        result = node.output[0]
+        for place in (0, 1):
+            factor = f"{result}_factor{place}"
+            rounded(node.input[place], factor)
+            node.input[place] = factor
+        node.output[0] = f"{result}_exact"
+        nodes.append(node)
+        rounded(node.output[0], result)
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    return model

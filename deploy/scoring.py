@@ -1,0 +1,29 @@
+"""An ONNX classifier as a function, by ONNX Runtime on the processor: what other back ends are held to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from station.engines.interface import Scorer
+
+
+def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -> Scorer:
+    """A function from uint8 patches to probabilities; not ``optimised``: node by node, as it is written."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    given = model if isinstance(model, bytes) else str(model)
+    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+    def score(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (found,) = session.run(["probabilities"], {"patches": patches})
+        return np.asarray(found, np.float32)
+
+    return score
