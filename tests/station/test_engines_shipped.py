@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from station.engines import open_engine, runnable
-from station.engines.interface import EngineError
 from station.engines.prove import part_class, prove
 from station.engines.store import load_manifest, read_golden
 
@@ -37,31 +36,22 @@ def test_int8_passes_the_gate_of_its_own_figures() -> None:
     ("backend", "precision"),
     [
         ("openvino", "int8"),
+        ("openvino", "bf16"),
         ("openvino", "fp32"),
         ("onnxruntime-cpu", "int8"),
         ("onnxruntime-cpu", "fp32"),
     ],
 )
 def test_every_back_end_reproduces_all_golden_parts(backend: str, precision: str, tmp_path: Path) -> None:
+    manifest = load_manifest(FOLDER)
     engine = open_engine(FOLDER, backend, precision, cache=tmp_path)
-    report = prove(engine, load_manifest(FOLDER), parts=4)
+    report = prove(engine, manifest)
     engine.close()
     assert report.passed, report.failures
+    assert report.parts == 12
 
 
-def test_bf16_is_either_proven_or_refused(tmp_path: Path) -> None:
-    refused, report = "", None
-    try:
-        engine = open_engine(FOLDER, "openvino", "bf16", cache=tmp_path)
-    except EngineError as error:
-        refused = str(error)
-    else:
-        report = prove(engine, load_manifest(FOLDER), parts=4)
-        engine.close()
-    assert "does not reproduce the golden parts" in refused or (report is not None and report.passed)
-
-
-def test_back_ends_of_one_precision_agree_on_golden_patches(tmp_path: Path) -> None:
+def test_all_back_ends_of_one_network_agree_on_golden_patches(tmp_path: Path) -> None:
     manifest = load_manifest(FOLDER)
     patches = np.concatenate([read_golden(manifest, part)[::5] for part in manifest.golden[::2]])
     found: dict[str, np.ndarray] = {}
@@ -69,6 +59,8 @@ def test_back_ends_of_one_precision_agree_on_golden_patches(tmp_path: Path) -> N
         engine = open_engine(FOLDER, backend, precision, cache=tmp_path)
         scores = engine.scores(patches)
         engine.close()
-        expected = found.setdefault(precision, scores)
+        network = "int8" if precision == "int8" else "fp32"  # bf16 and fp16 are fp32's, computed coarsely
+        expected = found.setdefault(network, scores)
         assert (scores.argmax(axis=1) == expected.argmax(axis=1)).all()
-        assert np.abs(scores - expected).max() <= (0.02 if precision != "int8" else manifest.int8_tolerance)
+        tolerance = manifest.int8_tolerance if network == "int8" else manifest.tolerance
+        assert np.abs(scores - expected).max() <= tolerance
