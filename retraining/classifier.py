@@ -30,7 +30,6 @@ from models.classifiers import CLASSIFIERS
 from models.classifiers.layers import l2_penalty
 from retraining.augmentation import Augmentation, as_batch
 from retraining.crops import WINDOW, Source
-from retraining.surfaces import SOUND
 
 
 class TrainingError(Exception):
@@ -116,7 +115,10 @@ def build_network(plan: TrainingPlan, source: Source) -> nn.Module:
     """A fresh network for the source's classes and patches, its weights drawn from the plan's seed."""
     torch.manual_seed(plan.seed)
     make = CLASSIFIERS[plan.network]
-    network: nn.Module = make(len(source.classes), source.channels, source.patch_px, plan.dropout)
+    try:
+        network = make(len(source.classes), source.channels, source.patch_px, plan.dropout)
+    except ValueError as error:
+        raise TrainingError(f"{plan.network} cannot be built for this data: {error}") from None
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -228,14 +230,15 @@ def train(
             _update_average(average, network, min(plan.ema, (1 + step) / (10 + step)))
 
             predicted = logits.argmax(1).numpy()
-            wrong = (predicted != batch.labels) & (predicted != SOUND)
+            alarmed = np.zeros(0) if source.sound is None else predicted[batch.labels == source.sound]
+            wrong = (predicted != batch.labels) & (predicted != source.sound) & (source.sound is not None)
             replay = np.concatenate([replay, batch.windows[wrong]])[-plan.replay_size :]
             row = {
                 "step": step + 1,
                 "loss": loss.item(),
                 "cross_entropy": fit.item(),
                 "accuracy": float((predicted == batch.labels).mean()),
-                "false_alarms": float((predicted[batch.labels == SOUND] != SOUND).mean()),
+                "false_alarms": float((alarmed != source.sound).mean()) if len(alarmed) else math.nan,
                 "learning_rate": learning_rate(plan, step),
                 "validation": math.nan,
                 "seconds": time.perf_counter() - began,

@@ -36,11 +36,17 @@ class Source(Protocol):
     """What the training loop draws from."""
 
     classes: tuple[str, ...]
-    patch_px: int
     channels: int
+    sound: int | None
+    """The index of the class without a defect, or None where every class is one."""
+
+    @property
+    def patch_px(self) -> int:
+        """Side of the patches, px."""
+        ...
 
     def draw(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
-        """``(size, 4)`` windows, half of them sound, the rest spread evenly over the defect classes."""
+        """``(size, 4)`` windows, in the proportions that the source stands for."""
         ...
 
     def cut(self, windows: NDArray[np.int64]) -> Batch:
@@ -88,6 +94,7 @@ class RandomCrops:
         self.classes = surfaces.classes
         self.patch_px = patch_px
         self.channels = int(surfaces.pixels.shape[3])
+        self.sound: int | None = SOUND
         self.rules = rules or CropRules()
         self._limits = (height - patch_px, width - patch_px)
         self._defects: dict[int, list[Defect]] = {}
@@ -193,6 +200,7 @@ class PatchFolder:
         self.classes = classes
         self.patch_px = patch_px
         self.channels = channels
+        self.sound: int | None = SOUND
         pixels: list[NDArray[np.uint8]] = []
         self._of_class: list[NDArray[np.int64]] = []
         for name in classes:

@@ -18,7 +18,7 @@ class PictureSource:
     ``synthetic`` pictures take the place of ``synthetic_share`` of each batch. The label is drawn first, from
     the real pictures, so that the share changes where pictures come from, not how often a class is shown; of
     a class without synthetic pictures only real ones are drawn, and the others make up for it as far as they
-    go.
+    go. ``sound`` is the index of the class without a defect, where there is one.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class PictureSource:
         sampling: str = "balanced",
         synthetic: PictureSet | None = None,
         synthetic_share: float = 0.0,
+        sound: int | None = None,
     ) -> None:
         if sampling not in SAMPLINGS:
             raise DatasetError(f"sampling is {' or '.join(SAMPLINGS)}, not {sampling!r}")
@@ -46,6 +47,7 @@ class PictureSource:
             )
         self.classes = pictures.classes
         self.channels = int(pictures.pixels.shape[3])
+        self.sound = sound
         self.size = (int(pictures.pixels.shape[1]), int(pictures.pixels.shape[2]))
         self._sets = [pictures] if synthetic is None else [pictures, synthetic]
         self._sampling = sampling
