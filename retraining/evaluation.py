@@ -18,7 +18,7 @@ from drivers.sorters.interface import Outcome
 from retraining.rendered import GOLDEN_SEEDS
 from retraining.surfaces import DatasetError
 from simulation.parts import RenderedPart, render_part
-from simulation.truth import SimulationError
+from simulation.truth import PartTruth, SimulationError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Scorer
 from station.engines.manifest import Figures
@@ -73,18 +73,28 @@ def rendered_test_parts(recipe: Recipe, per_class: int, seed: int, mixed: int = 
 
     Widths and levels are drawn by the seed, marginal ones included. Raises :class:`DatasetError`.
     """
+    for number in range(check_test_seeds(recipe, per_class, seed, mixed)):
+        yield rendered_test_part(recipe, per_class, seed, number)
+
+
+def rendered_test_part(recipe: Recipe, per_class: int, seed: int, number: int) -> RenderedPart:
+    """The ``number``-th part of :func:`rendered_test_parts`."""
+    part_seed = seed * 10_000 + number
+    if number >= per_class * len(recipe.classes):
+        return _any_part(part_seed, "mixed", 3)
+    index = number % len(recipe.classes)
+    return render_part(part_seed, kind=recipe.classes[index].name if index else None)
+
+
+def check_test_seeds(recipe: Recipe, per_class: int, seed: int, mixed: int = 0) -> int:
+    """The number of parts of such a set; raises :class:`DatasetError` when it leaves the test seeds."""
     count = per_class * len(recipe.classes) + mixed
     first = seed * 10_000
     if not 0 <= first < first + count <= min(GOLDEN_SEEDS, first + 10_000):
         raise DatasetError(
             f"seed {seed} with {count} parts leaves the range of test seeds; use seeds 0 to 9998"
         )
-    for number in range(count):
-        kind = recipe.classes[number % len(recipe.classes)].name
-        if number >= per_class * len(recipe.classes):
-            yield _any_part(first + number, "mixed", 3)
-        else:
-            yield render_part(first + number, kind=None if number % len(recipe.classes) == 0 else kind)
+    return count
 
 
 def inspect_frame(frame: NDArray[np.uint8], recipe: Recipe, score: Scorer) -> Verdict:
@@ -105,33 +115,35 @@ def evaluate(
     """Every engine's verdict on every part; the parts are rendered once, one ahead."""
     results: list[PartResult] = []
     for number, part in enumerate(_one_ahead(parts), start=1):
-        truth = part.truth
-        strongest = max(truth.defects, key=lambda d: d.visibility, default=None)
         frame = part.frame()
         for name, score in engines.items():
-            verdict = inspect_frame(frame, recipe, score)
-            result = PartResult(
-                engine=name,
-                seed=truth.seed,
-                width_px=truth.width,
-                truth=truth.label,
-                also="+".join(truth.labels),
-                level=strongest.level if strongest else "",
-                visibility=strongest.visibility if strongest else 0.0,
-                contrast=strongest.swing if strongest else 0.0,
-                size_px=strongest.size_px if strongest else 0.0,
-                outcome=str(verdict.outcome),
-                found=verdict.class_name,
-                confidence=verdict.confidence,
-                reason=verdict.reason,
-            )
+            result = part_result(name, part.truth, inspect_frame(frame, recipe, score))
             results.append(result)
             if not result.right:
-                report(
-                    number, f"{name}: part {truth.seed} ({result.also} {result.level}) -> {verdict.reason}"
-                )
+                found = f"part {result.seed} ({result.also} {result.level}) -> {result.reason}"
+                report(number, f"{name}: {found}")
         report(number, "")
     return results
+
+
+def part_result(engine: str, truth: PartTruth, verdict: Verdict) -> PartResult:
+    """One engine's verdict beside the truth."""
+    strongest = max(truth.defects, key=lambda d: d.visibility, default=None)
+    return PartResult(
+        engine=engine,
+        seed=truth.seed,
+        width_px=truth.width,
+        truth=truth.label,
+        also="+".join(truth.labels),
+        level=strongest.level if strongest else "",
+        visibility=strongest.visibility if strongest else 0.0,
+        contrast=strongest.swing if strongest else 0.0,
+        size_px=strongest.size_px if strongest else 0.0,
+        outcome=str(verdict.outcome),
+        found=verdict.class_name,
+        confidence=verdict.confidence,
+        reason=verdict.reason,
+    )
 
 
 def _one_ahead(parts: Iterable[RenderedPart]) -> Iterator[RenderedPart]:

@@ -235,9 +235,12 @@ def _add_stains(reflectance: FloatArray, rng: Generator) -> None:
         target *= 1 + np.float32(amount) * body[rows, cols]
 
 
-def _add_natural_scratches(reflectance: FloatArray, relief: FloatArray, rng: Generator) -> None:
-    """Faint short marks of drawing and handling, nearly along the axis; far below a defect's contrast."""
-    height, width = reflectance.shape
+def natural_scratches(rng: Generator, height: int, width: int) -> tuple[FloatArray, float]:
+    """Faint short marks of drawing and handling, nearly along the axis; far below a defect's contrast.
+
+    Their pattern ``(height, width)``, 0 where there is none, and by how much reflectance changes where it
+    is 1.
+    """
     canvas = np.zeros((height, width), np.uint8)
     for _ in range(int(rng.poisson(width * 0.035))):
         length, angle = rng.uniform(20, 75), np.deg2rad(rng.normal(0, 3.0))
@@ -249,7 +252,12 @@ def _add_natural_scratches(reflectance: FloatArray, relief: FloatArray, rng: Gen
         cv2.line(canvas, ends[0], ends[1], int(rng.integers(60, 160)), 1, cv2.LINE_AA, 4)
     lines = cv2.GaussianBlur(canvas, (7, 1), 2.0).astype(np.float32)
     lines *= np.float32(1 / 255)
-    reflectance += lines * np.float32(rng.choice([-1, 1]) * rng.uniform(0.04, 0.10))
+    return lines, float(rng.choice([-1, 1]) * rng.uniform(0.04, 0.10))
+
+
+def _add_natural_scratches(reflectance: FloatArray, relief: FloatArray, rng: Generator) -> None:
+    lines, amount = natural_scratches(rng, *reflectance.shape)
+    reflectance += lines * np.float32(amount)
     relief -= lines * np.float32(0.08)
 
 

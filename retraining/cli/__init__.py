@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from retraining.cli import classifier, commutators, evaluate
+from retraining.cli import classifier, commutators, evaluate, experiment, report, robustness
 
 app = typer.Typer(
     name="retrain",
@@ -20,6 +20,9 @@ app = typer.Typer(
 app.command("classifier")(classifier.classifier)
 app.command("evaluate")(evaluate.evaluate_engines)
 app.command("commutators")(commutators.commutators)
+app.command("experiment")(experiment.experiment)
+app.command("report")(report.report)
+app.command("robustness")(robustness.robustness)
 
 
 def main() -> None:
@@ -29,11 +32,11 @@ def main() -> None:
     from retraining.export import ExportError
     from retraining.surfaces import DatasetError
     from station.engines.interface import EngineError
-    from station.recipe import RecipeError
+    from station.strict_yaml import DocumentError
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         app()
-    except (RecipeError, DatasetError, TrainingError, ExportError, QuantiseError, EngineError) as error:
+    except (DocumentError, DatasetError, TrainingError, ExportError, QuantiseError, EngineError) as error:
         print(f"retrain: {error}", file=sys.stderr)
         sys.exit(2)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from retraining.cli.options import RecipeOption, RecipesOption, TestSeedOption, counted, load_named_recipe
-
-if TYPE_CHECKING:
-    from retraining.evaluation import Scorer
+from retraining.cli.options import (
+    BackendOption,
+    RecipeOption,
+    RecipesOption,
+    TestSeedOption,
+    counted,
+    load_named_recipe,
+    open_scorers,
+)
 
 
 def evaluate_engines(
@@ -26,7 +31,7 @@ def evaluate_engines(
     picture: Annotated[
         Path | None, typer.Option(help="Draw detection against contrast and size (PNG).")
     ] = None,
-    backend: Annotated[str, typer.Option(help="Back end for engine folders, or auto.")] = ("onnxruntime-cpu"),
+    backend: BackendOption = "onnxruntime-cpu",
 ) -> None:
     """Inspect rendered parts with unseen seeds as the station would, and print the tables.
 
@@ -42,7 +47,7 @@ def evaluate_engines(
     from retraining.report import draw_detection, evaluation_report
 
     chosen = load_named_recipe(recipe, recipes)
-    scorers = _scorers(engine or [Path("engines") / chosen.engine], backend)
+    scorers = open_scorers(engine or [Path("engines") / chosen.engine], backend)
     total = parts_per_class * len(chosen.classes) + mixed
     with counted("inspecting", total) as report:
         parts = rendered_test_parts(chosen, parts_per_class, seed, mixed)
@@ -52,22 +57,3 @@ def evaluate_engines(
     if picture is not None:
         draw_detection(results, picture)
     print(evaluation_report(results, tuple(c.name for c in chosen.classes)))
-
-
-def _scorers(paths: list[Path], backend: str) -> dict[str, Scorer]:
-    """A scorer for each precision of each engine folder, and for each ONNX file."""
-    from retraining.export import onnx_scorer
-    from station.engines import open_engine
-    from station.engines.store import load_manifest
-
-    found: dict[str, Scorer] = {}
-    for path in paths:
-        if path.is_file():
-            found[path.name] = onnx_scorer(path)
-            continue
-        manifest = load_manifest(path)
-        for precision in ("fp32", "int8"):
-            if precision in manifest.files:
-                loaded = open_engine(path, backend, precision)
-                found[f"{loaded.info.name} {loaded.info.backend} {precision}"] = loaded.scores
-    return found

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from station.engines.interface import Scorer
     from station.recipe import Recipe
 
 _console = Console(stderr=True)
@@ -24,6 +25,7 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the rendered parts
 TestSeedOption = Annotated[
     int, typer.Option(min=0, help="Seed of the test parts; no training part shares it.")
 ]
+BackendOption = Annotated[str, typer.Option(help="Back end for engine folders, or auto.")]
 ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes that render.")]
 
 
@@ -32,6 +34,27 @@ def load_named_recipe(name: str, folder: Path) -> Recipe:
     from station.recipe import find_recipe, load_recipe
 
     return load_recipe(find_recipe(name, folder))
+
+
+def open_scorers(
+    paths: list[Path], backend: str, precisions: tuple[str, ...] = ("fp32", "int8")
+) -> dict[str, Scorer]:
+    """A scorer for each of the precisions that an engine folder has, and for each ONNX file."""
+    from deploy.scoring import onnx_scorer
+    from station.engines import open_engine
+    from station.engines.store import load_manifest
+
+    found: dict[str, Scorer] = {}
+    for path in paths:
+        if path.is_file():
+            found[path.name] = onnx_scorer(path)
+            continue
+        manifest = load_manifest(path)
+        for precision in precisions:
+            if precision in manifest.files:
+                loaded = open_engine(path, backend, precision)
+                found[f"{loaded.info.name} {loaded.info.backend} {precision}"] = loaded.scores
+    return found
 
 
 @contextmanager

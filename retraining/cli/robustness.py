@@ -1,0 +1,91 @@
+"""``retrain robustness``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retraining.cli.options import (
+    BackendOption,
+    ProcessesOption,
+    RecipeOption,
+    RecipesOption,
+    TestSeedOption,
+    counted,
+    load_named_recipe,
+    open_scorers,
+)
+
+
+def robustness(
+    engine: Annotated[
+        list[Path] | None,
+        typer.Option(help="Engine folder or ONNX file; may be given several times. Default: the recipe's."),
+    ] = None,
+    recipe: RecipeOption = "servo-motor-housing",
+    recipes: RecipesOption = Path("recipes"),
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="blur, noise, gain, offset, glare or scratches; may be repeated. Default: all."),
+    ] = None,
+    parts_per_class: Annotated[int, typer.Option(min=1, help="Test parts of each class.")] = 20,
+    seed: TestSeedOption = 7,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32 or int8 of an engine folder; may be repeated.")
+    ] = None,
+    backend: BackendOption = "onnxruntime-cpu",
+    processes: ProcessesOption = 2,
+    out: Annotated[Path, typer.Option(help="Run folder: results by part, table, curves.")] = Path(
+        "runs/robustness"
+    ),
+) -> None:
+    """Disturb whole frames - blur, noise, light, natural scratches - and inspect them as the station would.
+
+    Writes robustness.csv, robustness.md, the curves robustness.png and samples.png, and prints the table.
+    A killed run goes on with the same command.
+
+    Examples:
+        retrain robustness
+
+        retrain robustness --kind blur --kind gain --parts-per-class 4 --out runs/quick-look
+
+        retrain robustness --precision fp32 --precision int8 --parts-per-class 40
+
+    """
+    from retraining.evaluation import check_test_seeds
+    from retraining.robustness import (
+        DISTURBANCES,
+        by_grade,
+        draw_robustness,
+        draw_samples,
+        measure_robustness,
+        robustness_table,
+        write_figures,
+    )
+
+    chosen = load_named_recipe(recipe, recipes)
+    total = check_test_seeds(chosen, parts_per_class, seed)
+    scorers = open_scorers(
+        engine or [Path("engines") / chosen.engine], backend, tuple(precision or ("fp32",))
+    )
+    with counted("disturbing and inspecting parts", total) as report:
+        found = measure_robustness(
+            scorers,
+            chosen,
+            out,
+            per_class=parts_per_class,
+            seed=seed,
+            kinds=tuple(kind or DISTURBANCES),
+            processes=processes,
+            report=lambda done: report(done, ""),
+        )
+    rows = by_grade(found)
+    write_figures(rows, out / "robustness.csv")
+    draw_robustness(rows, out / "robustness.png")
+    last_class = len(chosen.classes) - 1
+    draw_samples(chosen, parts_per_class, seed, last_class, out / "samples.png")
+    table = robustness_table(rows)
+    (out / "robustness.md").write_text(table + "\n", encoding="utf-8")
+    print(table)
