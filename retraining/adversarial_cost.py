@@ -1,0 +1,98 @@
+"""What a step of :func:`retraining.adversarial.train_pair` costs beside its bare passes."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retraining.adversarial import build_pair, train_pair
+from retraining.adversarial_losses import LOSSES, gradient_penalty
+from retraining.adversarial_plan import AdversarialPlan
+from retraining.classifier import resolve_precision
+from retraining.distributed import choose_device
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """Medians of interleaved steps, seconds."""
+
+    step_s: float
+    """A whole step of the loop: pictures drawn, passes, optimisers, average, log."""
+    bare_s: float
+    """The forward and backward passes that it makes, penalty included, and nothing else."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times its bare passes a step costs."""
+        return self.step_s / self.bare_s
+
+
+def measure_step(
+    plan: AdversarialPlan, steps: int = 7, clock: Callable[[], float] = time.perf_counter
+) -> StepCost:
+    """Time ``steps`` steps of the loop and, between them, the bare passes of each; the first is left out.
+
+    On a busy machine give ``time.process_time`` and let torch use one thread: others then do not count.
+    """
+    real = np.random.default_rng(1).integers(0, 256, (64, plan.size, plan.size, plan.channels), np.uint8)
+    passes = bare_passes(plan)
+    loop: list[float] = []
+    bare: list[float] = []
+    began = clock()
+
+    def report(step: int, line: str) -> None:
+        nonlocal began
+        loop.append(clock() - began)
+        began = clock()
+        passes()
+        bare.append(clock() - began)
+        began = clock()
+
+    often = replace(plan, steps=steps + 2, check_every=10**6, sheet_every=10**6, checkpoint_every=10**6)
+    with tempfile.TemporaryDirectory() as folder:
+        train_pair(often, real, Path(folder), report=report)
+    return StepCost(statistics.median(loop[1:-1]), statistics.median(bare[1:-1]))
+
+
+def bare_passes(plan: AdversarialPlan) -> Callable[[], None]:
+    """A function that makes one step's forward and backward passes on fixed tensors."""
+    system, device = plan.own_system(), choose_device(plan.device)
+    loss, pair = LOSSES[system.loss], build_pair(plan, device)
+    bf16 = resolve_precision(plan.precision) == "bf16"
+    real = torch.rand(plan.batch, plan.channels, plan.size, plan.size, device=device) * 2 - 1
+    real = real.contiguous(memory_format=torch.channels_last)
+    latent = torch.randn(plan.batch, system.latent, device=device)
+    mix = torch.rand(plan.batch, 1, device=device)
+
+    def through(network: torch.nn.Module, x: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            out: Tensor = network(x)
+        return out.float()
+
+    def passes() -> None:
+        for _ in range(system.critic_steps):
+            with torch.no_grad():
+                fake = through(pair.generator, latent)
+            total = loss.critic(through(pair.critic, real), through(pair.critic, fake))
+            if system.penalty:
+                total = total + system.penalty * gradient_penalty(
+                    lambda x: through(pair.critic, x), real, fake, mix
+                )
+            total.backward()  # type: ignore[no-untyped-call]
+            pair.critic.zero_grad(set_to_none=True)
+        pair.critic.requires_grad_(False)
+        loss.generator(through(pair.critic, through(pair.generator, latent))).backward()  # type: ignore[no-untyped-call]
+        pair.generator.zero_grad(set_to_none=True)
+        pair.critic.requires_grad_(True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return passes
