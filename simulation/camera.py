@@ -2,15 +2,18 @@
 
 It stands behind :class:`drivers.cameras.interface.Camera` and keeps the plant's order of things: every
 exposure, delivered or lost, uses up one picture of the pool, as every part passes the camera once. Clock
-and sleep are passed in, so that a night of faults is a few lines of test.
+and sleep are passed in, so that a night of faults is a few lines of test. Its trigger wire is a method,
+:meth:`SimulatedCamera.wire`, which anybody may call at any time, as anything may raise an edge on a real one.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +32,10 @@ from drivers.cameras.interface import (
     EndOfFramesError,
     Frame,
 )
+from simulation.camera_faults import CameraFaults
 
+WIRE_POLL_S = 0.001
+"""How often a grab looks for an edge."""
 POOL_SUFFIXES = PICTURE_SUFFIXES | {".npy"}
 NAME = "simulated line-scan camera"
 
@@ -48,6 +54,8 @@ class SimulatedCameraSettings:
     exposure_s: float = 0.0
     """Seconds from trigger to the last line of the frame."""
     free_running: bool = False
+    wired: bool = False
+    """Exposed by :meth:`SimulatedCamera.wire` alone, and not by ``trigger``."""
     repeat: bool = True
     """Start again after the pool's last picture; otherwise the camera ends there."""
     buffer_count: int = 5
@@ -61,63 +69,10 @@ class SimulatedCameraSettings:
                 f"{NAME}: rate_hz {self.rate_hz:g}, exposure_s {self.exposure_s:g} and preload_mb "
                 f"{self.preload_mb:g} must be at least 0"
             )
+        if self.wired and self.free_running:
+            raise CameraConfigError(f"{NAME}: wired and free_running exclude each other")
         if self.buffer_count < 1:
             raise CameraConfigError(f"{NAME}: buffer_count {self.buffer_count} must be at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class CameraFaults:
-    """What goes wrong, by the number of the exposure or by a share of all.
-
-    Exposures are counted from 1 since the camera was first opened, 0 is never. Shares are drawn from
-    ``seed`` and the exposure's number alone, so that a run can be repeated.
-    """
-
-    drop_every: int = 0
-    """Every so many exposures the frame never arrives; the next one reports it lost."""
-    incomplete_every: int = 0
-    """The lower half of the frame is missing."""
-    late_every: int = 0
-    late_s: float = 1.0
-    lose_at: int = 0
-    """At this exposure the camera is gone."""
-    lost_for_s: float = 2.0
-    """So long after the loss it can be opened again."""
-    hang_at: int = 0
-    """The grab of this exposure does not come back in time, as a hung driver's would not."""
-    hang_for_s: float = math.inf
-    drop_share: float = 0.0
-    incomplete_share: float = 0.0
-    late_share: float = 0.0
-    lose_share: float = 0.0
-    seed: int = 1
-
-    def drops(self, number: int) -> bool:
-        """Whether the frame of this exposure never arrives."""
-        return _every(number, self.drop_every) or self._drawn(number, 0, self.drop_share)
-
-    def cuts(self, number: int) -> bool:
-        """Whether half of the frame is missing."""
-        return _every(number, self.incomplete_every) or self._drawn(number, 1, self.incomplete_share)
-
-    def delays(self, number: int) -> bool:
-        """Whether the frame comes late."""
-        return _every(number, self.late_every) or self._drawn(number, 2, self.late_share)
-
-    def loses(self, number: int) -> bool:
-        """Whether the camera is gone at this exposure."""
-        return number == self.lose_at or self._drawn(number, 3, self.lose_share)
-
-    def _drawn(self, number: int, what: int, share: float) -> bool:
-        return share > 0 and float(np.random.default_rng([self.seed, number, what]).random()) < share
-
-    def __post_init__(self) -> None:
-        for name in ("drop_share", "incomplete_share", "late_share", "lose_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise CameraConfigError(f"{NAME}: {name} {getattr(self, name):g} must be between 0 and 1")
-        for name in ("drop_every", "incomplete_every", "late_every", "lose_at", "hang_at"):
-            if getattr(self, name) < 0:
-                raise CameraConfigError(f"{NAME}: {name} {getattr(self, name)} must be 0 (never) or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +111,14 @@ class SimulatedCamera(Camera):
         """When the sensor can start (triggered) or will end (free running) the next exposure."""
         self._back_s = -math.inf
         self._armed = False
+        self._lock = threading.RLock()
+        """Held for what :meth:`wire` and the grabbing thread both change."""
         self._counters = Counters(f"{NAME} {settings.pool.name}", simulated=True)
+
+    @property
+    def triggered_by_wire(self) -> bool:
+        """With ``wired``."""
+        return self._settings.wired
 
     def open(self) -> None:
         """List and preload the pool; raises :class:`CameraLostError` while a simulated loss lasts."""
@@ -176,16 +138,17 @@ class SimulatedCamera(Camera):
 
     def arm(self) -> None:
         """Empty buffers; frame ids count from here, the pool goes on."""
-        self._require_open()
-        self._buffered.clear()
-        self._frame_id = self._lost_before = 0
-        self._next_s = self._clock() + (self._period_s if self._settings.free_running else 0.0)
-        self._armed = True
+        with self._lock:
+            self._require_open()
+            self._buffered.clear()
+            self._frame_id = self._lost_before = 0
+            self._next_s = self._clock() + (self._period_s if self._settings.free_running else 0.0)
+            self._armed = True
 
     def trigger(self, timeout_s: float) -> None:
-        """Expose the next picture when the turn before is over; nothing to do when running free."""
+        """Expose the next picture when the turn before is over; nothing to do when wired or running free."""
         self._require_armed()
-        if self._settings.free_running:
+        if self._settings.free_running or self._settings.wired:
             return
         wait_s = self._next_s - self._clock()
         if wait_s > timeout_s:
@@ -202,27 +165,52 @@ class SimulatedCamera(Camera):
         self._next_s = now + self._period_s
         self._expose(now + self._settings.exposure_s)
 
+    def wire(self) -> int:
+        """An edge on the trigger input, from any thread: the next picture is exposed.
+
+        Returns the exposure's number, counted from 1 since the camera was first opened, or 0 for an edge that
+        the camera ignores, as a real one does: not armed, or the turn before is not over.
+        """
+        with self._lock:
+            now = self._clock()
+            if not (self._settings.wired and self._armed) or now < self._next_s or self._ended:
+                return 0
+            self._next_s = now + self._period_s
+            with suppress(CameraLostError):  # whoever grabs is told
+                self._expose(now + self._settings.exposure_s)
+            return self._exposures
+
     def grab(self, timeout_s: float) -> Frame:
         """The next frame in order."""
-        self._require_armed()
         deadline_s = self._clock() + timeout_s
         while True:
-            now = self._clock()
-            if self._settings.free_running:
-                self._run_until(now)
-            due_s = self._next_due()
-            if self._buffered and due_s <= now:
-                break
+            with self._lock:
+                self._require_armed()
+                now = self._clock()
+                if self._settings.free_running:
+                    self._run_until(now)
+                due_s = self._next_due()
+                if self._buffered and due_s <= now:
+                    exposure = self._buffered.popleft()
+                    break
+            if self._settings.wired:
+                due_s = min(due_s, now + WIRE_POLL_S)
             if due_s == math.inf and self._settings.free_running:
                 raise self._end()
             if due_s > deadline_s:
                 self._sleep(max(0.0, deadline_s - now))
-                raise CameraTimeoutError(f"{NAME}: no frame within {timeout_s:g} s")
+                edge = "; no edge came on its wire" if self._settings.wired else ""
+                raise CameraTimeoutError(f"{NAME}: no frame within {timeout_s:g} s{edge}")
             self._sleep(due_s - now)
-        exposure = self._buffered.popleft()
         if exposure.number == self._faults.hang_at:
             self._hang()
         return self._counters.frame(self._frame(exposure))
+
+    def waiting(self) -> int:
+        """Exposures that have ended."""
+        with self._lock:
+            self._require_open()
+            return sum(exposure.due_s <= self._clock() for exposure in self._buffered)
 
     def probe(self) -> None:
         """Whether the camera is there."""
@@ -230,8 +218,11 @@ class SimulatedCamera(Camera):
 
     def disarm(self) -> None:
         """Stop; what is buffered or under way is thrown away."""
-        self._armed = False
-        self._buffered.clear()
+        with self._lock:
+            if self._armed:
+                self._counters.discarded(self.waiting())
+            self._armed = False
+            self._buffered.clear()
 
     def health(self) -> CameraHealth:
         """Counters; always ``simulated``."""
@@ -329,8 +320,9 @@ class SimulatedCamera(Camera):
 
     def _lost(self, what: str) -> CameraLostError:
         message = f"{NAME} {what} (simulated); it comes back by itself"
-        self._armed = False
-        self._buffered.clear()
+        with self._lock:
+            self._armed = False
+            self._buffered.clear()
         self._counters.gone(message)
         return CameraLostError(message)
 
@@ -369,7 +361,3 @@ def load_picture(path: Path) -> NDArray[np.uint8]:
         )
     picture: NDArray[np.uint8] = mapped
     return picture
-
-
-def _every(number: int, period: int) -> bool:
-    return period > 0 and number % period == 0

@@ -19,6 +19,7 @@ class Counters:
         self._delivered = 0
         self._lost = 0
         self._incomplete = 0
+        self._discarded = 0
         self._last_error = ""
         self._temperature_c: float | None = None
         self._details: dict[str, str] = {}
@@ -52,6 +53,11 @@ class Counters:
                 self._last_error = frame.problem
         return frame
 
+    def discarded(self, frames: int) -> None:
+        """Count frames that were thrown away without being grabbed."""
+        with self._lock:
+            self._discarded += frames
+
     def observed(self, temperature_c: float | None, details: dict[str, str]) -> None:
         """Add what the camera said about itself when it was asked."""
         with self._lock:
@@ -74,6 +80,7 @@ class Counters:
                 lost=self._lost,
                 incomplete=self._incomplete,
                 reopened=max(0, self._opened - 1),
+                discarded=self._discarded,
                 last_error=self._last_error,
                 temperature_c=self._temperature_c,
                 simulated=self._simulated,

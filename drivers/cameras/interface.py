@@ -47,6 +47,8 @@ class CameraHealth:
     lost: int
     incomplete: int
     reopened: int
+    discarded: int = 0
+    """Frames that were there and that ``disarm`` threw away: late ones, or those of stray edges."""
     last_error: str = ""
     temperature_c: float | None = None
     simulated: bool = False
@@ -76,6 +78,15 @@ class EndOfFramesError(CameraError):
 class Camera(ABC):
     """One camera. Every method but ``close`` raises :class:`CameraError` or a child of it."""
 
+    @property
+    def triggered_by_wire(self) -> bool:
+        """Whether somebody else makes the exposures, by edges on the camera's input.
+
+        Such a camera may hold frames that nobody asked for: ``disarm`` and ``arm`` it when the part whose
+        frame is wanted is in place, and before it is exposed.
+        """
+        return False
+
     @abstractmethod
     def open(self) -> None:
         """Find the camera, take control of it and apply its settings. Safe to call after a loss."""
@@ -94,6 +105,10 @@ class Camera(ABC):
     @abstractmethod
     def grab(self, timeout_s: float) -> Frame:
         """The next frame in order; raises :class:`CameraTimeoutError`, :class:`CameraLostError`."""
+
+    def waiting(self) -> int:
+        """How many frames are there to be grabbed, without waiting; 0 where a family makes none unasked."""
+        return 0
 
     def probe(self) -> None:
         """Ask the camera whether it is still there, between two exposures; raises :class:`CameraLostError`.

@@ -9,14 +9,9 @@ answer to ``probe``.
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,7 +19,7 @@ from numpy.typing import NDArray
 
 from drivers.cameras.block_ids import BlockIds, BlockOrderError
 from drivers.cameras.counters import Counters
-from drivers.cameras.folder import NO_PIXELS, pictures_in, read_image
+from drivers.cameras.folder import NO_PIXELS
 from drivers.cameras.interface import (
     Camera,
     CameraConfigError,
@@ -34,15 +29,13 @@ from drivers.cameras.interface import (
     CameraTimeoutError,
     Frame,
 )
+from drivers.cameras.pylon_clock import CameraClock
+from drivers.cameras.pylon_emulation import EMULATOR_CLASS, Emulation
 from drivers.cameras.pylon_nodes import Nodes, apply
 from drivers.cameras.pylon_settings import PylonSettings, TriggerKind
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-EMULATOR_CLASS = "BaslerCamEmu"
-EMULATOR_SUFFIXES = frozenset((".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"))
-"""What the emulator can read; anything else in its folder would be a failed grab."""
 
 
 class PylonCamera(Camera):
@@ -60,12 +53,17 @@ class PylonCamera(Camera):
         self._nodes: Nodes | None = None
         self._label = _wanted(settings)
         self._counters = Counters(self._label, simulated=settings.emulation_folder is not None)
-        self._links: tempfile.TemporaryDirectory[str] | None = None
-        self._pictures: list[Path] = []
+        self._emulation: Emulation | None = None
+        self._clock: CameraClock | None = None
         self._size: tuple[int, int] = (0, 0)
         self._colour = ""
         self._ids = BlockIds(gige=False)
         self._armed = False
+
+    @property
+    def triggered_by_wire(self) -> bool:
+        """With ``trigger: hardware``."""
+        return self._settings.trigger is TriggerKind.HARDWARE
 
     @property
     def device(self) -> Any:
@@ -84,7 +82,8 @@ class PylonCamera(Camera):
         self._sdk, self._genicam = _import_pypylon()
         settings = self._settings
         if settings.emulation_folder is not None:
-            settings = self._prepare_emulation(settings, settings.emulation_folder)
+            self._emulation = Emulation(settings.emulation_folder)
+            settings = self._emulation.fitted(settings)
         try:
             info = self._find(settings)
             self._label = _name(info)
@@ -97,31 +96,6 @@ class PylonCamera(Camera):
         except (self._genicam.GenericException, RuntimeError) as error:
             self._release()
             raise self._lost(f"went away while it was set up ({_first_line(error)})") from None
-
-    def _prepare_emulation(self, settings: PylonSettings, folder: Path) -> PylonSettings:
-        """Link the pictures into a folder of their own: the emulator tries every entry it finds."""
-        # Read by the runtime whenever it enumerates. Kept when set: "0" unplugs, "2" gives two cameras.
-        os.environ.setdefault("PYLON_CAMEMU", "1")
-        if not folder.is_dir():
-            raise CameraConfigError(
-                f"emulation_folder {folder} does not exist; set it to a folder of pictures"
-            )
-        self._pictures = pictures_in(folder, suffixes=EMULATOR_SUFFIXES)
-        if not self._pictures:
-            known = " ".join(sorted(EMULATOR_SUFFIXES))
-            raise CameraConfigError(f"emulation_folder {folder}: no pictures; the emulator reads {known}")
-        self._links = tempfile.TemporaryDirectory(prefix="pylon-emulation-")
-        for index, picture in enumerate(self._pictures):
-            link = Path(self._links.name) / f"{index:07d}-{picture.stem}{picture.suffix.lower()}"
-            link.symlink_to(picture.resolve())
-        if settings.width is None or settings.height is None:
-            height, width = read_image(self._pictures[0], sixteen_bit_white=65535).shape[:2]
-            settings = replace(
-                settings,
-                width=settings.width or width - settings.offset_x,
-                height=settings.height or height - settings.offset_y,
-            )
-        return settings
 
     def _find(self, settings: PylonSettings) -> Any:
         """The device wanted; a real camera is never replaced by the emulator, nor the other way round."""
@@ -161,11 +135,10 @@ class PylonCamera(Camera):
     def _configure(self, settings: PylonSettings, info: Any) -> None:
         nodes = Nodes(self._device.GetNodeMap(), self._genicam, self._label)
         self._nodes = nodes
-        if self._links is not None:
-            nodes.set("emulation_folder", "Off", "TestImageSelector")
-            nodes.set("emulation_folder", self._links.name, "ImageFilename")
-            nodes.set("emulation_folder", "On", "ImageFileMode")
+        if self._emulation is not None:
+            self._emulation.apply(nodes)
         apply(settings, nodes)
+        self._clock = CameraClock(nodes) if self.triggered_by_wire else None
         self._device.MaxNumBuffer.Value = settings.buffer_count
         self._size = int(nodes.read("Width") or 0), int(nodes.read("Height") or 0)
         self._colour = settings.pixel_format
@@ -186,6 +159,7 @@ class PylonCamera(Camera):
             "area": f"{width} x {height} px at {self._settings.offset_x}, {self._settings.offset_y}",
             "pixel_format": nodes.read("PixelFormat") or "",
             "trigger": self._settings.trigger.value,
+            **({} if self._clock is None else {"frames_dated": "yes" if self._clock.there else "no"}),
             **{setting: value for setting, value in read.items() if value is not None},
         }
 
@@ -198,6 +172,8 @@ class PylonCamera(Camera):
             self.disarm()
         gige = self._device.GetDeviceInfo().GetDeviceClass() == "BaslerGigE"
         self._ids = BlockIds(gige=gige)
+        if self._clock is not None:
+            self._ask("being asked for its time", self._clock.note)
         self._ask("starting", lambda: self._device.StartGrabbing(self._sdk.GrabStrategy_OneByOne))
         self._armed = True
 
@@ -242,6 +218,11 @@ class PylonCamera(Camera):
         finally:
             result.Release()  # a result that is kept blocks a buffer, and memory grows
 
+    def waiting(self) -> int:
+        """Frames in the SDK's output queue."""
+        self._require_open()
+        return int(self._ask("being asked for its frames", lambda: self._device.NumReadyBuffers.Value))
+
     def probe(self) -> None:
         """Read a feature from the camera itself; raises :class:`CameraLostError` when it does not answer."""
         self._require_open()
@@ -257,7 +238,13 @@ class PylonCamera(Camera):
         """Stop grabbing; whatever is still in the buffers is thrown away."""
         if self._device is None:
             return
+        if self._armed:
+            self._counters.discarded(self.waiting())
         self._armed = False
+        nodes = self._nodes
+        if self.triggered_by_wire and nodes is not None:
+            # AcquisitionStop lets an exposure under way finish on some models; not every model can abort.
+            self._ask("aborting", lambda: nodes.execute_if_there("AcquisitionAbort"))
         self._ask("stopping", self._device.StopGrabbing)
 
     def health(self) -> CameraHealth:
@@ -278,6 +265,8 @@ class PylonCamera(Camera):
             frame_id, lost_before = self._ids.place(block_id)
         except BlockOrderError as error:
             raise self._lost(f"was restarted: {error}") from None
+        if not problem and self._clock is not None and self._clock.began_before(int(result.TimeStamp)):
+            problem = f"exposed before the camera was armed: a stray edge on {self._settings.trigger_source}"
         if not problem and not self._ids.usable(block_id):
             problem = "the camera does not number its frames, so that a lost one would not be noticed"
         # A failed result still holds the pixels of an older frame in its buffer: they are not looked at.
@@ -291,7 +280,7 @@ class PylonCamera(Camera):
             complete=not problem,
             arrived_ns=time.monotonic_ns(),
             problem=problem,
-            source=str(self._pictures[frame_id % len(self._pictures)]) if self._pictures else self._label,
+            source=self._label if self._emulation is None else self._emulation.source(frame_id),
         )
 
     def _pixels(self, result: Any) -> NDArray[np.uint8]:
@@ -354,16 +343,16 @@ class PylonCamera(Camera):
     def _release(self) -> None:
         """Everything back, in any state. The device object too: one that was unplugged stays dead."""
         device, self._device, self._nodes, self._armed = self._device, None, None, False
+        self._clock = None
         if device is not None:
             for step in (device.StopGrabbing, device.Close, device.DestroyDevice):
                 try:
                     step()
                 except (self._genicam.GenericException, RuntimeError) as error:
                     log.debug("%s: %s failed on the way out: %s", self._label, step.__name__, error)
-        if self._links is not None:
-            with suppress(OSError):
-                self._links.cleanup()
-            self._links = None
+        if self._emulation is not None:
+            self._emulation.close()
+            self._emulation = None
 
 
 def explain_open(error: str) -> str:

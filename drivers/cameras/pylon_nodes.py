@@ -83,6 +83,17 @@ class Nodes:
             raise CameraConfigError(f"{self._camera} does not have {setting} ({name}); remove the setting")
         node.Execute()
 
+    def execute_if_there(self, name: str) -> None:
+        """Run a command feature where the camera has it."""
+        node = self.find(name)
+        if node is not None and self._genicam.IsWritable(node):
+            node.Execute()
+
+    def integer_now(self, name: str) -> int | None:
+        """The value of an integer feature, asked of the camera and not of the node map's memory."""
+        node = self.find(name)
+        return None if node is None else int(node.GetValue(False, True))
+
     def _accepted(self, node: Any, error: Exception) -> str:
         """What the camera would take, in words."""
         for limits in ("GetMin", "GetMax"):

@@ -21,6 +21,8 @@ from drivers.cameras.interface import (
     Frame,
 )
 from drivers.cameras.pylon import PylonCamera, explain_open
+from drivers.cameras.pylon_clock import CLOCKS, CameraClock
+from drivers.cameras.pylon_nodes import Nodes
 from drivers.cameras.pylon_settings import PylonSettings, TriggerKind
 
 if not {name: there for name, there, _ in drivers.cameras.present()}["pylon"]:
@@ -211,6 +213,111 @@ def test_a_hardware_trigger_is_configured_and_nothing_else_exposes(opened: Open)
     with pytest.raises(CameraTimeoutError, match="no trigger came on Line2"):
         camera.grab(0.1)
     assert camera.health().connected
+
+
+def edge(camera: PylonCamera) -> None:
+    """The emulator has no wire: its software trigger stands in for one, behind the driver's back."""
+    assert camera.device.WaitForFrameTriggerReady(1000)
+    camera.device.ExecuteSoftwareTrigger()
+
+
+def wired(opened: Open, **settings: object) -> PylonCamera:
+    camera = opened(trigger=TriggerKind.HARDWARE, **settings)
+    assert camera.triggered_by_wire
+    camera.disarm()
+    camera.device.GetNodeMap().GetNode("TriggerSource").FromString("Software")
+    camera.arm()
+    return camera
+
+
+def test_frames_that_nobody_asked_for_are_counted_and_thrown_away_by_disarming(opened: Open) -> None:
+    camera = wired(opened)
+    assert camera.waiting() == 0
+    for _ in range(2):
+        edge(camera)
+    deadline = time.monotonic() + 2
+    while camera.waiting() < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert camera.waiting() == 2
+    camera.disarm()
+    camera.arm()
+    assert (camera.waiting(), camera.health().discarded) == (0, 2)
+    with pytest.raises(CameraTimeoutError):
+        camera.grab(0.1)
+    edge(camera)
+    frame = camera.grab(1.0)
+    assert (frame.frame_id, frame.lost_before, frame.complete) == (0, 0, True)
+
+
+def test_an_exposure_under_way_is_thrown_away_by_disarming(opened: Open) -> None:
+    camera = wired(opened, exposure_us=200_000.0)
+    edge(camera)
+    time.sleep(0.05)
+    camera.disarm()
+    camera.arm()
+    with pytest.raises(CameraTimeoutError):
+        camera.grab(0.4)
+
+
+class ClockNodes:
+    """The nodes of a camera that has a clock, which the emulator has not."""
+
+    def __init__(self, *names: str, now: int) -> None:
+        self.names, self.now, self.latched = names, now, 0
+
+    def find(self, name: str) -> str | None:
+        return name if name in self.names else None
+
+    def execute(self, setting: str, name: str) -> None:
+        assert name in self.names
+        self.latched = self.now
+
+    def integer_now(self, name: str) -> int:
+        assert name in self.names
+        return self.latched
+
+
+@pytest.mark.parametrize("names", CLOCKS)
+def test_a_frame_that_began_before_the_camera_was_armed_is_known_by_the_cameras_clock(
+    names: tuple[str, str],
+) -> None:
+    nodes = ClockNodes(*names, now=5000)
+    clock = CameraClock(nodes)  # type: ignore[arg-type]
+    assert clock.there
+    assert not clock.began_before(1), "nothing was noted yet"
+    clock.note()
+    assert [clock.began_before(ticks) for ticks in (4999, 5000, 5001)] == [True, False, False]
+    assert not clock.began_before(0), "a camera that does not date its frames says nothing"
+    nodes.now = 9000
+    clock.note()
+    assert clock.began_before(5001)
+
+
+def test_a_camera_without_a_clock_dates_nothing_and_says_so(opened: Open) -> None:
+    clock = CameraClock(ClockNodes("TimestampLatch", now=5))  # type: ignore[arg-type]
+    clock.note()
+    assert not clock.began_before(1)
+    assert wired(opened).health().details["frames_dated"] == "no"
+
+
+def test_a_frame_of_before_that_the_camera_sends_after_all_is_incomplete(opened: Open) -> None:
+    camera = wired(opened)
+    camera._clock = CameraClock(ClockNodes(*CLOCKS[0], now=5000))  # type: ignore[arg-type]
+    camera._clock.began_before = lambda ticks: True  # type: ignore[method-assign]
+    edge(camera)
+    frame = camera.grab(1.0)
+    assert not frame.complete
+    assert "exposed before the camera was armed: a stray edge on Line1" in frame.problem
+
+
+def test_a_feature_is_read_from_the_camera_and_a_command_it_lacks_is_no_error(opened: Open) -> None:
+    camera = opened(width=40)
+    from pypylon import genicam
+
+    nodes = Nodes(camera.device.GetNodeMap(), genicam, "emulator")
+    assert nodes.integer_now("Width") == 40
+    assert nodes.integer_now("TimestampLatchValue") is None
+    nodes.execute_if_there("AcquisitionAbort")
 
 
 def test_triggers_left_on_by_the_last_program_are_switched_off(opened: Open) -> None:

@@ -15,7 +15,8 @@ from drivers.cameras.backoff import Backoff, reopen
 from drivers.cameras.block_ids import INVALID_ID, BlockIds, BlockOrderError
 from drivers.cameras.folder import FolderCamera, FolderSettings
 from drivers.cameras.interface import CameraConfigError
-from simulation.camera import CameraFaults, SimulatedCamera, SimulatedCameraSettings
+from simulation.camera import SimulatedCamera, SimulatedCameraSettings
+from simulation.camera_faults import CameraFaults
 
 
 @pytest.fixture

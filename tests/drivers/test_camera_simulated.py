@@ -1,5 +1,6 @@
 """The simulated camera keeps a real one's pace and makes a real one's mistakes, on request."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from drivers.cameras.interface import (
     EndOfFramesError,
     Frame,
 )
-from simulation.camera import CameraFaults, SimulatedCamera, SimulatedCameraSettings, load_picture, pool_files
+from simulation.camera import SimulatedCamera, SimulatedCameraSettings, load_picture, pool_files
+from simulation.camera_faults import CameraFaults
 
 PICTURES = 4
 
@@ -173,6 +175,58 @@ def test_a_late_frame_comes_after_its_timeout_and_is_discarded_by_disarming(pool
         camera.grab(0.1)
 
 
+def test_a_wired_camera_is_exposed_by_its_wire_alone(pool: Path, clock: Clock) -> None:
+    camera = opened(pool, clock, wired=True, exposure_s=0.1)
+    camera.trigger(1.0)
+    with pytest.raises(CameraTimeoutError, match="no edge came on its wire"):
+        camera.grab(0.5)
+    assert camera.wire() == 1
+    assert camera.waiting() == 0, "the exposure is under way"
+    before = clock()
+    frame = camera.grab(1.0)
+    assert names([frame]) == ["frame-0"]
+    assert clock() - before == pytest.approx(0.1, abs=0.002)
+
+
+def test_an_edge_that_a_real_camera_would_ignore_uses_up_no_picture(pool: Path, clock: Clock) -> None:
+    camera = opened(pool, clock, wired=True, rate_hz=10)
+    assert [camera.wire(), camera.wire()] == [1, 0]
+    clock.sleep(0.1)
+    assert camera.wire() == 2
+    camera.disarm()
+    assert camera.wire() == 0
+
+
+def test_frames_that_are_thrown_away_are_counted(pool: Path, clock: Clock) -> None:
+    camera = opened(pool, clock, wired=True, rate_hz=0, exposure_s=0.1)
+    camera.wire()
+    clock.sleep(0.2)
+    camera.wire()
+    assert camera.waiting() == 1
+    camera.disarm()
+    camera.arm()
+    assert (camera.waiting(), camera.health().discarded) == (0, 1)
+    clock.sleep(0.2)
+    assert camera.waiting() == 0, "the exposure under way is gone too"
+
+
+def test_a_grab_is_ended_by_an_edge_from_another_thread(pool: Path) -> None:
+    camera = SimulatedCamera(SimulatedCameraSettings(pool, rate_hz=0, wired=True))
+    camera.open()
+    camera.arm()
+    pulse = threading.Timer(0.05, camera.wire)
+    pulse.start()
+    assert camera.grab(2.0).frame_id == 0
+    pulse.join()
+
+
+def test_a_wired_camera_that_is_unplugged_says_so_to_whoever_grabs(pool: Path, clock: Clock) -> None:
+    camera = opened(pool, clock, CameraFaults(lose_at=1), wired=True)
+    camera.wire()
+    with pytest.raises(CameraLostError, match="unplugged"):
+        camera.grab(1.0)
+
+
 def test_a_lost_camera_stays_away_for_its_time_and_comes_back(pool: Path, clock: Clock) -> None:
     camera = opened(pool, clock, CameraFaults(lose_at=2, lost_for_s=3.0))
     shoot(camera)
@@ -281,7 +335,14 @@ def test_an_empty_or_missing_pool_says_how_to_fill_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rate_hz": -1}, {"exposure_s": -1}, {"buffer_count": 0}, {"preload_mb": -1}]
+    "wrong",
+    [
+        {"rate_hz": -1},
+        {"exposure_s": -1},
+        {"buffer_count": 0},
+        {"preload_mb": -1},
+        {"wired": True, "free_running": True},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(CameraConfigError):
