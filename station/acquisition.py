@@ -44,6 +44,8 @@ class Acquisition:
         self._grab_timeout_s = grab_timeout_s
         self._reopen_after_s = reopen_after_s
         self._probed_at = time.monotonic()
+        self.by_wire = camera.triggered_by_wire
+        """Somebody else makes the exposures."""
         self.ended = False
         """A finite source has delivered its last frame."""
 
@@ -70,10 +72,25 @@ class Acquisition:
                 return True
         return False
 
+    def prepare(self) -> None:
+        """Empty a camera that is triggered by wire, the part being in place. Raises :class:`NoFrameError`.
+
+        Whatever is exposed from now on shows this part; whatever was exposed before, by a stray edge or by
+        a cell that did not wait, is gone.
+        """
+        if not self.by_wire:
+            return
+        try:
+            self._empty()
+        except CameraError as error:
+            self._lose(error)
+            raise NoFrameError(f"camera lost: {error}") from error
+
     def expose(self) -> Frame:
         """Trigger, and the frame of that exposure, complete or not. Raises :class:`NoFrameError`.
 
         After a lost exposure the frame at hand may be an earlier part's: it is discarded with all others.
+        By wire it must be the first one since :meth:`prepare`.
         """
         try:
             self._camera.trigger(self._grab_timeout_s)
@@ -88,6 +105,9 @@ class Acquisition:
             self._discard()
             lost = f"{frame.lost_before} exposure(s) lost: the frame may be another part's"
             raise NoFrameError(lost, frame.lost_before)
+        if self.by_wire and frame.frame_id != 0:
+            self._discard()
+            raise NoFrameError(f"frame {frame.frame_id} is not the first one since the part's trigger")
         return frame
 
     def following(self) -> Frame | None:
@@ -104,13 +124,18 @@ class Acquisition:
             return None
 
     def probe(self) -> None:
-        """Ask an idle camera, once a second, whether it is still there: a loss at night is seen at night."""
+        """Ask an idle camera, once a second, whether it is still there: a loss at night is seen at night.
+
+        One that is triggered by wire is emptied: what it holds while no part is asked for is nobody's.
+        """
         now = time.monotonic()
         if now < self._probed_at + PROBE_EVERY_S:
             return
         self._probed_at = now
         try:
             self._camera.probe()
+            if self.by_wire and self._camera.waiting():
+                self._empty()
         except CameraError as error:
             self._lose(error)
 
@@ -125,10 +150,24 @@ class Acquisition:
     def _discard(self) -> None:
         """Empty the camera, so that no frame of the past meets the next part."""
         try:
-            self._camera.disarm()
-            self._camera.arm()
+            self._empty()
         except CameraError as error:
             self._lose(error)
+
+    def _empty(self) -> None:
+        """Throw away every frame and the exposure under way. Raises :class:`CameraError`."""
+        before = self._camera.health().discarded
+        self._camera.disarm()
+        self._camera.arm()
+        thrown_away = self._camera.health().discarded - before
+        if thrown_away:
+            why = (
+                "nobody asked for: stray edges on the trigger wire, or a cell that pulses it twice or "
+                "before TRIGGER-ACK"
+                if self.by_wire
+                else "came too late"
+            )
+            log.warning("camera: threw away %d frame(s) that %s", thrown_away, why)
 
     def _lose(self, error: CameraError) -> None:
         log.error("camera lost: %s", error)

@@ -25,7 +25,8 @@ from station.engines import open_engine
 from station.engines.interface import Engine, EngineError
 from station.journal import Journal
 from station.journal_events import PartRecord
-from station.line import Line, LineSettings, Mode
+from station.line import Line
+from station.line_values import LineSettings, Mode
 from station.recipe import Recipe, find_recipe, load_recipe
 
 PICTURES_OF = {
@@ -126,7 +127,8 @@ def make_camera(config: StationConfig) -> Camera:
 
 
 def _simulated(camera: settings.SimulatedCamera, pool: Path) -> Camera:
-    from simulation.camera import CameraFaults, SimulatedCamera, SimulatedCameraSettings
+    from simulation.camera import SimulatedCamera, SimulatedCameraSettings
+    from simulation.camera_faults import CameraFaults
 
     return SimulatedCamera(
         SimulatedCameraSettings(

@@ -134,14 +134,13 @@ class PylonCamera(_Camera):
             raise _wrong(
                 "trigger",
                 "is off, but in cell mode each frame must answer a trigger",
-                "write `software`, or `mode: free-running`",
+                "write `software` or `hardware`, or `mode: free-running`",
             )
-        if self.mode == "cell" and self.trigger == "hardware":
-            # A stray edge would leave a frame behind, and every later part would be judged by the one before.
+        if self.emulation is not None and self.trigger == "hardware":
             raise _wrong(
                 "trigger",
-                "is `hardware`, but nothing yet ties such a frame to the cell's part",
-                "write `software`, or `mode: free-running`",
+                "is `hardware`, but the emulator has no wire: no frame would ever come",
+                "write `software`, or `off` with `mode: free-running`",
             )
         if self.mode == "free-running" and self.trigger == "software":
             raise _wrong(

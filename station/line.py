@@ -1,10 +1,10 @@
 """One part from trigger to acknowledged bin.
 
-Read :class:`Line` downward once to follow a part: a cell asks (``_take``), the camera looks
-(``_expose``), the surface is cut into patches (``_cut``), the engine scores them (``_classify``), one
-decision is taken (``_decide``), written and told (``_settle``), and acknowledged (``_receive``). Each
-stage is one thread with a bounded queue before it, so that the slowest stage sets the pace and not
-their sum. Whatever happens on the way, a part is settled exactly once, and by nothing but
+Read :class:`Line` downward once to follow a part: a cell asks (``_take``) and is answered (``_welcome``),
+the camera looks (``_expose``), the surface is cut into patches (``_cut``), the engine scores them
+(``_classify``), one decision is taken (``_decide``), written and told (``_settle``), and acknowledged
+(``_receive``). Each stage is one thread with a bounded queue before it, so that the slowest stage sets the
+pace and not their sum. Whatever happens on the way, a part is settled exactly once, and by nothing but
 ``_settle``: the first verdict counts, and only ``_decide`` can ever bring an accept.
 
 Free running, there is no trigger: every frame is a part, and so is every frame that was lost.
@@ -17,22 +17,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from drivers.cameras.interface import Camera, CameraHealth, Frame
-from drivers.sorters.interface import Outcome, Result, Sorter, SorterHealth, Trigger
+from drivers.cameras.interface import Camera, Frame
+from drivers.sorters.interface import Result, Sorter, Trigger
 from station.acquisition import Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineError
-from station.journal import Journal, JournalError, PartDetails
+from station.journal import Journal, JournalError
+from station.line_values import LineSettings, LineStatus, Mode
 from station.part import PartInHand
 from station.patching import PatchingError, cut
-from station.queues import BoundedQueue, QueueStatus
+from station.queues import BoundedQueue
 from station.recipe import Recipe
-from station.statistics import RunStatistics, Settled, Statistics
-from station.supervision import Readiness, State
+from station.statistics import Settled, Statistics
+from station.supervision import Readiness
 
 if TYPE_CHECKING:
     from station.images import PictureSaver
@@ -41,50 +40,6 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """How long a stage sleeps at most before it looks whether the line is stopping."""
-
-
-class Mode(StrEnum):
-    """What makes a part."""
-
-    CELL = "cell"
-    """A trigger of the cell; one frame answers it."""
-    FREE_RUNNING = "free-running"
-    """Every frame of the camera."""
-
-
-@dataclass(frozen=True, slots=True)
-class LineSettings:
-    """Times and sizes of the line; see the ``limits`` section of the configuration."""
-
-    mode: Mode = Mode.CELL
-    deadline_s: float = 1.0
-    """From trigger to verdict; later is a fault."""
-    grab_timeout_s: float = 0.5
-    stop_timeout_s: float = 5.0
-    """How long a clean stop waits for parts in hand and for receipts."""
-    queue_capacity: int = 4
-    reopen_after_s: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0)
-    """Waiting times between attempts to reopen a lost camera; the last one repeats."""
-    engine_failures_allowed: int = 3
-    """This many parts in a row without scores halt the line: systemd starts it afresh."""
-    pictures_of: frozenset[Outcome] = frozenset({Outcome.REJECT})
-    """Which parts' pictures are kept; a part that was never cut has none."""
-    hung_after_s: float = 10.0
-    """A camera or engine call that has not come back after this long will not: the line halts."""
-
-
-@dataclass(frozen=True, slots=True)
-class LineStatus:
-    """Everything a person or a dashboard wants to know, without stopping the line."""
-
-    state: State
-    reason: str
-    statistics: RunStatistics
-    camera: CameraHealth
-    sorter: SorterHealth
-    queues: tuple[QueueStatus, ...]
-    failure: str
-    """Why the line halted by itself; empty while it runs or was asked to stop."""
 
 
 class Line:
@@ -124,6 +79,8 @@ class Line:
         self._lock = threading.Lock()
         self._in_hand: dict[int, PartInHand] = {}
         self._told: dict[int, PartInHand] = {}
+        self._ahead: Trigger | None = None
+        """A trigger that came before the part before it had its frame; it is the next to be taken."""
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
@@ -206,7 +163,7 @@ class Line:
         while not self._stopping.is_set():
             if not self._acquisition.is_there(self._stopping):
                 continue
-            trigger = self._sorter.wait_trigger(POLL_S)
+            trigger, self._ahead = self._ahead or self._sorter.wait_trigger(POLL_S), None
             if trigger is None:
                 with self._calling("camera"):
                     self._acquisition.probe()
@@ -215,7 +172,7 @@ class Line:
             if trigger.recipe not in ("", self._recipe.name):
                 asked = f"the cell asked for recipe {trigger.recipe!r}, {self._recipe.name!r} is prepared"
                 self._settle(part, fault(asked, self._recipe))
-            else:
+            elif self._welcome(part):
                 self._expose(part)
             self._count_down()
 
@@ -238,7 +195,7 @@ class Line:
             self._count_down()
 
     def _take(self, trigger: Trigger) -> PartInHand:
-        """Make the part's record durable, then tell the cell that a verdict will come."""
+        """Make the part's record durable, once and before anything else."""
         record_id = self._journal.open_part(
             trigger, recipe=self._recipe, mode=self._settings.mode, is_simulated=self._is_simulated
         )
@@ -248,9 +205,23 @@ class Line:
         with self._lock:
             self._in_hand[record_id] = part
         self._statistics.trigger()
-        if self._settings.mode is Mode.CELL:
-            self._sorter.acknowledge(trigger)
         return part
+
+    def _welcome(self, part: PartInHand) -> bool:
+        """Make the camera ready for the part, then tell the cell that a verdict will come.
+
+        In this order: a cell that triggers the camera by wire does so as soon as it is told. A part that
+        cannot be exposed is not acknowledged; its verdict says it all.
+        """
+        try:
+            with self._calling("camera"):
+                self._acquisition.prepare()
+        except NoFrameError as error:
+            self._settle(part, fault(str(error), self._recipe))
+        if part.claimed:
+            return False
+        self._sorter.acknowledge(part.trigger)
+        return True
 
     def _expose(self, part: PartInHand) -> None:
         """One trigger, one frame: surely this part's, or a fault."""
@@ -260,8 +231,18 @@ class Line:
         except NoFrameError as error:
             part.lost_before = error.lost_before
             self._settle(part, fault(str(error), self._recipe))
+            return
+        if self._acquisition.by_wire and self._next_is_in_place(frame):
+            part.seen_by(frame)
+            both = "the cell triggered the next part before this one's frame was there: it may show either"
+            self._settle(part, fault(both, self._recipe))
         else:
             self._look(part, frame)
+
+    def _next_is_in_place(self, frame: Frame) -> bool:
+        """Whether a trigger came before the frame: then the next part may have been the one exposed."""
+        self._ahead = self._sorter.wait_trigger(0)
+        return self._ahead is not None and self._ahead.received_ns <= frame.arrived_ns
 
     def _look(self, part: PartInHand, frame: Frame) -> None:
         """Hand a frame on; only a complete one may be classified."""
@@ -334,7 +315,7 @@ class Line:
         if not part.claim():
             return
         try:
-            self._journal.write_verdict(part.record_id, verdict, self._details(part))
+            self._journal.write_verdict(part.record_id, verdict, part.details(self._engine.info))
         except JournalError as error:
             # Not durable, so not told: the cell's own time-out puts the part on the reject side and the
             # record, still open, is faulted at the next start.
@@ -447,21 +428,6 @@ class Line:
     def _too_late(self) -> Verdict:
         limit = f"no verdict within the deadline of {self._settings.deadline_s * 1000:.0f} ms"
         return fault(limit, self._recipe)
-
-    def _details(self, part: PartInHand) -> PartDetails:
-        info = self._engine.info
-        patches = part.patches
-        return PartDetails(
-            stages_ns=dict(part.stages_ns),
-            frame_id=part.frame_id,
-            lost_before=part.lost_before,
-            frame_complete=part.frame_complete,
-            region=patches.surface.region if patches is not None else None,
-            scores=part.scores,
-            engine_digest=info.digest,
-            backend=info.backend,
-            precision=info.precision,
-        )
 
     def _parts_in_hand(self) -> list[PartInHand]:
         with self._lock:

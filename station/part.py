@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Trigger
+from station.engines.interface import EngineInfo
+from station.journal_values import PartDetails
 from station.patching import Patches
 
 
@@ -54,6 +56,21 @@ class PartInHand:
     def reached(self, stage: str) -> None:
         """Note the time."""
         self.stages_ns[stage] = time.monotonic_ns()
+
+    def details(self, engine: EngineInfo) -> PartDetails:
+        """What the journal keeps of the part beside its verdict."""
+        patches = self.patches
+        return PartDetails(
+            stages_ns=dict(self.stages_ns),
+            frame_id=self.frame_id,
+            lost_before=self.lost_before,
+            frame_complete=self.frame_complete,
+            region=patches.surface.region if patches is not None else None,
+            scores=self.scores,
+            engine_digest=engine.digest,
+            backend=engine.backend,
+            precision=engine.precision,
+        )
 
     def seen_by(self, frame: Frame) -> None:
         """Note which frame is the part's."""

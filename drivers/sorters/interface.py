@@ -1,10 +1,10 @@
 """What stands between the station and the robot or PLC: triggers in, results out, receipts back.
 
 The order of one part, which every protocol keeps: the cell asks (``wait_trigger``); the station makes
-its record durable and then says so (``acknowledge``); the station decides, makes the verdict durable
-and then tells (``tell``); the cell says into which bin the part went (``wait_receipt``). A sorter
-never invents a result, never delivers one trigger twice, and reports every ``tell`` with exactly one
-:class:`Receipt`, good or bad.
+its record durable and its camera ready and then says so (``acknowledge``); the station decides, makes the
+verdict durable and then tells (``tell``, which implies ``acknowledge``); the cell says into which bin the
+part went (``wait_receipt``). A sorter never invents a result, never delivers one trigger twice, and
+reports every ``tell`` with exactly one :class:`Receipt`, good or bad.
 """
 
 from __future__ import annotations
@@ -109,7 +109,10 @@ class Sorter(ABC):
 
     @abstractmethod
     def acknowledge(self, trigger: Trigger) -> None:
-        """The trigger's record is durable: tell the cell that its part will get a verdict."""
+        """The trigger's record is durable and the camera ready: tell the cell that a verdict will come.
+
+        Where the cell triggers the camera by wire, it does so now, and not before.
+        """
 
     @abstractmethod
     def tell(self, result: Result) -> None:

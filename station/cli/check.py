@@ -20,6 +20,8 @@ Step = tuple[str, Callable[[], str]]
 """What is tried, and the function that tries it: it returns what it saw, or raises."""
 
 LEAST_FREE_MB = 500
+WIRE_PATIENCE_S = 15.0
+"""How long a person has to pulse the wire of a camera that is triggered by one."""
 
 
 def check(
@@ -29,8 +31,9 @@ def check(
 ) -> None:
     """Try everything the line needs: configuration, recipe, camera, engine, sorter, journal, disk.
 
-    The camera is opened and takes one picture, which is cut and decided; the engine reproduces its golden
-    parts; the sorter's line is opened and the other end waited for. The line must not be running.
+    The camera is opened and takes one picture, which is cut (one that is triggered by wire is waited for
+    15 s: pulse it); the engine reproduces its golden parts; the sorter's line is opened and the other end
+    waited for. The line must not be running.
 
     Exit code: 0 all passed, 1 something did not, 2 the configuration or the recipe cannot be read.
 
@@ -122,8 +125,9 @@ def _camera(config: StationConfig, recipe: Recipe) -> str:
     try:
         camera.open()
         camera.arm()
-        camera.trigger(config.limits.grab_timeout_ms / 1000)
-        frame = camera.grab(config.limits.grab_timeout_ms / 1000)
+        patience_s = WIRE_PATIENCE_S if camera.triggered_by_wire else config.limits.grab_timeout_ms / 1000
+        camera.trigger(patience_s)
+        frame = camera.grab(patience_s)
         if not frame.complete:
             raise CameraError(f"the first frame is incomplete: {frame.problem}")
         height, width = frame.pixels.shape[:2]

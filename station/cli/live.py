@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from drivers.sorters.interface import Outcome
-from station.line import LineStatus
+from station.line_values import LineStatus
 from station.supervision import State
 
 STYLES = {Outcome.ACCEPT: "green", Outcome.REJECT: "red", Outcome.FAULT: "yellow"}
@@ -56,7 +56,8 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
         _lamp(camera.connected),
         "camera",
         camera.description,
-        f"{camera.delivered} frames, {camera.lost} lost, {camera.incomplete} incomplete",
+        f"{camera.delivered} frames, {camera.lost} lost, {camera.incomplete} incomplete"
+        + (f", {camera.discarded} thrown away" if camera.discarded else ""),
     )
     devices.add_row(
         _lamp(sorter.connected),

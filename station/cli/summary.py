@@ -9,7 +9,7 @@ from rich.table import Table
 
 from drivers.sorters.interface import Outcome
 from simulation.truth import PartTruth
-from station.line import LineStatus
+from station.line_values import LineStatus
 from station.recipe import Recipe
 from station.statistics import Settled
 
@@ -78,6 +78,7 @@ def summary(status: LineStatus, recipe: Recipe, memory: str, pictures: tuple[str
     frames = (
         f"camera: {camera.delivered} frames, {camera.lost} lost, {camera.incomplete} incomplete, "
         f"reopened {camera.reopened} times"
+        + (f", {camera.discarded} thrown away unasked or late" if camera.discarded else "")
     )
     rows: list[RenderableType] = [counts, "", times, "", frames, f"memory: {memory}"]
     if run.settled:

@@ -80,6 +80,17 @@ def test_a_repeated_trigger_gets_the_result_when_it_is_known() -> None:
     assert len(bodies(hand.send(wire.Trigger(5), number), wire.Result)) == 1
 
 
+def test_a_part_that_cannot_be_exposed_gets_its_result_and_no_permission_to_pulse_the_wire() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    assert len(bodies(hand.tell(5, Outcome.FAULT), wire.Result)) == 1
+    assert hand.machine.acknowledge(5, hand.now) == []
+    again = hand.send(wire.Trigger(5), number)
+    assert bodies(again, wire.TriggerAck) == []
+    assert len(bodies(again, wire.Result)) == 1
+    assert receipts(hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3)))[0].acknowledged
+
+
 def test_an_old_result_is_never_said_about_a_new_part_of_the_same_id() -> None:
     hand = Hand()
     first, _ = hand.trigger(5)

@@ -12,7 +12,7 @@ import pytest
 from simulation.camera import SimulatedCamera
 from station.assembly import cell_settings, line_settings, load, make_camera
 from station.config import load_config
-from station.line import Mode
+from station.line_values import Mode
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "config" / "demo.yaml"

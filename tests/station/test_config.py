@@ -51,6 +51,13 @@ def test_a_real_plant_is_not_simulated(tmp_path: Path) -> None:
     assert config.sorter.port == "/dev/serial/by-id/usb-robot"
 
 
+def test_the_cell_may_trigger_the_camera_by_wire(tmp_path: Path) -> None:
+    text = PLANT.replace("trigger: software", "mode: cell\n  trigger: hardware\n  trigger_line: Line3")
+    camera = load(tmp_path, text).camera
+    assert isinstance(camera, PylonCamera)
+    assert (camera.mode, camera.trigger, camera.trigger_line) == ("cell", "hardware", "Line3")
+
+
 def test_relative_paths_are_relative_to_the_file_wherever_it_is_read_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,8 +101,8 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
         ("kind: serial", "kind: mqtt", ":17: sorter.kind: input should be 'serial' (it is 'mqtt')"),
         (
             "trigger: software",
-            "trigger: hardware",
-            ":12: camera.trigger: is `hardware`, but nothing yet ties",
+            "trigger: hardware\n  emulation: pictures",
+            ":12: camera.trigger: is `hardware`, but the emulator has no wire",
         ),
         ("trigger: software", "trigger: off", ":12: camera.trigger: is off, but in cell mode each frame"),
         (

@@ -22,7 +22,8 @@ from drivers.cameras.interface import (
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
 from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo
 from station.journal import Journal
-from station.line import Line, LineSettings, Mode
+from station.line import Line
+from station.line_values import LineSettings, Mode
 from station.queues import BoundedQueue
 from station.recipe import Recipe, load_recipe
 
@@ -51,7 +52,12 @@ class ScriptedCamera(Camera):
         self.connected = False
         self.fail_open = 0
         self.unplugged = False
+        self.wired = False
         self._id = 0
+
+    @property
+    def triggered_by_wire(self) -> bool:
+        return self.wired
 
     def good(self, **changes: object) -> Frame:
         self._id += 1
@@ -271,6 +277,19 @@ def test_a_lost_exposure_faults_the_part_because_the_frame_may_be_another_parts(
     plant.camera.script = [plant.camera.good(lost_before=1)]
     plant.run(1, 2)
     assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
+
+
+def test_by_wire_only_the_first_frame_since_the_trigger_is_the_parts(plant: Plant) -> None:
+    plant.camera.wired = True
+    plant.camera.script = [plant.camera.good(frame_id=0), plant.camera.good(frame_id=1)]
+    plant.run(1, 2)
+    assert plant.outcomes() == {1: Outcome.ACCEPT, 2: Outcome.FAULT}
+    assert "frame 1 is not the first one since the part's trigger" in plant.reason(2)
+
+
+def test_a_camera_that_the_station_triggers_is_not_armed_anew_for_every_part(plant: Plant) -> None:
+    plant.run(1, 2, 3)
+    assert plant.camera.rearmed == 1
 
 
 def test_no_frame_in_time_is_a_fault_and_late_frames_are_discarded(plant: Plant) -> None:

@@ -13,7 +13,7 @@ from simulation.truth import PartTruth, Region
 from station.cli.live import dashboard, plain_line, save_picture
 from station.cli.summary import confusion, summary
 from station.decision import Verdict
-from station.line import LineStatus
+from station.line_values import LineStatus
 from station.recipe import load_recipe
 from station.statistics import Settled, Statistics
 from station.supervision import State
@@ -107,6 +107,13 @@ def test_the_live_view_shows_parts_yield_pareto_latency_and_devices() -> None:
     text = text_of(dashboard(status(), "station test", 200))
     for shown in ("ready", "7 of 200", "28.6%", "scratches", "p99", "Emulation 0815-0000", "part 7: reject"):
         assert shown in text, shown
+
+
+def test_frames_that_nobody_asked_for_are_shown() -> None:
+    strays = status(camera=CameraHealth(True, "Basler raL6144", 7, 0, 0, 0, discarded=3))
+    assert "3 thrown away" in text_of(dashboard(strays, "station test", 200))
+    assert "3 thrown away" in text_of(summary(strays, RECIPE, "", ()))
+    assert "thrown away" not in text_of(summary(status(), RECIPE, "", ()))
 
 
 def test_without_a_terminal_one_line_says_the_same() -> None:

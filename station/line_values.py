@@ -1,0 +1,56 @@
+"""What the line is told before it starts, and what it tells while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from drivers.cameras.interface import CameraHealth
+from drivers.sorters.interface import Outcome, SorterHealth
+from station.queues import QueueStatus
+from station.statistics import RunStatistics
+from station.supervision import State
+
+
+class Mode(StrEnum):
+    """What makes a part."""
+
+    CELL = "cell"
+    """A trigger of the cell; one frame answers it."""
+    FREE_RUNNING = "free-running"
+    """Every frame of the camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineSettings:
+    """Times and sizes of the line; see the ``limits`` section of the configuration."""
+
+    mode: Mode = Mode.CELL
+    deadline_s: float = 1.0
+    """From trigger to verdict; later is a fault."""
+    grab_timeout_s: float = 0.5
+    stop_timeout_s: float = 5.0
+    """How long a clean stop waits for parts in hand and for receipts."""
+    queue_capacity: int = 4
+    reopen_after_s: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0)
+    """Waiting times between attempts to reopen a lost camera; the last one repeats."""
+    engine_failures_allowed: int = 3
+    """This many parts in a row without scores halt the line: systemd starts it afresh."""
+    pictures_of: frozenset[Outcome] = frozenset({Outcome.REJECT})
+    """Which parts' pictures are kept; a part that was never cut has none."""
+    hung_after_s: float = 10.0
+    """A camera or engine call that has not come back after this long will not: the line halts."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineStatus:
+    """Everything a person or a dashboard wants to know, without stopping the line."""
+
+    state: State
+    reason: str
+    statistics: RunStatistics
+    camera: CameraHealth
+    sorter: SorterHealth
+    queues: tuple[QueueStatus, ...]
+    failure: str
+    """Why the line halted by itself; empty while it runs or was asked to stop."""
