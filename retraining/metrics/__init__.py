@@ -1,0 +1,20 @@
+"""How good synthetic pictures are: one door, :func:`compare`, and the table of what it found."""
+
+from retraining.metrics.errors import MetricsError
+from retraining.metrics.extractors import Extractor, open_extractor
+from retraining.metrics.figures import Figures, compare
+from retraining.metrics.intervals import Interval, t_interval, wilson
+from retraining.metrics.tables import over_seeds, table
+
+__all__ = [
+    "Extractor",
+    "Figures",
+    "Interval",
+    "MetricsError",
+    "compare",
+    "open_extractor",
+    "over_seeds",
+    "t_interval",
+    "table",
+    "wilson",
+]
