@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -91,14 +92,16 @@ def inspect(
         require_fit(engine, prepared)
         rows: list[Inspected] = []
         scores: list[list[list[float]] | None] = []
+        common = common_folder(pictures)
         for path in track(pictures, "inspecting", console=Console(stderr=True), transient=True):
-            row, table = _inspect_one(path, prepared, engine, overlays, all_overlays)
+            beside = None if overlays is None else overlays / path.absolute().relative_to(common).parent
+            row, table = _inspect_one(path, prepared, engine, beside, all_overlays)
             rows.append(row)
             scores.append(table)
     finally:
         engine.close()
 
-    console.print(_table(rows, engine))
+    console.print(_table(rows, engine, common))
     if csv_file is not None:
         _write_csv(csv_file, rows)
     if json_file is not None:
@@ -131,6 +134,11 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
         else:
             raise typer.BadParameter(f"{path} does not exist")
     return found
+
+
+def common_folder(pictures: Sequence[Path]) -> Path:
+    """The deepest folder that holds every picture; what lies below it tells them apart."""
+    return Path(os.path.commonpath([picture.absolute().parent for picture in pictures]))
 
 
 def _inspect_one(
@@ -176,14 +184,14 @@ def _inspect_one(
     return row, None if scores is None else [[float(p) for p in line] for line in scores]
 
 
-def _table(rows: list[Inspected], engine: Engine) -> object:
+def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
     from rich.table import Table
 
     from station.cli.live import STYLES
 
     info = engine.info
     table = Table(
-        title=f"engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}",
+        title=f"{common}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}",
         title_justify="left",
     )
     for column in ("picture", "verdict", "class", "sure", "bin", "why"):
@@ -191,7 +199,7 @@ def _table(rows: list[Inspected], engine: Engine) -> object:
     for row in rows:
         style = next(style for outcome, style in STYLES.items() if outcome.value == row.outcome)
         sure = "" if row.outcome == "fault" else f"{row.confidence:.3f}"
-        name = Path(row.file).name if table.caption else row.file
+        name = str(Path(row.file).absolute().relative_to(common))
         table.add_row(name, f"[{style}]{row.outcome}[/]", row.class_name, sure, str(row.bin), row.reason)
     return table
 

@@ -130,6 +130,21 @@ def test_inspect_decides_about_files_and_a_broken_one_does_not_end_the_run(small
     assert len(list((folder / "overlays").iterdir())) == 3
 
 
+def test_overlays_of_pictures_of_one_name_in_two_folders_are_both_kept(small_plant: Any) -> None:
+    folder = small_plant.folder
+    rejected = next(path for path in sorted((folder / "frames").glob("*.png")) if "good" not in path.name)
+    for shift in ("day", "night"):
+        (folder / "shifts" / shift).mkdir(parents=True)
+        (folder / "shifts" / shift / "part.png").write_bytes(rejected.read_bytes())
+    small_plant.station_command(
+        *("inspect", str(folder / "shifts"), "--overlays", str(folder / "overlays"), "--all-overlays"),
+        *("--recipe", "tiny", "--recipes", str(folder / "recipes"), "--engines", str(folder / "engines")),
+        *("--backend", "onnxruntime-cpu"),
+    )
+    kept = sorted(path.relative_to(folder / "overlays") for path in (folder / "overlays").rglob("*.png"))
+    assert [path.parent.name for path in kept] == ["day", "night"]
+
+
 def test_a_simulated_camera_with_every_fault_costs_parts_but_never_lets_one_escape(small_plant: Any) -> None:
     config = small_plant.folder / "station.yaml"
     camera = (
