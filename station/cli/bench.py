@@ -42,6 +42,7 @@ def bench(
     from station import benchmark
     from station.assembly import require_fit
     from station.engines import open_engine, runnable
+    from station.engines.interface import EngineError
     from station.patching_timing import patching_timings
     from station.recipe import find_recipe, load_recipe
 
@@ -55,10 +56,15 @@ def bench(
         cuts = benchmark.cutting(frames, prepared, repeats=40)
         opencv = {timing.width_px: timing.opencv_ms for timing in patching_timings(prepared)}
         opened = []
+        refused: list[str] = []
         contenders = []
         for backend, precision in runnable(folder):
             show.update(f"loading {backend} {precision}")
-            engine = open_engine(folder, backend=backend, precision=precision, threads=threads)
+            try:
+                engine = open_engine(folder, backend=backend, precision=precision, threads=threads)
+            except EngineError as error:
+                refused.append(str(error))
+                continue
             require_fit(engine, prepared)
             opened.append(engine)
             contenders.append(benchmark.contender(f"{backend} {precision}", engine, pipelined=True))
@@ -95,11 +101,14 @@ def bench(
             f"{best / timing.parts_per_s:.2f}",
         )
     console.print(table)
+    for reason in refused:
+        console.print(f"not measured: {reason}", highlight=False)
     if json_file is not None:
         document = {
             "machine": benchmark.machine(),
             "threads": threads,
             "patching_ms": {str(width): asdict(times) for width, times in cuts.items()},
             "paths": [asdict(timing) for timing in timings],
+            "not_measured": refused,
         }
         json_file.write_text(json.dumps(document, indent=1) + "\n")
