@@ -22,6 +22,8 @@ class Confusion:
     """True class -> verdict (class, ``accept`` as the good class's name, or ``fault``) -> parts."""
     parts: int
     right: int
+    right_by_another: int
+    """Right, but under the name of another of the part's kinds of defect: off the table's diagonal."""
     escapes: tuple[int, ...]
     """Part ids of defective parts that were accepted."""
     overkill: tuple[int, ...]
@@ -33,7 +35,7 @@ def confusion(settled: tuple[Settled, ...], classes: tuple[str, ...]) -> Confusi
     """Compare; a part with several kinds of defect is right under any of their names."""
     good = classes[0]
     rows = {name: dict.fromkeys((*classes, "fault"), 0) for name in classes}
-    right, faulted = 0, 0
+    right, right_by_another, faulted = 0, 0, 0
     escapes: list[int] = []
     overkill: list[int] = []
     for one in settled:
@@ -42,13 +44,14 @@ def confusion(settled: tuple[Settled, ...], classes: tuple[str, ...]) -> Confusi
         found = "fault" if one.verdict.outcome is Outcome.FAULT else one.verdict.class_name
         rows[one.truth.label][found] += 1
         right += found in one.truth.labels
+        right_by_another += found in one.truth.labels and found != one.truth.label
         faulted += found == "fault"
         if one.truth.label != good and found == good:
             escapes.append(one.part_id)
         if one.truth.label == good and found not in (good, "fault"):
             overkill.append(one.part_id)
     parts = sum(sum(row.values()) for row in rows.values())
-    return Confusion(rows, parts, right, tuple(escapes), tuple(overkill), faulted)
+    return Confusion(rows, parts, right, right_by_another, tuple(escapes), tuple(overkill), faulted)
 
 
 def summary(status: LineStatus, recipe: Recipe, memory: str, pictures: tuple[str, ...]) -> RenderableType:
@@ -119,6 +122,11 @@ def _confusion_table(found: Confusion) -> list[RenderableType]:
         f"escapes (defective, accepted): {_some(found.escapes)}",
         f"overkill (good, rejected): {_some(found.overkill)}",
     ]
+    if found.right_by_another:
+        several = (
+            f"{found.right_by_another} parts with several kinds of defect were rejected under another of them"
+        )
+        lines.insert(2, f"{several}, which is right")
     if found.faulted:
         lines.append(f"faulted: {found.faulted}")
     return lines

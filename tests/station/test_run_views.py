@@ -88,7 +88,8 @@ def test_the_confusion_table_names_escapes_and_overkill() -> None:
 
 
 def test_any_kind_that_is_on_a_part_of_several_kinds_is_right() -> None:
-    assert confusion(PARTS, CLASSES).right == 3
+    found = confusion(PARTS, CLASSES)
+    assert (found.right, found.right_by_another) == (3, 1)
 
 
 def test_the_summary_says_whether_the_counts_balance() -> None:
