@@ -124,6 +124,10 @@ def check_renderable(recipe: Recipe) -> None:
         )
 
 
+def _surface_of(seed: int, mixture: Mixture, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    return station_surface(training_part(seed, mixture), recipe)
+
+
 def _part_seed(seed: int, number: int) -> int:
     return TRAINING_SEEDS + seed * _MAX_PARTS + number
 
@@ -132,8 +136,8 @@ def _part_name(seed: int) -> str:
     return f"renderer-{RENDERER_VERSION}-seed-{seed}"
 
 
-def _surface_of(seed: int, mixture: Mixture, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    part = training_part(seed, mixture)
+def station_surface(part: RenderedPart, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The part's surface ``(H, W, C)`` at the recipe's size, and its mask ``(H, W)``."""
     height, width = part.surface.shape
     patches = cut_region(part.surface, Region(0, 0, width, height), recipe)
     return patches.surface.pixels, resize_mask(part.mask, recipe.surface.height, recipe.surface.width)

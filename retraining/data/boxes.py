@@ -1,0 +1,133 @@
+"""The door for pictures with boxes in VOC's XML: each box becomes a window with the box's class."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from retraining.data.listing import (
+    CLASS_FOLDERS,
+    Named,
+    class_order,
+    counted_note,
+    list_named,
+    make_dataset,
+)
+from retraining.data.manifest import Dataset, Window
+from retraining.surfaces import DatasetError
+
+
+@dataclass(frozen=True, slots=True)
+class VocBoxes:
+    """Windows around the boxes of pictures below ``images``; a box file bears its picture's stem.
+
+    A box may bear another class than its picture's path does. Somebody erred, and nobody knows who: such
+    boxes are listed in a note and left out, or believed where ``trust_boxes`` says so.
+    """
+
+    images: Path
+    boxes: Path
+    pattern: str = CLASS_FOLDERS
+    """Regular expression for a path below ``images``, with groups ``label`` and perhaps ``group``."""
+    classes: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    trust_boxes: bool = False
+    square: bool = True
+    """Windows are the smallest square around a box (as far as the picture reaches), so that resizing keeps
+    its shape."""
+    margin: float = 0.1
+    """Added on each side, as a share of the box's longer side."""
+    least: int = 16
+    """px; a smaller box is widened to this."""
+
+    def read(self) -> Dataset:
+        """See :class:`retraining.data.doors.Door`."""
+        found, notes = list_named(self.images, self.pattern, self.rename)
+        pictures = _by_stem(found)
+        files = sorted(self.boxes.glob("*.xml"))
+        if not files:
+            raise DatasetError(f"{self.boxes} holds no .xml files; give the folder of the boxes")
+        entries: dict[tuple[str, Window], Named] = {}
+        faults: dict[str, list[str]] = defaultdict(list)
+        for file in files:
+            named = pictures.get(file.stem)
+            if named is None:
+                faults["box files have no picture and were left out"].append(file.name)
+                continue
+            size, boxes = _read_boxes(file)
+            for number, (label, box) in enumerate(boxes, start=1):
+                label = self.rename.get(label, label)
+                which = f"{file.name} box {number}"
+                if box is None or box[0] + box[2] > size[0] or box[1] + box[3] > size[1]:
+                    faults["boxes are empty or reach beyond their picture and were left out"].append(which)
+                    continue
+                if label != named.label:
+                    fate = "believed" if self.trust_boxes else "left out"
+                    kind = f"boxes bear another class than their picture and were {fate}"
+                    faults[kind].append(f"{which} ({label})")
+                    if not self.trust_boxes:
+                        continue
+                window = self._window(box, size)
+                other = entries.setdefault((named.path, window), replace(named, label=label))
+                if other.label != label:
+                    faults["boxes lie where one of another class lies and were left out"].append(which)
+        for kind, names in faults.items():
+            notes += counted_note(kind, names)
+        classes = class_order((n.label for n in entries.values()), tuple(self.classes))
+        listed = [(named, window) for (_, window), named in entries.items()]
+        return make_dataset(self.images, classes, listed, source="voc", labelled_by="person", notes=notes)
+
+    def _window(self, box: Window, size: tuple[int, int]) -> Window:
+        """The box with its margin, widened and moved so that it lies within the picture."""
+        top, left, height, width = box
+        longer = max(height, width)
+        extra = 2 * round(self.margin * longer)
+        side = min(max(longer + extra, self.least), max(longer, min(size)))
+        tall = min(side if self.square else max(height + extra, self.least), size[0])
+        wide = min(side if self.square else max(width + extra, self.least), size[1])
+        row = min(max(top + (height - tall) // 2, 0), size[0] - tall)
+        column = min(max(left + (width - wide) // 2, 0), size[1] - wide)
+        return row, column, tall, wide
+
+
+def _by_stem(found: list[Named]) -> dict[str, Named]:
+    pictures: dict[str, Named] = {}
+    for named in found:
+        stem = Path(named.path).stem
+        if stem in pictures:
+            raise DatasetError(
+                f"{named.path} and {pictures[stem].path} share a name; their boxes cannot be told apart"
+            )
+        pictures[stem] = named
+    return pictures
+
+
+def _read_boxes(file: Path) -> tuple[tuple[int, int], list[tuple[str, Window | None]]]:
+    """The picture's (height, width) and its boxes' labels and windows; None for an empty box."""
+    try:
+        tree = ElementTree.parse(file).getroot()
+        size = (int(_text(tree, "size/height")), int(_text(tree, "size/width")))
+        return size, list(_boxes(tree))
+    except (ElementTree.ParseError, ValueError, OSError) as error:
+        raise DatasetError(f"{file} is no VOC file: {error}; repair or remove it") from error
+
+
+def _boxes(tree: ElementTree.Element) -> Iterator[tuple[str, Window | None]]:
+    """Label and window of each object; VOC counts pixels from 1 and includes the last one."""
+    for item in tree.iter("object"):
+        left, top, right, bottom = (
+            round(float(_text(item, f"bndbox/{name}"))) for name in ("xmin", "ymin", "xmax", "ymax")
+        )
+        left, top = max(left - 1, 0), max(top - 1, 0)
+        empty = right <= left or bottom <= top
+        yield _text(item, "name"), None if empty else (top, left, bottom - top, right - left)
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    found = element.findtext(path)
+    if found is None:
+        raise ValueError(f"there is no {path}")
+    return found.strip()

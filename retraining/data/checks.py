@@ -1,0 +1,76 @@
+"""What is wrong with a data set, in sentences: changed files, leaks between splits, shortcuts."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import PurePosixPath
+
+import cv2
+
+from retraining.data.duplicates import REACH, find_duplicates
+from retraining.data.manifest import Dataset, changed, misplaced
+from retraining.data.splits import torn_groups
+
+_TELLING = 0.2
+"""A class gives itself away when a trait is this much more (or less) frequent in it than in the others."""
+
+
+def faults(dataset: Dataset, *, reach: int = REACH) -> list[str]:
+    """Faults for which figures of this set are not to be believed; an empty list is a clean bill."""
+    broken = misplaced(dataset) or changed(dataset)
+    if broken:
+        return broken
+    found = [f"the group {group} lies in more than one split" for group in torn_groups(dataset)]
+    pictures = dataset.pictures
+    for pair in find_duplicates(dataset, reach=reach):
+        one, other = pictures[pair.first], pictures[pair.second]
+        if one.split and other.split and one.split != other.split:
+            found.append(
+                f"{one.name} in {one.split} and {other.name} in {other.split} are {_KINDS[pair.kind]}"
+            )
+    for split in sorted({p.split for p in pictures if p.split}):
+        missing = [name for name, count in dataset.count(split).items() if not count]
+        if missing:
+            found.append(f"the split {split} has no picture of {', '.join(missing)}")
+    return found
+
+
+_KINDS = {"exact": "the same picture", "near": "nearly the same picture", "overlapping": "crops that overlap"}
+
+
+def shortcuts(dataset: Dataset) -> list[str]:
+    """Notes on traits of files by which a network might tell classes without looking at the surface.
+
+    File format and size: a class stored otherwise than the others is told by its compression.
+    """
+    notes = []
+    for what, traits in (("file format", _formats(dataset)), ("size", _sizes(dataset))):
+        by_class: dict[str, Counter[str]] = defaultdict(Counter)
+        for picture, trait in zip(dataset.pictures, traits, strict=True):
+            by_class[picture.label][trait] += 1
+        whole = sum(by_class.values(), Counter[str]())
+        for name, own in by_class.items():
+            others = whole - own
+            for trait in sorted(own):
+                share = own[trait] / own.total()
+                elsewhere = others[trait] / others.total() if others else share
+                if share - elsewhere > _TELLING:
+                    notes.append(
+                        f"{own[trait]} of {own.total()} pictures of {name} have the {what} {trait}, of the "
+                        f"other classes {others[trait]} of {others.total()}: a network may learn that instead"
+                    )
+    return notes
+
+
+def _formats(dataset: Dataset) -> list[str]:
+    return [PurePosixPath(p.path).suffix.lower().lstrip(".").replace("jpeg", "jpg") for p in dataset.pictures]
+
+
+def _sizes(dataset: Dataset) -> list[str]:
+    """Heights and widths of whole pictures; windows are resized on purpose and count as one size."""
+    sizes: dict[str, str] = {}
+    for picture in dataset.pictures:
+        if picture.window is None and picture.path not in sizes:
+            image = cv2.imread(str(dataset.path_of(picture)), cv2.IMREAD_UNCHANGED)
+            sizes[picture.path] = "unreadable" if image is None else f"{image.shape[0]} x {image.shape[1]}"
+    return ["window" if p.window is not None else sizes[p.path] for p in dataset.pictures]

@@ -1,0 +1,237 @@
+"""Pictures that show the same thing: found by their pixels, and joined so that no split parts them.
+
+Three kinds, each told in a note:
+
+- *exact*: the same pixels, whatever the file's format;
+- *near*: the same picture stored anew, lit otherwise or moved a little. Candidates are perceptual hashes that
+  differ in few bits (:func:`imagehash.phash`), proof is the texture: what is left of a picture reduced to
+  64 x 64 px without its shading and without straight lines along its sides, correlated at the best shift;
+- *overlapping*: crops of one strip that share a quarter or more. Pictures cut from one strip are numbered one
+  after the other, so that only the next few names of a class are compared.
+
+Lines must go because any two scratches are alike, the steel between them is not. Of pictures far apart in the
+NEU and X-SDD sets, hardly any two pass the proof; of neighbours in NEU-CLS about a third do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import cv2
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retraining.data.manifest import Dataset, Picture
+from retraining.data.pixels import cut_window, read_picture, resize
+
+SIDE = 64
+"""px; pictures are compared at this size."""
+HASH_BITS = 18
+"""Of 64; two pictures drawn at random differ in about 32."""
+SAME = 0.88
+"""Correlation of textures from which on two pictures show the same."""
+REACH = 12
+"""How many of the following names of its class a picture is compared with for an overlap."""
+_MARGIN = 8
+"""px at :data:`SIDE`; the shift that a near duplicate may have."""
+_LEAST_TEXTURE = 1.0
+"""Grey levels; a blank quarter looks like any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two pictures, by their numbers in the set, that show the same."""
+
+    first: int
+    second: int
+    kind: str
+    """``exact``, ``near`` or ``overlapping``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looks:
+    """What is compared of ``N`` pictures."""
+
+    digests: tuple[str, ...]
+    """SHA-256 of size and pixels."""
+    hashes: NDArray[np.uint64]
+    """``(N,)`` perceptual hashes."""
+    textures: NDArray[np.float32]
+    """``(N, 64, 64)``."""
+
+
+def group_duplicates(dataset: Dataset, *, reach: int = REACH) -> Dataset:
+    """The set with the groups of equal, similar and overlapping pictures joined, and notes about them.
+
+    ``reach`` 0 leaves overlaps aside. Raises :class:`DatasetError` for a file that is no image.
+    """
+    pairs = find_duplicates(dataset, reach=reach)
+    joined = join_groups(dataset.pictures, pairs)
+    return dataset.with_pictures(joined, *_describe(dataset, joined, pairs))
+
+
+def find_duplicates(dataset: Dataset, *, reach: int = REACH) -> list[Pair]:
+    """Every pair of pictures of different groups that show the same, the strongest kind only."""
+    looks = look_at(dataset)
+    groups = [p.group for p in dataset.pictures]
+    exact = [pair for pair in _exact(looks.digests) if groups[pair.first] != groups[pair.second]]
+    known = {(pair.first, pair.second) for pair in exact}
+    with ThreadPoolExecutor() as pool:
+        similar = [c for c in _similar(looks.hashes) if groups[c[0]] != groups[c[1]] and c not in known]
+        near = [
+            c
+            for c, same in zip(similar, pool.map(lambda c: _is_near(looks, *c), similar), strict=True)
+            if same
+        ]
+        known.update(near)
+        neighbours = [
+            c for c in _neighbours(dataset, reach) if groups[c[0]] != groups[c[1]] and c not in known
+        ]
+        shared = pool.map(lambda c: _overlaps(looks, *c), neighbours, chunksize=64)
+        overlapping = [c for c, same in zip(neighbours, shared, strict=True) if same]
+    return exact + [Pair(*c, "near") for c in near] + [Pair(*c, "overlapping") for c in overlapping]
+
+
+def look_at(dataset: Dataset) -> Looks:
+    """Read every picture once and keep what is compared."""
+    pictures = dataset.pictures
+    digests = [""] * len(pictures)
+    hashes = np.empty(len(pictures), np.uint64)
+    textures = np.empty((len(pictures), SIDE, SIDE), np.float32)
+    order = sorted(range(len(pictures)), key=lambda i: pictures[i].path)
+    files = [list(rows) for _, rows in groupby(order, key=lambda i: pictures[i].path)]
+
+    def look(rows: list[int]) -> None:
+        whole = read_picture(dataset.path_of(pictures[rows[0]]), 1)
+        for row in rows:
+            pixels = cut_window(whole, pictures[row])
+            digests[row] = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+            small = resize(pixels, SIDE, SIDE)[..., 0].astype(np.float32)
+            hashes[row] = _hash(small)
+            textures[row] = _texture(small)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(look, files))
+    return Looks(tuple(digests), hashes, textures)
+
+
+def join_groups(pictures: Iterable[Picture], pairs: Iterable[Pair]) -> tuple[Picture, ...]:
+    """The pictures with the groups of every pair made one; a joined group bears its first member's name."""
+    own = tuple(pictures)
+    leader = {p.group: p.group for p in own}
+
+    def find(group: str) -> str:
+        while leader[group] != group:
+            leader[group] = leader[leader[group]]
+            group = leader[group]
+        return group
+
+    for pair in pairs:
+        first, second = sorted((find(own[pair.first].group), find(own[pair.second].group)))
+        leader[second] = first
+    return tuple(p if find(p.group) == p.group else replace(p, group=find(p.group)) for p in own)
+
+
+def _hash(small: NDArray[np.float32]) -> np.uint64:
+    """The perceptual hash of a picture at even contrast, so that faint textures have one, too."""
+    even = 128 + 40 * (small - small.mean()) / max(float(small.std()), 1e-3)
+    bits = imagehash.phash(Image.fromarray(np.clip(even, 0, 255).astype(np.uint8))).hash
+    return np.uint64(int.from_bytes(np.packbits(bits.ravel()).tobytes(), "little"))
+
+
+def _texture(small: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The picture without its shading and without lines along its sides, lightly smoothed against noise."""
+    fine = small - cv2.GaussianBlur(small, (0, 0), 4.0)
+    fine -= fine.mean(axis=0, keepdims=True)
+    fine -= fine.mean(axis=1, keepdims=True)
+    return np.asarray(cv2.GaussianBlur(fine, (0, 0), 0.7), np.float32)
+
+
+def _exact(digests: tuple[str, ...]) -> list[Pair]:
+    first: dict[str, int] = {}
+    return [Pair(first[d], i, "exact") for i, d in enumerate(digests) if first.setdefault(d, i) != i]
+
+
+def _similar(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Pairs whose hashes differ in at most :data:`HASH_BITS` bits."""
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(hashes), 256):
+        bits = np.bitwise_count(hashes[start : start + 256, None] ^ hashes[None, start:])
+        rows, columns = np.nonzero(bits <= HASH_BITS)
+        later = columns > rows
+        found += zip((rows[later] + start).tolist(), (columns[later] + start).tolist(), strict=True)
+    return found
+
+
+def _neighbours(dataset: Dataset, reach: int) -> list[tuple[int, int]]:
+    """Each picture with the ``reach`` following names of its class, numbers in names compared as numbers."""
+    by_class: dict[str, list[int]] = defaultdict(list)
+    for number, picture in enumerate(dataset.pictures):
+        by_class[picture.label].append(number)
+    found = []
+    for numbers in by_class.values():
+        numbers.sort(key=lambda i: _natural(dataset.pictures[i].name))
+        for at, one in enumerate(numbers):
+            found += [(min(one, other), max(one, other)) for other in numbers[at + 1 : at + 1 + reach]]
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", name)]
+
+
+def _is_near(looks: Looks, first: int, second: int) -> bool:
+    a, b = looks.textures[first], looks.textures[second]
+    inner = slice(_MARGIN, SIDE - _MARGIN)
+    return _correlation(a[inner, inner], b) >= SAME and _correlation(b[inner, inner], a) >= SAME
+
+
+def _overlaps(looks: Looks, first: int, second: int) -> bool:
+    """Whether a quarter of the first picture is found in the second: shifts of up to half a side."""
+    a, b = looks.textures[first], looks.textures[second]
+    halves = (slice(0, SIDE // 2), slice(SIDE // 2, SIDE))
+    return any(_correlation(a[rows, columns], b) >= SAME for rows in halves for columns in halves)
+
+
+def _correlation(template: NDArray[np.float32], texture: NDArray[np.float32]) -> float:
+    """The highest normalised correlation of a template over all places in a texture; 0 for a blank one."""
+    if float(template.std()) < _LEAST_TEXTURE:
+        return 0.0
+    return float(cv2.minMaxLoc(cv2.matchTemplate(texture, template, cv2.TM_CCOEFF_NORMED))[1])
+
+
+def _describe(dataset: Dataset, joined: tuple[Picture, ...], pairs: list[Pair]) -> list[str]:
+    """Notes on what was joined."""
+    notes = []
+    pictures = dataset.pictures
+    for kind, meaning in (("exact", "the same pixels"), ("near", "nearly the same picture")):
+        own = [p for p in pairs if p.kind == kind]
+        if own:
+            named = ", ".join(f"{pictures[p.first].name} = {pictures[p.second].name}" for p in own)
+            notes.append(f"{len(own)} pairs of {meaning} stay on one side of a split: {named}")
+    overlapping = [p for p in pairs if p.kind == "overlapping"]
+    if overlapping:
+        sizes = Counter(p.group for p in joined)
+        alone = sum(1 for p in joined if sizes[p.group] == 1)
+        notes.append(
+            f"{len(overlapping)} pairs of neighbours show a part of the same surface and stay on one side "
+            f"of a split: {alone} of {len(joined)} pictures are alone in their group, the largest group has "
+            f"{max(sizes.values())}"
+        )
+    torn = [p for p in pairs if pictures[p.first].label != pictures[p.second].label]
+    if torn:
+        named = ", ".join(
+            f"{pictures[p.first].name} ({pictures[p.first].label}) = "
+            f"{pictures[p.second].name} ({pictures[p.second].label})"
+            for p in torn
+        )
+        notes.append(f"{len(torn)} pairs show the same and bear different labels: {named}")
+    return notes

@@ -1,0 +1,37 @@
+"""The door for folders of pictures: the class is in the path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retraining.data.listing import CLASS_FOLDERS, class_order, counted_note, list_named, make_dataset
+from retraining.data.manifest import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Pictures below ``root`` whose path names their class, by default through one sub-folder a class."""
+
+    root: Path
+    pattern: str = CLASS_FOLDERS
+    """Regular expression for the path below the root, with groups ``label`` and perhaps ``group``."""
+    classes: tuple[str, ...] = ()
+    """Their order, the good one first; others are left out. Empty: all, by name."""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """From the names' labels to class names."""
+    labelled_by: str = "person"
+
+    def read(self) -> Dataset:
+        """See :class:`retraining.data.doors.Door`."""
+        found, notes = list_named(self.root, self.pattern, self.rename)
+        classes = class_order((n.label for n in found), tuple(self.classes))
+        notes += counted_note(
+            "pictures were left out, their classes were not asked for",
+            [n.path for n in found if n.label not in classes],
+        )
+        entries = [(named, None) for named in found]
+        return make_dataset(
+            self.root, classes, entries, source="folder", labelled_by=self.labelled_by, notes=notes
+        )

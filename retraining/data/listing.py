@@ -1,0 +1,102 @@
+"""What the doors share: finding picture files, reading labels and groups from their names, digests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from retraining.data.manifest import Dataset, Picture, Window, file_digest
+from retraining.surfaces import DatasetError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+CLASS_FOLDERS = r"(?P<label>[^/]+)/.+"
+"""The pattern of one sub-folder a class."""
+_SHOWN = 200
+"""Names in a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a picture's name says about it."""
+
+    path: str
+    """Relative to the root, POSIX."""
+    label: str
+    group: str
+
+
+def list_named(
+    root: Path, pattern: str, rename: Mapping[str, str], skip: Path | None = None
+) -> tuple[list[Named], list[str]]:
+    """Every picture below ``root``, but not below ``skip``, whose path matches, and notes on the others.
+
+    ``pattern`` is a regular expression for the path's beginning (:func:`re.match`), with a named group
+    ``label`` and, where names tell which pictures belong together, a named group ``group``. ``rename`` maps
+    labels to class names. Raises :class:`DatasetError`.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise DatasetError(f"{pattern!r} is no regular expression: {error}") from error
+    if "label" not in compiled.groupindex:
+        raise DatasetError(f"the pattern {pattern!r} has no named group (?P<label>...)")
+    if not root.is_dir():
+        raise DatasetError(f"{root} is no folder")
+    found, others = [], []
+    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES):
+        if skip is not None and path.is_relative_to(skip):
+            continue
+        name = path.relative_to(root).as_posix()
+        match = compiled.match(name)
+        if match is None:
+            others.append(name)
+            continue
+        label = match["label"]
+        group = match["group"] if "group" in compiled.groupindex else None
+        found.append(Named(name, rename.get(label, label), group or name))
+    if not found:
+        raise DatasetError(f"no picture below {root} has a name like {pattern!r}")
+    return found, counted_note("pictures were left out, their names do not fit the pattern", others)
+
+
+def class_order(named: Iterable[str], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """``wanted`` when given (the good class first), else the names in order; refuses an empty class."""
+    there = set(named)
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise DatasetError(
+            f"no picture is of class {', '.join(missing)}; there are {', '.join(sorted(there))}"
+        )
+    return wanted or tuple(sorted(there))
+
+
+def counted_note(what: str, names: list[str]) -> list[str]:
+    """One note that counts and names, or none."""
+    if not names:
+        return []
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return [f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}"]
+
+
+def make_dataset(
+    root: Path,
+    classes: tuple[str, ...],
+    entries: Iterable[tuple[Named, Window | None]],
+    *,
+    source: str,
+    labelled_by: str,
+    notes: list[str],
+) -> Dataset:
+    """The data set of some named pictures or windows, each file digested once; other classes are left out."""
+    kept = [(named, window) for named, window in entries if named.label in classes]
+    paths = sorted({named.path for named, _ in kept})
+    with ThreadPoolExecutor() as pool:
+        digests = dict(zip(paths, pool.map(lambda path: file_digest(root / path), paths), strict=True))
+    pictures = tuple(
+        Picture(n.path, digests[n.path], n.label, n.group, source, labelled_by, window=window)
+        for n, window in kept
+    )
+    return Dataset(root, classes, pictures, tuple(notes))

@@ -1,0 +1,207 @@
+"""The door for rendered parts: whole surfaces as pictures, or the patches that the station cuts from them.
+
+A part's surface is written once, at the recipe's size, beside its mask; patches are windows of it on the
+station's grid. Parts that are there already are not rendered again, so that an interrupted rendering goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from retraining.crops import CropRules, Defect, find_defects
+from retraining.data.listing import Named, make_dataset
+from retraining.data.manifest import Dataset, Window
+from retraining.data.pixels import read_picture
+from retraining.data.synthetic import write_png
+from retraining.rendered import (
+    TRAINING_SEEDS,
+    Mixture,
+    check_renderable,
+    station_surface,
+    training_part,
+)
+from retraining.surfaces import SOUND, DatasetError
+from simulation.parts import RENDERER_VERSION, RenderedPart, render_part
+from simulation.truth import CLASS_NAMES, SimulationError
+from station.recipe import Recipe, load_recipe
+
+PARTS_A_SEED = 100_000
+"""Seeds of parts that one set's seed stands for (:mod:`retraining.rendered`)."""
+_RENDERING = "rendering.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PartOrder:
+    """One part to be rendered: of one kind, or with what a mixture says."""
+
+    seed: int
+    kind: str = CLASS_NAMES[SOUND]
+    defects: tuple[int, int] = (1, 1)
+    """How many, both included; fewer where the part has no room."""
+    mixture: Mixture | None = None
+    """Takes the place of ``kind`` and ``defects``."""
+
+    @property
+    def name(self) -> str:
+        """Tells parts that look different apart."""
+        what = f"{self.kind}-{self.defects[0]}-{self.defects[1]}"
+        if self.mixture is not None:
+            what = "mixture-" + hashlib.sha256(repr(self.mixture).encode()).hexdigest()[:8]
+        elif self.kind == CLASS_NAMES[SOUND]:
+            what = self.kind
+        return f"renderer-{RENDERER_VERSION}-seed-{self.seed}-{what}"
+
+    def render(self) -> RenderedPart:
+        """The part; raises :class:`DatasetError` where it cannot bear even one defect."""
+        if self.mixture is not None:
+            return training_part(self.seed, self.mixture)
+        if self.kind == CLASS_NAMES[SOUND]:
+            return render_part(self.seed)
+        low, high = self.defects
+        drawn = int(np.random.default_rng([self.seed, 11]).integers(low, high + 1))
+        for count in range(drawn, 0, -1):
+            try:
+                return render_part(self.seed, kind=self.kind, defects_per_part=count)
+            except SimulationError:
+                continue
+        raise DatasetError(f"the part of seed {self.seed} has no room for {self.kind}; use another seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """``parts`` parts of a mixture, as the station's patches or, with ``whole``, as whole surfaces."""
+
+    folder: Path
+    """Where surfaces and masks are kept for the next time."""
+    recipe: Path
+    parts: int = 64
+    seed: int = 1
+    mixture: Mixture = field(default_factory=Mixture)
+    whole: bool = False
+    processes: int = 2
+    report: Callable[[int], None] = lambda done: None
+
+    def read(self) -> Dataset:
+        """See :class:`retraining.data.doors.Door`."""
+        if not 1 <= self.parts <= PARTS_A_SEED:
+            raise DatasetError(f"{self.parts} parts cannot be rendered as one set; use 1 to {PARTS_A_SEED}")
+        first = TRAINING_SEEDS + self.seed * PARTS_A_SEED
+        recipe = load_recipe(self.recipe)
+        orders = [PartOrder(first + number, mixture=self.mixture) for number in range(self.parts)]
+        whole = render_parts(orders, recipe, self.folder, processes=self.processes, report=self.report)
+        return whole if self.whole else station_patches(whole, recipe)
+
+
+def render_parts(
+    orders: Sequence[PartOrder],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    processes: int = 2,
+    report: Callable[[int], None] = lambda done: None,
+) -> Dataset:
+    """The parts' whole surfaces as pictures, each its own group; those that ``folder`` lacks are rendered.
+
+    Surfaces lie in ``surfaces/``, masks of class indices in ``masks/``. Raises :class:`DatasetError`.
+    """
+    check_renderable(recipe)
+    size = [recipe.surface.height, recipe.surface.width]
+    described = folder / _RENDERING
+    if described.is_file() and json.loads(described.read_text(encoding="utf-8")) != {"surface": size}:
+        raise DatasetError(f"{folder} holds surfaces of another size than {size}; use another folder")
+    for name in ("surfaces", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    described.write_text(json.dumps({"surface": size}), encoding="utf-8")
+    missing = [order for order in orders if not (folder / "masks" / f"{order.name}.png").is_file()]
+    report(len(orders) - len(missing))
+    if missing:
+        render = partial(_render_file, recipe=recipe, folder=folder)
+        with multiprocessing.get_context("spawn").Pool(min(processes, len(missing))) as pool:
+            for number, _ in enumerate(pool.imap_unordered(render, missing), start=1):
+                report(len(orders) - len(missing) + number)
+    named = [Named(f"surfaces/{o.name}.png", _part_label(folder, o.name), o.name) for o in orders]
+    entries = [(one, None) for one in named]
+    return make_dataset(folder, CLASS_NAMES, entries, source="rendered", labelled_by="renderer", notes=[])
+
+
+def station_patches(parts: Dataset, recipe: Recipe, rules: CropRules | None = None) -> Dataset:
+    """The patches that the station cuts from whole rendered surfaces, with the parts' groups and splits.
+
+    A patch is of a class when it shows enough of one of its defects (``rules``: a share of the defect's own
+    pixels, or of its length) and little of any other; patches that show less are ambiguous and left out.
+    """
+    limits = rules or CropRules()
+    found, ambiguous = [], 0
+    for part in parts.pictures:
+        mask = read_mask(parts, part.path)
+        defects = find_defects(0, mask)
+        for window in grid_windows(recipe):
+            label = _patch_label(mask, window, defects, limits)
+            if label is None:
+                ambiguous += 1
+                continue
+            found.append(replace(part, label=parts.classes[label], window=window))
+    note = f"{ambiguous} of {ambiguous + len(found)} patches show too little of a defect to bear its name"
+    return parts.with_pictures(found, *([note] if ambiguous else []))
+
+
+def grid_windows(recipe: Recipe) -> Iterable[Window]:
+    """The station's patches as windows of the surface, row by row."""
+    rows, columns = recipe.grid
+    side, stride = recipe.patch.size, recipe.patch.stride
+    return [(row * stride, column * stride, side, side) for row in range(rows) for column in range(columns)]
+
+
+def read_mask(parts: Dataset, path: str) -> NDArray[np.uint8]:
+    """The mask ``(H, W)`` of class indices beside a rendered surface."""
+    return read_picture(parts.root / "masks" / Path(path).name, 1)[..., 0]
+
+
+def _render_file(order: PartOrder, recipe: Recipe, folder: Path) -> None:
+    """Write the surface, then the mask, which means that both are there."""
+    surface, mask = station_surface(order.render(), recipe)
+    write_png(folder / "surfaces" / f"{order.name}.png", surface)
+    write_png(folder / "masks" / f"{order.name}.png", mask)
+
+
+def _part_label(folder: Path, name: str) -> str:
+    """The class of the defects with the most pixels."""
+    counts = np.bincount(
+        read_picture(folder / "masks" / f"{name}.png", 1).ravel(), minlength=len(CLASS_NAMES)
+    )
+    counts[SOUND] = 0
+    return CLASS_NAMES[int(counts.argmax()) if counts.any() else SOUND]
+
+
+def _patch_label(
+    mask: NDArray[np.uint8], window: Window, defects: list[Defect], rules: CropRules
+) -> int | None:
+    """The class of a patch; None where it shows some of a defect, but too little (see ``CropRules``)."""
+    top, left, height, width = window
+    own = mask[top : top + height, left : left + width]
+    visible = np.bincount(own.ravel(), minlength=len(CLASS_NAMES))
+    visible[SOUND] = 0
+    label = int(visible.argmax())
+    if not visible.any():
+        return SOUND
+    if visible.sum() - visible[label] > rules.max_other * visible[label]:
+        return None
+    _, _, wide, tall = cv2.boundingRect((own == label).astype(np.uint8))
+    for defect in defects:
+        inside = np.all(
+            (defect.pixels >= (top, left)) & (defect.pixels < (top + height, left + width)), axis=1
+        )
+        long_enough = max(wide, tall) >= rules.min_extent * min(defect.extent, height)
+        if defect.label == label and inside.any() and (inside.mean() >= rules.min_visible or long_enough):
+            return label
+    return None

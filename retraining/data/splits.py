@@ -1,0 +1,152 @@
+"""Splits of a data set by group, never by picture; the same seed gives the same split."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retraining.data.manifest import SPLITS, Dataset
+from retraining.surfaces import DatasetError
+
+
+def split_by_share(dataset: Dataset, shares: Mapping[str, float], seed: int) -> Dataset:
+    """Every picture in one of the named splits; each split gets its share of each class, as groups allow.
+
+    ``shares`` such as ``{"train": 0.7, "test": 0.3}`` sum to 1. A class is off its share by less than its
+    largest group where groups hold one class each. Raises :class:`DatasetError`.
+    """
+    _check_names(shares)
+    if min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
+        raise DatasetError(f"the shares {dict(shares)} must be positive and sum to 1")
+    groups = _groups(dataset)
+    counts = dataset.count()
+    wanted = {(split, name): share * counts[name] for split, share in shares.items() for name in counts}
+    had: Counter[tuple[str, str]] = Counter()
+    sides: dict[str, str] = {}
+    for group in _largest_first(groups, seed):
+        need = {
+            split: sum(
+                number * (1 - had[split, name] / wanted[split, name])
+                for name, number in groups[group].items()
+            )
+            for split in shares
+        }
+        side = max(need, key=lambda split: need[split])
+        sides[group] = side
+        had.update({(side, name): number for name, number in groups[group].items()})
+    empty = [f"{n} in {s}" for s in shares for n in counts if counts[n] and not had[s, n]]
+    if empty:
+        raise DatasetError(f"there are too few groups for a picture of {', '.join(empty)}; add some")
+    return _with_sides(dataset, sides, f"split by group, {_named(shares)}, seed {seed}")
+
+
+def split_by_count(dataset: Dataset, counts: Mapping[str, int], seed: int) -> Dataset:
+    """Exactly so many pictures of each class in each split, by whole groups; the rest is left out.
+
+    ``counts`` such as ``{"train": 140, "test": 60}``. Groups are drawn at random; where that does not come
+    out even, the large ones first. Raises :class:`DatasetError`.
+    """
+    _check_names(counts)
+    if min(counts.values()) < 1:
+        raise DatasetError(f"the counts {dict(counts)} must be at least 1")
+    groups = _groups(dataset)
+    random = _shuffled(sorted(groups), seed)
+    short: list[str] = []
+    for order in (random, _largest_first(groups, seed)):
+        sides, short = _fill(groups, order, counts, dataset.classes)
+        if not short:
+            kept = dataset.with_pictures(p for p in dataset.pictures if p.group in sides)
+            return _with_sides(kept, sides, f"split by group, {_named(counts)} of each class, seed {seed}")
+    raise DatasetError(
+        f"{', '.join(short)}: there are too few pictures, or groups too large for these counts; ask for less"
+    )
+
+
+def folds(
+    labels: NDArray[np.int64] | Sequence[int], groups: Sequence[str], count: int, seed: int
+) -> NDArray[np.int64]:
+    """``(N,)``: the fold, 0 to ``count`` - 1, in which each picture is held out; groups whole, classes even.
+
+    For :class:`PictureSet` and manifests alike. Raises :class:`DatasetError` where a class has fewer groups
+    than there are folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    of = np.asarray(labels, np.int64)
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    if count < 2 or len(of) != len(numbers):
+        raise DatasetError(f"{count} folds of {len(of)} labels and {len(numbers)} groups cannot be made")
+    for label in np.unique(of):
+        own = len(np.unique(numbers[of == label]))
+        if own < count:
+            raise DatasetError(f"class {label} has {own} groups, too few for {count} folds; use fewer folds")
+    held = np.empty(len(of), np.int64)
+    maker = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    for fold, (_, out) in enumerate(maker.split(np.zeros((len(of), 1)), of, numbers)):
+        held[out] = fold
+    return held
+
+
+def torn_groups(dataset: Dataset) -> list[str]:
+    """The groups that lie in more than one split."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for picture in dataset.pictures:
+        if picture.split:
+            splits[picture.group].add(picture.split)
+    return sorted(group for group, own in splits.items() if len(own) > 1)
+
+
+def _check_names(named: Mapping[str, object]) -> None:
+    unknown = set(named) - set(SPLITS)
+    if unknown or not named:
+        raise DatasetError(
+            f"splits are called {', '.join(SPLITS)}, not {', '.join(sorted(unknown)) or 'nothing'}"
+        )
+
+
+def _groups(dataset: Dataset) -> dict[str, Counter[str]]:
+    """Pictures by class of each group."""
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for picture in dataset.pictures:
+        groups[picture.group][picture.label] += 1
+    return groups
+
+
+def _shuffled(names: list[str], seed: int) -> list[str]:
+    return [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+
+
+def _largest_first(groups: Mapping[str, Counter[str]], seed: int) -> list[str]:
+    return sorted(_shuffled(sorted(groups), seed), key=lambda group: -groups[group].total())
+
+
+def _fill(
+    groups: Mapping[str, Counter[str]], order: list[str], counts: Mapping[str, int], classes: tuple[str, ...]
+) -> tuple[dict[str, str], list[str]]:
+    """Each group into the split that lacks most and has room for all of it; what is short at the end."""
+    room = {split: dict.fromkeys(classes, count) for split, count in counts.items()}
+    sides: dict[str, str] = {}
+    for group in order:
+        fitting = [
+            split for split in counts if all(room[split][name] >= n for name, n in groups[group].items())
+        ]
+        if fitting:
+            side = max(
+                fitting, key=lambda split: sum(room[split][name] / counts[split] for name in groups[group])
+            )
+            sides[group] = side
+            for name, number in groups[group].items():
+                room[side][name] -= number
+    return sides, [f"{n} {s} lacks {left}" for s in counts for n, left in room[s].items() if left]
+
+
+def _with_sides(dataset: Dataset, sides: Mapping[str, str], note: str) -> Dataset:
+    return dataset.with_pictures((replace(p, split=sides[p.group]) for p in dataset.pictures), note)
+
+
+def _named(numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{split} {number:g}" for split, number in numbers.items())

@@ -1,0 +1,71 @@
+"""Folders of synthetic pictures: written with their manifest, and the door for them.
+
+A folder holds one sub-folder of PNGs a class and a ``dataset.json`` that says by what they were made. They
+are labelled by nobody ("synthetic"), so that they are trained on only where somebody asks for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from retraining.data.manifest import Dataset, Picture, file_digest, load_dataset, save_dataset
+from retraining.surfaces import DatasetError
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """A folder that :func:`write_synthetic` (or ``retrain synthesise``) wrote."""
+
+    root: Path
+
+    def read(self) -> Dataset:
+        """See :class:`retraining.data.doors.Door`."""
+        dataset = load_dataset(self.root)
+        strange = [p.name for p in dataset.pictures if p.labelled_by != "synthetic"]
+        if strange:
+            raise DatasetError(
+                f"{strange[0]} in {self.root} is not synthetic; open the folder by another door"
+            )
+        return dataset
+
+
+def write_synthetic(
+    folder: Path, pixels: Mapping[str, NDArray[np.uint8]], maker: str, classes: tuple[str, ...] = ()
+) -> Dataset:
+    """Write pictures ``(N, H, W, C)`` by class as ``CLASS/00000.png`` and their manifest, and return it.
+
+    ``maker`` is what made them, such as the run's digest; the source is ``synthetic:<maker>``. ``classes``
+    are those of the real set, in its order; empty: those given. Raises :class:`DatasetError`.
+    """
+    names = classes or tuple(pixels)
+    unknown = set(pixels) - set(names)
+    if unknown:
+        raise DatasetError(f"{', '.join(sorted(unknown))} is no class of {', '.join(names)}")
+    pictures = []
+    for name, own in pixels.items():
+        if Path(name).name != name:
+            raise DatasetError(f"{name!r} cannot be a folder's name; rename the class")
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number, image in enumerate(own):
+            path = f"{name}/{number:05d}.png"
+            write_png(folder / path, image)
+            digest = file_digest(folder / path)
+            pictures.append(Picture(path, digest, name, path, f"synthetic:{maker}", "synthetic"))
+    dataset = Dataset(folder, names, tuple(pictures))
+    save_dataset(dataset, folder)
+    return dataset
+
+
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write ``(H, W)`` or ``(H, W, C)`` in one step, so that a file that is there is whole."""
+    unfinished = path.with_suffix(".part.png")
+    if not cv2.imwrite(str(unfinished), image):
+        raise DatasetError(f"{unfinished} cannot be written; is there room?")
+    os.replace(unfinished, path)
