@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from retraining.cli import classifier, commutators, evaluate, experiment, report, robustness
+from retraining.cli import classifier, commutators, evaluate, experiment, golden, report, robustness, thresholds
 
 app = typer.Typer(
     name="retrain",
@@ -21,8 +21,10 @@ app.command("classifier")(classifier.classifier)
 app.command("evaluate")(evaluate.evaluate_engines)
 app.command("commutators")(commutators.commutators)
 app.command("experiment")(experiment.experiment)
+app.command("golden")(golden.golden)
 app.command("report")(report.report)
 app.command("robustness")(robustness.robustness)
+app.command("thresholds")(thresholds.thresholds)
 
 
 def main() -> None:

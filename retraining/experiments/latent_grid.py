@@ -1,0 +1,178 @@
+"""The latent mapping GAN's grid: mapping layers against the size of the latent vector, on one class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from retraining.experiments.common import (
+    Batch,
+    Pixels,
+    Side,
+    dataset_notes,
+    distance_cells,
+    extractor_of,
+    figure_notes,
+    grouped,
+    grow,
+    pair_work,
+    sheet_of,
+)
+from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Steps, Text
+from retraining.experiments.tasks import Place, Result, Task
+
+_HERE = "retraining.experiments.latent_grid"
+
+
+class Size(Section):
+    """How much of it."""
+
+    seeds: Seeds
+    """one training each a cell"""
+    latents: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """sizes of the latent vector"""
+    mappings: Annotated[tuple[Annotated[int, Field(ge=0, le=16)], ...], Field(min_length=1)]
+    """layers of the mapping network; 0 is none"""
+    side: Side
+    """px of the pictures"""
+    steps: Steps
+    """steps of the generator, the same in every cell"""
+    critic_steps: Count
+    """steps of the critic for one of the generator"""
+    batch: Batch
+    """pictures a step"""
+    compared: Count
+    """real and synthetic pictures that are compared"""
+
+
+class Plan(Experiment):
+    """A grid of latent sizes and mapping layers."""
+
+    kind: Literal["latent-grid"]
+    """this kind"""
+    data: Text
+    """the folder of one sub-folder a class, below the data root"""
+    class_name: Name
+    """the class that is learnt"""
+    test_share: Share
+    """the share of its pictures that no pair sees and all are compared with"""
+    extractor: Text
+    """KIND:PATH of the extractor for FID and KID, the path below the data root"""
+    reduced: Size
+    """a laptop"""
+    full: Size
+    """a GPU"""
+
+
+def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
+    """A split a seed, a training a cell."""
+    leaves = []
+    for seed in size.seeds:
+        parameters = {
+            "data": plan.data,
+            "class_name": plan.class_name,
+            "test_share": plan.test_share,
+            "extractor": plan.extractor,
+            "side": size.side,
+            "latents": list(size.latents),
+            "compared": size.compared,
+            "seed": seed,
+        }
+        split = Task(f"split/seed-{seed}", f"{_HERE}:split", parameters, work_s=20)
+        for layers in size.mappings:
+            for latent in size.latents:
+                own = {
+                    "split": split.name,
+                    "layers": layers,
+                    "latent": latent,
+                    "side": size.side,
+                    "steps": size.steps,
+                    "critic_steps": size.critic_steps,
+                    "batch": size.batch,
+                    "compared": size.compared,
+                    "extractor": plan.extractor,
+                    "seed": seed,
+                }
+                name = f"grid/mapping-{layers}/latent-{latent}/seed-{seed}"
+                work = pair_work("latent-mapping", size.side, size.batch, size.steps) + 5
+                leaves.append(Task(name, f"{_HERE}:cell", own, (split,), work_s=work))
+    return tuple(leaves)
+
+
+def split(
+    place: Place,
+    *,
+    data: str,
+    class_name: str,
+    test_share: float,
+    extractor: str,
+    side: int,
+    latents: list[int],
+    compared: int,
+    seed: int,
+) -> Result:
+    """The class's pictures on two sides, and how far one side is from the other."""
+    from retraining.data.dataset import save_dataset
+    from retraining.data.splits import split_by_share
+    from retraining.metrics import compare
+
+    whole = grouped(place.roots.data_set(data), (class_name,), True)
+    dataset = split_by_share(whole, {"train": 1 - test_share, "test": test_share}, seed)
+    save_dataset(dataset, place.folder)
+    seen, unseen = _pictures(place.folder, side)
+    found = compare(unseen[:compared], seen[:compared], extractor_of(place, extractor), seed, "real")
+    counted = f"Seed {seed}: {len(seen)} real pictures are learnt from, {compared} others compared with."
+    cells = distance_cells(found, "floor", [str(latent) for latent in latents])
+    return Result(cells, notes=(*dataset_notes(data, dataset), counted))
+
+
+def cell(
+    place: Place,
+    *,
+    split: str,
+    layers: int,
+    latent: int,
+    side: int,
+    steps: int,
+    critic_steps: int,
+    batch: int,
+    compared: int,
+    extractor: str,
+    seed: int,
+) -> Result:
+    """One cell of the grid."""
+    from retraining.adversarial import AdversarialPlan
+    from retraining.metrics import compare
+
+    seen, unseen = _pictures(place.needs[split], side)
+    plan = AdversarialPlan(
+        system="latent-mapping",
+        size=side,
+        latent=latent,
+        mapping_layers=layers,
+        critic_steps=critic_steps,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+        collapse_below=0.0,
+    )
+    grown = grow(place, plan, seen, compared)
+    if grown.why:
+        return Result(notes=(f"{layers} layers, latent {latent}: no pictures, {grown.why}",))
+    found = compare(
+        unseen[:compared], grown.pixels, extractor_of(place, extractor), seed, f"mapping {layers}"
+    )
+    what = f"{layers} mapping layers, latent {latent}"
+    sheet = sheet_of(place, (seen, grown.pixels), f"{what}, seed {seed}: real above, synthetic below")
+    cells = distance_cells(found, f"mapping-{layers}", (str(latent),))
+    return Result(cells, (), (sheet,), figure_notes(found, what))
+
+
+def _pictures(folder: Path, side: int) -> tuple[Pixels, Pixels]:
+    """Pictures to learn from, and others to compare with, ``(N, side, side, 1)`` each."""
+    from retraining.data.dataset import load_dataset, load_pixels
+
+    dataset = load_dataset(folder)
+    return load_pixels(dataset, side, 1, "train").pixels, load_pixels(dataset, side, 1, "test").pixels

@@ -1,0 +1,162 @@
+"""NEU-CLS: classifiers from scratch on whole pictures, duplicates kept on one side of the split.
+
+A seed stands for a split and a training, so that the deviation over seeds holds both.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from retraining.experiments.common import Batch, Network, Rate, Side, classifier_work, dataset_notes, grouped
+from retraining.experiments.plan import Experiment, Section, Seeds, Share, Text
+from retraining.experiments.tasks import Cell, Curve, Place, Result, Task
+
+_HERE = "retraining.experiments.neu_cls"
+
+
+class Size(Section):
+    """How much of it."""
+
+    seeds: Seeds
+    """one split and one training each"""
+    networks: Annotated[tuple[Network, ...], Field(min_length=1)]
+    """the networks that are compared"""
+    side: Side
+    """px to which the pictures are brought"""
+    epochs: Annotated[float, Field(gt=0.0, le=1000.0)]
+    """passes over the training pictures"""
+    batch: Batch
+    """pictures a step"""
+    learning_rate: Rate
+    """at the top of the one-cycle schedule"""
+
+
+class Plan(Experiment):
+    """Classifiers from scratch on a folder of pictures."""
+
+    kind: Literal["neu-cls"]
+    """this kind"""
+    data: Text
+    """the folder of one sub-folder a class, below the data root"""
+    test_share: Share
+    """the share of each class that is kept for the test"""
+    join_overlaps: bool
+    """whether neighbouring crops that share a part of the surface stay on one side, too"""
+    pictures: Annotated[int, Field(ge=2)]
+    """how many pictures there are, for the time left"""
+    reduced: Size
+    """a laptop"""
+    full: Size
+    """a GPU"""
+
+
+def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
+    """A split a seed, and on it a training a network."""
+    leaves = []
+    for seed in size.seeds:
+        split = Task(
+            f"split/seed-{seed}",
+            f"{_HERE}:split",
+            {
+                "data": plan.data,
+                "test_share": plan.test_share,
+                "join_overlaps": plan.join_overlaps,
+                "seed": seed,
+            },
+            work_s=20,
+        )
+        steps = round(size.epochs * plan.pictures * (1 - plan.test_share) / size.batch)
+        for network in size.networks:
+            parameters = {
+                "split": split.name,
+                "network": network,
+                "side": size.side,
+                "epochs": size.epochs,
+                "batch": size.batch,
+                "learning_rate": size.learning_rate,
+                "seed": seed,
+            }
+            work = classifier_work(network, size.side, size.batch, steps)
+            leaves.append(
+                Task(f"train/{network}/seed-{seed}", f"{_HERE}:train", parameters, (split,), work_s=work)
+            )
+    return tuple(leaves)
+
+
+def split(place: Place, *, data: str, test_share: float, join_overlaps: bool, seed: int) -> Result:
+    """A manifest with its split, duplicates on one side."""
+    from retraining.data.dataset import save_dataset
+    from retraining.data.splits import split_by_share
+
+    whole = grouped(place.roots.data_set(data), (), join_overlaps)
+    dataset = split_by_share(whole, {"train": 1 - test_share, "test": test_share}, seed)
+    save_dataset(dataset, place.folder)
+    return Result(notes=dataset_notes(data, dataset))
+
+
+def train(
+    place: Place,
+    *,
+    split: str,
+    network: str,
+    side: int,
+    epochs: float,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+) -> Result:
+    """A training from scratch: flips and brightness, no synthetic pictures."""
+    from retraining.classifier import TrainingPlan
+    from retraining.data.dataset import load_dataset, load_pixels
+    from retraining.picture_classifier import in_epochs, train_and_test
+
+    dataset = load_dataset(place.needs[split])
+    train_on, test_on = (load_pixels(dataset, side, 1, part) for part in ("train", "test"))
+    base = TrainingPlan(
+        network=network, batch=batch, learning_rate=learning_rate, seed=seed, replay_share=0.0
+    )
+    plan = in_epochs(base, epochs, len(train_on))
+    found = train_and_test(
+        plan,
+        train_on,
+        test_on,
+        place.folder / "run",
+        report=lambda step, line: place.tell(step, plan.steps, line),
+    )
+    cells = [
+        Cell("accuracy", network, "accuracy", found.accuracy),
+        Cell("accuracy", network, "macro-f1", found.macro_f1),
+        Cell("errors", network, "errors", 1 - found.accuracy, _wrong(found.confusion)),
+    ]
+    cells += [
+        Cell("recall", network, name, value) for name, value in zip(found.classes, found.recall, strict=True)
+    ]
+    return Result(tuple(cells), (loss_curve(place, f"{network}, seed {seed}"),))
+
+
+def loss_curve(place: Place, label: str, plot: str = "Cross-entropy of the training pictures") -> Curve:
+    """The training's cross-entropy, averaged over a fiftieth of the steps."""
+    import csv
+
+    import numpy as np
+
+    with (place.folder / "run" / "log.csv").open(encoding="utf-8") as file:
+        rows = [(float(row["step"]), float(row["cross_entropy"])) for row in csv.DictReader(file)]
+    parts = np.array_split(np.array(rows), min(50, len(rows)))
+    return Curve(
+        plot,
+        label,
+        tuple(float(p[:, 0].mean()) for p in parts),
+        tuple(float(p[:, 1].mean()) for p in parts),
+        "step",
+        "cross-entropy",
+    )
+
+
+def _wrong(confusion: tuple[tuple[int, ...], ...]) -> tuple[int, int]:
+    """How many test pictures were taken for another class, of how many."""
+    right = sum(row[k] for k, row in enumerate(confusion))
+    every = sum(map(sum, confusion))
+    return every - right, every

@@ -1,0 +1,327 @@
+"""NEU-CLS-64 by the PE-GAN paper's protocol: does a classifier gain from synthetic pictures?
+
+200 pictures a class, seven of ten to train on; for each source of synthetic pictures 600 more a class, and
+the same number of training steps whatever the source. Plain flips and crop-and-paste stand beside the GANs.
+A seed stands for a choice of pictures, a split, the pairs and the trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from retraining.experiments.common import (
+    Network,
+    Pair,
+    Side,
+    Training,
+    as_set,
+    classifier_work,
+    dataset_notes,
+    distance_cells,
+    extractor_of,
+    figure_notes,
+    floor_cells,
+    grouped,
+    grow,
+    joined,
+    load_pictures,
+    mirrored,
+    pair_work,
+    quality_cells,
+    save_pictures,
+    sheet_of,
+    unchanged,
+)
+from retraining.experiments.neu_cls import loss_curve
+from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Text
+from retraining.experiments.tasks import Cell, Place, Result, Task
+
+if TYPE_CHECKING:
+    from retraining.experiments.common import Pixels
+
+_HERE = "retraining.experiments.neu_cls_64"
+PASTE = "crop-paste"
+
+
+class Size(Section):
+    """How much of it."""
+
+    seeds: Seeds
+    """each draws pictures, splits them, and trains everything once"""
+    networks: Annotated[tuple[Network, ...], Field(min_length=1)]
+    """the classifiers"""
+    training: Training
+    """how each classifier is trained, the same for all sources"""
+    pairs: tuple[Pair, ...]
+    """the systems whose pictures are tried, a pair a class each"""
+    synthetic_per_class: Count
+    """synthetic pictures of each class"""
+    compared: Count
+    """synthetic pictures of each class that are compared with the real ones"""
+
+
+class Plan(Experiment):
+    """Classifiers with and without synthetic pictures."""
+
+    kind: Literal["neu-cls-64"]
+    """this kind"""
+    data: Text
+    """the folder of one sub-folder a class, below the data root"""
+    extractor: Text
+    """KIND:PATH of the extractor for FID and KID, the path below the data root"""
+    classes: Annotated[tuple[Name, ...], Field(min_length=2)]
+    """the classes, sub-folders of the data"""
+    per_class: Count
+    """real pictures of each class"""
+    test_share: Share
+    """the share of them that is kept for the test"""
+    join_overlaps: bool
+    """whether neighbouring crops that share a part of the surface stay on one side; the paper does not say"""
+    side: Side
+    """px of the pictures"""
+    flips_for_pairs: bool
+    """whether the pairs see mirrored pictures, too"""
+    reduced: Size
+    """a laptop"""
+    full: Size
+    """a GPU"""
+
+
+def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
+    """A split a seed; a pair a class and system, and pasted pictures; a classifier a network and source."""
+    leaves = []
+    for seed in size.seeds:
+        split = Task(
+            f"split/seed-{seed}",
+            f"{_HERE}:split",
+            {
+                "data": plan.data,
+                "classes": list(plan.classes),
+                "per_class": plan.per_class,
+                "test_share": plan.test_share,
+                "join_overlaps": plan.join_overlaps,
+                "seed": seed,
+            },
+            work_s=60,
+        )
+        made = {PASTE: [_paste(plan, size, split, name, seed) for name in plan.classes]}
+        for pair in size.pairs:
+            made[pair.system] = [_pair(plan, size, pair, split, name, seed) for name in plan.classes]
+        for network in size.networks:
+            for source in ("none", "flips", *made):
+                own = tuple(made.get(source, ()))
+                leaves.append(_classifier(plan, size, network, source, split, own, seed))
+    return tuple(leaves)
+
+
+def _paste(plan: Plan, size: Size, split: Task, name: str, seed: int) -> Task:
+    parameters = {
+        **_common(plan, size, split, name, seed),
+        "source": PASTE,
+    }
+    return Task(f"paste/{name}/seed-{seed}", f"{_HERE}:paste", parameters, (split,), work_s=15)
+
+
+def _pair(plan: Plan, size: Size, pair: Pair, split: Task, name: str, seed: int) -> Task:
+    parameters = {
+        **_common(plan, size, split, name, seed),
+        "source": pair.system,
+        "steps": pair.steps,
+        "batch": pair.batch,
+        "flips": plan.flips_for_pairs,
+    }
+    work = pair_work(pair.system, plan.side, pair.batch, pair.steps) + 15
+    task_name = f"gan/{pair.system}/{name}/seed-{seed}"
+    return Task(task_name, f"{_HERE}:pair", parameters, (split,), work_s=work)
+
+
+def _common(plan: Plan, size: Size, split: Task, name: str, seed: int) -> dict[str, object]:
+    return {
+        "split": split.name,
+        "name": name,
+        "side": plan.side,
+        "count": size.synthetic_per_class,
+        "compared": size.compared,
+        "extractor": plan.extractor,
+        "seed": seed,
+    }
+
+
+def _classifier(
+    plan: Plan, size: Size, network: str, source: str, split: Task, made: tuple[Task, ...], seed: int
+) -> Task:
+    parameters = {
+        "split": split.name,
+        "made": {task.parameters["name"]: task.name for task in made},
+        "network": network,
+        "source": source,
+        "side": plan.side,
+        "steps": size.training.steps,
+        "batch": size.training.batch,
+        "learning_rate": size.training.learning_rate,
+        "seed": seed,
+    }
+    work = classifier_work(network, plan.side, size.training.batch, size.training.steps) + 10
+    name = f"train/{network}/{source}/seed-{seed}"
+    return Task(name, f"{_HERE}:train", parameters, (split, *made), work_s=work)
+
+
+def split(
+    place: Place,
+    *,
+    data: str,
+    classes: list[str],
+    per_class: int,
+    test_share: float,
+    join_overlaps: bool,
+    seed: int,
+) -> Result:
+    """The manifest of the pictures drawn, with their split."""
+    from retraining.data.dataset import save_dataset
+    from retraining.data.splits import split_by_count
+
+    whole = grouped(place.roots.data_set(data), tuple(classes), join_overlaps)
+    test = round(per_class * test_share)
+    dataset = split_by_count(whole, {"train": per_class - test, "test": test}, seed)
+    save_dataset(dataset, place.folder)
+    return Result(notes=dataset_notes(data, dataset))
+
+
+def pair(
+    place: Place,
+    *,
+    split: str,
+    name: str,
+    source: str,
+    side: int,
+    steps: int,
+    batch: int,
+    flips: bool,
+    count: int,
+    compared: int,
+    extractor: str,
+    seed: int,
+) -> Result:
+    """One pair of one class: its pictures, and how far they are from real ones."""
+    from retraining.adversarial import AdversarialPlan
+
+    real = _real(place, split, name, side)
+    plan = AdversarialPlan(
+        system=source, size=side, steps=steps, batch=batch, flips=flips, seed=seed, collapse_below=0.05
+    )
+    grown = grow(place, plan, real["train"], count)
+    if grown.why:
+        save_pictures(place, grown.pixels)
+        return Result(notes=(f"{source}, {name}: no pictures, {grown.why}",))
+    return _compared(place, source, name, real, grown.pixels, compared, extractor, seed)
+
+
+def paste(
+    place: Place,
+    *,
+    split: str,
+    name: str,
+    source: str,
+    side: int,
+    count: int,
+    compared: int,
+    extractor: str,
+    seed: int,
+) -> Result:
+    """The rival without learning: parts of one training picture of the class blended onto another."""
+    from retraining.pasting import paste_from_pictures
+
+    real = _real(place, split, name, side)
+    pixels = paste_from_pictures(
+        real["train"], None, count, seed, report=lambda done: place.tell(done, count, "")
+    )
+    return _compared(place, source, name, real, pixels, compared, extractor, seed, floor=True)
+
+
+def train(
+    place: Place,
+    *,
+    split: str,
+    made: dict[str, str],
+    network: str,
+    source: str,
+    side: int,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+) -> Result:
+    """A classifier on real pictures and those of one source, all alike; the paper adds them likewise."""
+    from retraining.classifier import TrainingPlan
+    from retraining.data.dataset import load_dataset, load_pixels
+    from retraining.picture_classifier import train_and_test
+
+    dataset = load_dataset(place.needs[split])
+    train_on, test_on = (load_pixels(dataset, side, 1, part) for part in ("train", "test"))
+    sets = [
+        as_set(load_pictures(place.needs[task]), train_on.classes.index(name), train_on.classes, task)
+        for name, task in made.items()
+    ]
+    synthetic = joined(sets) if any(len(part) for part in sets) else None
+    share = len(synthetic) / (len(synthetic) + len(train_on)) if synthetic is not None else 0.0
+    plan = TrainingPlan(
+        network=network,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        replay_share=0.0,
+        augmentation=mirrored() if source == "flips" else unchanged(),
+    )
+    found = train_and_test(
+        plan,
+        train_on,
+        test_on,
+        place.folder / "run",
+        synthetic=synthetic,
+        synthetic_share=share,
+        report=lambda step, line: place.tell(step, steps, line),
+    )
+    return Result(
+        (Cell("accuracy", source, network, found.accuracy),),
+        (loss_curve(place, source, f"Cross-entropy while training {network}"),),
+    )
+
+
+def _real(place: Place, split: str, name: str, side: int) -> dict[str, Pixels]:
+    """The real pictures of a class: ``train``, and ``all`` with those of the test."""
+    from retraining.data.dataset import load_dataset, load_pixels
+
+    dataset = load_dataset(place.needs[split]).select(classes=(name,))
+    return {
+        "train": load_pixels(dataset, side, 1, "train").pixels,
+        "all": load_pixels(dataset, side, 1).pixels,
+    }
+
+
+def _compared(
+    place: Place,
+    source: str,
+    name: str,
+    real: dict[str, Pixels],
+    pixels: Pixels,
+    compared: int,
+    extractor: str,
+    seed: int,
+    floor: bool = False,
+) -> Result:
+    """Figures against all real pictures of the class, as many on either side as there are."""
+    from retraining.metrics import compare
+
+    save_pictures(place, pixels)
+    found = compare(real["all"], pixels[:compared], extractor_of(place, extractor), seed, source)
+    columns: Iterable[str] = (name, "mean")
+    cells = distance_cells(found, source, columns) + quality_cells(found, source)
+    if floor:
+        cells += floor_cells(found, columns)
+    caption = f"{source}, {name}, seed {seed}: real above, synthetic below"
+    sheet = sheet_of(place, (real["train"], pixels), caption)
+    return Result(cells, (), (sheet,), figure_notes(found, f"{source}, {name}"))

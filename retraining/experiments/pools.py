@@ -1,0 +1,198 @@
+"""Where tasks are done: processes of this machine, or the nodes of a Ray cluster. Both look the same.
+
+A worker process serves one task after the other, because importing torch takes seconds; each slot has its
+own process, so that one that is killed takes no other task with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol
+
+from retraining.experiments.tasks import ExperimentError, Outcome, Roots, Task, perform
+
+DIED = "its process died (out of memory?); the same command goes on from its checkpoint"
+_PR_SET_PDEATHSIG = 1
+
+
+class Pool(Protocol):
+    """Does a few tasks at a time."""
+
+    slots: int
+
+    def start(self, task: Task, experiment: Path, roots: Roots) -> None:
+        """Begin a task; at most ``slots`` are under way."""
+        ...
+
+    def ended(self, timeout_s: float) -> list[Outcome]:
+        """What has ended; waits at most ``timeout_s`` for the first."""
+        ...
+
+    def stop(self) -> None:
+        """Ask what is under way to write a checkpoint and end; :meth:`ended` still tells how it did."""
+        ...
+
+    def close(self) -> None:
+        """Let go of processes and connections."""
+        ...
+
+
+class ProcessPool:
+    """``jobs`` processes, each with its share of the cores."""
+
+    def __init__(self, jobs: int, threads: int) -> None:
+        self.slots = jobs
+        self._threads = threads
+        self._workers: list[ProcessPoolExecutor | None] = [None] * jobs
+        self._running: dict[Future[Outcome], tuple[int, Task]] = {}
+
+    def start(self, task: Task, experiment: Path, roots: Roots) -> None:
+        """See :class:`Pool`."""
+        taken = {slot for slot, _ in self._running.values()}
+        slot = next(number for number in range(self.slots) if number not in taken)
+        worker = self._workers[slot]
+        if worker is None:
+            worker = ProcessPoolExecutor(
+                1,
+                mp_context=get_context("spawn"),
+                initializer=prepare_worker,
+                initargs=(self._threads, slot, os.getpid()),
+            )
+            self._workers[slot] = worker
+        self._running[worker.submit(perform, task, experiment, roots)] = (slot, task)
+
+    def ended(self, timeout_s: float) -> list[Outcome]:
+        """See :class:`Pool`."""
+        done, _ = wait(self._running, timeout_s, FIRST_COMPLETED)
+        outcomes = []
+        for future in done:
+            slot, task = self._running.pop(future)
+            try:
+                outcomes.append(future.result())
+            except BrokenProcessPool:
+                self._retire(slot)
+                outcomes.append(Outcome(task.key, "failed", DIED))
+        return outcomes
+
+    def stop(self) -> None:
+        """See :class:`Pool`."""
+        for slot, _ in self._running.values():
+            for process in self._processes(slot):
+                os.kill(process, signal.SIGTERM)
+
+    def close(self) -> None:
+        """See :class:`Pool`."""
+        for slot in range(self.slots):
+            self._retire(slot)
+
+    def _processes(self, slot: int) -> list[int]:
+        worker = self._workers[slot]
+        processes: dict[int, Any] = getattr(worker, "_processes", None) or {}
+        return [number for number, process in processes.items() if process.is_alive()]
+
+    def _retire(self, slot: int) -> None:
+        worker, self._workers[slot] = self._workers[slot], None
+        if worker is not None:
+            worker.shutdown(wait=True, cancel_futures=True)
+
+
+class RayPool:
+    """A Ray cluster: ``local`` starts one on this machine, ``auto`` and addresses join a running one.
+
+    The nodes must see the run folder and the data under the same paths.
+    """
+
+    def __init__(self, address: str, jobs: int, threads: int) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise ExperimentError("Ray is not installed; pip install 'inspection-station[cluster]'") from None
+        self._ray = ray
+        quiet: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False}
+        try:
+            if address == "local":
+                ray.init("local", num_cpus=jobs * threads, **quiet)
+            else:
+                ray.init(address, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as problem:
+            raise ExperimentError(f"no Ray cluster at {address!r} ({problem}); try --ray local") from None
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        cards = int(there.get("GPU", 0))
+        self.slots = max(1, cards or int(there.get("CPU", 1)) // threads)
+        decorate = ray.remote(num_cpus=threads, num_gpus=1 if cards else 0, max_retries=0)
+        self._perform: Callable[..., Any] = decorate(perform_on_node).remote
+        self._threads = threads
+        self._running: dict[Any, Task] = {}
+
+    def start(self, task: Task, experiment: Path, roots: Roots) -> None:
+        """See :class:`Pool`."""
+        self._running[self._perform(task, experiment, roots, self._threads)] = task
+
+    def ended(self, timeout_s: float) -> list[Outcome]:
+        """See :class:`Pool`."""
+        if not self._running:
+            return []
+        done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        outcomes = []
+        for handle in done:
+            task = self._running.pop(handle)
+            try:
+                outcomes.append(self._ray.get(handle))
+            except self._ray.exceptions.TaskCancelledError:
+                outcomes.append(Outcome(task.key, "stopped", "stopped"))
+            except self._ray.exceptions.RayError as problem:
+                first = str(problem).strip().splitlines()[0]
+                outcomes.append(Outcome(task.key, "failed", f"{DIED} [{first}]"))
+        return outcomes
+
+    def stop(self) -> None:
+        """See :class:`Pool`."""
+        for handle in self._running:
+            self._ray.cancel(handle, force=False)
+
+    def close(self) -> None:
+        """See :class:`Pool`."""
+        self._ray.shutdown()
+
+
+def open_pool(ray_address: str | None, jobs: int) -> Pool:
+    """A pool of ``jobs`` at a time, the cores shared out among them."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return RayPool(ray_address, jobs, threads) if ray_address else ProcessPool(jobs, threads)
+
+
+def perform_on_node(task: Task, experiment: Path, roots: Roots, threads: int) -> Outcome:
+    """What a Ray node runs."""
+    _share_machine(threads, 0)
+    return perform(task, experiment, roots)
+
+
+def prepare_worker(threads: int, slot: int, parent: int) -> None:
+    """What a worker process does once: end with its parent, take its share of cores and cards."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise SystemExit("the parent is gone")
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
+    _share_machine(threads, slot)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _share_machine(threads: int, slot: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(slot % torch.cuda.device_count())

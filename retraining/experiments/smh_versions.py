@@ -1,0 +1,325 @@
+"""Table 8 of the SMHSI paper: whole pictures, patches, patches grown by SDG-GAN, and by crop-and-paste.
+
+Every version is trained for the same number of steps of the same size and is measured on whole frames,
+through the station's patching and decision. A seed stands for its own parts, pairs and trainings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from retraining.experiments.common import (
+    Network,
+    Pair,
+    Pixels,
+    Side,
+    Training,
+    classifier_work,
+    distance_cells,
+    extractor_of,
+    figure_notes,
+    floor_cells,
+    grow,
+    pair_work,
+    sheet_of,
+)
+from retraining.experiments.neu_cls import loss_curve
+from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Text
+from retraining.experiments.smh_parts import (
+    cut_parts_task,
+    inspect,
+    originals_task,
+    recipe_for,
+    surfaces_of,
+    whole_recipe,
+    write_parts,
+)
+from retraining.experiments.tasks import Cell, ExperimentError, Place, Result, Task
+
+if TYPE_CHECKING:
+    from retraining.data.dataset import Dataset, PictureSet
+    from retraining.data.smh import SmhVersion
+    from retraining.evaluation import PartResult
+
+_HERE = "retraining.experiments.smh_versions"
+COMPARED = 400
+"""Synthetic pictures of a class that are compared with the real ones."""
+DEFECTS = ("imprinted", "pits", "roll-marks", "scratches")
+
+
+class Trained(Section):
+    """One row: a version, what grew it, and a network."""
+
+    name: Name
+    """the row's name in the tables"""
+    version: Literal["O-TA", "P-TA", "P-GAN"]
+    """the version of the data"""
+    grown_by: Literal["augmentation", "sdg-gan", "crop-paste"]
+    """what the data grew by: augmentation for O-TA and P-TA"""
+    network: Network
+    """the classifier"""
+    training: Training
+    """how it is trained"""
+
+
+class Size(Section):
+    """How much of it."""
+
+    seeds: Seeds
+    """each renders its own parts and trains everything once"""
+    share: Share
+    """the share of Table 4's numbers"""
+    test_share: Share
+    """the share of Table 5's numbers"""
+    patch: Side
+    """px of a patch; the surface is reduced with it"""
+    whole: Side
+    """px to whose square whole surfaces are brought for O-TA"""
+    pair: Pair
+    """how each class's pair is trained"""
+    critic_steps: Count
+    """steps of the critic for one of the generator"""
+    rows: tuple[Trained, ...]
+    """what is trained"""
+
+
+class Plan(Experiment):
+    """The three versions, and crop-and-paste beside them."""
+
+    kind: Literal["smh-versions"]
+    """this kind"""
+    recipe: Name
+    """the recipe of the product"""
+    extractor: Text
+    """KIND:PATH of the extractor for FID and KID, the path below the data root"""
+    reduced: Size
+    """a laptop"""
+    full: Size
+    """a GPU"""
+
+
+def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
+    """Parts to train on and test parts a seed; a pair a class, pasted patches; a classifier a row."""
+    leaves = []
+    for seed in size.seeds:
+        common = {"recipe": plan.recipe, "patch": size.patch, "seed": seed}
+        parts = originals_task(plan.recipe, size.patch, size.share, seed)
+        test = cut_parts_task(plan.recipe, size.patch, seed, whole=size.whole, share=size.test_share)
+        made: dict[str, tuple[Task, ...]] = {"augmentation": ()}
+        made["sdg-gan"] = tuple(_pair(plan, size, parts, name, seed) for name in DEFECTS)
+        shared = {"parts": parts.name, "share": size.share, "extractor": plan.extractor, **common}
+        made["crop-paste"] = tuple(
+            Task(f"paste/{name}/seed-{seed}", f"{_HERE}:paste", {**shared, "name": name}, (parts,), work_s=30)
+            for name in DEFECTS
+        )
+        for row in size.rows:
+            own = made[row.grown_by]
+            parameters = {
+                "parts": parts.name,
+                "tests": test.name,
+                "made": {str(task.parameters["name"]): task.name for task in own},
+                "row": row.name,
+                "version": row.version,
+                "network": row.network,
+                "share": size.share,
+                "whole": size.whole,
+                **row.training.model_dump(),
+                **common,
+            }
+            side = size.whole if row.version == "O-TA" else size.patch
+            work = classifier_work(row.network, side, row.training.batch, row.training.steps) + 30
+            name = f"train/{row.name}/seed-{seed}"
+            leaves.append(Task(name, f"{_HERE}:train", parameters, (parts, test, *own), work_s=work))
+    return tuple(leaves)
+
+
+def _pair(plan: Plan, size: Size, parts: Task, name: str, seed: int) -> Task:
+    parameters = {
+        "parts": parts.name,
+        "recipe": plan.recipe,
+        "patch": size.patch,
+        "share": size.share,
+        "extractor": plan.extractor,
+        "name": name,
+        **size.pair.model_dump(),
+        "critic_steps": size.critic_steps,
+        "seed": seed,
+    }
+    work = pair_work(size.pair.system, size.patch, size.pair.batch, size.pair.steps) + 30
+    return Task(f"gan/{name}/seed-{seed}", f"{_HERE}:pair", parameters, (parts,), work_s=work)
+
+
+def pair(
+    place: Place,
+    *,
+    parts: str,
+    recipe: str,
+    patch: int,
+    share: float,
+    extractor: str,
+    name: str,
+    system: str,
+    steps: int,
+    batch: int,
+    critic_steps: int,
+    seed: int,
+) -> Result:
+    """One class's pair, trained on its training patches, and as many pictures as P-GAN lacks."""
+    from retraining.adversarial import AdversarialPlan
+
+    real, count = _wanted(place, parts, patch, share, name)
+    plan = AdversarialPlan(
+        system=system, size=patch, steps=steps, batch=batch, critic_steps=critic_steps, seed=seed
+    )
+    grown = grow(place, plan, real["train"], count)
+    if grown.why:
+        raise ExperimentError(f"{system} gave no pictures of {name}: {grown.why}")
+    return _made(place, grown.pixels, real, name, system, extractor, seed)
+
+
+def paste(
+    place: Place, *, parts: str, recipe: str, patch: int, share: float, extractor: str, name: str, seed: int
+) -> Result:
+    """The rival without learning: real defects of training parts blended onto their sound places."""
+    from retraining.pasting import paste_from_surfaces
+
+    real, count = _wanted(place, parts, patch, share, name)
+    surfaces = surfaces_of(place.needs[parts], "train")
+    label = surfaces.classes.index(name)
+    pixels = paste_from_surfaces(
+        surfaces, count, label, patch, seed, report=lambda done: place.tell(done, count, "pasted")
+    )
+    return _made(place, pixels, real, name, "crop-paste", extractor, seed, floor=True)
+
+
+def train(
+    place: Place,
+    *,
+    parts: str,
+    tests: str,
+    made: dict[str, str],
+    row: str,
+    version: str,
+    network: str,
+    share: float,
+    whole: int,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    recipe: str,
+    patch: int,
+    seed: int,
+) -> Result:
+    """One network on one version, measured on whole frames."""
+    from retraining.classifier import TrainingPlan, build_network, load_weights, probabilities
+    from retraining.data.source import PictureSource
+    from retraining.picture_classifier import train_and_test
+
+    data = _version(place, parts, made, version, recipe, patch, whole, share, seed)
+    plan = TrainingPlan(
+        network=network, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, replay_share=0.0
+    )
+    found = train_and_test(
+        plan,
+        data.training,
+        data.original_validation,
+        place.folder / "run",
+        sound=0,
+        report=lambda step, line: place.tell(step, steps, line),
+    )
+    trained = build_network(plan, PictureSource(data.training, sound=0))
+    trained.load_state_dict(load_weights(found.weights))
+    scaled = recipe_for(place.roots, recipe, patch)
+    view, used = ("whole", whole_recipe(scaled, whole)) if version == "O-TA" else ("patches", scaled)
+    results = inspect(place.needs[tests], view, used, row, lambda pixels: probabilities(trained, pixels))
+    write_parts(place, results)
+    patches = f"{row}: {found.accuracy:.1%} of the real validation patches (or surfaces) right."
+    return Result(part_cells(results, row), (loss_curve(place, row),), notes=(patches,))
+
+
+def part_cells(results: list[PartResult], row: str) -> tuple[Cell, ...]:
+    """Accuracy, escapes and overkill, counted, and recall and F1 by class."""
+    from retraining.evaluation import figures
+
+    total = figures(results)[row]
+    cells = [
+        Cell("accuracy", row, "accuracy", total.accuracy, (total.right, total.parts)),
+        Cell("accuracy", row, "escapes", total.escape_rate, (total.escapes, total.defective)),
+        Cell("accuracy", row, "overkill", total.overkill_rate, (total.overkill, total.good)),
+    ]
+    for name in ("defect-free", *DEFECTS):
+        own = [r for r in results if r.truth == name]
+        said = [r for r in results if r.found == name]
+        right = sum(r.found == name for r in own)
+        cells.append(Cell("recall", row, name, right / max(1, len(own)), (right, len(own))))
+        cells.append(Cell("f1", row, name, 2 * right / max(1, len(own) + len(said))))
+    return tuple(cells)
+
+
+def _version(
+    place: Place,
+    parts: str,
+    made: dict[str, str],
+    version: str,
+    recipe: str,
+    patch: int,
+    whole: int,
+    share: float,
+    seed: int,
+) -> SmhVersion:
+    """The version's pictures; O-TA as squares, because the networks take squares."""
+    from retraining.data.dataset import load_dataset, load_pixels
+    from retraining.data.growth import grow as grow_set
+    from retraining.data.smh import VERSIONS, SmhVersion, build_version, scaled
+    from retraining.data.synthetic import Synthetic
+
+    rendered = load_dataset(place.needs[parts] / "whole")
+    if version == "O-TA":
+        grown: list[PictureSet] = []
+        own = [load_pixels(rendered, whole, 1, split) for split in ("train", "validation")]
+        wanted = (VERSIONS[version].training, VERSIONS[version].validation)
+        for pictures, counts in zip(own, wanted, strict=True):
+            targets = {name: scaled(count, share, least=1) for name, count in counts.items()}
+            grown.append(grow_set(pictures, targets, seed))
+        return SmhVersion(grown[0], grown[1], own[0], own[1])
+    synthetic: dict[str, Dataset] | None = None
+    if version == "P-GAN":
+        synthetic = {name: Synthetic(place.needs[task] / "synthetic").read() for name, task in made.items()}
+    scaled_recipe = recipe_for(place.roots, recipe, patch)
+    return build_version(
+        version, rendered, scaled_recipe, side=patch, share=share, seed=seed, synthetic=synthetic
+    )
+
+
+def _wanted(place: Place, parts: str, patch: int, share: float, name: str) -> tuple[dict[str, Pixels], int]:
+    """The real patches of a class, ``train`` and ``all``, and how many synthetic ones P-GAN takes."""
+    from retraining.data.dataset import load_dataset, load_pixels
+    from retraining.data.smh import synthetic_needed
+
+    patches = load_dataset(place.needs[parts] / "patches")
+    own = patches.select(classes=(name,))
+    real = {"train": load_pixels(own, patch, 1, "train").pixels, "all": load_pixels(own, patch, 1).pixels}
+    return real, synthetic_needed(patches, share=share)[name]
+
+
+def _made(
+    place: Place,
+    pixels: Pixels,
+    real: dict[str, Pixels],
+    name: str,
+    source: str,
+    extractor: str,
+    seed: int,
+    floor: bool = False,
+) -> Result:
+    """Keep the pictures as a data set, and compare them with all real patches of the class."""
+    from retraining.data.synthetic import write_synthetic
+    from retraining.metrics import compare
+
+    write_synthetic(place.folder / "synthetic", {name: pixels}, place.folder.name, ("defect-free", *DEFECTS))
+    found = compare(real["all"], pixels[:COMPARED], extractor_of(place, extractor), seed, source)
+    cells = distance_cells(found, source, (name,)) + (floor_cells(found, (name,)) if floor else ())
+    sheet = sheet_of(
+        place, (real["train"], pixels), f"{source}, {name}, seed {seed}: real above, synthetic below"
+    )
+    return Result(cells, (), (sheet,), figure_notes(found, f"{source}, {name}"))
