@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from models.critics import CRITICS
 from models.generators import GENERATORS
 from retraining.adversarial_losses import LOSSES, gradient_penalty
 from retraining.adversarial_plan import SYSTEMS, AdversarialPlan, CollapseError, DivergedError, System
-from retraining.classifier import TrainingError, TrainingStoppedError, resolve_precision
+from retraining.classifier_plan import TrainingError, TrainingStoppedError, resolve_precision
 from retraining.diffaugment import CHANCES, diffaugment
 from retraining.distributed import World, average_gradients, average_numbers, choose_device, open_world
 from retraining.run_folder import StepLog, close_run, open_run, save_state, stop_requests
@@ -40,8 +40,6 @@ Reporter = Callable[[int, str], None]
 
 _SHEET = 64
 """Pictures on a sample sheet, and in a measure of diversity."""
-_WARM_UP = 300
-"""Steps before which a generator may draw what it likes."""
 _LOW_CHECKS = 5
 """Checks in a row with too little diversity that make a collapse."""
 
@@ -51,20 +49,22 @@ def train_pair(
     pixels: NDArray[np.uint8],
     folder: Path,
     *,
+    about: Mapping[str, Any] | None = None,
     resume: bool = True,
     report: Reporter = lambda step, line: None,
 ) -> Path:
     """Train a pair on real pictures of one class; return the generator's weights, ``folder/generator.pt``.
 
-    ``pixels`` is uint8 ``(N, size, size, channels)``, ``N`` >= 2; batches are drawn with replacement. Writes
-    ``run.json``, ``log.csv``, ``curves.png``, ``checkpoint.pt``, ``samples/real.png`` and a sheet of the same
-    latent vectors every ``sheet_every`` steps. Raises :class:`TrainingStoppedError` after a checkpoint when
-    the process is told to end, :class:`DivergedError` and :class:`CollapseError` without writing weights. A
-    run may be prolonged: ``steps`` is no part of what a checkpoint must agree with.
+    ``pixels`` is uint8 ``(N, size, size, channels)``, ``N`` >= 2; batches are drawn with replacement.
+    ``about`` (JSON: class, data set ...) is kept in ``run.json``. Writes that, ``log.csv``, ``curves.png``,
+    ``checkpoint.pt``, ``samples/real.png`` and a sheet of the same latent vectors every ``sheet_every``
+    steps. Raises :class:`TrainingStoppedError` after a checkpoint when the process is told to end,
+    :class:`DivergedError` and :class:`CollapseError` without writing weights. A run may be prolonged:
+    ``steps`` is no part of what a checkpoint must agree with.
     """
     system, loss = plan.own_system(), LOSSES[plan.own_system().loss]
     device = choose_device(plan.device)
-    bf16 = resolve_precision(plan.precision) == "bf16"
+    bf16 = resolve_precision(plan.precision, device) == "bf16"
     with open_world(device) as world, stop_requests() as stop_asked:
         _check(plan, pixels, world)
         pictures = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(device)
@@ -74,7 +74,7 @@ def train_pair(
         if resume and (folder / "checkpoint.pt").is_file():
             first_step = pair.restore(folder / "checkpoint.pt", plan)
         if world.first:
-            _open_folder(plan, pictures, folder, first_step)
+            _open_folder(plan, pictures, folder, first_step, about or {})
             log = StepLog(folder / "log.csv", first_step)
 
         def generate(latent: Tensor) -> Tensor:
@@ -131,10 +131,10 @@ def train_pair(
                     f"the losses are {critic_value} and {generator_value} at step {done}; lower the "
                     "learning rate, or train in fp32, in a new folder"
                 ))  # fmt: skip
-            if checked:
+            if checked and done > plan.collapse_after:
                 pair.low_checks = pair.low_checks + 1 if share < plan.collapse_below else 0
-            if pair.low_checks >= _LOW_CHECKS and done > _WARM_UP:
-                raise _ended(folder, world, _collapse(plan, share, done))
+                if pair.low_checks == _LOW_CHECKS:
+                    raise _ended(folder, world, _collapse(plan, share, done))
             if world.first:
                 row = {
                     "step": done, "critic_loss": critic_value, "generator_loss": generator_value,
@@ -161,7 +161,7 @@ def train_pair(
                 raise _ended(folder, world, DivergedError(
                     f"no numbers in the generator's pictures after step {plan.steps}; lower the learning rate"
                 ))  # fmt: skip
-            if share < plan.collapse_below and plan.steps > _WARM_UP:
+            if share < plan.collapse_below and plan.steps > plan.collapse_after:
                 raise _ended(folder, world, _collapse(plan, share, plan.steps))
             save_state({"plan": asdict(plan), "weights": generator.state_dict()}, folder / "generator.pt")
             close_run(folder, "finished", {"steps": plan.steps, "diversity": share})
@@ -203,6 +203,11 @@ class Pair:
         self.low_checks = state["low_checks"]
         return int(state["step"])
 
+
+_OF_NO_WEIGHT = (
+    "steps", "device", "sheet_every", "check_every", "checkpoint_every", "collapse_below", "collapse_after",
+)  # fmt: skip
+"""What of a plan may change when its run goes on."""
 
 _PARTS = ("generator", "critic", "average", "generator_optimiser", "critic_optimiser")
 
@@ -324,11 +329,11 @@ def _check(plan: AdversarialPlan, pixels: NDArray[np.uint8], world: World) -> No
         raise TrainingError(f"a batch of {plan.batch} cannot be shared by {world.size} processes")
 
 
-def _open_folder(plan: AdversarialPlan, pictures: Tensor, folder: Path, first_step: int) -> None:
-    about = {"real_pictures": len(pictures)}
-    open_run(
-        folder, "adversarial pair", asdict(plan), {"seed": plan.seed}, first_step=first_step, about=about
-    )
+def _open_folder(
+    plan: AdversarialPlan, pictures: Tensor, folder: Path, first_step: int, about: Mapping[str, Any]
+) -> None:
+    told = {"real_pictures": len(pictures), **about}
+    open_run(folder, "adversarial pair", asdict(plan), {"seed": plan.seed}, first_step=first_step, about=told)
     if not first_step:
         (folder / "generator.pt").unlink(missing_ok=True)
     chosen = pictures[_spread(len(pictures), plan.seed)]
@@ -364,6 +369,6 @@ def _ended(folder: Path, world: World, error: TrainingError) -> TrainingError:
 
 def _plan_as_text(plan: AdversarialPlan) -> str:
     settings = asdict(plan)
-    for name in ("steps", "device", "sheet_every", "check_every", "checkpoint_every", "collapse_below"):
+    for name in _OF_NO_WEIGHT:
         del settings[name]
     return repr(sorted(settings.items()))

@@ -16,7 +16,7 @@ from torch import Tensor
 from retraining.adversarial import build_pair, train_pair
 from retraining.adversarial_losses import LOSSES, gradient_penalty
 from retraining.adversarial_plan import AdversarialPlan
-from retraining.classifier import resolve_precision
+from retraining.classifier_plan import resolve_precision
 from retraining.distributed import choose_device
 
 
@@ -66,7 +66,7 @@ def bare_passes(plan: AdversarialPlan) -> Callable[[], None]:
     """A function that makes one step's forward and backward passes on fixed tensors."""
     system, device = plan.own_system(), choose_device(plan.device)
     loss, pair = LOSSES[system.loss], build_pair(plan, device)
-    bf16 = resolve_precision(plan.precision) == "bf16"
+    bf16 = resolve_precision(plan.precision, device) == "bf16"
     real = torch.rand(plan.batch, plan.channels, plan.size, plan.size, device=device) * 2 - 1
     real = real.contiguous(memory_format=torch.channels_last)
     latent = torch.randn(plan.batch, system.latent, device=device)

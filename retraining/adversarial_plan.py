@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from models.adversarial_layers import SIZES
-from retraining.classifier import TrainingError
+from retraining.classifier_plan import TrainingError
 
 
 class DivergedError(TrainingError):
@@ -89,6 +89,8 @@ class AdversarialPlan:
     """Differentiable augmentation, for some dozens of real pictures."""
     collapse_below: float = 0.1
     """Diversity, as a share of the real pictures', under which a generator counts as collapsed; 0: never."""
+    collapse_after: int = 300
+    """Steps before which a generator may draw what it likes."""
     seed: int = 1
     precision: str = "auto"
     """``fp32``, ``bf16``, or ``auto``: bf16 where the processor multiplies it in hardware."""

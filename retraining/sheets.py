@@ -27,13 +27,15 @@ def tile(pictures: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return sheet
 
 
-def beside(real: NDArray[np.uint8], fake: NDArray[np.uint8], columns: int = 8) -> NDArray[np.uint8]:
-    """Real pictures on the left half, generated ones on the right, a wide gap between them."""
-    rows = min(math.ceil(len(real) / columns), math.ceil(len(fake) / columns))
-    left, right = (tile(p[: rows * columns], columns) for p in (real, fake))
-    gap = np.full((left.shape[0], 8 * _GAP, left.shape[2]), _PAPER, np.uint8)
-    height = min(left.shape[0], right.shape[0])
-    return np.concatenate([left[:height], gap[:height], right[:height]], axis=1)
+def side_by_side(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two sheets ``(H, W, C)`` with a wide gap between them, the shorter one filled up with white."""
+    height, channels = max(left.shape[0], right.shape[0]), left.shape[2]
+    gap = np.full((height, 8 * _GAP, channels), _PAPER, np.uint8)
+    filled = [
+        np.concatenate([s, np.full((height - s.shape[0], s.shape[1], channels), _PAPER, np.uint8)])
+        for s in (left, right)
+    ]
+    return np.concatenate([filled[0], gap, filled[1]], axis=1)
 
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
