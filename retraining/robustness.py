@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from retraining.evaluation import PartResult, check_test_seeds, figures, part_result, rendered_test_part
 from retraining.part_runs import PartLog, in_processes
-from retraining.proportions import shown, wilson
+from retraining.proportions import ends, shown
 from retraining.rendered import check_renderable
 from retraining.surfaces import DatasetError, resize_mask
 from retraining.validation import grid_patches
@@ -155,20 +155,22 @@ def measure_robustness(
     per_class: int,
     seed: int,
     kinds: tuple[str, ...] = tuple(DISTURBANCES),
+    digests: tuple[str, ...] = (),
     processes: int = 2,
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[Grade, list[PartResult]]:
     """Every engine's verdict on every part at every grade, by grade.
 
-    ``folder`` keeps each part's results as they come; the same call goes on after a kill.
-    Raises :class:`DatasetError`.
+    ``folder`` keeps each part's results as they come; the same call goes on after a kill, if recipe, parts,
+    grades and the networks (by ``digests``) are the same. Raises :class:`DatasetError`.
     """
     check_renderable(recipe)
     wanted = grades(kinds)
     count = check_test_seeds(recipe, per_class, seed)
     plan = {
         "recipe": recipe.digest,
-        "engines": sorted(engines),
+        "engines": list(engines),
+        "digests": list(digests),
         "parts_per_class": per_class,
         "grades": [[g.kind, g.strength] for g in wanted],
     }
@@ -274,7 +276,7 @@ def write_figures(rows: list[GradeFigures], path: Path) -> None:
             values: list[object] = [row.engine, row.grade.kind, row.grade.strength]
             values += f.model_dump().values()
             for count, of in ((f.right, f.parts), (f.escapes, f.defective), (f.overkill, f.good)):
-                values += [round(v, 5) for v in (count / of if of else 0.0, *wilson(count, of))]
+                values += [round(v, 5) for v in (count / of if of else 0.0, *ends(count, of))]
             writer.writerow(values)
 
 
@@ -301,7 +303,8 @@ def draw_robustness(rows: list[GradeFigures], picture: Path) -> None:
         panel.set_ylim(-0.03, 1.03)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("share of parts")
-    panels[0].legend(fontsize=7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8)
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)
 
@@ -322,5 +325,7 @@ def _draw_curves(
         panel.plot(
             x, [c / of if of else 0.0 for c, of in shares], style, color=colour, label=label, marker="."
         )
-        ends = [wilson(c, of) for c, of in shares]
-        panel.fill_between(x, [e[0] for e in ends], [e[1] for e in ends], color=colour, alpha=0.1, lw=0)
+        if name == "faults":
+            continue
+        limits = [ends(c, of) for c, of in shares]
+        panel.fill_between(x, [e[0] for e in limits], [e[1] for e in limits], color=colour, alpha=0.1, lw=0)

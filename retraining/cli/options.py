@@ -39,7 +39,11 @@ def load_named_recipe(name: str, folder: Path) -> Recipe:
 def open_scorers(
     paths: list[Path], backend: str, precisions: tuple[str, ...] = ("fp32", "int8")
 ) -> dict[str, Scorer]:
-    """A scorer for each of the precisions that an engine folder has, and for each ONNX file."""
+    """A scorer for each of the precisions that an engine folder has a file for, and for each ONNX file.
+
+    bf16 and fp16 are computed from the fp32 file. Raises :class:`EngineError`, also when the back end does
+    not compute one of the precisions.
+    """
     from deploy.scoring import onnx_scorer
     from station.engines import open_engine
     from station.engines.store import load_manifest
@@ -51,10 +55,20 @@ def open_scorers(
             continue
         manifest = load_manifest(path)
         for precision in precisions:
-            if precision in manifest.files:
+            if precision != "int8" or "int8" in manifest.files:
                 loaded = open_engine(path, backend, precision)
                 found[f"{loaded.info.name} {loaded.info.backend} {precision}"] = loaded.scores
     return found
+
+
+def model_digests(paths: list[Path]) -> tuple[str, ...]:
+    """SHA-256 of each engine's manifest or ONNX file: by them a kept run knows its networks."""
+    import hashlib
+
+    from station.engines.store import load_manifest
+
+    files = [hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for p in paths]
+    return tuple(digest or load_manifest(p).digest for digest, p in zip(files, paths, strict=True))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from retraining.cli.options import (
     TestSeedOption,
     counted,
     load_named_recipe,
+    model_digests,
     open_scorers,
 )
 
@@ -33,7 +34,7 @@ def robustness(
     parts_per_class: Annotated[int, typer.Option(min=1, help="Test parts of each class.")] = 20,
     seed: TestSeedOption = 7,
     precision: Annotated[
-        list[str] | None, typer.Option(help="fp32 or int8 of an engine folder; may be repeated.")
+        list[str] | None, typer.Option(help="fp32, bf16 or int8 of an engine folder; may be repeated.")
     ] = None,
     backend: BackendOption = "onnxruntime-cpu",
     processes: ProcessesOption = 2,
@@ -67,9 +68,8 @@ def robustness(
 
     chosen = load_named_recipe(recipe, recipes)
     total = check_test_seeds(chosen, parts_per_class, seed)
-    scorers = open_scorers(
-        engine or [Path("engines") / chosen.engine], backend, tuple(precision or ("fp32",))
-    )
+    folders = engine or [Path("engines") / chosen.engine]
+    scorers = open_scorers(folders, backend, tuple(precision or ("fp32",)))
     with counted("disturbing and inspecting parts", total) as report:
         found = measure_robustness(
             scorers,
@@ -78,6 +78,7 @@ def robustness(
             per_class=parts_per_class,
             seed=seed,
             kinds=tuple(kind or DISTURBANCES),
+            digests=model_digests(folders),
             processes=processes,
             report=lambda done: report(done, ""),
         )

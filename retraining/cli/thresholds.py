@@ -1,0 +1,173 @@
+"""``retrain thresholds``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retraining.cli.options import (
+    BackendOption,
+    ProcessesOption,
+    RecipeOption,
+    RecipesOption,
+    counted,
+    load_named_recipe,
+    model_digests,
+    open_scorers,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from retraining.scored_parts import ScoredPart
+    from station.engines.interface import Scorer
+    from station.recipe import Recipe
+
+
+def thresholds(
+    target: Annotated[
+        float, typer.Option(min=0.0, max=0.999, help="Share of defective parts that may escape.")
+    ] = 0.005,
+    surely: Annotated[
+        bool, typer.Option(help="The upper end of the 95 % interval must meet the target, not the count.")
+    ] = False,
+    engine: Annotated[
+        Path | None, typer.Option(help="Engine folder or ONNX file. Default: the recipe's.")
+    ] = None,
+    recipe: RecipeOption = "servo-motor-housing",
+    recipes: RecipesOption = Path("recipes"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of rendered parts: dataset.json of whole frames, or a folder with normal/, defect/ "
+            "and masks/."
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of dataset.json: the pictures to use.")] = "validation",
+    parts_per_class: Annotated[int, typer.Option(min=1, help="Rendered parts of each class.")] = 100,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the rendered parts; not one that weights or figures came from.")
+    ] = 4321,
+    temperature: Annotated[bool, typer.Option(help="Fit a temperature first.")] = True,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or int8 of an engine folder.")] = "fp32",
+    backend: BackendOption = "onnxruntime-cpu",
+    processes: ProcessesOption = 2,
+    out: Annotated[Path, typer.Option(help="Run folder: scores by part, curve, tables.")] = Path(
+        "runs/thresholds"
+    ),
+    write: Annotated[
+        Path | None, typer.Option(help="Copy the recipe with the new numbers in it to this new file.")
+    ] = None,
+) -> None:
+    """Set a recipe's thresholds and temperature from parts of known truth, to a target escape rate.
+
+    Prints the lines of the recipe, the trade-off of escapes against overkill, and writes them as
+    thresholds.csv, thresholds.md and thresholds.png. A killed run goes on with the same command; with another
+    target the scores are used again.
+
+    Examples:
+        retrain thresholds --target 0.005
+
+        retrain thresholds --target 0.02 --surely --parts-per-class 200 --write recipes/stricter.yaml
+
+        retrain thresholds --recipe commutator --engine my-engine --data ../shared/data/kolektorsdd
+
+    """
+    from retraining.recipe_numbers import recipe_lines, write_recipe
+    from retraining.scored_parts import known_patches
+    from retraining.surfaces import DatasetError
+    from retraining.temperature import fit_temperature
+    from retraining.threshold_report import (
+        classes_table,
+        draw_trade_off,
+        points_table,
+        temperature_line,
+        write_points,
+    )
+    from retraining.thresholds import choose, trade_off, with_levels
+    from station.recipe import find_recipe
+
+    if write is not None and write.exists():
+        raise DatasetError(f"{write} exists; give a new file by --write")
+    chosen_recipe = load_named_recipe(recipe, recipes)
+    path = engine or Path("engines") / chosen_recipe.engine
+    scorer = next(iter(open_scorers([path], backend, (precision,)).values()), None)
+    if scorer is None:
+        raise DatasetError(f"{path} has no {precision} file; use another --precision")
+    if data is not None:
+        parts = _given_parts(data, split, chosen_recipe, scorer)
+    else:
+        parts = _rendered(
+            scorer,
+            chosen_recipe,
+            out,
+            (*model_digests([path]), backend, precision),
+            parts_per_class,
+            seed,
+            processes,
+        )
+    patches = known_patches(parts)
+    fitted = fit_temperature(*patches) if temperature else None
+    value = fitted.value if fitted else chosen_recipe.decision.temperature
+    points = trade_off(parts, chosen_recipe, value)
+    chosen = choose(points, target, surely=surely)
+    after = with_levels(chosen_recipe, chosen.levels, value)
+    report = "\n\n".join(
+        [
+            *([temperature_line(fitted)] if fitted else []),
+            points_table(points, chosen, chosen_recipe),
+            classes_table(parts, chosen_recipe, after),
+            f"```yaml\n{recipe_lines(after)}```",
+        ]
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "thresholds.md").write_text(report + "\n", encoding="utf-8")
+    write_points(points, chosen, chosen_recipe, out / "thresholds.csv")
+    draw_trade_off(points, chosen, target, out / "thresholds.png", patches, value)
+    print(report)
+    if write is not None:
+        written = write_recipe(find_recipe(recipe, recipes), write, after)
+        print(f"\n{write}: version {written.version}; compare it with the old one before the line runs it")
+
+
+def _rendered(
+    score: Scorer,
+    recipe: Recipe,
+    out: Path,
+    digests: tuple[str, ...],
+    per_class: int,
+    seed: int,
+    processes: int,
+) -> list[ScoredPart]:
+    from retraining.evaluation import check_test_seeds
+    from retraining.scored_parts import rendered_parts
+
+    with counted("rendering and scoring parts", check_test_seeds(recipe, per_class, seed)) as report:
+        return rendered_parts(
+            score,
+            recipe,
+            out,
+            digests=digests,
+            per_class=per_class,
+            seed=seed,
+            processes=processes,
+            report=lambda done: report(done, ""),
+        )
+
+
+def _given_parts(data: Path, split: str, recipe: Recipe, score: Scorer) -> list[ScoredPart]:
+    from retraining.data.manifest import load_dataset
+    from retraining.pictures import list_pictures, read_pictures
+    from retraining.scored_parts import picture_parts, surface_parts
+
+    file = data / "dataset.json" if data.is_dir() else data
+    report: Callable[[int, str], None]
+    if file.is_file():
+        dataset = load_dataset(file)
+        with counted("scoring pictures", len(dataset.select(split=split))) as report:
+            return picture_parts(dataset, recipe, score, split, lambda done: report(done, ""))
+    surfaces = read_pictures(list_pictures(data), recipe, lambda item: True)
+    with counted("scoring pictures", len(surfaces)) as report:
+        return surface_parts(surfaces, recipe, score, lambda done: report(done, ""))
