@@ -66,6 +66,9 @@ def classifier(
     test_seed: TestSeedOption = 7,
     parts_per_class: Annotated[int, typer.Option(min=1, help="Test parts of each class.")] = 80,
     mixed: Annotated[int, typer.Option(min=0, help="Test parts with several kinds of defect.")] = 20,
+    tensorrt_int8: Annotated[
+        bool, typer.Option("--tensorrt-int8", help="Ship INT8 for TensorRT too; its evaluation is slow.")
+    ] = False,
     cache: CacheOption = Path("var/surfaces"),
     processes: ProcessesOption = 2,
     threads: Annotated[int, typer.Option(min=0, help="Threads for training; 0: all cores.")] = 0,
@@ -166,7 +169,8 @@ def classifier(
     with counted("evaluating", parts_per_class * len(classes) + mixed) as report_part:
         shipped = ship(
             trained, training_set, chosen, engine or out / chosen.engine, provenance,
-            per_class=parts_per_class, mixed=mixed, test_seed=test_seed, report=report_part,
+            per_class=parts_per_class, mixed=mixed, test_seed=test_seed, tensorrt_int8=tensorrt_int8,
+            report=report_part,
         )  # fmt: skip
     print(evaluation_report(list(shipped.results), classes))
     print(f"\nengine folder: {engine or out / chosen.engine}")

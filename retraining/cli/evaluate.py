@@ -32,13 +32,18 @@ def evaluate_engines(
         Path | None, typer.Option(help="Draw detection against contrast and size (PNG).")
     ] = None,
     backend: BackendOption = "onnxruntime-cpu",
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32, bf16, fp16, int8; may be repeated; else fp32 and int8.")
+    ] = None,
 ) -> None:
     """Inspect rendered parts with unseen seeds as the station would, and print the tables.
 
-    Of an engine folder both precisions are evaluated, side by side on the same frames.
+    All precisions of an engine folder are evaluated side by side on the same frames.
 
     Examples:
         retrain evaluate --parts-per-class 80 --seed 7
+
+        retrain evaluate --parts-per-class 10 --backend openvino --precision fp32 --precision bf16
 
         retrain evaluate --engine runs/classifier/servo-motor-housing --parts-per-class 10 --csv parts.csv
 
@@ -47,7 +52,8 @@ def evaluate_engines(
     from retraining.report import draw_detection, evaluation_report
 
     chosen = load_named_recipe(recipe, recipes)
-    scorers = open_scorers(engine or [Path("engines") / chosen.engine], backend)
+    folders = engine or [Path("engines") / chosen.engine]
+    scorers = open_scorers(folders, backend, tuple(precision or ("fp32", "int8")))
     total = parts_per_class * len(chosen.classes) + mixed
     with counted("inspecting", total) as report:
         parts = rendered_test_parts(chosen, parts_per_class, seed, mixed)

@@ -1,0 +1,33 @@
+"""``retrain golden``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retraining.cli.options import RecipeOption, RecipesOption, load_named_recipe
+
+
+def golden(
+    engine: Annotated[
+        Path | None, typer.Option(help="Engine folder; default: that of the recipe in engines/.")
+    ] = None,
+    recipe: RecipeOption = "servo-motor-housing",
+    recipes: RecipesOption = Path("recipes"),
+) -> None:
+    """Choose the golden parts of an engine folder again and record their scores; its networks stay.
+
+    Rendered parts that the networks get right, in every class, and that rounding to bf16 leaves alone.
+    A part that is one already stays one.
+
+    Examples:
+        retrain golden --engine engines/servo-motor-housing
+
+    """
+    from retraining.shipping import renew_golden_parts
+
+    chosen = load_named_recipe(recipe, recipes)
+    manifest = renew_golden_parts(engine or Path("engines") / chosen.engine, chosen)
+    print(f"{len(manifest.golden)} golden parts in {manifest.folder / 'golden'}")
