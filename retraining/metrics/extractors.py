@@ -132,7 +132,7 @@ def _squeezenet(named: str) -> Extractor:
     from retraining.metrics.lpips import HEADS_FILE, Lpips
 
     path = Path(named)
-    name = f"squeezenet fire9 {digest_of(path)}"
+    name = f"squeezenet fire9/2.5 {digest_of(path)}"
     heads = path.parent / HEADS_FILE
     return Extractor(name, open_squeezenet(path), Lpips(path, heads) if heads.is_file() else None)
 

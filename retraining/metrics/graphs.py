@@ -15,6 +15,9 @@ SQUEEZENET_SIDE = 224
 _LAST_FIRE = "fire9/concat_1"
 _MEANS = np.array([104.0, 117.0, 123.0], np.float32)
 """Blue, green, red (Caffe's; see SOURCES.md beside the weights)."""
+UNIT = 2.5
+"""Features are divided by this, about their root mean square, so that the three degrees of KID's kernel
+``(x.y / dims + 1)^3`` weigh as they were meant to; undivided, the cube alone would count."""
 
 
 def open_squeezenet(path: Path) -> Network:
@@ -24,7 +27,7 @@ def open_squeezenet(path: Path) -> Network:
 
     def run(pixels: Pixels) -> tuple[NDArray[np.float32], None]:
         (maps,) = session.run(None, {entry: squeezenet_input(pixels)})
-        return maps.mean(axis=(2, 3)), None
+        return maps.mean(axis=(2, 3)) / np.float32(UNIT), None
 
     return Network(run, SQUEEZENET_SIDE, 3)
 

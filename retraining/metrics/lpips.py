@@ -44,7 +44,7 @@ class Lpips:
             self._heads = [
                 stored[f"lin{n}.model.1.weight"].numpy().reshape(1, -1, 1, 1) for n in range(len(_LAYERS))
             ]
-        except (OSError, KeyError, RuntimeError) as error:
+        except Exception as error:  # pickle's, torch's and ours; whatever it is, the file is no use
             raise MetricsError(f"{heads} does not hold LPIPS heads for SqueezeNet ({error})") from error
 
     def __call__(self, a: Pixels, b: Pixels) -> NDArray[np.float64]:

@@ -81,7 +81,7 @@ def to_nearest_other(features: Features) -> Distances:
     return _radii(distances(features, features), 1)
 
 
-def nearest_real(real: Features, fake: Features) -> Nearest:
+def nearest_real(real: Features, fake: Features, percentile: float = COPY_PERCENTILE) -> Nearest:
     """Who looks like whom. Copies among the real pictures themselves do not lower the bar."""
     between = distances(fake, real)
     index = between.argmin(axis=1)
@@ -91,7 +91,7 @@ def nearest_real(real: Features, fake: Features) -> Nearest:
     usual = usual[usual > same]
     if len(usual) == 0:  # one picture, many times over: only that very picture is a copy
         usual = np.array([same])
-    bar = max(same, float(np.percentile(usual, COPY_PERCENTILE)))
+    bar = max(same, float(np.percentile(usual, percentile)))
     return Nearest(index, distance, distance / float(np.median(usual)), distance < bar, bar)
 
 

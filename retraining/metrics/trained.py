@@ -43,7 +43,6 @@ def open_weights(path: Path, network: str, side: int) -> Network:
 
 
 def _behind(network: nn.Module, side: int, channels: int) -> Network:
-    network.eval()
     device = next(network.parameters()).device
     last = _last_layer(network, torch.zeros(1, channels, side, side, device=device))
 
@@ -74,10 +73,12 @@ def _last_layer(network: nn.Module, blank: Tensor) -> nn.Module:
 
     layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    was_training = network.training
     try:
         with torch.inference_mode():
-            network(blank)
+            network.eval()(blank)
     finally:
+        network.train(was_training)
         for hook in hooks:
             hook.remove()
     if not called:
