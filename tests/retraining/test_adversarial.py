@@ -194,19 +194,6 @@ def test_a_plan_that_cannot_be_is_refused(changes: dict[str, object], message: s
         replace(PLAN, **changes)
 
 
-def test_samples_depend_on_the_seed_and_not_on_how_many_are_drawn(
-    pictures: np.ndarray, tmp_path: Path
-) -> None:
-    weights = train_pair(PLAN, pictures, tmp_path)
-    few, many = sample(PLAN, weights, 5, seed=7), sample(PLAN, weights, 40, seed=7)
-    assert np.array_equal(few, many[:5])
-    assert not np.array_equal(few, sample(PLAN, weights, 5, seed=8))
-    with pytest.raises(TrainingError, match="draws 32 px x 1 by gan"):
-        sample(replace(PLAN, system="dcgan"), weights, 5, seed=7)
-    with pytest.raises(TrainingError, match="no trained generator"):
-        sample(PLAN, tmp_path / "none.pt", 5, seed=7)
-
-
 def test_without_averaging_the_last_generator_is_handed_out(pictures: np.ndarray, tmp_path: Path) -> None:
     weights = weights_of(train_pair(replace(PLAN, ema=0.0), pictures, tmp_path))
     last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["generator"]

@@ -1,0 +1,132 @@
+"""``retrain gan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retraining.cli.options import progress_bars
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from retraining.data.dataset import Dataset
+
+
+def gan(
+    dataset: Annotated[
+        Path, typer.Option(help="A dataset.json, or its folder (`retrain data` writes them).")
+    ],
+    class_names: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class to train a pair of networks for; several times, or all."),
+    ] = None,
+    system: Annotated[
+        str, typer.Option(help="gan, dcgan, lsgan, wgan-gp, sdg-gan or latent-mapping.")
+    ] = "sdg-gan",
+    size: Annotated[int, typer.Option(help="Side of the pictures: 32, 64, 128 or 256 px.")] = 64,
+    channels: Annotated[int, typer.Option(help="1: grey, 3: colour.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the generator.")] = 2000,
+    batch: Annotated[int, typer.Option(min=2, help="Pictures a step, over all processes.")] = 64,
+    latent: Annotated[int | None, typer.Option(help="Numbers of a latent vector.")] = None,
+    mapping_layers: Annotated[
+        int | None, typer.Option(help="Layers of the mapping network (latent-mapping only).")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of both networks.")] = None,
+    critic_steps: Annotated[int | None, typer.Option(help="Of the critic, for one of the generator.")] = None,
+    ema: Annotated[float, typer.Option(help="Average of the generator handed out; 0: the last one.")] = 0.999,
+    flips: Annotated[bool, typer.Option(help="Mirror real pictures at random.")] = True,
+    diffaugment: Annotated[
+        bool, typer.Option(help="Change what the critic sees at random: for some dozens of pictures.")
+    ] = False,
+    split: Annotated[
+        str, typer.Option(help="Part of the data set to learn from; auto: train, if it is split.")
+    ] = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="A run folder a class is made below.")] = Path(
+        "runs/gan"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and latent vectors.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32 or bf16; auto: bf16 where the processor has it.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    sheet_every: Annotated[int, typer.Option(min=1, help="Steps between sheets of samples.")] = 250,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the run folders' checkpoints.")] = True,
+) -> None:
+    """Train a generator of pictures of one class, or one for each class.
+
+    Options that are not given are the system's own, those of its paper. A class that collapses or diverges
+    is reported, the others are trained all the same. An interrupted run (Ctrl-C, SIGTERM) leaves a
+    checkpoint; the same command goes on from it. Several GPUs or processes share the batch under `torchrun`.
+
+    Examples:
+        retrain gan --dataset data/neu --class scratches --system dcgan --steps 3000
+
+        retrain gan --dataset data/smh --class all --system sdg-gan --size 256 --batch 16 --out runs/sdg
+
+        torchrun --nproc-per-node 4 --no-python retrain gan --dataset data/smh --class pits --size 256
+
+    """
+    import torch
+
+    from retraining.adversarial import AdversarialPlan, CollapseError, DivergedError, train_pair
+    from retraining.classifier_plan import TrainingError
+    from retraining.data.dataset import load_dataset, load_pixels
+    from retraining.distributed import choose_device, open_world
+
+    plan = AdversarialPlan(
+        system=system, size=size, channels=channels, latent=latent, mapping_layers=mapping_layers,
+        learning_rate=learning_rate, critic_steps=critic_steps, steps=steps, batch=batch, ema=ema,
+        flips=flips, diffaugment=diffaugment, seed=seed, precision=precision, device=device,
+        sheet_every=sheet_every, checkpoint_every=checkpoint_every,
+    )  # fmt: skip
+    if threads:
+        torch.set_num_threads(threads)
+    manifest = load_dataset(dataset)
+    part = training_part(manifest, split)
+    names = chosen_classes(manifest, class_names or [])
+    pictures = load_pixels(manifest.select(classes=names), size, channels, split=part)
+    failed: list[str] = []
+    with open_world(choose_device(device)) as world, progress_bars() as progress:
+        for name in names:
+            own = pictures.of_class(pictures.classes.index(name))
+            task = progress.add_task(name, total=steps, status="", visible=world.first)
+            about = {"class": name, "classes": list(manifest.classes), "dataset": str(dataset)}
+
+            def report(step: int, line: str, task: TaskID = task) -> None:
+                progress.update(task, completed=step, status=line)
+
+            try:
+                weights = train_pair(
+                    plan, own.pixels, out / name, about=about | {"split": part or ""}, resume=resume,
+                    report=report,
+                )  # fmt: skip
+            except (CollapseError, DivergedError) as error:
+                failed.append(f"{name}: {error}")
+                continue
+            if world.first:
+                progress.console.print(f"{name}: {len(own)} real pictures, {weights}", highlight=False)
+    if failed:
+        raise TrainingError("; ".join(failed))
+
+
+def training_part(dataset: Dataset, asked: str) -> str | None:
+    """The split to load: ``auto`` is ``train`` where the data set is split, else everything (None)."""
+    if asked != "auto":
+        return asked or None
+    return "train" if any(p.split for p in dataset.pictures) else None
+
+
+def chosen_classes(dataset: Dataset, asked: list[str]) -> list[str]:
+    """The classes meant by ``--class``, ``all`` being every one; raises :class:`TrainingError`."""
+    from retraining.classifier_plan import TrainingError
+
+    if asked == ["all"]:
+        return list(dataset.classes)
+    if not asked or set(asked) - set(dataset.classes):
+        raise TrainingError(f"--class is one of {', '.join(dataset.classes)}, or all")
+    return list(dict.fromkeys(asked))
