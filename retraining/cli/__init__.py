@@ -7,7 +7,18 @@ import sys
 
 import typer
 
-from retraining.cli import classifier, commutators, evaluate, experiment, golden, report, robustness, thresholds
+from retraining.cli import (
+    classifier,
+    commutators,
+    evaluate,
+    experiment,
+    gan,
+    golden,
+    report,
+    robustness,
+    synthesise,
+    thresholds,
+)
 
 app = typer.Typer(
     name="retrain",
@@ -21,9 +32,11 @@ app.command("classifier")(classifier.classifier)
 app.command("evaluate")(evaluate.evaluate_engines)
 app.command("commutators")(commutators.commutators)
 app.command("experiment")(experiment.experiment)
+app.command("gan")(gan.gan)
 app.command("golden")(golden.golden)
 app.command("report")(report.report)
 app.command("robustness")(robustness.robustness)
+app.command("synthesise")(synthesise.synthesise)
 app.command("thresholds")(thresholds.thresholds)
 
 
