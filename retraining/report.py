@@ -10,6 +10,7 @@ import numpy as np
 
 from drivers.sorters.interface import Outcome
 from retraining.evaluation import PartResult, figures
+from retraining.proportions import ends
 from station.engines.manifest import Figures
 
 VISIBILITY_EDGES = (0.0, 4.0, 5.0, 6.0, 7.5, 9.0, 12.0, 16.0, 1000.0)
@@ -75,35 +76,49 @@ def evaluation_report(results: list[PartResult], classes: tuple[str, ...]) -> st
 
 
 def draw_detection(results: list[PartResult], picture: Path) -> None:
-    """Detection against contrast, size and visibility, one line an engine, as a PNG."""
-    from matplotlib.figure import Figure
+    """Detection against contrast, size and visibility with 95 % intervals, one line an engine, as a PNG.
 
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    Dotted: the share rejected under the right name.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    for axis, (quantity, edges, label) in zip(
+    engines = list(dict.fromkeys(r.engine for r in results))
+    for axis, (quantity, edges, label, ticks) in zip(
         panels,
         (
-            ("contrast", CONTRAST_EDGES, "contrast in the frame, grey levels"),
-            ("size_px", SIZE_EDGES, "longest side in the frame, px"),
-            ("visibility", VISIBILITY_EDGES, "visibility (signal / texture)"),
+            ("contrast", CONTRAST_EDGES, "contrast in the frame, grey levels", (6, 10, 20, 40)),
+            ("size_px", SIZE_EDGES, "longest side in the frame, px", (20, 50, 100, 200, 500, 1000)),
+            ("visibility", VISIBILITY_EDGES, "visibility (signal / texture)", (4, 6, 10, 20)),
         ),
         strict=True,
     ):
-        for name in dict.fromkeys(r.engine for r in results):
-            points = [
-                (
-                    np.median([getattr(r, quantity) for r in own]),
-                    np.mean([r.outcome == Outcome.REJECT for r in own]),
-                )
-                for _, _, own in _binned(results, name, quantity, edges)
-            ]
-            axis.plot(*zip(*points, strict=True), "o-", label=name)
+        for number, name in enumerate(engines):
+            bins = [own for _, _, own in _binned(results, name, quantity, edges)]
+            # Lines that would cover each other stand a hair apart.
+            at = [1.02**number * float(np.median([getattr(r, quantity) for r in own])) for own in bins]
+            rejected = [sum(r.outcome == Outcome.REJECT for r in own) for own in bins]
+            share = np.array([count / len(own) for count, own in zip(rejected, bins, strict=True)])
+            low, high = np.array([ends(count, len(own)) for count, own in zip(rejected, bins, strict=True)]).T
+            colour = f"C{number}"
+            axis.errorbar(
+                at, share, (np.maximum(share - low, 0), np.maximum(high - share, 0)),
+                fmt="o-", color=colour, capsize=3, label=name,
+            )  # fmt: skip
+            named = [sum(r.right for r in own) / len(own) for own in bins]
+            axis.plot(at, named, ":", color=colour, label=f"{name}, right name")
         axis.set_xscale("log")
+        axis.set_xticks(ticks)
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     panels[0].set_ylabel("defective parts rejected")
-    panels[0].set_ylim(-0.02, 1.04)
-    panels[0].legend()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize="small")
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)
 
