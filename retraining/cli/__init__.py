@@ -10,6 +10,7 @@ import typer
 from retraining.cli import (
     classifier,
     commutators,
+    data,
     evaluate,
     experiment,
     gan,
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("classifier")(classifier.classifier)
+app.add_typer(data.app)
 app.command("evaluate")(evaluate.evaluate_engines)
 app.command("commutators")(commutators.commutators)
 app.command("experiment")(experiment.experiment)

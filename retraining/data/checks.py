@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import cv2
 
-from retraining.data.duplicates import REACH, find_duplicates
+from retraining.data.duplicates import REACH, Reporter, find_duplicates, silent
 from retraining.data.manifest import Dataset, changed, misplaced
 from retraining.data.splits import torn_groups
 
@@ -15,14 +15,14 @@ _TELLING = 0.2
 """A class gives itself away when a trait is this much more (or less) frequent in it than in the others."""
 
 
-def faults(dataset: Dataset, *, reach: int = REACH) -> list[str]:
+def faults(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -> list[str]:
     """Faults for which figures of this set are not to be believed; an empty list is a clean bill."""
     broken = misplaced(dataset) or changed(dataset)
     if broken:
         return broken
     found = [f"the group {group} lies in more than one split" for group in torn_groups(dataset)]
     pictures = dataset.pictures
-    for pair in find_duplicates(dataset, reach=reach):
+    for pair in find_duplicates(dataset, reach=reach, report=report):
         one, other = pictures[pair.first], pictures[pair.second]
         if one.split and other.split and one.split != other.split:
             found.append(

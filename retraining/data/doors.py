@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from retraining.data.boxes import VocBoxes
 from retraining.data.checks import shortcuts
-from retraining.data.duplicates import REACH, group_duplicates
+from retraining.data.duplicates import REACH, Reporter, group_duplicates, silent
 from retraining.data.folders import Folders
 from retraining.data.manifest import Dataset
 from retraining.data.masks import Masks
@@ -63,7 +63,7 @@ def open_door(name: str, **options: Any) -> Door:
     return made(**options)
 
 
-def build(door: Door, *, reach: int = REACH) -> Dataset:
+def build(door: Door, *, reach: int = REACH, report: Reporter = silent) -> Dataset:
     """What comes through a door, with duplicates in one group and notes on shortcuts.
 
     Rendered and synthetic pictures are each made anew and not searched for duplicates. ``reach`` is how many
@@ -72,7 +72,7 @@ def build(door: Door, *, reach: int = REACH) -> Dataset:
     dataset = door.read()
     if isinstance(door, Rendered | Synthetic):
         return dataset
-    grouped = group_duplicates(dataset, reach=reach)
+    grouped = group_duplicates(dataset, reach=reach, report=report)
     return grouped.with_pictures(grouped.pictures, *shortcuts(grouped))
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -46,6 +46,16 @@ _LEAST_TEXTURE = 1.0
 """Grey levels; a blank quarter looks like any other."""
 
 
+_TELL_EVERY = 64
+
+Reporter = Callable[[str, int, int], None]
+"""Called with a stage, how much of it is done, and how much it is."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two pictures, by their numbers in the set, that show the same."""
@@ -68,39 +78,35 @@ class Looks:
     """``(N, 64, 64)``."""
 
 
-def group_duplicates(dataset: Dataset, *, reach: int = REACH) -> Dataset:
+def group_duplicates(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -> Dataset:
     """The set with the groups of equal, similar and overlapping pictures joined, and notes about them.
 
     ``reach`` 0 leaves overlaps aside. Raises :class:`DatasetError` for a file that is no image.
     """
-    pairs = find_duplicates(dataset, reach=reach)
+    pairs = find_duplicates(dataset, reach=reach, report=report)
     joined = join_groups(dataset.pictures, pairs)
     return dataset.with_pictures(joined, *_describe(dataset, joined, pairs))
 
 
-def find_duplicates(dataset: Dataset, *, reach: int = REACH) -> list[Pair]:
+def find_duplicates(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -> list[Pair]:
     """Every pair of pictures of different groups that show the same, the strongest kind only."""
-    looks = look_at(dataset)
+    looks = look_at(dataset, report)
     groups = [p.group for p in dataset.pictures]
     exact = [pair for pair in _exact(looks.digests) if groups[pair.first] != groups[pair.second]]
     known = {(pair.first, pair.second) for pair in exact}
-    with ThreadPoolExecutor() as pool:
-        similar = [c for c in _similar(looks.hashes) if groups[c[0]] != groups[c[1]] and c not in known]
-        near = [
-            c
-            for c, same in zip(similar, pool.map(lambda c: _is_near(looks, *c), similar), strict=True)
-            if same
-        ]
-        known.update(near)
-        neighbours = [
-            c for c in _neighbours(dataset, reach) if groups[c[0]] != groups[c[1]] and c not in known
-        ]
-        shared = pool.map(lambda c: _overlaps(looks, *c), neighbours, chunksize=64)
-        overlapping = [c for c, same in zip(neighbours, shared, strict=True) if same]
-    return exact + [Pair(*c, "near") for c in near] + [Pair(*c, "overlapping") for c in overlapping]
+    found = exact
+    for kind, candidates, proof in (
+        ("near", _similar(looks.hashes), _is_near),
+        ("overlapping", _neighbours(dataset, reach), _overlaps),
+    ):
+        open_ones = [c for c in candidates if groups[c[0]] != groups[c[1]] and c not in known]
+        proved = _proved(looks, open_ones, proof, kind, report)
+        known.update(proved)
+        found = found + [Pair(*c, kind) for c in proved]
+    return found
 
 
-def look_at(dataset: Dataset) -> Looks:
+def look_at(dataset: Dataset, report: Reporter = silent) -> Looks:
     """Read every picture once and keep what is compared."""
     pictures = dataset.pictures
     digests = [""] * len(pictures)
@@ -119,7 +125,9 @@ def look_at(dataset: Dataset) -> Looks:
             textures[row] = _texture(small)
 
     with ThreadPoolExecutor() as pool:
-        list(pool.map(look, files))
+        for done, _ in enumerate(pool.map(look, files), start=1):
+            if done % _TELL_EVERY == 0 or done == len(files):
+                report("pictures read", done, len(files))
     return Looks(tuple(digests), hashes, textures)
 
 
@@ -138,6 +146,27 @@ def join_groups(pictures: Iterable[Picture], pairs: Iterable[Pair]) -> tuple[Pic
         first, second = sorted((find(own[pair.first].group), find(own[pair.second].group)))
         leader[second] = first
     return tuple(p if find(p.group) == p.group else replace(p, group=find(p.group)) for p in own)
+
+
+def _proved(
+    looks: Looks,
+    candidates: list[tuple[int, int]],
+    proof: Callable[[Looks, int, int], bool],
+    kind: str,
+    report: Reporter,
+) -> list[tuple[int, int]]:
+    """The candidates that pass a proof."""
+    blocks = [candidates[i : i + _TELL_EVERY] for i in range(0, len(candidates), _TELL_EVERY)]
+    found: list[tuple[int, int]] = []
+
+    def prove(block: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [c for c in block if proof(looks, *c)]
+
+    with ThreadPoolExecutor() as pool:
+        for number, proved in enumerate(pool.map(prove, blocks), start=1):
+            found += proved
+            report(f"{kind} pairs compared", min(number * _TELL_EVERY, len(candidates)), len(candidates))
+    return found
 
 
 def _hash(small: NDArray[np.float32]) -> np.uint64:

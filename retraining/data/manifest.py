@@ -177,6 +177,16 @@ def load_dataset(path: Path, *, verify: bool = False) -> Dataset:
     Pictures that are missing or lie outside the root (through a link) are refused; with ``verify`` also those
     whose bytes are no longer what they were.
     """
+    dataset = read_manifest(path)
+    faults = misplaced(dataset) or (changed(dataset) if verify else [])
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise DatasetError(f"{faults[0]}{more}; put the files back or build the set again")
+    return dataset
+
+
+def read_manifest(path: Path) -> Dataset:
+    """:func:`load_dataset` without a look at the pictures."""
     manifest = path / MANIFEST if path.is_dir() else path
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
@@ -191,16 +201,11 @@ def load_dataset(path: Path, *, verify: bool = False) -> Dataset:
     try:
         root = (manifest.parent / content["root"]).resolve()
         pictures = tuple(_unpacked(entry) for entry in content["pictures"])
-        dataset = Dataset(root, tuple(content["classes"]), pictures, tuple(content["notes"]))
+        return Dataset(root, tuple(content["classes"]), pictures, tuple(content["notes"]))
     except (KeyError, TypeError) as error:
         raise DatasetError(
             f"{manifest} lacks or misspells {error}; write it again by `retrain data`"
         ) from error
-    faults = misplaced(dataset) or (changed(dataset) if verify else [])
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise DatasetError(f"{faults[0]}{more}; put the files back or build the set again")
-    return dataset
 
 
 def misplaced(dataset: Dataset) -> list[str]:

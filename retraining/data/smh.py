@@ -104,15 +104,20 @@ def render_originals(
 
     ``share`` takes as much of each class; at least four parts, so that both sides have some.
     """
-    orders: list[PartOrder] = []
-    first = TRAINING_SEEDS + seed * PARTS_A_SEED
-    for k, name in enumerate(CLASS_NAMES):
-        count = scaled(ORIGINAL_PARTS[name] - TEST_PARTS[name], share, least=4)
-        start = first + 1000 * k
-        orders += [PartOrder(start + n, name, DEFECTS_A_PART[name]) for n in range(count)]
+    orders = original_orders(seed, share=share)
     parts = render_parts(orders, recipe, folder, processes=processes, report=report)
     shares = {"train": TRAINING_SHARE, "validation": 1 - TRAINING_SHARE}
     return split_by_share(parts, shares, seed)
+
+
+def original_orders(seed: int = 60, *, share: float = 1.0) -> list[PartOrder]:
+    """The parts of Table 4 that Table 5 leaves to train on, classes in turn."""
+    first = TRAINING_SEEDS + seed * PARTS_A_SEED
+    orders: list[PartOrder] = []
+    for k, name in enumerate(CLASS_NAMES):
+        count = scaled(ORIGINAL_PARTS[name] - TEST_PARTS[name], share, least=4)
+        orders += [PartOrder(first + 1000 * k + n, name, DEFECTS_A_PART[name]) for n in range(count)]
+    return orders
 
 
 def original_patches(parts: Dataset, recipe: Recipe, *, share: float = 1.0, seed: int = 60) -> Dataset:

@@ -23,6 +23,12 @@ def write_noise(path: Path, seed: int, side: int = 32) -> Path:
 
 
 @pytest.fixture
+def noise() -> Callable[..., Path]:
+    """Writes a picture of noise: ``noise(path, seed, side)``."""
+    return write_noise
+
+
+@pytest.fixture
 def make_dataset(tmp_path: Path) -> MakeDataset:
     """Makes ``count`` pictures of each of the classes ``a``, ``b`` and ``c``, each its own group."""
 
