@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from retraining.surfaces import SOUND
 from retraining.temperature import Temperature, reliability, tempered
 from retraining.thresholds import NEUTRAL, OperatingPoint, verdicts
 from station.recipe import Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def points_table(points: Sequence[OperatingPoint], chosen: OperatingPoint, recipe: Recipe) -> str:
@@ -58,17 +62,25 @@ def temperature_line(found: Temperature) -> str:
 
 
 def write_points(
-    points: Sequence[OperatingPoint], chosen: OperatingPoint, recipe: Recipe, path: Path
+    points: Sequence[OperatingPoint],
+    common: Sequence[OperatingPoint],
+    chosen: OperatingPoint,
+    recipe: Recipe,
+    path: Path,
 ) -> None:
-    """One CSV row a point: levels, counts, rates and the ends of their 95 % intervals."""
+    """One CSV row a point: levels, counts, rates and the ends of their 95 % intervals.
+
+    First the curve, one of its points chosen, then the levels common to all classes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     counts = ("parts", "good", "defective", "right", "escapes", "overkill", "faults")
     rates = [f"{rate}{end}" for rate in ("escape_rate", "overkill_rate") for end in ("", "_low", "_high")]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["chosen", *(f"level {c.name}" for c in recipe.classes[1:]), *counts, *rates])
-        for point in points:
-            row: list[object] = [int(point == chosen), *point.levels, *(getattr(point, c) for c in counts)]
+        writer.writerow(["point", *(f"level {c.name}" for c in recipe.classes[1:]), *counts, *rates])
+        named = [("chosen" if point == chosen else "curve", point) for point in points]
+        for name, point in [*named, *(("common level", point) for point in common)]:
+            row: list[object] = [name, *point.levels, *(getattr(point, c) for c in counts)]
             for rate, count, of in (
                 (point.escape_rate, point.escapes, point.defective),
                 (point.overkill_rate, point.overkill, point.good),
@@ -79,27 +91,34 @@ def write_points(
 
 def draw_trade_off(
     points: Sequence[OperatingPoint],
+    common: Sequence[OperatingPoint],
     chosen: OperatingPoint,
     target: float,
     picture: Path,
-    patches: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
-    temperature: float = 1.0,
+    patches: tuple[NDArray[np.float32], NDArray[np.int64]],
+    temperature: float,
 ) -> None:
-    """Overkill against escapes with 95 % intervals; beside it how far ``patches`` earn their confidence."""
+    """Three panels: overkill against escapes; both against a level common to all classes; reliability."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11 if patches else 6, 4.4), layout="constrained")
-    panels = figure.subplots(1, 2 if patches else 1, squeeze=False)[0]
-    panel = panels[0]
+    figure = Figure(figsize=(15, 4.4), layout="constrained")
+    panels = figure.subplots(1, 3)
+    _draw_curve(panels[0], points, chosen, target)
+    _draw_common(panels[1], common)
+    _draw_reliability(panels[2], *patches, temperature)
+    for panel in panels:
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=110)
+
+
+def _draw_curve(panel: Axes, points: Sequence[OperatingPoint], chosen: OperatingPoint, target: float) -> None:
+    """The trade-off with 95 % intervals as whiskers."""
     x, y = [100 * p.escape_rate for p in points], [100 * p.overkill_rate for p in points]
-    whiskers = [
-        np.abs(np.array([[100 * v for v in ends(*share)] for share in shares]).T - middle)
-        for shares, middle in (
-            ([(p.escapes, p.defective) for p in points], x),
-            ([(p.overkill, p.good) for p in points], y),
-        )
-    ]
-    panel.errorbar(x, y, xerr=whiskers[0], yerr=whiskers[1], fmt="o-", lw=1, elinewidth=0.4, ms=4)
+    across = np.array([[100 * v for v in ends(p.escapes, p.defective)] for p in points]).T
+    up = np.array([[100 * v for v in ends(p.overkill, p.good)] for p in points]).T
+    panel.errorbar(x, y, xerr=np.abs(across - x), yerr=np.abs(up - y), fmt="o-", lw=1, elinewidth=0.4, ms=4)
     for point in points:
         place = (100 * point.escape_rate, 100 * point.overkill_rate)
         if _is_neutral(point):
@@ -109,32 +128,40 @@ def draw_trade_off(
     panel.axvline(100 * target, color="tab:red", lw=0.8, ls="--", label="target")
     panel.set_xlabel("escapes, % of defective parts")
     panel.set_ylabel("overkill, % of good parts")
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=8)
-    if patches is not None:
-        _draw_reliability(panels[1], *patches, temperature)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=110)
+
+
+def _draw_common(panel: Axes, common: Sequence[OperatingPoint]) -> None:
+    """Escapes and overkill against one level for all classes, sensitive to lenient."""
+    odds = [float(np.log(p.levels[0] / (1 - p.levels[0]))) for p in common]
+    for name, colour, shares in (
+        ("escapes of defective", "tab:red", [(p.escapes, p.defective) for p in common]),
+        ("overkill of good", "tab:orange", [(p.overkill, p.good) for p in common]),
+    ):
+        limits = [[100 * v for v in ends(c, of)] for c, of in shares]
+        panel.plot(odds, [100 * c / of for c, of in shares], color=colour, label=name)
+        panel.fill_between(
+            odds, [e[0] for e in limits], [e[1] for e in limits], color=colour, alpha=0.12, lw=0
+        )
+    panel.axvline(0.0, color="tab:gray", lw=0.8, label="Algorithm 1")
+    ticks = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+    panel.set_xticks([float(np.log(t / (1 - t))) for t in ticks], [f"{t:g}" for t in ticks])
+    panel.set_xlabel("the same level for every class")
+    panel.set_ylabel("% of parts")
 
 
 def _draw_reliability(
-    panel: object, scores: NDArray[np.float32], labels: NDArray[np.int64], temperature: float
+    panel: Axes, scores: NDArray[np.float32], labels: NDArray[np.int64], temperature: float
 ) -> None:
-    """The reliability diagram of Guo et al., before and after."""
-    from matplotlib.axes import Axes
-
-    assert isinstance(panel, Axes)
+    """How far patches earn their confidence (Guo et al., figure 1), before and after."""
     panel.plot([0, 1], [0, 1], color="tab:gray", lw=0.8)
     for name, given in (
-        ("as the engine says", scores),
+        ("as the engine says", np.asarray(scores, np.float64)),
         (f"T = {temperature:g}", tempered(scores, temperature)),
     ):
         bins = reliability(given, labels)
         panel.plot([sure for sure, _, _ in bins], [right for _, right, _ in bins], "o-", ms=4, label=name)
     panel.set_xlabel("confidence of a patch")
     panel.set_ylabel("share of patches right")
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=8)
 
 
 def _is_neutral(point: OperatingPoint) -> bool:

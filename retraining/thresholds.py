@@ -124,6 +124,12 @@ def trade_off(parts: Sequence[ScoredPart], recipe: Recipe, temperature: float) -
     return sorted(points, key=lambda p: (p.escapes, -p.overkill))
 
 
+def common_levels(parts: Sequence[ScoredPart], recipe: Recipe, temperature: float) -> list[OperatingPoint]:
+    """What every level does when all classes share it: how far Algorithm 1 stands from either error."""
+    count = len(recipe.classes) - 1
+    return [operating_point(parts, recipe, (level,) * count, temperature) for level in LEVELS]
+
+
 def choose(points: Sequence[OperatingPoint], target: float, *, surely: bool = False) -> OperatingPoint:
     """The point with the least overkill whose escape rate is at most ``target``.
 

@@ -86,7 +86,7 @@ def thresholds(
         temperature_line,
         write_points,
     )
-    from retraining.thresholds import choose, trade_off, with_levels
+    from retraining.thresholds import choose, common_levels, trade_off, with_levels
     from station.recipe import find_recipe
 
     if write is not None and write.exists():
@@ -124,8 +124,9 @@ def thresholds(
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "thresholds.md").write_text(report + "\n", encoding="utf-8")
-    write_points(points, chosen, chosen_recipe, out / "thresholds.csv")
-    draw_trade_off(points, chosen, target, out / "thresholds.png", patches, value)
+    common = common_levels(parts, chosen_recipe, value)
+    write_points(points, common, chosen, chosen_recipe, out / "thresholds.csv")
+    draw_trade_off(points, common, chosen, target, out / "thresholds.png", patches, value)
     print(report)
     if write is not None:
         written = write_recipe(find_recipe(recipe, recipes), write, after)

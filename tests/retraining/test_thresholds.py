@@ -34,6 +34,7 @@ from retraining.thresholds import (
     LEVELS,
     NEUTRAL,
     choose,
+    common_levels,
     critical_levels,
     operating_point,
     trade_off,
@@ -242,12 +243,16 @@ def test_the_curve_is_drawn_and_written(toy_recipe: Recipe, tmp_path: Path) -> N
     assert table.count("**chosen**") == 1
     assert "| Algorithm 1 | Algorithm 1 | Algorithm 1 | 1 of 10" in table
     assert "| line | 1 of 5" in classes_table(parts, toy_recipe, with_levels(toy_recipe, best.levels, 1.0))
-    write_points(points, best, toy_recipe, tmp_path / "curve.csv")
+    common = common_levels(parts, toy_recipe, 1.0)
+    assert [p.escapes for p in common] == sorted(p.escapes for p in common)
+    assert [p.overkill for p in common] == sorted((p.overkill for p in common), reverse=True)
+    write_points(points, common, best, toy_recipe, tmp_path / "curve.csv")
     lines = (tmp_path / "curve.csv").read_text().splitlines()
-    assert lines[0].startswith("chosen,level spot,level line,parts")
-    assert len(lines) == 1 + len(points)
+    assert lines[0].startswith("point,level spot,level line,parts")
+    assert len(lines) == 1 + len(points) + len(LEVELS)
+    assert sum(line.startswith("chosen,") for line in lines) == 1
     patches = (np.tile(np.array([[0.7, 0.2, 0.1]], np.float32), (4, 1)), np.array([0, 0, 0, 1]))
-    draw_trade_off(points, best, 0.01, tmp_path / "curve.png", patches, 1.5)
+    draw_trade_off(points, common, best, 0.01, tmp_path / "curve.png", patches, 1.5)
     assert (tmp_path / "curve.png").stat().st_size > 5000
 
 
