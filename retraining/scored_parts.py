@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from retraining.crops import CropRules, find_defects
 from retraining.data.manifest import Dataset
 from retraining.data.pixels import TRUSTED, cut_window, read_picture
+from retraining.data.rendered_parts import grid_windows, patch_label
 from retraining.evaluation import check_test_seeds, rendered_test_part
 from retraining.part_runs import PartLog, in_processes
 from retraining.rendered import check_renderable
@@ -132,25 +133,11 @@ def patch_labels(mask: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.int64]:
     """``(N,)``: the class of every patch of a surface's mask ``(H, W)``.
 
     By the rules of training (:class:`retraining.crops.CropRules`): a patch with too little of a defect, or
-    with two classes, is :data:`UNKNOWN`.
+    too much of another, is :data:`UNKNOWN`.
     """
-    windows = grid_patches(mask[..., None], recipe)[..., 0]
-    labels = np.where(windows.any(axis=(1, 2)), UNKNOWN, SOUND).astype(np.int64)
-    rules, side, stride = CropRules(), recipe.patch.size, recipe.patch.stride
-    columns = recipe.grid[1]
-    for defect in find_defects(0, mask):
-        for number in np.flatnonzero(labels != SOUND):
-            if set(np.unique(windows[number])) - {SOUND} != {defect.label}:
-                continue
-            corner = np.array(divmod(int(number), columns)) * stride
-            inside = ((defect.pixels >= corner) & (defect.pixels < corner + side)).all(axis=1)
-            if not inside.any():
-                continue
-            length = int(np.ptp(defect.pixels[inside], axis=0).max()) + 1
-            long_enough = length >= rules.min_extent * min(defect.extent, side)
-            if inside.mean() >= rules.min_visible or long_enough:
-                labels[number] = defect.label
-    return labels
+    defects, rules = find_defects(0, mask), CropRules()
+    found = (patch_label(mask, window, defects, rules) for window in grid_windows(recipe))
+    return np.array([UNKNOWN if label is None else label for label in found], np.int64)
 
 
 def known_patches(parts: list[ScoredPart]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

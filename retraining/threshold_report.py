@@ -159,8 +159,11 @@ def _draw_reliability(
         (f"T = {temperature:g}", tempered(scores, temperature)),
     ):
         bins = reliability(given, labels)
-        panel.plot([sure for sure, _, _ in bins], [right for _, right, _ in bins], "o-", ms=4, label=name)
-    panel.set_xlabel("confidence of a patch")
+        areas = [20 * (1 + np.log10(count)) ** 2 for _, _, count in bins]
+        panel.scatter(
+            [sure for sure, _, _ in bins], [right for _, right, _ in bins], areas, alpha=0.6, label=name
+        )
+    panel.set_xlabel("confidence of a patch (larger: more patches)")
     panel.set_ylabel("share of patches right")
 
 

@@ -15,6 +15,7 @@ from retraining.cli import (
     experiment,
     gan,
     golden,
+    paste,
     report,
     robustness,
     synthesise,
@@ -36,6 +37,7 @@ app.command("commutators")(commutators.commutators)
 app.command("experiment")(experiment.experiment)
 app.command("gan")(gan.gan)
 app.command("golden")(golden.golden)
+app.command("paste")(paste.paste)
 app.command("report")(report.report)
 app.command("robustness")(robustness.robustness)
 app.command("synthesise")(synthesise.synthesise)

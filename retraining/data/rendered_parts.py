@@ -146,7 +146,7 @@ def station_patches(parts: Dataset, recipe: Recipe, rules: CropRules | None = No
         mask = read_mask(parts, part.path)
         defects = find_defects(0, mask)
         for window in grid_windows(recipe):
-            label = _patch_label(mask, window, defects, limits)
+            label = patch_label(mask, window, defects, limits)
             if label is None:
                 ambiguous += 1
                 continue
@@ -183,7 +183,7 @@ def _part_label(folder: Path, name: str) -> str:
     return CLASS_NAMES[int(counts.argmax()) if counts.any() else SOUND]
 
 
-def _patch_label(
+def patch_label(
     mask: NDArray[np.uint8], window: Window, defects: list[Defect], rules: CropRules
 ) -> int | None:
     """The class of a patch; None where it shows some of a defect, but too little (see ``CropRules``)."""

@@ -1,8 +1,17 @@
 """Crop and paste: real defects, real sound places, no seam, nothing moved, nothing left to chance."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from retraining.cli import app
+from retraining.data.manifest import Dataset, Picture, file_digest, load_dataset, save_dataset
+from retraining.data.pixels import PictureSet, load_pixels
+from retraining.data.synthetic import write_png
+from retraining.paste_sets import paste_set
 from retraining.pasting import PasteRules, has_direction, paste, paste_from_pictures, paste_from_surfaces
 from retraining.surfaces import DatasetError, Surfaces
 
@@ -124,3 +133,53 @@ def test_only_pictures_without_a_direction_are_turned_by_a_quarter() -> None:
     for picture in paste_from_pictures(drawn, None, 6, 2):
         across, down = (np.abs(np.diff(picture.astype(int), axis=axis)).mean() for axis in (1, 0))
         assert across < down, "lines still run across"
+
+
+@pytest.fixture
+def whole_surfaces(toy_surfaces: Surfaces, tmp_path: Path) -> Path:
+    """A data set of whole surfaces with their masks, as the door of rendered parts leaves it."""
+    root = tmp_path / "whole"
+    pictures = []
+    for folder in ("surfaces", "masks"):
+        (root / folder).mkdir(parents=True)
+    for index, name in enumerate(toy_surfaces.names):
+        path = f"surfaces/{name}.png"
+        write_png(root / path, toy_surfaces.pixels[index])
+        write_png(root / "masks" / f"{name}.png", toy_surfaces.masks[index])
+        label = toy_surfaces.classes[toy_surfaces.part_class(index)]
+        digest = file_digest(root / path)
+        pictures.append(Picture(path, digest, label, name, "rendered", "renderer", "train"))
+    save_dataset(Dataset(root, toy_surfaces.classes, tuple(pictures)), root)
+    return root
+
+
+def test_the_command_makes_a_set_of_patches_from_surfaces_with_masks(
+    whole_surfaces: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "pasted"
+    arguments = ["paste", str(whole_surfaces), "--size", "64", "--count", "3", "--out", str(out)]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    made = load_dataset(out, verify=True)
+    assert made.count() == {"good": 0, "spot": 3, "line": 3}
+    assert {p.labelled_by for p in made.pictures} == {"synthetic"}
+    assert all(p.source.startswith("synthetic:crop-paste-") for p in made.pictures)
+    assert (out / "contact-sheet.png").is_file()
+    assert load_pixels(made, 64, 1, labelled_by=("synthetic",)).pixels.shape == (6, 64, 64, 1)
+
+
+def test_the_command_mixes_pictures_of_a_class_or_pastes_them_onto_clean_ones(
+    toy_surfaces: Surfaces, tmp_path: Path
+) -> None:
+    labels = np.array([toy_surfaces.part_class(n) for n in range(len(toy_surfaces))])
+    small = np.stack([cv2.resize(p, (48, 48), interpolation=cv2.INTER_AREA) for p in toy_surfaces.pixels])
+    pictures = PictureSet(
+        small[..., None], labels, toy_surfaces.classes, toy_surfaces.names, toy_surfaces.names
+    )
+    mixed = paste_set(pictures, tmp_path / "mixed", count=2, seed=1)
+    assert mixed.count() == {"good": 2, "spot": 2, "line": 2}
+    onto_good = paste_set(pictures, tmp_path / "onto", count=2, seed=1, clean="good", only=("line",))
+    assert onto_good.count() == {"good": 0, "spot": 0, "line": 2}
+    with pytest.raises(DatasetError, match="can be made of spot, line, not of good"):
+        paste_set(pictures, tmp_path / "none", count=2, seed=1, clean="good", only=("good",))
+    with pytest.raises(DatasetError, match="to paste onto"):
+        paste_set(pictures, tmp_path / "none", count=2, seed=1, clean="spotless")

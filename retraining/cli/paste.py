@@ -1,0 +1,114 @@
+"""``retrain paste``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retraining.cli.options import RecipeOption, RecipesOption, load_named_recipe, progress_bars
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from retraining.data.dataset import PictureSet
+    from retraining.surfaces import Surfaces
+
+
+def paste(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Data set of pictures; or of whole rendered parts, with their masks/; or a folder with "
+            "normal/, defect/ and masks/, which --recipe cuts."
+        ),
+    ],
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 600,
+    size: Annotated[int, typer.Option(min=16, help="px a side; of patches, where there are masks.")] = 64,
+    channels: Annotated[int, typer.Option(help="1 (grey) or 3.")] = 1,
+    clean: Annotated[
+        str | None,
+        typer.Option(
+            help="Class without defects, onto which pictures of the others go. Without one, pictures of a "
+            "class are mixed with each other. Not needed where there are masks."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--class", help="Class to make; may be repeated. Default: all.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Part of the set; auto: train, if it is split.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of every choice.")] = 1,
+    recipe: RecipeOption = "commutator",
+    recipes: RecipesOption = Path("recipes"),
+    extractor: Annotated[
+        str | None,
+        typer.Option(help="Measure the pictures against the real ones, KIND:PATH, as in retrain synthesise."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the new data set.")] = Path(
+        "data/pasted"
+    ),
+) -> None:
+    """Cut defects out of real pictures and blend them onto others: the rival a generator has to beat.
+
+    Writes a data set like that of `retrain synthesise`, labelled "synthetic", and contact-sheet.png.
+
+    Examples:
+        retrain paste data/neu-cls-64 --size 64 --count 600 --extractor squeezenet:SqueezeNet_fp16.onnx
+
+        retrain paste data/housings --size 256 --count 200 --class scratches
+
+        retrain paste ../shared/data/kolektorsdd --recipe commutator --size 256
+
+    """
+    from retraining.data.dataset import PictureSet
+    from retraining.paste_sets import paste_set
+    from retraining.surfaces import DatasetError
+
+    real = _open(data, split, size, channels, recipe, recipes)
+    if extractor is not None and not isinstance(real, PictureSet):
+        raise DatasetError("--extractor measures against pictures of one size; there are whole surfaces here")
+    with progress_bars() as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=count, status="")
+            progress.update(tasks[name], completed=done)
+
+        made = paste_set(
+            real,
+            out,
+            count=count,
+            seed=seed,
+            patch_px=size,
+            clean=clean,
+            only=tuple(only or ()),
+            report=report,
+        )
+    if extractor is not None and isinstance(real, PictureSet):
+        from retraining.cli.synthesise import figures_of
+        from retraining.metrics import open_extractor
+
+        table = figures_of(made, real, open_extractor(extractor))
+        (out / "figures.md").write_text(table + "\n", encoding="utf-8")
+        print(table)
+    print(f"{len(made)} pictures: {out / 'dataset.json'}; look at {out / 'contact-sheet.png'}")
+
+
+def _open(
+    data: Path, split: str, size: int, channels: int, recipe: str, recipes: Path
+) -> Surfaces | PictureSet:
+    """What is at ``data``: photographs with masks, whole surfaces with masks, or pictures."""
+    from retraining.cli.gan import training_part
+    from retraining.data.dataset import load_dataset, load_pixels
+    from retraining.paste_sets import has_masks, masked_surfaces
+    from retraining.pictures import list_pictures, read_pictures
+
+    if (data / "normal").is_dir() and not (data / "dataset.json").is_file():
+        return read_pictures(list_pictures(data), load_named_recipe(recipe, recipes), lambda item: True)
+    dataset = load_dataset(data)
+    part = training_part(dataset, split)
+    if has_masks(dataset):
+        return masked_surfaces(dataset.select(split=part), channels)
+    return load_pixels(dataset, size, channels, split=part)
