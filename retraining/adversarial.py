@@ -40,6 +40,9 @@ Reporter = Callable[[int, str], None]
 
 _SHEET = 64
 """Pictures on a sample sheet, and in a measure of diversity."""
+_AVERAGED = 50
+"""The average reaches back over a fiftieth of the run so far, until ``ema`` limits it: while a generator
+still learns fast, a longer one washes out the texture of its pictures."""
 _LOW_CHECKS = 5
 """Checks in a row with too little diversity that make a collapse."""
 
@@ -117,7 +120,7 @@ def train_pair(
             average_gradients(pair.generator.parameters(), world)
             pair.generator_optimiser.step()
             pair.critic.requires_grad_(True)
-            pair.average_in(min(plan.ema, (1 + step) / (10 + step)))
+            pair.average_in(min(plan.ema, step / (step + _AVERAGED)))
 
             # What became of it, the same numbers in every process.
             last, done = step + 1 == plan.steps, step + 1

@@ -82,7 +82,7 @@ class AdversarialPlan:
     batch: int = 64
     """Over all processes together."""
     ema: float = 0.999
-    """Part that the averaged generator keeps at each step; 0 hands out the last weights instead."""
+    """Part of itself that the averaged generator keeps at a step, at most; 0 hands out the last weights."""
     flips: bool = True
     """Real pictures are mirrored at random, left-right and up-down."""
     diffaugment: bool = False
