@@ -47,23 +47,27 @@ def split_by_share(dataset: Dataset, shares: Mapping[str, float], seed: int) -> 
 def split_by_count(dataset: Dataset, counts: Mapping[str, int], seed: int) -> Dataset:
     """Exactly so many pictures of each class in each split, by whole groups; the rest is left out.
 
-    ``counts`` such as ``{"train": 140, "test": 60}``. Groups are drawn at random; where that does not come
-    out even, the large ones first. Raises :class:`DatasetError`.
+    ``counts`` such as ``{"train": 140, "test": 60}``. Groups are drawn at random; in a class where that does
+    not come out even, the large ones first. Raises :class:`DatasetError`.
     """
     _check_names(counts)
     if min(counts.values()) < 1:
         raise DatasetError(f"the counts {dict(counts)} must be at least 1")
     groups = _groups(dataset)
     random = _shuffled(sorted(groups), seed)
-    short: list[str] = []
-    for order in (random, _largest_first(groups, seed)):
+    tight: set[str] = set()
+    while True:
+        order = sorted(random, key=lambda g: -groups[g].total() if tight & groups[g].keys() else 0)
         sides, short = _fill(groups, order, counts, dataset.classes)
         if not short:
             kept = dataset.with_pictures(p for p in dataset.pictures if p.group in sides)
             return _with_sides(kept, sides, f"split by group, {_named(counts)} of each class, seed {seed}")
-    raise DatasetError(
-        f"{', '.join(short)}: there are too few pictures, or groups too large for these counts; ask for less"
-    )
+        if short.keys() <= tight:
+            named = ", ".join(f"{name} lacks {number}" for name, number in short.items())
+            raise DatasetError(
+                f"{named}: there are too few pictures, or groups too large for these counts; ask for less"
+            )
+        tight |= short.keys()
 
 
 def folds(
@@ -126,8 +130,8 @@ def _largest_first(groups: Mapping[str, Counter[str]], seed: int) -> list[str]:
 
 def _fill(
     groups: Mapping[str, Counter[str]], order: list[str], counts: Mapping[str, int], classes: tuple[str, ...]
-) -> tuple[dict[str, str], list[str]]:
-    """Each group into the split that lacks most and has room for all of it; what is short at the end."""
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Each group into the split that lacks most and has room for it all; what each class lacks in the end."""
     room = {split: dict.fromkeys(classes, count) for split, count in counts.items()}
     sides: dict[str, str] = {}
     for group in order:
@@ -141,7 +145,8 @@ def _fill(
             sides[group] = side
             for name, number in groups[group].items():
                 room[side][name] -= number
-    return sides, [f"{n} {s} lacks {left}" for s in counts for n, left in room[s].items() if left]
+    lacking = {name: sum(room[split][name] for split in counts) for name in classes}
+    return sides, {name: number for name, number in lacking.items() if number}
 
 
 def _with_sides(dataset: Dataset, sides: Mapping[str, str], note: str) -> Dataset:

@@ -97,11 +97,18 @@ def test_two_hundred_of_a_class_come_out_even_where_there_are_just_two_hundred()
     assert all_of_it.count() == {"rp": 200}
 
 
+def test_a_class_that_is_drawn_from_many_is_not_drawn_from_its_large_groups_first() -> None:
+    done = split_by_count(_dataset({"rp": [2, 2, 1], "rs": [5] * 10 + [1] * 200}), {"train": 3, "test": 2}, 1)
+    large = [p for p in done.pictures if p.label == "rs" and p.path.endswith("-1.png")]
+    assert done.count() == {"rp": 5, "rs": 5}
+    assert not large
+
+
 def test_a_split_that_cannot_be_made_says_why() -> None:
     dataset = _dataset({"a": [1] * 5, "b": [4]})
     with pytest.raises(DatasetError, match="b in"):
         split_by_share(dataset, {"train": 0.5, "test": 0.5}, 1)
-    with pytest.raises(DatasetError, match="a train lacks 1"):
+    with pytest.raises(DatasetError, match="a lacks 1"):
         split_by_count(_dataset({"a": [1] * 5}), {"train": 6}, 1)
     with pytest.raises(DatasetError, match="sum to 1"):
         split_by_share(dataset, {"train": 0.5, "test": 0.6}, 1)
