@@ -47,7 +47,7 @@ def _salt_and_pepper(pixels: Pixels, strength: float, rng: np.random.Generator) 
 DEGRADATIONS: Mapping[str, Degradation] = MappingProxyType(
     {
         "blur": Degradation(_blur, "standard deviation, px", (0.5, 1.0, 2.0, 4.0)),
-        "salt and pepper": Degradation(_salt_and_pepper, "share of the pixels", (0.01, 0.03, 0.1, 0.3)),
+        "salt and pepper": Degradation(_salt_and_pepper, "share of the pixels", (0.001, 0.003, 0.01, 0.03)),
         "noise": Degradation(_noise, "standard deviation, grey levels", (4.0, 8.0, 16.0, 32.0)),
     }
 )

@@ -120,6 +120,11 @@ def fit(picture: Pixels, side: int, channels: int) -> Pixels:
     return resize(picture, side, side)
 
 
+def mirrors(pixels: Pixels) -> tuple[Pixels, Pixels, Pixels]:
+    """Pictures ``(N, H, W, C)`` mirrored left to right, upside down, and both."""
+    return pixels[:, :, ::-1], pixels[:, ::-1], pixels[:, ::-1, ::-1]
+
+
 def digest_of(path: Path) -> str:
     """The first 12 digits of a file's SHA-256; raises :class:`MetricsError` when there is no such file."""
     if not path.is_file():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retraining.metrics.distances import fid, inception_score, kid
 from retraining.metrics.errors import MetricsError
-from retraining.metrics.extractors import Extractor, Pixels, check_pixels, digests
+from retraining.metrics.extractors import Extractor, Pixels, check_pixels, digests, mirrors
 from retraining.metrics.intervals import Interval, wilson
 from retraining.metrics.neighbours import (
     TINY,
@@ -19,7 +19,7 @@ from retraining.metrics.neighbours import (
     distances,
     manifolds,
     nearest_real,
-    to_nearest_other,
+    repeats,
 )
 
 MINIMUM = 12
@@ -111,19 +111,35 @@ class Figures:
         return wilson(round(getattr(self, figure) * n), n)
 
 
-def compare(real: Pixels, fake: Pixels, extractor: Extractor, seed: int = 0, name: str = "fakes") -> Figures:
-    """Every figure of ``fake`` against ``real``, uint8 ``(N, H, W, C)``, 12 pictures a side at least.
+def compare(
+    real: Pixels,
+    fake: Pixels,
+    extractor: Extractor,
+    seed: int = 0,
+    name: str = "fakes",
+    *,
+    mirrored: bool = False,
+) -> Figures:
+    """Every figure of ``fake`` against ``real``, uint8 ``(N, H, W, C)`` of one size, 12 a side at least.
 
-    The same whatever the pictures' order. The seed draws subsets, halves and pairs. Raises
-    :class:`MetricsError`.
+    The same whatever the pictures' order. The seed draws subsets, halves and pairs. ``mirrored``: mirror
+    images of real pictures are copies too, as for a generator that was trained with flips; costs the
+    features of three more real sets. Raises :class:`MetricsError`.
     """
+    if real.shape[1:3] != fake.shape[1:3]:
+        raise MetricsError(
+            f"real pictures {real.shape[1:3]} and fakes {fake.shape[1:3]} differ in size, so in sharpness; "
+            "load both at the size that is trained on"
+        )
     real, fake = _in_order(real, "real"), _in_order(fake, "synthetic")
     a, b = extractor(real), extractor(fake)
     rng = np.random.default_rng(seed)
     whole_kid, kid_std = kid(a, b, seed)
     whole = _manifolds(a, b, rng)
-    near, drawn = _at_most(a, NEIGHBOURS_AT_MOST, rng), _at_most(b, NEIGHBOURS_AT_MOST, rng)
-    nearest = nearest_real(near, drawn)
+    some = _some(len(a), NEIGHBOURS_AT_MOST, rng)
+    near, drawn = a[some], _at_most(b, NEIGHBOURS_AT_MOST, rng)
+    turned = [extractor(picture) for picture in mirrors(real[some])] if mirrored else []
+    nearest = nearest_real(near, drawn, mirrored=turned)
     equal = _at_most(drawn, len(near), rng)
     floor = _floor(a, b, seed, rng)
     perceptual = extractor.perceptual
@@ -142,7 +158,7 @@ def compare(real: Pixels, fake: Pixels, extractor: Extractor, seed: int = 0, nam
         coverage=whole.coverage,
         nearest_real=float(np.median(nearest.ratio)),
         copies=float(nearest.copied.mean()),
-        repeats=float((to_nearest_other(equal) < nearest.bar).mean()),
+        repeats=float(repeats(near, equal).any(axis=1).mean()),
         spread=float(distances(equal, equal).mean() / max(distances(near, near).mean(), TINY)),
         inception_score=inception_score(extractor.probabilities(fake)) if extractor.classes else None,
         lpips=perceptual.diversity(fake, seed) if perceptual else None,
@@ -209,9 +225,14 @@ def _manifolds(real: Features, fake: Features, rng: np.random.Generator) -> Mani
 
 
 def _at_most(features: Features, count: int, rng: np.random.Generator) -> Features:
-    if len(features) <= count:
-        return features
-    return features[np.sort(rng.choice(len(features), count, replace=False))]
+    return features[_some(len(features), count, rng)]
+
+
+def _some(length: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices, all of them or ``count`` drawn at random, ascending."""
+    if length <= count:
+        return np.arange(length)
+    return np.sort(rng.choice(length, count, replace=False))
 
 
 def _in_order(pixels: Pixels, what: str) -> Pixels:

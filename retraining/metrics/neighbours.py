@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +47,7 @@ class Nearest:
     ratio: Distances
     """``(N,)``: the distance over the median distance of a real picture to its nearest other."""
     copied: NDArray[np.bool_]
-    """``(N,)``: nearer than ``bar``."""
-    bar: float
-    """The 1st percentile of real pictures to their nearest other."""
+    """``(N,)``: nearer than real pictures are to each other but for the nearest percent."""
 
 
 def distances(a: Features, b: Features) -> Distances:
@@ -76,23 +75,60 @@ def manifolds(real: Features, fake: Features) -> Manifolds:
     )
 
 
-def to_nearest_other(features: Features) -> Distances:
-    """``(N,)``: of every picture the distance to the nearest other one."""
-    return _radii(distances(features, features), 1)
+def nearest_real(
+    real: Features,
+    fake: Features,
+    percentile: float = COPY_PERCENTILE,
+    mirrored: Sequence[Features] = (),
+) -> Nearest:
+    """Who looks like whom. Copies among the real pictures themselves do not lower the bar.
 
-
-def nearest_real(real: Features, fake: Features, percentile: float = COPY_PERCENTILE) -> Nearest:
-    """Who looks like whom. Copies among the real pictures themselves do not lower the bar."""
-    between = distances(fake, real)
+    ``mirrored`` holds the features of the real pictures once more, mirrored in some way, in the same order:
+    a fake may copy those as well, and they count when real pictures are held against each other.
+    """
+    shown = [real, *mirrored]
+    between = np.minimum.reduce([distances(fake, r) for r in shown])
     index = between.argmin(axis=1)
     distance = between[np.arange(len(fake)), index]
-    usual = to_nearest_other(real)
-    same = max(TINY, _SAME * float(np.median(distances(real, real))))
+    among = np.minimum.reduce([distances(real, r) for r in shown])
+    bar, usual = _bar(among, percentile)
+    return Nearest(index, distance, distance / usual, distance < bar)
+
+
+def repeats(real: Features, fake: Features, percentile: float = COPY_PERCENTILE) -> NDArray[np.bool_]:
+    """``(N, N)``: which fakes are as near to each other as copies are to real pictures."""
+    found = distances(fake, fake) < _bar(distances(real, real), percentile)[0]
+    np.fill_diagonal(found, False)
+    return found
+
+
+def oddity(real: Features, fake: Features, k: int = DENSITY_K) -> tuple[Distances, Distances]:
+    """How much lonelier a picture is than real ones round it: ``(N,)`` of the fakes, ``(M,)`` of the real.
+
+    The mean distance to the k nearest real pictures, over what those have among themselves; about 1 for a
+    picture like them, in thin places and dense ones. Every real picture is held against the others. Source:
+    Schubert et al. 2014, simplified local outlier factor (after Breunig et al. 2000).
+    """
+    among, between = distances(real, real), distances(fake, real)
+    np.fill_diagonal(among, np.inf)
+    reach = np.sort(among, axis=1)[:, :k].mean(axis=1)
+
+    def compared(rows: Distances) -> Distances:
+        nearest = np.argsort(rows, axis=1)[:, :k]
+        own = np.take_along_axis(rows, nearest, axis=1).mean(axis=1)
+        return np.asarray(own / np.maximum(reach[nearest].mean(axis=1), TINY), np.float64)
+
+    return compared(between), compared(among)
+
+
+def _bar(among: Distances, percentile: float) -> tuple[float, float]:
+    """Below which distance a picture is a copy, and the usual distance to the nearest other."""
+    same = max(TINY, _SAME * float(np.median(among)))
+    usual = _radii(among, 1)
     usual = usual[usual > same]
     if len(usual) == 0:  # one picture, many times over: only that very picture is a copy
-        usual = np.array([same])
-    bar = max(same, float(np.percentile(usual, percentile)))
-    return Nearest(index, distance, distance / float(np.median(usual)), distance < bar, bar)
+        return same, same
+    return max(same, float(np.percentile(usual, percentile))), float(np.median(usual))
 
 
 def _radii(among: Distances, k: int) -> Distances:

@@ -11,7 +11,7 @@ from retraining.metrics.intervals import Interval, t_interval
 
 _DASH = "–"
 _SHOWN: tuple[tuple[str, str, str], ...] = (
-    ("KID", "kid", "{:.4g}"),
+    ("KID", "kid", "{:.3g}"),
     ("FID", "fid", "{:.1f}"),
     ("FID at the floor's size", "fid_at_floor", "{:.1f}"),
     ("precision", "precision", "{:.2f}"),

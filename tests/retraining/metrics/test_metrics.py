@@ -99,6 +99,18 @@ def test_copies_with_a_little_noise_are_flagged_as_memorised(
     assert compare(real, real, extractor).copies == 1.0
 
 
+def test_mirrored_copies_are_found_when_asked_for(real: np.ndarray, draw: Draw, extractor: Extractor) -> None:
+    turned = real[:30, ::-1]
+    assert not compare(real, turned, extractor).memorised
+    assert compare(real, turned, extractor, mirrored=True).copies == 1.0
+    assert not compare(real, draw(60, 12), extractor, mirrored=True).memorised
+
+
+def test_pictures_of_two_sizes_are_not_compared(real: np.ndarray, extractor: Extractor) -> None:
+    with pytest.raises(MetricsError, match="differ in size"):
+        compare(real, real[:, :16, :16], extractor)
+
+
 def test_copies_are_flagged_even_when_the_real_set_holds_duplicates(
     real: np.ndarray, draw: Draw, extractor: Extractor
 ) -> None:
@@ -241,7 +253,7 @@ def test_seeds_of_one_thing_become_a_mean_with_its_interval(real: np.ndarray, ex
     found = over_seeds(seeds, "kid")
     assert (found.value, found.n) == (2.0, 3)
     assert found.high - 2.0 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
-    assert "2 [-0.4841, 4.484]" in table(*seeds)
+    assert "2 [-0.484, 4.48]" in table(*seeds)
     with pytest.raises(MetricsError, match="not measured"):
         over_seeds(seeds, "lpips")
     with pytest.raises(MetricsError, match="one at a time"):

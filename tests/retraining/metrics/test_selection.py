@@ -68,6 +68,14 @@ def test_looser_rules_call_fewer_astray(real: np.ndarray, draw: Draw, extractor:
     assert strict.count()["astray"] > loose.count()["astray"]
 
 
+def test_mirror_images_are_copies_for_a_generator_that_saw_flips(
+    real: np.ndarray, draw: Draw, extractor: Extractor
+) -> None:
+    turned = real[:20, :, ::-1]
+    assert gate(real, turned, extractor).count()["copy"] < 10
+    assert gate(real, turned, extractor, rules=GateRules(mirrored=True)).count()["copy"] == 20
+
+
 def test_a_gate_that_lets_nothing_through_is_no_error(real: np.ndarray, extractor: Extractor) -> None:
     found = gate(real, real[:3], extractor)
     assert found.kept.shape == (0,)
