@@ -6,11 +6,11 @@ more probable), above it its ``release_below`` (a patch of this class is let pas
 probability is below s). A part is rejected when any class finds a patch at its level, so raising a level can
 only let more parts pass: escapes and overkill are monotone in every level.
 
-The search starts with every class at its most sensitive level, where overkill is highest and escapes are
-fewest, and raises one level at a time, always the one that saves the most overkill for the escapes it costs;
-what it passes on its way is the trade-off curve. Then each level goes back towards Algorithm 1 as far as no
-count gets worse: a recipe departs from it only where the parts demand it. Every point is counted by
-:func:`station.decision.decide` itself.
+For each number of escapes that may be let pass, the search starts with every class at its most sensitive
+level, where overkill is highest and escapes are fewest, and raises one level at a time, always the one that
+saves the most overkill for the escapes it costs; where it ends is a point of the trade-off curve. Then each
+level goes back towards Algorithm 1 as far as no count gets worse: a recipe departs from it only where the
+parts demand it. Every point is counted by :func:`station.decision.decide` itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from station.recipe import DecisionRules, Recipe
 NEUTRAL = 0.5
 """The level that is Algorithm 1."""
 LEVELS: tuple[float, ...] = tuple(
-    sorted({float(f"{1 / (1 + np.exp(-x)):.4g}") for x in np.linspace(-7.0, 7.0, 57)})
+    sorted({float(f"{1 / (1 + np.exp(-x)):.4g}") for x in np.linspace(-7.0, 7.0, 113)})
 )
 """Levels that are tried: evenly spaced in log-odds, 0.0009 to 0.9991."""
 _HINT = 1e-4
@@ -111,23 +111,25 @@ def trade_off(parts: Sequence[ScoredPart], recipe: Recipe, temperature: float) -
     if defective.all() or not defective.any():
         raise DatasetError("thresholds need good and defective parts; add those that are missing")
     reach = critical_levels(parts, recipe, temperature)
-    best: dict[int, tuple[float, ...]] = {}
+    found = [(NEUTRAL,) * (len(recipe.classes) - 1)]
     fewest = len(parts) + 1
-    for levels in _path(reach, defective):
-        escapes, overkill = _counts(reach, defective, levels)
-        if overkill < fewest or escapes in best:
-            best[escapes] = _towards_neutral(reach, defective, levels)
+    for allowed in _allowances(int(defective.sum())):
+        levels = _most_lenient(reach, defective, allowed)
+        _, overkill = _counts(reach, defective, levels)
+        if overkill < fewest:
+            found.append(_towards_neutral(reach, defective, levels))
             fewest = overkill
-    neutral = (NEUTRAL,) * (len(recipe.classes) - 1)
-    candidates = dict.fromkeys([*best.values(), neutral])
+        if _counts(reach, defective, (1.0,) * reach.shape[1])[1] == overkill:
+            break
+    candidates = dict.fromkeys(found)
     points = [operating_point(parts, recipe, levels, temperature) for levels in candidates]
     return sorted(points, key=lambda p: (p.escapes, -p.overkill))
 
 
 def common_levels(parts: Sequence[ScoredPart], recipe: Recipe, temperature: float) -> list[OperatingPoint]:
-    """What every level does when all classes share it: how far Algorithm 1 stands from either error."""
+    """What every second level does when all classes share it: how far away either kind of error is."""
     count = len(recipe.classes) - 1
-    return [operating_point(parts, recipe, (level,) * count, temperature) for level in LEVELS]
+    return [operating_point(parts, recipe, (level,) * count, temperature) for level in LEVELS[::2]]
 
 
 def choose(points: Sequence[OperatingPoint], target: float, *, surely: bool = False) -> OperatingPoint:
@@ -185,29 +187,40 @@ def _counts(
     return int((~rejected & defective).sum()), int((rejected & ~defective).sum())
 
 
-def _path(reach: NDArray[np.float64], defective: NDArray[np.bool_]) -> list[tuple[float, ...]]:
-    """Levels from the most sensitive on, one raised at a time, until there is no more overkill to save."""
+def _allowances(defective: int) -> list[int]:
+    """Numbers of escapes for which a point is looked for: each up to 60, then in steps of a thirtieth."""
+    found = [0]
+    while found[-1] < defective:
+        found.append(min(defective, found[-1] + max(1, found[-1] // 30)))
+    return found
+
+
+def _most_lenient(
+    reach: NDArray[np.float64], defective: NDArray[np.bool_], allowed: int
+) -> tuple[float, ...]:
+    """Levels raised one at a time, at the best price first, while no more than ``allowed`` parts escape.
+
+    Where even the most sensitive levels let more escape, these.
+    """
     count = reach.shape[1]
     at = [0] * count
-    path = [tuple(LEVELS[i] for i in at)]
     while True:
         hits = reach >= np.array([LEVELS[i] for i in at])
         rejecting = hits.sum(axis=1)
+        left = allowed - int((defective & (rejecting == 0)).sum())
         best: tuple[float, float, int, int] | None = None
         for k in range(count):
-            for index in range(at[k] + 1, len(LEVELS)):
-                dropped = hits[:, k] & (reach[:, k] < LEVELS[index])
-                passed = dropped & (rejecting == 1)
-                saved = float((passed & ~defective).sum()) + _HINT * float((dropped & ~defective).sum())
-                cost = float((passed & defective).sum())
-                if saved == 0.0:
-                    continue
-                rank = (-saved / cost if cost else -np.inf, -saved, index, k)
+            dropped = hits[:, k, None] & (reach[:, k, None] < np.array(LEVELS[at[k] + 1 :]))
+            passed = dropped & (rejecting == 1)[:, None]
+            saved = passed[~defective].sum(axis=0) + _HINT * dropped[~defective].sum(axis=0)
+            costs = passed[defective].sum(axis=0)
+            for offset in np.flatnonzero((saved > 0) & (costs <= left)):
+                gain, cost = float(saved[offset]), int(costs[offset])
+                rank = (-gain / cost if cost else -np.inf, -gain, at[k] + 1 + int(offset), k)
                 best = rank if best is None else min(best, rank)
         if best is None:
-            return path
+            return tuple(LEVELS[i] for i in at)
         at[best[3]] = best[2]
-        path.append(tuple(LEVELS[i] for i in at))
 
 
 def _towards_neutral(
