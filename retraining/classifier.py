@@ -1,81 +1,72 @@
 """The training loop for classifiers: one function, :func:`train`, to be read from top to bottom.
 
-Step ``n`` of a run draws its patches, changes and dropout from the seed and ``n`` alone, so a run that was
-interrupted goes on exactly where it stood. The loss is cross-entropy with label smoothing plus the paper's L2
-penalty on convolution weights. Patches the network gets wrong in a way that matters to a whole part (a false
-alarm, or the wrong kind of defect) are kept and shown again: one false alarm among sixteen patches rejects a
-good part. Missed defects are not replayed on purpose, because some marginal ones cannot be seen by anyone.
+Step ``n`` of a run draws its patches, changes and dropout from the seed and ``n`` alone (and, under
+``torchrun``, from the process's rank), so a run that was interrupted goes on exactly where it stood. Batch
+``n + 1`` is made ready in a thread of its own while the network learns from batch ``n``. The loss is one of
+:mod:`retraining.losses` plus the paper's L2 penalty on convolution weights.
+
+Where the source has a sound class, patches the network gets wrong in a way that matters to a whole part (a
+false alarm, or the wrong kind of defect) are kept and shown again: one false alarm among sixteen patches
+rejects a good part. Missed defects are not replayed on purpose, because some marginal ones cannot be seen by
+anyone.
 """
 
 from __future__ import annotations
 
-import csv
+import copy
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from models.classifiers import CLASSIFIERS
-from models.classifiers.layers import l2_penalty
-from retraining.augmentation import Augmentation, as_batch
-from retraining.crops import WINDOW, Source
+from retraining.augmentation import as_batch
+from retraining.classifier_plan import (
+    TrainingError,
+    TrainingPlan,
+    TrainingStoppedError,
+    in_epochs,
+    learning_rate,
+    resolve_precision,
+    settings,
+)
+from retraining.classifier_weights import (
+    begin_with,
+    carry_weights,
+    load_checkpoint,
+    load_weights,
+    save_weights,
+)
+from retraining.crops import WINDOW, Batch, Source
+from retraining.curves import draw_curves
+from retraining.distributed import (
+    World,
+    average_gradients,
+    average_numbers,
+    choose_device,
+    gather_rows,
+    open_world,
+)
+from retraining.losses import Loss, cross_entropy, make_loss
+from retraining.optimisers import clip_gradients, make_optimiser
+from retraining.run_folder import StepLog, close_run, open_run, save_state, stop_requests
 
+_AVERAGE_EVERY = 4
+"""Steps between two updates of the averaged weights."""
 
-class TrainingError(Exception):
-    """Training cannot start or go on; the message says what to do about it."""
-
-
-class TrainingStoppedError(TrainingError):
-    """SIGTERM or SIGINT came; a checkpoint was written and the same command goes on from it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPlan:
-    """Everything that, with the data, determines a training run."""
-
-    network: str = "inception-cnn"
-    steps: int = 2000
-    batch: int = 32
-    learning_rate: float = 1e-3
-    """At the top of the one-cycle schedule."""
-    warm_up: float = 0.1
-    """Share of the steps in which the learning rate rises."""
-    l2: float = 1e-5
-    """Weight of the L2 penalty. The paper's 0.01 belongs to 100 epochs of a small data set; in a run of a few
-    thousand steps it outweighs the cross-entropy by far and the network learns only to be small."""
-    dropout: float = 0.2
-    label_smoothing: float = 0.02
-    ema: float = 0.995
-    """Per step; the averaged weights are those that are validated and exported."""
-    replay_share: float = 0.15
-    """Share of a batch drawn from the patches that were wrong before."""
-    replay_size: int = 512
-    clip_norm: float = 5.0
-    seed: int = 1
-    precision: str = "auto"
-    """``fp32``, ``bf16``, or ``auto``: bf16 where the processor multiplies it in hardware."""
-    validate_every: int = 250
-    checkpoint_every: int = 50
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        if self.network not in CLASSIFIERS:
-            raise TrainingError(f"no network {self.network!r}; choose one of {', '.join(CLASSIFIERS)}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise TrainingError(f"precision is auto, fp32 or bf16, not {self.precision!r}")
-        if self.steps < 1 or self.batch < 2:
-            raise TrainingError("at least 1 step and 2 patches a batch are needed")
+__all__ = [
+    "Reporter", "TrainingError", "TrainingPlan", "TrainingStoppedError", "Validation", "Validator",
+    "build_network", "carry_weights", "in_epochs", "learning_rate", "load_checkpoint", "load_weights",
+    "probabilities", "resolve_precision", "save_weights", "train",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,64 +82,20 @@ Reporter = Callable[[int, str], None]
 """Called after each step with the step's number and a line of text."""
 
 
-def resolve_precision(asked: str) -> str:
-    """``fp32`` or ``bf16``; bf16 without hardware for it is about half as fast as fp32."""
-    if asked != "auto":
-        return asked
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return "fp32"
-    return "bf16" if "amx_bf16" in flags or "avx512_bf16" in flags else "fp32"
-
-
-def learning_rate(plan: TrainingPlan, step: int) -> float:
-    """One cycle: a linear rise, then half a cosine down to a hundredth."""
-    rise = max(1, round(plan.steps * plan.warm_up))
-    if step < rise:
-        return plan.learning_rate * (step + 1) / rise
-    done = (step - rise) / max(1, plan.steps - rise)
-    return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
 def build_network(plan: TrainingPlan, source: Source) -> nn.Module:
-    """A fresh network for the source's classes and patches, its weights drawn from the plan's seed."""
+    """A fresh network for the source's classes and patches, its weights drawn from the plan's seed.
+
+    Raises :class:`TrainingError` where the network cannot take such patches.
+    """
     torch.manual_seed(plan.seed)
-    make = CLASSIFIERS[plan.network]
     try:
-        network = make(len(source.classes), source.channels, source.patch_px, plan.dropout)
+        network = CLASSIFIERS[plan.network](len(source.classes), source.channels, source.size, plan.dropout)
     except ValueError as error:
         raise TrainingError(f"{plan.network} cannot be built for this data: {error}") from None
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
-
-
-def carry_weights(weights: dict[str, Tensor], network: nn.Module) -> None:
-    """Load weights into a network for larger patches.
-
-    The convolutions fit any patch. The first fully connected layer, ``(256, C)`` after 128-px patches, is
-    repeated over the larger grid and divided by its side: a defect in one cell still speaks, the sound
-    cells together do not shout it down.
-    """
-    own = network.state_dict()
-    for name, value in weights.items():
-        target = own[name]
-        if value.shape != target.shape:
-            cells = target.shape[1] // value.shape[1] if value.dim() == 2 else 0
-            if (
-                value.dim() != 2
-                or target.shape[0] != value.shape[0]
-                or cells * value.shape[1] != target.shape[1]
-            ):
-                raise TrainingError(
-                    f"{name} is {tuple(value.shape)} in the weights, {tuple(target.shape)} in the network; "
-                    "only the patch size may differ, from 128 px upward"
-                )
-            value = value.repeat_interleave(cells, dim=1) / math.sqrt(cells)
-        own[name] = value
-    network.load_state_dict(own)
 
 
 def train(
@@ -164,223 +111,298 @@ def train(
 ) -> Path:
     """Train and return the path of the best weights, ``folder/best.pt``.
 
-    Writes ``checkpoint.pt`` (weights, their average, optimiser, replay), ``log.csv``, ``curves.png`` and
-    ``best.pt``. ``start_from`` is a ``best.pt`` of another run, possibly of smaller patches;
-    ``replay_first`` are windows ``(n, 4)`` of the source that are known to be hard. Raises
-    :class:`TrainingStoppedError` after a checkpoint when the process is told to end.
+    Writes ``run.json``, ``checkpoint.pt`` (weights, their average, optimiser, replay), ``log.csv``,
+    ``curves.png`` and ``best.pt``; under ``torchrun`` the first process alone writes. ``start_from`` is a
+    ``best.pt`` of another run, possibly of smaller patches, or a published weights file; ``replay_first`` are
+    windows ``(n, 4)`` of the source that are known to be hard. Raises :class:`TrainingStoppedError` after a
+    checkpoint when the process is told to end.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    network = build_network(plan, source)
-    if start_from is not None:
-        carry_weights(load_weights(start_from), network)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.0)
-    replay = np.empty((0, WINDOW), np.int64) if replay_first is None else replay_first[-plan.replay_size :]
-    best_score, first_step = -math.inf, 0
-    if resume and (folder / "checkpoint.pt").is_file():
-        state = load_checkpoint(folder / "checkpoint.pt", plan)
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        average = state["average"]
-        replay = state["replay"].numpy()
-        best_score, first_step = state["best_score"], state["step"]
-    bf16 = resolve_precision(plan.precision) == "bf16"
-    log = _Log(folder / "log.csv", first_step)
+    device = choose_device(plan.device)
+    bf16 = resolve_precision(plan.precision, device) == "bf16"
+    with open_world(device) as world, stop_requests() as stop_asked, ThreadPoolExecutor(1) as helper:
+        run = _begin(plan, source, world, device, start_from, replay_first, validate)
+        if resume and (folder / "checkpoint.pt").is_file():
+            run.restore(folder / "checkpoint.pt", plan)
+        with _written_down(plan, folder, run.step, world):
+            files = _Files(folder, run.step, world)
+            coming = helper.submit(_prepare, plan, source, world, device, run.step, run.replay_before)
+            while run.step < plan.steps and not run.exhausted(plan):
+                began = time.perf_counter()
+                batch = coming.result()
+                if run.step + 1 < plan.steps:
+                    coming = helper.submit(_prepare, plan, source, world, device, run.step + 1, run.replay)
 
-    def keep(step: int) -> None:
-        state = {
-            "plan": _plan_as_text(plan),
-            "step": step,
-            "network": network.state_dict(),
-            "average": average,
-            "optimiser": optimiser.state_dict(),
-            "replay": torch.from_numpy(replay.copy()),
-            "best_score": best_score,
-        }
-        _save(state, folder / "checkpoint.pt")
+                # Learn from the batch.
+                rate = learning_rate(plan, run.step)
+                for group in run.optimiser.param_groups:
+                    group["lr"] = rate
+                torch.manual_seed(plan.seed * 1_000_003 + run.step + 500_009 * world.rank)
+                run.network.train()
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    logits = run.network(batch.pixels)
+                logits = logits.float()
+                loss = run.criterion(logits, batch.labels)
+                run.optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                average_gradients(run.network.parameters(), world)
+                clip_gradients(run.network.parameters(), plan.clip_norm)
+                run.optimiser.step()
+                run.step += 1
+                last = run.step == plan.steps
+                to_validate = last or run.step % plan.validate_every == 0
+                run.average_in(plan.ema, now=to_validate)
 
-    with _stop_requests() as stop_asked:
-        for step in range(first_step, plan.steps):
-            began = time.perf_counter()
-            rng = np.random.default_rng([plan.seed, step])
-            torch.manual_seed(plan.seed * 1_000_003 + step)
-
-            windows = source.draw(rng, plan.batch)
-            again = min(round(plan.batch * plan.replay_share), len(replay) // 2)
-            if again:
-                windows[rng.choice(plan.batch, again, replace=False)] = replay[rng.choice(len(replay), again)]
-            batch = source.cut(windows)
-            pixels = as_batch(batch.pixels, rng, plan.augmentation)
-            labels = torch.from_numpy(batch.labels)
-
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(plan, step)
-            network.train()
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-                logits = network(pixels)
-            logits = logits.float()
-            fit = cross_entropy(logits, labels, label_smoothing=plan.label_smoothing)
-            loss = fit + plan.l2 * l2_penalty(network)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), plan.clip_norm)
-            optimiser.step()
-            if not math.isfinite(loss.item()):
-                raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
-            _update_average(average, network, min(plan.ema, (1 + step) / (10 + step)))
-
-            predicted = logits.argmax(1).numpy()
-            alarmed = np.zeros(0) if source.sound is None else predicted[batch.labels == source.sound]
-            wrong = (predicted != batch.labels) & (predicted != source.sound) & (source.sound is not None)
-            replay = np.concatenate([replay, batch.windows[wrong]])[-plan.replay_size :]
-            row = {
-                "step": step + 1,
-                "loss": loss.item(),
-                "cross_entropy": fit.item(),
-                "accuracy": float((predicted == batch.labels).mean()),
-                "false_alarms": float((alarmed != source.sound).mean()) if len(alarmed) else math.nan,
-                "learning_rate": learning_rate(plan, step),
-                "validation": math.nan,
-                "seconds": time.perf_counter() - began,
-            }
-            line = f"loss {row['loss']:.3f} accuracy {row['accuracy']:.3f} {row['seconds']:.2f} s a step"
-            last, stopping = step + 1 == plan.steps, stop_asked()
-            if last or (step + 1) % plan.validate_every == 0:
-                shadow = build_network(plan, source)
-                shadow.load_state_dict(average)
-                found = validate(shadow.eval()) if validate else Validation(float(step), "not validated")
-                row["validation"] = found.score if validate else math.nan
-                line += f" | {found.summary}"
-                if found.score >= best_score:
-                    best_score = found.score
-                    save_weights(average, folder / "best.pt")
-            log.write(row)
-            if last or (step + 1) % plan.checkpoint_every == 0 or stopping:
-                keep(step + 1)
-            report(step + 1, line)
-            if stopping and not last:
-                raise TrainingStoppedError(f"stopped at step {step + 1}; the same command goes on from there")
-    draw_curves(folder / "log.csv", folder / "curves.png")
+                # What became of it, the same numbers in every process.
+                found, wrong = _look_at(logits.detach(), batch, source.sound)
+                run.replay_before, again = run.replay, gather_rows(wrong, world, device)
+                run.replay = np.concatenate([run.replay, again])[-plan.replay_size :]
+                loss_value, entropy, accuracy, alarms, stopping = average_numbers(
+                    [loss.detach(), *found, float(stop_asked())], world, device
+                )
+                if not math.isfinite(loss_value):
+                    raise TrainingError(
+                        f"the loss is {loss_value} at step {run.step}; lower the learning rate"
+                    )
+                row = {
+                    "step": run.step, "loss": loss_value, "cross_entropy": entropy, "accuracy": accuracy,
+                    "false_alarms": alarms, "learning_rate": rate, "validation": math.nan,
+                }  # fmt: skip
+                seconds = time.perf_counter() - began
+                line = f"loss {loss_value:.3f} accuracy {accuracy:.3f} {seconds:.2f} s a step"
+                if to_validate:
+                    checked = _validated(run, validate, world, device)
+                    row["validation"] = checked.score if validate else math.nan
+                    line += f" | {checked.summary}"
+                    if run.judge(checked.score):
+                        files.keep_best(run.average)
+                ended = last or run.exhausted(plan)
+                files.write({**row, "seconds": time.perf_counter() - began})
+                files.checkpoint(run, plan, now=ended or bool(stopping))
+                report(run.step, line)
+                if stopping and not ended:
+                    raise TrainingStoppedError(
+                        f"stopped at step {run.step}; the same command goes on from there"
+                    )
+            if world.first:
+                draw_curves(folder / "log.csv", folder / "curves.png")
     return folder / "best.pt"
 
 
-def probabilities(network: nn.Module, patches: NDArray[np.uint8], chunk: int = 32) -> NDArray[np.float32]:
-    """Softmax scores ``(N, classes)`` of uint8 patches ``(N, patch, patch, C)``, in evaluation mode."""
+def probabilities(
+    network: nn.Module, patches: NDArray[np.uint8], chunk: int = 32, *, precision: str = "fp32"
+) -> NDArray[np.float32]:
+    """Softmax scores ``(N, classes)`` of uint8 patches ``(N, H, W, C)``, in evaluation mode."""
     network.eval()
-    with torch.inference_mode():
+    own = next(network.parameters(), None)
+    device = torch.device("cpu") if own is None else own.device
+    bf16 = resolve_precision(precision, device) == "bf16"
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         scores = [
-            torch.softmax(network(as_batch(patches[at : at + chunk])), 1)
+            torch.softmax(network(as_batch(patches[at : at + chunk]).to(device)).float(), 1)
             for at in range(0, len(patches), chunk)
         ]
-    found: NDArray[np.float32] = torch.cat(scores).numpy().astype(np.float32)
+    found: NDArray[np.float32] = torch.cat(scores).cpu().numpy().astype(np.float32)
     return found
 
 
-def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write a state dict, replacing an older file at once or not at all."""
-    _save(weights, path)
+@dataclass(slots=True)
+class _Run:
+    """What a training run carries from step to step, and what a checkpoint holds of it."""
+
+    network: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    criterion: Loss
+    replay: NDArray[np.int64]
+    replay_before: NDArray[np.int64]
+    """The replay before the last step, from which the batch that comes next was drawn."""
+    step: int = 0
+    best_score: float = -math.inf
+    stale: int = 0
+    """Validations since the best one."""
+    averaged: int = 0
+    """The step to which the average follows the weights."""
+    _pairs: tuple[list[Tensor], list[Tensor]] = field(default=([], []))
+
+    def __post_init__(self) -> None:
+        theirs, own = self.average.state_dict(), self.network.state_dict()
+        kept = [name for name, value in own.items() if value.is_floating_point()]
+        self._pairs = [theirs[name] for name in kept], [own[name] for name in kept]
+
+    def average_in(self, keep: float, *, now: bool) -> None:
+        """Let the average follow the weights, ``keep`` per step, faster in the first steps.
+
+        That is done for several steps at once, because each time it reads and writes all weights. Counters
+        stay as they were; nothing computes with them.
+        """
+        behind = self.step - self.averaged
+        if behind >= _AVERAGE_EVERY or now:
+            share = min(keep, self.step / (9 + self.step)) ** behind
+            torch._foreach_lerp_(self._pairs[0], self._pairs[1], 1 - share)
+            self.averaged = self.step
+
+    def judge(self, score: float) -> bool:
+        """Whether these are the best weights so far."""
+        best = score >= self.best_score
+        self.stale = 0 if score > self.best_score else self.stale + 1
+        self.best_score = max(score, self.best_score)
+        return best
+
+    def exhausted(self, plan: TrainingPlan) -> bool:
+        """Whether the plan's patience is at its end."""
+        return 0 < plan.patience <= self.stale
+
+    def save(self, path: Path, plan: TrainingPlan) -> None:
+        state = {
+            "plan": settings(plan),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "replay": torch.from_numpy(self.replay.copy()),
+            "replay_before": torch.from_numpy(self.replay_before.copy()),
+            "best_score": self.best_score,
+            "stale": self.stale,
+            "averaged": self.averaged,
+        }
+        save_state(state, path)
+
+    def restore(self, path: Path, plan: TrainingPlan) -> None:
+        state = load_checkpoint(path, plan)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.replay, self.replay_before = state["replay"].numpy(), state["replay_before"].numpy()
+        self.step, self.best_score, self.stale = state["step"], state["best_score"], state["stale"]
+        self.averaged = state["averaged"]
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict; raises :class:`TrainingError`."""
-    if not path.is_file():
-        raise TrainingError(f"there are no weights at {path}; train first or name another run's best.pt")
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return weights
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A batch on the device."""
+
+    pixels: Tensor
+    labels: Tensor
+    drawn: Batch
 
 
-def load_checkpoint(path: Path, plan: TrainingPlan) -> dict[str, Any]:
-    """Read a checkpoint of ``plan``; raises :class:`TrainingError` when it belongs to another plan."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if state["plan"] != _plan_as_text(plan):
-        raise TrainingError(
-            f"{path} was written under another plan; start over with --no-resume or in a new folder"
-        )
-    return state
+def _begin(
+    plan: TrainingPlan,
+    source: Source,
+    world: World,
+    device: torch.device,
+    start_from: Path | None,
+    replay_first: NDArray[np.int64] | None,
+    validate: Validator | None,
+) -> _Run:
+    if plan.batch % world.size or plan.batch // world.size < 2:
+        raise TrainingError(f"a batch of {plan.batch} cannot be shared by {world.size} processes")
+    if plan.patience and validate is None:
+        raise TrainingError("patience needs validation pictures; give some, or leave it at 0")
+    try:
+        criterion = make_loss(
+            plan.loss, smoothing=plan.label_smoothing, gamma=plan.focal_gamma, beta=plan.balance_beta,
+            counts=plan.class_counts, device=device,
+        )  # fmt: skip
+    except ValueError as error:
+        raise TrainingError(f"the loss {plan.loss!r} cannot be made: {error}") from None
+    network = build_network(plan, source)
+    if start_from is not None:
+        begin_with(network, start_from)
+    network.to(device)
+    optimiser = make_optimiser(
+        plan.optimiser, network, learning_rate=plan.learning_rate, l2=plan.l2, weight_decay=plan.weight_decay
+    )
+    average = copy.deepcopy(network).requires_grad_(False).eval()
+    replay = np.empty((0, WINDOW), np.int64) if replay_first is None else replay_first[-plan.replay_size :]
+    return _Run(network, average, optimiser, criterion, replay, replay)
 
 
-def draw_curves(log: Path, picture: Path) -> None:
-    """Loss, accuracy and validation over the steps, as a PNG."""
-    from matplotlib.figure import Figure
-
-    with log.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    steps = np.array([int(r["step"]) for r in rows])
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    width = max(1, min(25, len(rows) // 4))
-    for axis, names in ((left, ("cross_entropy",)), (right, ("accuracy", "false_alarms"))):
-        for name in names:
-            values = np.convolve([float(r[name]) for r in rows], np.ones(width) / width, "valid")
-            axis.plot(steps[width - 1 :], values, label=name.replace("_", " "))
-        axis.set_xlabel("step")
-    marks = [(int(r["step"]), float(r["validation"])) for r in rows if not math.isnan(float(r["validation"]))]
-    if marks:
-        right.plot(*zip(*marks, strict=True), "o-", label="validation score")
-    left.set_yscale("log")
-    left.legend()
-    right.legend()
-    figure.savefig(picture, dpi=110)
+def _prepare(
+    plan: TrainingPlan,
+    source: Source,
+    world: World,
+    device: torch.device,
+    step: int,
+    replay: NDArray[np.int64],
+) -> _Ready:
+    """The part of a step's batch that is this process's; a pure function, called in the helper's thread."""
+    rng = np.random.default_rng([plan.seed, step, world.rank])
+    own = plan.batch // world.size
+    windows = source.draw(rng, own)
+    again = min(round(own * plan.replay_share), len(replay) // 2)
+    if again:
+        windows[rng.choice(own, again, replace=False)] = replay[rng.choice(len(replay), again)]
+    drawn = source.cut(windows)
+    pixels = as_batch(drawn.pixels, rng, plan.augmentation)
+    return _Ready(pixels.to(device), torch.from_numpy(drawn.labels).to(device), drawn)
 
 
-def _update_average(average: dict[str, Tensor], network: nn.Module, keep: float) -> None:
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value.detach(), 1 - keep)
-        else:
-            average[name].copy_(value)
+def _look_at(
+    logits: Tensor, batch: _Ready, sound: int | None
+) -> tuple[tuple[Tensor | float, ...], NDArray[np.int64]]:
+    """Cross-entropy, accuracy and share of false alarms of a batch, and the windows to show again."""
+    predicted, truth = logits.argmax(1).cpu().numpy(), batch.drawn.labels
+    right = float((predicted == truth).mean())
+    entropy = cross_entropy(logits, batch.labels)
+    if sound is None:
+        return (entropy, right, math.nan), np.empty((0, WINDOW), np.int64)
+    alarms = predicted[truth == sound] != sound
+    wrong = (predicted != truth) & (predicted != sound)
+    return (entropy, right, float(alarms.mean()) if len(alarms) else math.nan), batch.drawn.windows[wrong]
 
 
-def _plan_as_text(plan: TrainingPlan) -> str:
-    settings = asdict(plan)
-    for name in ("validate_every", "checkpoint_every"):
-        del settings[name]
-    return repr(sorted(settings.items()))
+def _validated(run: _Run, validate: Validator | None, world: World, device: torch.device) -> Validation:
+    """The validation of the averaged weights, found by the first process and told to the others."""
+    if validate is None:
+        return Validation(float(run.step), "not validated")
+    found = validate(run.average) if world.first else Validation(0.0, "")
+    (score,) = average_numbers([found.score * world.size if world.first else 0.0], world, device)
+    return Validation(score, found.summary)
 
 
-def _save(state: object, path: Path) -> None:
-    unfinished = path.with_suffix(".part")
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+class _Files:
+    """The files of a run folder that grow with the run; only the first process writes them."""
 
+    def __init__(self, folder: Path, first_step: int, world: World) -> None:
+        self._folder = folder
+        self._log = StepLog(folder / "log.csv", first_step) if world.first else None
+        self._kept_at, self._save_s, self._since = first_step, 0.0, time.perf_counter()
 
-class _Log:
-    """The run's CSV; on resume the rows after the checkpoint are dropped."""
+    def write(self, row: dict[str, float]) -> None:
+        if self._log is not None:
+            self._log.write(row)
 
-    def __init__(self, path: Path, first_step: int) -> None:
-        self._path = path
-        kept: list[dict[str, str]] = []
-        if first_step and path.is_file():
-            with path.open(encoding="utf-8") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= first_step]
-        path.unlink(missing_ok=True)
-        for row in kept:
-            self.write(row)
+    def keep_best(self, average: nn.Module) -> None:
+        if self._log is not None:
+            weights = {name: value.cpu() for name, value in average.state_dict().items()}
+            save_weights(weights, self._folder / "best.pt")
 
-    def write(self, row: dict[str, float] | dict[str, str]) -> None:
-        new = not self._path.is_file()
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+    def checkpoint(self, run: _Run, plan: TrainingPlan, *, now: bool) -> None:
+        """Write a checkpoint when it is asked for or due, but spend no more than a fiftieth of the time."""
+        began = time.perf_counter()
+        due = run.step - self._kept_at >= plan.checkpoint_every
+        if self._log is None or not (now or (due and began - self._since >= 50 * self._save_s)):
+            return
+        run.save(self._folder / "checkpoint.pt", plan)
+        self._kept_at, self._since = run.step, time.perf_counter()
+        self._save_s = self._since - began
 
 
 @contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Catch SIGTERM and SIGINT for a while; the value says whether one came. Main thread only, else inert."""
-    asked = False
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-
+def _written_down(plan: TrainingPlan, folder: Path, first_step: int, world: World) -> Iterator[None]:
+    """``run.json`` while the run lasts and how it ended."""
+    if not world.first:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    open_run(folder, "classifier", asdict(plan), {"seed": plan.seed}, first_step=first_step)
+    outcome = "failed"
     try:
-        before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:
-        before = {}
-    try:
-        yield lambda: asked
+        yield
+        outcome = "finished"
+    except TrainingError as error:
+        outcome = str(error)
+        raise
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        close_run(folder, outcome, {})

@@ -41,8 +41,8 @@ class Source(Protocol):
     """The index of the class without a defect, or None where every class is one."""
 
     @property
-    def patch_px(self) -> int:
-        """Side of the patches, px."""
+    def size(self) -> tuple[int, int]:
+        """Height and width of the patches, px."""
         ...
 
     def draw(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
@@ -93,6 +93,7 @@ class RandomCrops:
         self.surfaces = surfaces
         self.classes = surfaces.classes
         self.patch_px = patch_px
+        self.size = (patch_px, patch_px)
         self.channels = int(surfaces.pixels.shape[3])
         self.sound: int | None = SOUND
         self.rules = rules or CropRules()
@@ -198,7 +199,7 @@ class PatchFolder:
 
     def __init__(self, root: Path, classes: tuple[str, ...], patch_px: int, channels: int) -> None:
         self.classes = classes
-        self.patch_px = patch_px
+        self.size = (patch_px, patch_px)
         self.channels = channels
         self.sound: int | None = SOUND
         pixels: list[NDArray[np.uint8]] = []

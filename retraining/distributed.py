@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
 
@@ -79,3 +81,16 @@ def average_numbers(numbers: Sequence[Tensor | float], world: World, device: tor
         distributed.all_reduce(flat)
         flat /= world.size
     return [float(n) for n in flat.tolist()]
+
+
+def gather_rows(rows: NDArray[np.int64], world: World, device: torch.device) -> NDArray[np.int64]:
+    """The rows ``(n, k)`` of all processes, those of the first first; ``n`` may differ between them."""
+    if world.size == 1:
+        return rows
+    counts = torch.zeros(world.size, dtype=torch.int64, device=device)
+    counts[world.rank] = len(rows)
+    distributed.all_reduce(counts)
+    room = torch.zeros((world.size, int(counts.max()), rows.shape[1]), dtype=torch.int64, device=device)
+    room[world.rank, : len(rows)] = torch.from_numpy(rows)
+    distributed.all_reduce(room)
+    return torch.cat([own[:count] for own, count in zip(room, counts.tolist(), strict=True)]).cpu().numpy()

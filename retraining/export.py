@@ -51,11 +51,14 @@ class Deployable(nn.Module):
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """The same network in evaluation mode with batch normalisation folded into the convolution before it."""
+    """The same network in evaluation mode with batch normalisation folded into the convolution before it.
+
+    That is done in ``network.features``, where it is a sequence of layers; in others the exporter does it.
+    """
     network.eval()
-    features = network.features
+    features = getattr(network, "features", None)
     if not isinstance(features, nn.Sequential):
-        raise ExportError(f"{type(network).__name__}.features is not a sequence of layers")
+        return network
     layers: list[nn.Module] = []
     for layer in features:
         if isinstance(layer, nn.BatchNorm2d) and layers and isinstance(layers[-1], nn.Conv2d):

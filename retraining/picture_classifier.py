@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +26,17 @@ from retraining.classifier import (
     Validation,
     Validator,
     build_network,
+    in_epochs,
     load_weights,
     probabilities,
     train,
 )
 from retraining.data.dataset import PictureSet
 from retraining.data.source import PictureSource
+
+__all__ = [
+    "ClassifierResult", "in_epochs", "picture_validator", "score_pictures", "train_and_test", "write_result",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,6 @@ class ClassifierResult:
     steps: int
     weights: Path
     """Of :func:`retraining.classifier.build_network` for the plan."""
-
-
-def in_epochs(plan: TrainingPlan, epochs: float, pictures: int) -> TrainingPlan:
-    """The plan with as many steps as ``epochs`` passes over ``pictures`` pictures take."""
-    return replace(plan, steps=max(1, round(epochs * pictures / plan.batch)))
 
 
 def train_and_test(

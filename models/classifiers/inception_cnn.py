@@ -6,7 +6,7 @@ Generation", section IV.D, Fig. 6 (network), Fig. 7 (inception module), Table 10
 
 The network takes patches as float in 0..1, ``(N, channels, 256, 256)``, and returns logits
 ``(N, classes)``. Weights are regularised outside the network:
-:func:`models.classifiers.layers.l2_penalty`.
+:func:`retraining.optimisers.make_optimiser`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.classifiers.layers import fully_connected_head, he_initialise
+from models.classifiers.layers import Patch, fully_connected_head, he_initialise, height_and_width
 
 PATCH_PX = 256
 """The patch side the flattened layer is made for; other sides give another fully connected layer."""
@@ -47,7 +47,9 @@ class InceptionModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` -> ``(N, out_channels, H, W)``."""
-        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1)
+        pooled = self.branch2[0](x)  # branch 4 begins with the very same pool
+        branches = [self.branch1(x), self.branch2[1:](pooled), self.branch3(x), self.branch4[1:](pooled)]
+        return torch.cat(branches, dim=1)
 
 
 def _pool() -> nn.MaxPool2d:
@@ -59,15 +61,14 @@ class InceptionCNN(nn.Module):
 
     ``(N, channels, patch, patch)`` float 0..1 -> logits ``(N, classes)``. With one channel, five
     classes and 256-px patches it has 3,576,453 parameters (paper: 3.58 M). ``patch`` is a multiple of
-    128; at 256 the flattened vector is 512 x 2 x 2.
+    128, or two of them, (height, width); at 256 the flattened vector is 512 x 2 x 2.
     """
 
     def __init__(
-        self, classes: int = 5, channels: int = 1, patch: int = PATCH_PX, dropout: float = 0.5
+        self, classes: int = 5, channels: int = 1, patch: Patch = PATCH_PX, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        if patch <= 0 or patch % 128:
-            raise ValueError(f"patch must be a multiple of 128 px (seven 2x2 pools), got {patch}")
+        height, width = height_and_width(patch, 128, 128)  # seven 2x2 pools
         inception1 = InceptionModule(32, (32, 16, 16, 32, 16, 16))
         inception2 = InceptionModule(128, (64, 64, 32, 96, 32, 64))
         inception3 = InceptionModule(256, (128, 96, 96, 96, 64, 128))
@@ -92,7 +93,7 @@ class InceptionCNN(nn.Module):
             nn.ReLU(),
             _pool(),
         )
-        self.classifier = fully_connected_head(512 * (patch // 128) ** 2, classes, dropout)
+        self.classifier = fully_connected_head(512 * (height // 128) * (width // 128), classes, dropout)
         he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

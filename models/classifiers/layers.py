@@ -1,9 +1,21 @@
-"""What the classifiers share: the fully connected head, the weights' start, and the L2 penalty."""
+"""What the classifiers share: the sides they take, the head, the weights' start and count."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+Patch = int | tuple[int, int]
+"""What a network takes, px: the side of a square, or (height, width)."""
+
+
+def height_and_width(patch: Patch, least: int, step: int = 1) -> tuple[int, int]:
+    """Both sides, px; raises ``ValueError`` unless each is a multiple of ``step`` and at least ``least``."""
+    sides = (patch, patch) if isinstance(patch, int) else patch
+    if any(side < least or side % step for side in sides):
+        multiple = f"a multiple of {step} px and " if step > 1 else ""
+        raise ValueError(f"the sides of a patch must be {multiple}at least {least} px, got {patch}")
+    return sides
 
 
 def fully_connected_head(features: int, classes: int, dropout: float) -> nn.Sequential:
@@ -44,18 +56,14 @@ def he_initialise(network: nn.Module) -> None:
         first.weight -= first.weight.mean(dim=(1, 2, 3), keepdim=True)
 
 
-def l2_penalty(network: nn.Module) -> Tensor:
-    """Sum of the squared weights of all convolutions, biases left out (scalar); the caller weighs it.
+def convolution_weights(network: nn.Module) -> list[Tensor]:
+    """The weights of all convolutions, without biases: what the paper regularises.
 
-    Source: Mustafaev et al., section IV.D, "L2 regularization ... for all convolutional layers"; Keras
-    adds ``factor * sum(w ** 2)`` to the loss.
+    Source: Mustafaev et al., section IV.D, "L2 regularization ... for all convolutional layers".
     """
-    squares = [m.weight.square().sum() for m in network.modules() if isinstance(m, nn.Conv2d)]
-    return torch.stack(squares).sum()
+    return [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
 
 
 def count_parameters(network: nn.Module) -> int:
     """Parameters as Keras counts them: batch normalisation's running mean and variance included."""
-    trained = sum(p.numel() for p in network.parameters())
-    running = sum(b.numel() for b in network.buffers() if b.is_floating_point())
-    return trained + running
+    return sum(value.numel() for value in network.state_dict().values() if value.is_floating_point())

@@ -1,0 +1,135 @@
+"""What a step of :func:`retraining.classifier.train` costs beside its bare passes.
+
+python -m retraining.classifier_cost resnet18 64 --batch 32
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from retraining.augmentation import as_batch
+from retraining.classifier import TrainingPlan, build_network, resolve_precision, train
+from retraining.data.dataset import PictureSet
+from retraining.data.source import PictureSource
+from retraining.distributed import choose_device
+from retraining.losses import cross_entropy
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """Medians of interleaved steps, seconds."""
+
+    step_s: float
+    """A whole step of the loop: batch drawn and changed, passes, optimiser, average, log."""
+    bare_s: float
+    """Forward pass, loss and backward pass of the same network on a batch that lies ready."""
+    growth_mib: float
+    """By how much the process's largest resident size grew after the first fifth of the steps."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times its bare passes a step costs."""
+        return self.step_s / self.bare_s
+
+
+def measure_step(
+    plan: TrainingPlan,
+    side: int,
+    *,
+    channels: int = 1,
+    classes: int = 6,
+    steps: int = 20,
+    clock: Callable[[], float] = time.perf_counter,
+) -> StepCost:
+    """Time ``steps`` steps of the loop and after each of them the bare passes; the first ones are left out.
+
+    The batch that comes next is made ready while the passes of the same step run; on a clock of processor
+    time (``time.process_time``, with one thread for torch) that is counted in full, and others on the
+    machine are not. Checkpoints are left out (:attr:`TrainingPlan.checkpoint_every`).
+    """
+    rng = np.random.default_rng(1)
+    count = 64 * classes
+    pictures = PictureSet(
+        rng.integers(0, 256, (count, side, side, channels), np.uint8),
+        np.arange(count) % classes,
+        tuple(f"class {k}" for k in range(classes)),
+        tuple(str(n) for n in range(count)),
+        tuple(str(n) for n in range(count)),
+    )
+    source = PictureSource(pictures)
+    passes = _bare_passes(plan, source, pictures.labels[: plan.batch])
+    loop: list[float] = []
+    bare: list[float] = []
+    resident: list[int] = []
+    began = clock()
+
+    def report(step: int, line: str) -> None:
+        nonlocal began
+        loop.append(clock() - began)
+        began = clock()
+        passes()
+        bare.append(clock() - began)
+        resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        began = clock()
+
+    timed = replace(plan, steps=steps + 3, checkpoint_every=10**9, validate_every=10**9)
+    with tempfile.TemporaryDirectory() as folder:
+        train(timed, source, Path(folder), report=report)
+    kept = slice(2, -1)
+    growth = (resident[-2] - resident[len(resident) // 5]) / 1024
+    return StepCost(statistics.median(loop[kept]), statistics.median(bare[kept]), growth)
+
+
+def _bare_passes(plan: TrainingPlan, source: PictureSource, truth: object) -> Callable[[], None]:
+    device = choose_device(plan.device)
+    bf16 = resolve_precision(plan.precision, device) == "bf16"
+    network = build_network(plan, source).to(device).train()
+    drawn = np.random.default_rng(2).integers(0, 256, (plan.batch, *source.size, source.channels), np.uint8)
+    pixels = as_batch(drawn).to(device)
+    labels = torch.as_tensor(truth, device=device)
+
+    def passes() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits = network(pixels)
+        cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+        network.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return passes
+
+
+def main() -> None:
+    """Print the cost of a step on this machine."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("network")
+    parser.add_argument("side", type=int)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--processor-time", action="store_true", help="for a busy machine; one thread")
+    asked = parser.parse_args()
+    if asked.processor_time:
+        torch.set_num_threads(1)
+    clock = time.process_time if asked.processor_time else time.perf_counter
+    plan = TrainingPlan(network=asked.network, batch=asked.batch)
+    cost = measure_step(plan, asked.side, channels=asked.channels, steps=asked.steps, clock=clock)
+    print(
+        f"{asked.network}, {asked.side} px, batch {asked.batch}, {torch.get_num_threads()} threads: "
+        f"{cost.step_s * 1000:.0f} ms a step, {cost.bare_s * 1000:.0f} ms bare passes, "
+        f"ratio {cost.ratio:.3f}, resident size grew by {cost.growth_mib:.0f} MiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
