@@ -167,12 +167,12 @@ def classifier(
         ),
     )
     with counted("evaluating", parts_per_class * len(classes) + mixed) as report_part:
-        shipped = ship(
+        ship(
             trained, training_set, chosen, engine or out / chosen.engine, provenance,
             per_class=parts_per_class, mixed=mixed, test_seed=test_seed, tensorrt_int8=tensorrt_int8,
             report=report_part,
+            evaluated=lambda results: print(evaluation_report(results, classes)),
         )  # fmt: skip
-    print(evaluation_report(list(shipped.results), classes))
     print(f"\nengine folder: {engine or out / chosen.engine}")
 
 
