@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from retraining.adversarial import AdversarialPlan
     from retraining.augmentation import Augmentation
     from retraining.data.dataset import Dataset, PictureSet
-    from retraining.metrics.extractors import Extractor
     from retraining.metrics.figures import Figures
 
 Pixels = NDArray[np.uint8]
 
 SHOWN = 16
 """Pictures in a row of a sample sheet."""
+_SHEET_PX = 96
 _NOTE = 300
 """Characters of a note in the report."""
 KID_SCALE = 1000.0
@@ -58,8 +59,15 @@ def _systems() -> Iterable[str]:
     return SYSTEMS
 
 
+def _losses() -> Iterable[str]:
+    from retraining.losses import LOSSES
+
+    return LOSSES
+
+
 Network = Annotated[str, one_of("network", _networks)]
 System = Annotated[str, one_of("system of generator and critic", _systems)]
+Loss = Annotated[str, one_of("loss", _losses)]
 Side = Annotated[int, Field(ge=32, le=1024)]
 Batch = Annotated[int, Field(ge=2, le=4096)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -74,6 +82,8 @@ class Pair(Section):
     """steps of the generator"""
     batch: Batch
     """pictures a step"""
+    critic_steps: Annotated[int, Field(ge=1, le=20)] | None = None
+    """steps of the critic for one of the generator; null for the paper's"""
 
 
 class Training(Section):
@@ -139,29 +149,48 @@ def load_pictures(folder: Path, name: str = "pictures.npy") -> Pixels:
 
 
 def sheet_of(place: Place, rows: Iterable[Pixels], caption: str) -> Sheet:
-    """A sheet of one row a set of pictures, kept as ``sheet.png``."""
+    """A sheet of one row a set of pictures, at most 96 px each, kept as ``sheet.png``."""
+    from retraining.data.pixels import resize
     from retraining.sheets import tile, write_picture
 
-    whole = [row[:SHOWN] for row in rows if len(row)]
-    sheets = [tile(row, SHOWN) for row in whole]
-    width = max(sheet.shape[1] for sheet in sheets)
-    padded = [
-        np.pad(sheet, ((0, 4), (0, width - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets
-    ]
-    write_picture(np.concatenate(padded), place.folder / "sheet.png")
+    strips = []
+    for row in rows:
+        side = min(_SHEET_PX, row.shape[1])
+        if len(row):
+            strips.append(tile(np.stack([resize(p, side, side) for p in row[:SHOWN]]), SHOWN))
+    width = max(strip.shape[1] for strip in strips)
+    whole = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
+    write_picture(np.concatenate(whole), place.folder / "sheet.png")
     return Sheet("sheet.png", caption)
 
 
-def extractor_of(place: Place, spec: str) -> Extractor:
-    """An extractor ``KIND:PATH``, the path below the data root."""
-    from retraining.metrics.extractors import open_extractor
+def measured(
+    place: Place, real: Pixels, fake: Pixels, extractor: str, seed: int, what: str
+) -> tuple[Figures | None, tuple[str, ...]]:
+    """Figures of ``fake`` against ``real`` and what is to be said about them; None of too few pictures.
 
-    kind, _, path = spec.partition(":")
-    return open_extractor(f"{kind}:{place.roots.data_set(path)}")
+    ``extractor`` is ``KIND:PATH``, the path below the data root.
+    """
+    from retraining.metrics import compare, open_extractor
+    from retraining.metrics.figures import MINIMUM
+
+    if min(len(real), len(fake)) < MINIMUM:
+        return None, (f"{what}: {len(real)} real and {len(fake)} synthetic pictures are too few to compare.",)
+    kind, _, path = extractor.partition(":")
+    opened = open_extractor(f"{kind}:{place.roots.data_set(path)}")
+    found = compare(real, fake, opened, seed, what)
+    notes = [f"Distances between pictures by the extractor {found.extractor}."]
+    if found.memorised:
+        notes.append(f"{what}: certainly more than 5 % of the pictures are copies of real ones.")
+    if found.collapsed:
+        notes.append(f"{what}: the pictures are far less diverse than the real ones.")
+    return found, tuple(notes)
 
 
-def distance_cells(found: Figures, row: str, columns: Iterable[str]) -> tuple[Cell, ...]:
+def distance_cells(found: Figures | None, row: str, columns: Iterable[str]) -> tuple[Cell, ...]:
     """FID and KID in the tables ``fid`` and ``kid``, in each of the columns."""
+    if found is None:
+        return ()
     return tuple(
         cell
         for column in columns
@@ -169,8 +198,10 @@ def distance_cells(found: Figures, row: str, columns: Iterable[str]) -> tuple[Ce
     )
 
 
-def floor_cells(found: Figures, columns: Iterable[str], row: str = "floor") -> tuple[Cell, ...]:
+def floor_cells(found: Figures | None, columns: Iterable[str], row: str = "floor") -> tuple[Cell, ...]:
     """What one half of the real pictures is from the other."""
+    if found is None:
+        return ()
     return tuple(
         cell
         for column in columns
@@ -181,8 +212,10 @@ def floor_cells(found: Figures, columns: Iterable[str], row: str = "floor") -> t
     )
 
 
-def quality_cells(found: Figures, row: str, table: str = "quality") -> tuple[Cell, ...]:
+def quality_cells(found: Figures | None, row: str, table: str = "quality") -> tuple[Cell, ...]:
     """Precision, recall, coverage, nearest real picture, copies and diversity, a column each."""
+    if found is None:
+        return ()
     values = {
         "precision": found.precision,
         "recall": found.recall,
@@ -193,16 +226,6 @@ def quality_cells(found: Figures, row: str, table: str = "quality") -> tuple[Cel
     if found.lpips is not None:
         values["lpips"] = found.lpips
     return tuple(Cell(table, row, column, value) for column, value in values.items())
-
-
-def figure_notes(found: Figures, what: str) -> tuple[str, ...]:
-    """Warnings that belong beside the figures."""
-    notes = [f"Distances between pictures by the extractor {found.extractor}."]
-    if found.memorised:
-        notes.append(f"{what}: certainly more than 5 % of the pictures are copies of real ones.")
-    if found.collapsed:
-        notes.append(f"{what}: the pictures are far less diverse than the real ones.")
-    return tuple(notes)
 
 
 def unchanged() -> Augmentation:
@@ -239,22 +262,33 @@ def joined(sets: Iterable[PictureSet]) -> PictureSet:
     return whole
 
 
-_CLASSIFIER_S = {"inception-cnn": 0.35, "baseline-cnn": 0.26, "resnet18": 0.29, "mobilenetv2_100": 0.35}
-_PAIR_S = {
-    "dcgan": 0.15,
-    "lsgan": 0.15,
-    "wgan-gp": 0.50,
-    "latent-mapping": 0.50,
-    "sdg-gan": 0.80,
-    "gan": 0.05,
-}
+_CLASSIFIER_S: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "inception-cnn": (0.0, 0.30),
+        "baseline-cnn": (0.0, 0.25),
+        "resnet18": (0.11, 0.19),
+        "mobilenetv2_100": (0.17, 0.16),
+    }
+)
+"""Seconds of a step of 32 pictures of 128 px on two cores with AMX: what every size costs, what grows with
+the area."""
+_PAIR_S: Mapping[str, float] = MappingProxyType(
+    {"gan": 0.05, "dcgan": 0.14, "lsgan": 0.14, "wgan-gp": 0.54, "latent-mapping": 0.54, "sdg-gan": 0.53}
+)
+"""Seconds of a step of 16 pictures of 64 px there, with the system's own critic steps."""
 
 
-def classifier_work(network: str, side: int, batch: int, steps: int) -> float:
-    """Seconds on two cores with AMX, roughly (measured at 128 px and 32 pictures a step)."""
-    return steps * _CLASSIFIER_S.get(network, 0.4) * (side / 128) ** 2 * batch / 32
+def classifier_work(network: str, side: int, training: Training) -> float:
+    """Seconds of a training on two cores with AMX, roughly."""
+    fixed, by_area = _CLASSIFIER_S.get(network, (0.1, 0.3))
+    return training.steps * training.batch / 32 * (fixed + by_area * (side / 128) ** 2)
 
 
-def pair_work(system: str, side: int, batch: int, steps: int) -> float:
-    """Seconds on two cores with AMX, roughly (measured at 64 px and 16 pictures a step)."""
-    return steps * _PAIR_S[system] * (side / 64) ** 2 * batch / 16
+def pair_work(pair: Pair, side: int, pictures: int) -> float:
+    """Seconds of a training on two cores with AMX, and of drawing and comparing ``pictures``, roughly."""
+    from retraining.adversarial_plan import SYSTEMS
+
+    own = SYSTEMS[pair.system].critic_steps
+    area = (side / 64) ** 2
+    step = _PAIR_S[pair.system] * area * pair.batch / 16 * (1 + (pair.critic_steps or own)) / (1 + own)
+    return pair.steps * step + pictures * (0.01 + 0.006 * area)

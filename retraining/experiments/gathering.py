@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -18,7 +18,7 @@ from retraining.experiments.tasks import (
     read_result,
     state_of,
 )
-from retraining.proportions import wilson
+from retraining.proportions import ends
 
 NOT_RUN = "not run"
 
@@ -54,7 +54,7 @@ class Filled:
         shown = f"{figure.value:.{digits}f}"
         if figure.counted is not None:
             k, n = figure.counted
-            return f"{shown} [{figure.low:.{digits}f}, {figure.high:.{digits}f}] ({k} of {n})"
+            return f"{shown} [{figure.low:.{digits}f}, {figure.high:.{digits}f}], {k} of {n}"
         if figure.runs > 1:
             shown += f" ± {figure.value - figure.low:.{digits}f}"
         return shown
@@ -165,7 +165,7 @@ def _figure(cells: list[dict[str, Any]], table: Table) -> Figure:
     scale = 100.0 if table.unit == "%" else 1.0
     if all(cell["count"] is not None for cell in cells):
         k, n = (sum(int(cell["count"][at]) for cell in cells) for at in range(2))
-        low, high = wilson(k, n)
+        low, high = ends(k, n)
         return Figure(scale * k / max(1, n), scale * low, scale * high, len(cells), (k, n))
     values = [float(cell["value"]) * scale for cell in cells]
     mean = fmean(values)
@@ -185,21 +185,22 @@ def _curve(found: dict[str, Any]) -> Curve:
 
 
 def _differences(size: Section, full: Section) -> Iterator[tuple[str, str, str]]:
-    for (key, here), (_, there) in zip(_leaves(size), _leaves(full), strict=True):
-        if here != there:
-            yield key, _shown(here), _shown(there)
+    here, there = dict(_leaves(size)), dict(_leaves(full))
+    for key in dict.fromkeys((*here, *there)):
+        if here.get(key) != there.get(key):
+            yield key, here.get(key, "none"), there.get(key, "none")
 
 
-def _leaves(section: Section, before: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(section: Section, before: str = "") -> Iterator[tuple[str, str]]:
+    """Every setting by its dotted key; sections in a list are told apart by their names."""
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from _leaves(value, f"{before}{name}.")
+        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
+            for number, item in enumerate(value):
+                called = getattr(item, "name", getattr(item, "system", number))
+                yield from _leaves(item, f"{before}{name}.{called}.")
         else:
-            yield f"{before}{name}", value
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            yield f"{before}{name}", shown

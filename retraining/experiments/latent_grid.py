@@ -9,14 +9,14 @@ from pydantic import Field
 
 from retraining.experiments.common import (
     Batch,
+    Pair,
     Pixels,
     Side,
     dataset_notes,
     distance_cells,
-    extractor_of,
-    figure_notes,
     grouped,
     grow,
+    measured,
     pair_work,
     sheet_of,
 )
@@ -96,7 +96,13 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                     "seed": seed,
                 }
                 name = f"grid/mapping-{layers}/latent-{latent}/seed-{seed}"
-                work = pair_work("latent-mapping", size.side, size.batch, size.steps) + 5
+                pair = Pair(
+                    system="latent-mapping",
+                    steps=size.steps,
+                    batch=size.batch,
+                    critic_steps=size.critic_steps,
+                )
+                work = pair_work(pair, size.side, 2 * size.compared)
                 leaves.append(Task(name, f"{_HERE}:cell", own, (split,), work_s=work))
     return tuple(leaves)
 
@@ -116,16 +122,15 @@ def split(
     """The class's pictures on two sides, and how far one side is from the other."""
     from retraining.data.dataset import save_dataset
     from retraining.data.splits import split_by_share
-    from retraining.metrics import compare
 
     whole = grouped(place.roots.data_set(data), (class_name,), True)
     dataset = split_by_share(whole, {"train": 1 - test_share, "test": test_share}, seed)
     save_dataset(dataset, place.folder)
     seen, unseen = _pictures(place.folder, side)
-    found = compare(unseen[:compared], seen[:compared], extractor_of(place, extractor), seed, "real")
+    found, notes = measured(place, unseen[:compared], seen[:compared], extractor, seed, "real")
     counted = f"Seed {seed}: {len(seen)} real pictures are learnt from, {compared} others compared with."
     cells = distance_cells(found, "floor", [str(latent) for latent in latents])
-    return Result(cells, notes=(*dataset_notes(data, dataset), counted))
+    return Result(cells, notes=(*dataset_notes(data, dataset), counted, *notes))
 
 
 def cell(
@@ -144,7 +149,6 @@ def cell(
 ) -> Result:
     """One cell of the grid."""
     from retraining.adversarial import AdversarialPlan
-    from retraining.metrics import compare
 
     seen, unseen = _pictures(place.needs[split], side)
     plan = AdversarialPlan(
@@ -161,13 +165,11 @@ def cell(
     grown = grow(place, plan, seen, compared)
     if grown.why:
         return Result(notes=(f"{layers} layers, latent {latent}: no pictures, {grown.why}",))
-    found = compare(
-        unseen[:compared], grown.pixels, extractor_of(place, extractor), seed, f"mapping {layers}"
-    )
     what = f"{layers} mapping layers, latent {latent}"
+    found, notes = measured(place, unseen[:compared], grown.pixels, extractor, seed, what)
     sheet = sheet_of(place, (seen, grown.pixels), f"{what}, seed {seed}: real above, synthetic below")
     cells = distance_cells(found, f"mapping-{layers}", (str(latent),))
-    return Result(cells, (), (sheet,), figure_notes(found, what))
+    return Result(cells, (), (sheet,), notes)
 
 
 def _pictures(folder: Path, side: int) -> tuple[Pixels, Pixels]:

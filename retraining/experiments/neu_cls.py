@@ -9,7 +9,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from retraining.experiments.common import Batch, Network, Rate, Side, classifier_work, dataset_notes, grouped
+from retraining.experiments.common import (
+    Batch,
+    Network,
+    Rate,
+    Side,
+    Training,
+    classifier_work,
+    dataset_notes,
+    grouped,
+)
 from retraining.experiments.plan import Experiment, Section, Seeds, Share, Text
 from retraining.experiments.tasks import Cell, Curve, Place, Result, Task
 
@@ -78,7 +87,8 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                 "learning_rate": size.learning_rate,
                 "seed": seed,
             }
-            work = classifier_work(network, size.side, size.batch, steps)
+            training = Training(steps=steps, batch=size.batch, learning_rate=size.learning_rate)
+            work = classifier_work(network, size.side, training) + 10
             leaves.append(
                 Task(f"train/{network}/seed-{seed}", f"{_HERE}:train", parameters, (split,), work_s=work)
             )

@@ -21,13 +21,12 @@ from retraining.experiments.common import (
     classifier_work,
     dataset_notes,
     distance_cells,
-    extractor_of,
-    figure_notes,
     floor_cells,
     grouped,
     grow,
     joined,
     load_pictures,
+    measured,
     mirrored,
     pair_work,
     quality_cells,
@@ -105,7 +104,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                 "join_overlaps": plan.join_overlaps,
                 "seed": seed,
             },
-            work_s=60,
+            work_s=15,
         )
         made = {PASTE: [_paste(plan, size, split, name, seed) for name in plan.classes]}
         for pair in size.pairs:
@@ -122,7 +121,7 @@ def _paste(plan: Plan, size: Size, split: Task, name: str, seed: int) -> Task:
         **_common(plan, size, split, name, seed),
         "source": PASTE,
     }
-    return Task(f"paste/{name}/seed-{seed}", f"{_HERE}:paste", parameters, (split,), work_s=15)
+    return Task(f"paste/{name}/seed-{seed}", f"{_HERE}:paste", parameters, (split,), work_s=8)
 
 
 def _pair(plan: Plan, size: Size, pair: Pair, split: Task, name: str, seed: int) -> Task:
@@ -131,9 +130,10 @@ def _pair(plan: Plan, size: Size, pair: Pair, split: Task, name: str, seed: int)
         "source": pair.system,
         "steps": pair.steps,
         "batch": pair.batch,
+        "critic_steps": pair.critic_steps,
         "flips": plan.flips_for_pairs,
     }
-    work = pair_work(pair.system, plan.side, pair.batch, pair.steps) + 15
+    work = pair_work(pair, plan.side, size.synthetic_per_class) + 3
     task_name = f"gan/{pair.system}/{name}/seed-{seed}"
     return Task(task_name, f"{_HERE}:pair", parameters, (split,), work_s=work)
 
@@ -164,7 +164,7 @@ def _classifier(
         "learning_rate": size.training.learning_rate,
         "seed": seed,
     }
-    work = classifier_work(network, plan.side, size.training.batch, size.training.steps) + 10
+    work = classifier_work(network, plan.side, size.training) + 8
     name = f"train/{network}/{source}/seed-{seed}"
     return Task(name, f"{_HERE}:train", parameters, (split, *made), work_s=work)
 
@@ -199,6 +199,7 @@ def pair(
     side: int,
     steps: int,
     batch: int,
+    critic_steps: int | None,
     flips: bool,
     count: int,
     compared: int,
@@ -210,7 +211,13 @@ def pair(
 
     real = _real(place, split, name, side)
     plan = AdversarialPlan(
-        system=source, size=side, steps=steps, batch=batch, flips=flips, seed=seed, collapse_below=0.05
+        system=source,
+        size=side,
+        steps=steps,
+        batch=batch,
+        critic_steps=critic_steps,
+        flips=flips,
+        seed=seed,
     )
     grown = grow(place, plan, real["train"], count)
     if grown.why:
@@ -314,14 +321,12 @@ def _compared(
     floor: bool = False,
 ) -> Result:
     """Figures against all real pictures of the class, as many on either side as there are."""
-    from retraining.metrics import compare
-
     save_pictures(place, pixels)
-    found = compare(real["all"], pixels[:compared], extractor_of(place, extractor), seed, source)
+    found, notes = measured(place, real["all"], pixels[:compared], extractor, seed, f"{source}, {name}")
     columns: Iterable[str] = (name, "mean")
     cells = distance_cells(found, source, columns) + quality_cells(found, source)
     if floor:
         cells += floor_cells(found, columns)
     caption = f"{source}, {name}, seed {seed}: real above, synthetic below"
     sheet = sheet_of(place, (real["train"], pixels), caption)
-    return Result(cells, (), (sheet,), figure_notes(found, f"{source}, {name}"))
+    return Result(cells, (), (sheet,), notes)

@@ -37,7 +37,8 @@ def curves_chart(name: str, curves: tuple[Curve, ...]) -> str:
 
 def _bars(filled: Filled) -> str:
     table = filled.table
-    figure, axis = _figure(max(6.0, 0.55 * len(table.rows) * len(table.columns)), 3.8)
+    bars = len(table.rows) * len(table.columns)
+    figure, axis = _figure(min(13.0, 4.0 + 0.5 * bars), 4.0)
     width = 0.8 / len(table.columns)
     at = np.arange(len(table.rows))
     for number, column in enumerate(table.columns):
@@ -58,7 +59,7 @@ def _bars(filled: Filled) -> str:
     if table.unit == "%" and min(values) > 50:
         axis.set_ylim(max(0.0, min(values) - 8), 101)
     axis.set_title(f"{table.title} (diamonds: the paper)" if filled.has_paper else table.title)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _svg(figure)
 
 

@@ -6,10 +6,10 @@ own process, so that one that is killed takes no other task with it.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +20,9 @@ from typing import Any, Protocol
 from retraining.experiments.tasks import ExperimentError, Outcome, Roots, Task, perform
 
 DIED = "its process died (out of memory?); the same command goes on from its checkpoint"
-_PR_SET_PDEATHSIG = 1
+_LOOK_FOR_PARENT_S = 0.25
+_busy = threading.Event()
+"""Whether this worker process is at a task."""
 
 
 class Pool(Protocol):
@@ -67,7 +69,7 @@ class ProcessPool:
                 initargs=(self._threads, slot, os.getpid()),
             )
             self._workers[slot] = worker
-        self._running[worker.submit(perform, task, experiment, roots)] = (slot, task)
+        self._running[worker.submit(perform_in_worker, task, experiment, roots)] = (slot, task)
 
     def ended(self, timeout_s: float) -> list[Outcome]:
         """See :class:`Pool`."""
@@ -169,6 +171,15 @@ def open_pool(ray_address: str | None, jobs: int) -> Pool:
     return RayPool(ray_address, jobs, threads) if ray_address else ProcessPool(jobs, threads)
 
 
+def perform_in_worker(task: Task, experiment: Path, roots: Roots) -> Outcome:
+    """What a worker process runs."""
+    _busy.set()
+    try:
+        return perform(task, experiment, roots)
+    finally:
+        _busy.clear()
+
+
 def perform_on_node(task: Task, experiment: Path, roots: Roots, threads: int) -> Outcome:
     """What a Ray node runs."""
     _share_machine(threads, 0)
@@ -176,14 +187,22 @@ def perform_on_node(task: Task, experiment: Path, roots: Roots, threads: int) ->
 
 
 def prepare_worker(threads: int, slot: int, parent: int) -> None:
-    """What a worker process does once: end with its parent, take its share of cores and cards."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise SystemExit("the parent is gone")
+    """What a worker process does once: take its share of cores and cards, and end with its parent."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _share_machine(threads, slot)
+
+
+def _end_with(parent: int) -> None:
+    """Without its parent nobody would ever end the process; its task leaves a checkpoint first."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_FOR_PARENT_S)
+    if _busy.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+    while _busy.is_set():
+        time.sleep(0.05)
+    os._exit(1)
 
 
 def _interrupt(number: int, frame: object) -> None:

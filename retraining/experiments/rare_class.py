@@ -14,6 +14,7 @@ from pydantic import Field
 
 from retraining.experiments.common import (
     KID_SCALE,
+    Loss,
     Network,
     Pair,
     Pixels,
@@ -21,11 +22,10 @@ from retraining.experiments.common import (
     Training,
     as_set,
     classifier_work,
-    extractor_of,
-    figure_notes,
     grow,
     joined,
     load_pictures,
+    measured,
     pair_work,
     save_pictures,
     sheet_of,
@@ -62,6 +62,8 @@ class Rival(Section):
     """what is added to the rare class: nothing, pasted patches, or those of an adversarial pair"""
     changed: bool
     """whether training patches are mirrored, lighter or darker at random"""
+    loss: Loss
+    """the loss; the class-balanced ones weigh rare classes more"""
     balanced: bool
     """whether the classes are drawn equally often, or as often as they are"""
 
@@ -85,8 +87,6 @@ class Size(Section):
     """how it is trained"""
     pair: Pair
     """how the pair is trained"""
-    critic_steps: Count
-    """steps of the critic for one of the generator"""
     test_parts: Count
     """test parts with one defect of the rare class"""
     good_parts: Count
@@ -129,9 +129,9 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
         known = {"parts": parts.name, "examples": rare.name, "rare": plan.rare, **common}
         shared = {**known, "count": size.synthetic, "extractor": plan.extractor}
         paste = Task(f"paste/seed-{seed}", f"{_HERE}:paste", shared, (parts, rare), work_s=30)
-        trained = {**size.pair.model_dump(), "critic_steps": size.critic_steps}
-        work = pair_work(size.pair.system, size.patch, size.pair.batch, size.pair.steps) + 20
-        pair = Task(f"gan/seed-{seed}", f"{_HERE}:pair", {**shared, **trained}, (parts, rare), work_s=work)
+        learnt = {**shared, **size.pair.model_dump()}
+        work = pair_work(size.pair, size.patch, size.synthetic) + 5
+        pair = Task(f"gan/seed-{seed}", f"{_HERE}:pair", learnt, (parts, rare), work_s=work)
         made: dict[str, tuple[Task, ...]] = {"none": (), "crop-paste": (paste,), "pair": (pair,)}
         for rival in size.rivals:
             own = made[rival.synthetic]
@@ -143,9 +143,10 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                 "row": rival.name,
                 "changed": rival.changed,
                 "balanced": rival.balanced,
+                "loss": rival.loss,
                 **size.training.model_dump(),
             }
-            work = classifier_work(size.network, size.patch, size.training.batch, size.training.steps) + 20
+            work = classifier_work(size.network, size.patch, size.training) + 20
             name = f"train/{rival.name}/seed-{seed}"
             leaves.append(Task(name, f"{_HERE}:train", parameters, (parts, rare, test, *own), work_s=work))
     return tuple(leaves)
@@ -217,7 +218,7 @@ def pair(
     system: str,
     steps: int,
     batch: int,
-    critic_steps: int,
+    critic_steps: int | None,
     seed: int,
 ) -> Result:
     """A pair trained on the examples' patches alone, with differentiable augmentation: they are few."""
@@ -250,6 +251,7 @@ def train(
     row: str,
     changed: bool,
     balanced: bool,
+    loss: str,
     network: str,
     steps: int,
     batch: int,
@@ -279,6 +281,8 @@ def train(
         seed=seed,
         replay_share=0.0,
         augmentation=Augmentation() if changed else unchanged(),
+        loss=loss,
+        class_counts=tuple(whole.count().values()),
     )
     found = train_and_test(
         plan,
@@ -319,11 +323,11 @@ def _examples(place: Place, examples: str, patch: int) -> Pixels:
 
 def _made(place: Place, pixels: Pixels, real: Pixels, source: str, extractor: str, seed: int) -> Result:
     """Keep the pictures, and compare them with the few real ones."""
-    from retraining.metrics import compare
-
     save_pictures(place, pixels)
-    found = compare(real, pixels[:COMPARED], extractor_of(place, extractor), seed, source)
+    found, notes = measured(place, real, pixels[:COMPARED], extractor, seed, source)
     sheet = sheet_of(place, (real, pixels), f"{source}, seed {seed}: real above, synthetic below")
-    values = (("fid", found.fid), ("kid", KID_SCALE * found.kid), ("copies", 100 * found.copies))
-    cells = tuple(Cell("pictures", source, column, value) for column, value in values)
-    return Result(cells, (), (sheet,), figure_notes(found, source))
+    if found is None:
+        return Result((), (), (sheet,), notes)
+    values = {"fid": found.fid, "kid": KID_SCALE * found.kid, "copies": 100 * found.copies}
+    cells = tuple(Cell("pictures", source, column, value) for column, value in values.items())
+    return Result(cells, (), (sheet,), notes)

@@ -66,9 +66,8 @@ def markdown_report(gathered: Gathered) -> str:
     for filled in gathered.tables:
         table = filled.table
         unit = f", {table.unit}" if table.unit else ""
-        beside = "; the paper's figures in brackets" if filled.has_paper else ""
         lines = [
-            f"**{table.title}**{unit} ({_DIRECTION[table.better]}{beside})",
+            f"**{table.title}**{unit} ({_DIRECTION[table.better]})",
             "",
             "| | " + " | ".join(column.label for column in table.columns) + " |",
             "|---" * (len(table.columns) + 1) + "|",
@@ -78,7 +77,7 @@ def markdown_report(gathered: Gathered) -> str:
             for column in table.columns:
                 paper = filled.paper(row.name, column.name)
                 ours = filled.text(row.name, column.name)
-                cells.append(f"{ours} ({paper})" if filled.has_paper and paper != "–" else ours)
+                cells.append(ours if paper == "–" else f"{ours} (paper {paper})")
             lines.append(f"| {row.label} | " + " | ".join(cells) + " |")
         if table.note:
             lines += ["", table.note]

@@ -117,6 +117,7 @@ def run(
         return f"{task.name} failed: {outcome.message}"
 
     with _stop_asked() as stop_asked:
+        tell(standing())
         told = False
         while waiting or running:
             interrupted = interrupted or stop_asked()

@@ -10,10 +10,9 @@ from retraining.experiments.common import (
     Pair,
     Side,
     distance_cells,
-    extractor_of,
-    figure_notes,
     floor_cells,
     grow,
+    measured,
     pair_work,
     quality_cells,
     save_pictures,
@@ -75,7 +74,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                     "patch": size.patch,
                     "seed": seed,
                 }
-                work = pair_work(pair.system, size.patch, pair.batch, pair.steps) + 20
+                work = pair_work(pair, size.patch, size.compared) + 10
                 task_name = f"gan/{pair.system}/{name}/seed-{seed}"
                 leaves.append(Task(task_name, f"{_HERE}:pair", parameters, (parts,), work_s=work))
     return tuple(leaves)
@@ -92,30 +91,32 @@ def pair(
     system: str,
     steps: int,
     batch: int,
+    critic_steps: int | None,
     patch: int,
     seed: int,
 ) -> Result:
     """A pair trained on a class's training patches, its pictures compared with all real ones."""
     from retraining.adversarial import AdversarialPlan
     from retraining.data.dataset import load_dataset, load_pixels
-    from retraining.metrics import compare
 
     patches = load_dataset(place.needs[parts] / "patches").select(classes=(name,))
     real, every = load_pixels(patches, patch, 1, "train").pixels, load_pixels(patches, patch, 1).pixels
-    plan = AdversarialPlan(system=system, size=patch, steps=steps, batch=batch, seed=seed)
+    plan = AdversarialPlan(
+        system=system, size=patch, steps=steps, batch=batch, critic_steps=critic_steps, seed=seed
+    )
     grown = grow(place, plan, real, compared)
     curves = pair_curves(place, f"{system}, {name}, seed {seed}")
     if grown.why:
         return Result((), curves, notes=(f"{system}, {name}: no pictures, {grown.why}",))
     save_pictures(place, grown.pixels)
-    found = compare(every, grown.pixels, extractor_of(place, extractor), seed, system)
+    found, notes = measured(place, every, grown.pixels, extractor, seed, f"{system}, {name}")
     cells = distance_cells(found, system, (name,)) + quality_cells(found, system)
     if floor:
         cells += floor_cells(found, (name,))
     sheet = sheet_of(
         place, (real, grown.pixels), f"{system}, {name}, seed {seed}: real above, synthetic below"
     )
-    return Result(cells, curves, (sheet,), figure_notes(found, f"{system}, {name}"))
+    return Result(cells, curves, (sheet,), notes)
 
 
 def pair_curves(place: Place, label: str) -> tuple[Curve, ...]:

@@ -41,10 +41,11 @@ def recipe_for(roots: Roots, name: str, patch: int) -> Recipe:
     return recipe.model_copy(update={"surface": surface, "patch": PatchGrid(size=patch)})
 
 
-def whole_recipe(recipe: Recipe, side: int) -> Recipe:
-    """The recipe with one patch: the whole surface brought to a square."""
-    surface = SurfaceSize(height=side, width=side, channels=recipe.surface.channels)
-    return recipe.model_copy(update={"surface": surface, "patch": PatchGrid(size=side)})
+def whole_recipe(recipe: Recipe, rows: int = 2) -> Recipe:
+    """The recipe with the surface brought to ``rows`` patches, one above the other: O-TA's 512 x 256."""
+    side = recipe.patch.size
+    surface = SurfaceSize(height=rows * side, width=side, channels=recipe.surface.channels)
+    return recipe.model_copy(update={"surface": surface})
 
 
 def originals(place: Place, *, recipe: str, patch: int, share: float, seed: int) -> Result:
@@ -88,14 +89,14 @@ def cut_parts(
     *,
     recipe: str,
     patch: int,
-    whole: int,
+    whole: bool,
     counts: Mapping[str, int] | None,
     share: float,
     seed: int,
 ) -> Result:
     """Test parts as the station cuts them: Table 5's, or ``counts`` of a class with one defect each.
 
-    ``whole`` is the side of the whole surface beside its patches; 0 for none.
+    With ``whole`` also as O-TA sees them: the surface brought to two patches, joined to one picture again.
     """
     import torch
 
@@ -103,7 +104,7 @@ def cut_parts(
     from retraining.part_runs import in_processes
 
     scaled = recipe_for(place.roots, recipe, patch)
-    recipes = {"patches": scaled} | ({"whole": whole_recipe(scaled, whole)} if whole else {})
+    recipes = {"patches": scaled} | ({"whole": whole_recipe(scaled)} if whole else {})
     orders = table_5_orders(seed, share=share) if counts is None else _orders(counts, seed)
     cut_part = partial(_cut_part, orders=orders, recipes=recipes)
     truths, cuts = [], dict[str, list[NDArray[np.uint8]]]({name: [] for name in recipes})
@@ -125,7 +126,7 @@ def cut_parts(
 def originals_task(recipe: str, patch: int, share: float, seed: int) -> Task:
     """The task of :func:`originals`."""
     parameters = {"recipe": recipe, "patch": patch, "share": share, "seed": seed}
-    return Task(f"parts/seed-{seed}", f"{_HERE}:originals", parameters, work_s=200 * share)
+    return Task(f"parts/seed-{seed}", f"{_HERE}:originals", parameters, work_s=90 * share)
 
 
 def cut_parts_task(
@@ -133,7 +134,7 @@ def cut_parts_task(
     patch: int,
     seed: int,
     *,
-    whole: int = 0,
+    whole: bool = False,
     counts: Mapping[str, int] | None = None,
     share: float = 1.0,
 ) -> Task:
@@ -141,20 +142,27 @@ def cut_parts_task(
     parameters = {"recipe": recipe, "patch": patch, "seed": seed, "whole": whole, "share": share}
     parts = sum(counts.values()) if counts else 130 * share
     own = {**parameters, "counts": dict(counts) if counts else None}
-    return Task(f"tests/seed-{seed}", f"{_HERE}:cut_parts", own, work_s=0.6 * parts)
+    return Task(f"tests/seed-{seed}", f"{_HERE}:cut_parts", own, work_s=0.3 * parts)
 
 
 def inspect(folder: Path, view: str, recipe: Recipe, engine: str, score: Scorer) -> list[PartResult]:
-    """The station's verdict on every test part: ``view`` is ``patches`` or ``whole``."""
+    """The station's verdict on every test part, ``view`` being ``patches`` or ``whole``.
+
+    A whole surface counts as one patch.
+    """
     from retraining.evaluation import part_result
     from simulation.truth import PartTruth
     from station.decision import decide, fault
 
     patches = np.load(folder / f"{view}.npy", mmap_mode="r")
+    decided_by = recipe if view == "patches" else whole_recipe(recipe, rows=1)
     results = []
     for number, entry in enumerate(json.loads((folder / "truths.json").read_text(encoding="utf-8"))):
+        seen = np.array(patches[number])
+        if view == "whole":
+            seen = seen.reshape(1, -1, *seen.shape[2:])
         problem = entry["faults"].get(view)
-        verdict = fault(problem, recipe) if problem else decide(score(np.array(patches[number])), recipe)
+        verdict = fault(problem, recipe) if problem else decide(score(seen), decided_by)
         results.append(part_result(engine, PartTruth.from_json(entry["truth"]), verdict))
     return results
 

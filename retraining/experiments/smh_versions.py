@@ -16,28 +16,26 @@ from retraining.experiments.common import (
     Training,
     classifier_work,
     distance_cells,
-    extractor_of,
-    figure_notes,
     floor_cells,
     grow,
+    measured,
     pair_work,
     sheet_of,
 )
 from retraining.experiments.neu_cls import loss_curve
-from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Text
+from retraining.experiments.plan import Experiment, Name, Section, Seeds, Share, Text
 from retraining.experiments.smh_parts import (
     cut_parts_task,
     inspect,
     originals_task,
     recipe_for,
     surfaces_of,
-    whole_recipe,
     write_parts,
 )
 from retraining.experiments.tasks import Cell, ExperimentError, Place, Result, Task
 
 if TYPE_CHECKING:
-    from retraining.data.dataset import Dataset, PictureSet
+    from retraining.data.dataset import Dataset
     from retraining.data.smh import SmhVersion
     from retraining.evaluation import PartResult
 
@@ -73,12 +71,8 @@ class Size(Section):
     """the share of Table 5's numbers"""
     patch: Side
     """px of a patch; the surface is reduced with it"""
-    whole: Side
-    """px to whose square whole surfaces are brought for O-TA"""
     pair: Pair
     """how each class's pair is trained"""
-    critic_steps: Count
-    """steps of the critic for one of the generator"""
     rows: tuple[Trained, ...]
     """what is trained"""
 
@@ -104,12 +98,12 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
     for seed in size.seeds:
         common = {"recipe": plan.recipe, "patch": size.patch, "seed": seed}
         parts = originals_task(plan.recipe, size.patch, size.share, seed)
-        test = cut_parts_task(plan.recipe, size.patch, seed, whole=size.whole, share=size.test_share)
+        test = cut_parts_task(plan.recipe, size.patch, seed, whole=True, share=size.test_share)
         made: dict[str, tuple[Task, ...]] = {"augmentation": ()}
         made["sdg-gan"] = tuple(_pair(plan, size, parts, name, seed) for name in DEFECTS)
         shared = {"parts": parts.name, "share": size.share, "extractor": plan.extractor, **common}
         made["crop-paste"] = tuple(
-            Task(f"paste/{name}/seed-{seed}", f"{_HERE}:paste", {**shared, "name": name}, (parts,), work_s=30)
+            Task(f"paste/{name}/seed-{seed}", f"{_HERE}:paste", {**shared, "name": name}, (parts,), work_s=12)
             for name in DEFECTS
         )
         for row in size.rows:
@@ -122,12 +116,11 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                 "version": row.version,
                 "network": row.network,
                 "share": size.share,
-                "whole": size.whole,
                 **row.training.model_dump(),
                 **common,
             }
-            side = size.whole if row.version == "O-TA" else size.patch
-            work = classifier_work(row.network, side, row.training.batch, row.training.steps) + 30
+            pictures = 2 if row.version == "O-TA" else 1
+            work = pictures * classifier_work(row.network, size.patch, row.training) + 20
             name = f"train/{row.name}/seed-{seed}"
             leaves.append(Task(name, f"{_HERE}:train", parameters, (parts, test, *own), work_s=work))
     return tuple(leaves)
@@ -142,10 +135,9 @@ def _pair(plan: Plan, size: Size, parts: Task, name: str, seed: int) -> Task:
         "extractor": plan.extractor,
         "name": name,
         **size.pair.model_dump(),
-        "critic_steps": size.critic_steps,
         "seed": seed,
     }
-    work = pair_work(size.pair.system, size.patch, size.pair.batch, size.pair.steps) + 30
+    work = pair_work(size.pair, size.patch, round(900 * size.share)) + 5
     return Task(f"gan/{name}/seed-{seed}", f"{_HERE}:pair", parameters, (parts,), work_s=work)
 
 
@@ -161,7 +153,7 @@ def pair(
     system: str,
     steps: int,
     batch: int,
-    critic_steps: int,
+    critic_steps: int | None,
     seed: int,
 ) -> Result:
     """One class's pair, trained on its training patches, and as many pictures as P-GAN lacks."""
@@ -202,7 +194,6 @@ def train(
     version: str,
     network: str,
     share: float,
-    whole: int,
     steps: int,
     batch: int,
     learning_rate: float,
@@ -215,7 +206,7 @@ def train(
     from retraining.data.source import PictureSource
     from retraining.picture_classifier import train_and_test
 
-    data = _version(place, parts, made, version, recipe, patch, whole, share, seed)
+    data = _version(place, parts, made, version, recipe, patch, share, seed)
     plan = TrainingPlan(
         network=network, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, replay_share=0.0
     )
@@ -230,8 +221,8 @@ def train(
     trained = build_network(plan, PictureSource(data.training, sound=0))
     trained.load_state_dict(load_weights(found.weights))
     scaled = recipe_for(place.roots, recipe, patch)
-    view, used = ("whole", whole_recipe(scaled, whole)) if version == "O-TA" else ("patches", scaled)
-    results = inspect(place.needs[tests], view, used, row, lambda pixels: probabilities(trained, pixels))
+    view = "whole" if version == "O-TA" else "patches"
+    results = inspect(place.needs[tests], view, scaled, row, lambda pixels: probabilities(trained, pixels))
     write_parts(place, results)
     patches = f"{row}: {found.accuracy:.1%} of the real validation patches (or surfaces) right."
     return Result(part_cells(results, row), (loss_curve(place, row),), notes=(patches,))
@@ -263,25 +254,15 @@ def _version(
     version: str,
     recipe: str,
     patch: int,
-    whole: int,
     share: float,
     seed: int,
 ) -> SmhVersion:
-    """The version's pictures; O-TA as squares, because the networks take squares."""
-    from retraining.data.dataset import load_dataset, load_pixels
-    from retraining.data.growth import grow as grow_set
-    from retraining.data.smh import VERSIONS, SmhVersion, build_version, scaled
+    """The version's pictures; those of O-TA are twice as high as wide."""
+    from retraining.data.dataset import load_dataset
+    from retraining.data.smh import build_version
     from retraining.data.synthetic import Synthetic
 
     rendered = load_dataset(place.needs[parts] / "whole")
-    if version == "O-TA":
-        grown: list[PictureSet] = []
-        own = [load_pixels(rendered, whole, 1, split) for split in ("train", "validation")]
-        wanted = (VERSIONS[version].training, VERSIONS[version].validation)
-        for pictures, counts in zip(own, wanted, strict=True):
-            targets = {name: scaled(count, share, least=1) for name, count in counts.items()}
-            grown.append(grow_set(pictures, targets, seed))
-        return SmhVersion(grown[0], grown[1], own[0], own[1])
     synthetic: dict[str, Dataset] | None = None
     if version == "P-GAN":
         synthetic = {name: Synthetic(place.needs[task] / "synthetic").read() for name, task in made.items()}
@@ -314,12 +295,12 @@ def _made(
 ) -> Result:
     """Keep the pictures as a data set, and compare them with all real patches of the class."""
     from retraining.data.synthetic import write_synthetic
-    from retraining.metrics import compare
 
     write_synthetic(place.folder / "synthetic", {name: pixels}, place.folder.name, ("defect-free", *DEFECTS))
-    found = compare(real["all"], pixels[:COMPARED], extractor_of(place, extractor), seed, source)
+    what = f"{source}, {name}"
+    found, notes = measured(place, real["all"], pixels[:COMPARED], extractor, seed, what)
     cells = distance_cells(found, source, (name,)) + (floor_cells(found, (name,)) if floor else ())
     sheet = sheet_of(
         place, (real["train"], pixels), f"{source}, {name}, seed {seed}: real above, synthetic below"
     )
-    return Result(cells, (), (sheet,), figure_notes(found, f"{source}, {name}"))
+    return Result(cells, (), (sheet,), notes)

@@ -37,8 +37,8 @@ def test_the_report_shows_our_figures_beside_the_papers(gathered: Gathered, tmp_
     html, markdown = page.read_text(encoding="utf-8"), tables.read_text(encoding="utf-8")
     assert "93.00 ± 4.24" in html
     assert "97.67" in html
-    assert "| First | 93.00 ± 4.24 (93.24) | not run (91.50) |" in markdown
-    assert "| Second | not run (97.67) | not run |" in markdown
+    assert "| First | 93.00 ± 4.24 (paper 93.24) | not run (paper 91.50) |" in markdown
+    assert "| Second | not run (paper 97.67) | not run |" in markdown
     assert "steps 2 (full: 200)" in markdown
     assert "<svg" in html
     assert all(word not in html for word in ('src="http', 'href="http', "@import")), "nothing is fetched"
@@ -64,7 +64,7 @@ def test_counted_figures_are_added_and_get_an_interval(
     run(tasks, tmp_path / "out", roots, here)
     plan = read_toy()
     found = gather(plan, "full", plan.full, plan.full, tasks, tmp_path / "out")
-    assert "93.00 [86.25, 96.57] (93 of 100) (91.50)" in markdown_report(found)
+    assert "93.00 [86.25, 96.57], 93 of 100 (paper 91.50)" in markdown_report(found)
     assert "Reduced:" not in markdown_report(found)
 
 

@@ -126,6 +126,7 @@ def test_a_process_that_dies_takes_only_its_own_task_with_it(roots: Roots, tmp_p
     assert summary.done == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy_module")
 def test_a_local_ray_runs_the_same_tasks(roots: Roots, tmp_path: Path) -> None:
     pytest.importorskip("ray")

@@ -1,0 +1,191 @@
+"""The kinds of experiments: shipped plans fit their code, and tiny ones run from data to report."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from retraining.cli import app
+from retraining.experiments.gathering import Gathered, gather
+from retraining.experiments.kinds import KINDS, load_experiment, size_of, tasks_of
+from retraining.experiments.plan import Experiment, PlanError, SizeName
+from retraining.experiments.pools import Pool
+from retraining.experiments.run import run
+from retraining.experiments.tasks import Roots, with_needs
+
+REPOSITORY = Path(__file__).parents[3]
+PLANS = sorted((REPOSITORY / "experiments").glob("*.yaml"))
+
+
+def test_there_is_a_plan_of_every_kind() -> None:
+    assert {load_experiment(path).model_dump()["kind"] for path in PLANS} == set(KINDS)
+    assert all(load_experiment(path).name == path.stem for path in PLANS)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("size", ["reduced", "full"])
+def test_every_task_of_a_shipped_plan_fits_its_function(path: Path, size: SizeName) -> None:
+    tasks = with_needs(tasks_of(load_experiment(path), size))
+    for task in tasks:
+        module, _, name = task.function.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        inspect.signature(function).bind(None, **task.parameters)
+    assert len({task.key for task in tasks}) == len(tasks)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_what_is_trained_has_a_row(path: Path) -> None:
+    plan = load_experiment(path)
+    rows = {row.name for table in plan.tables for row in table.rows}
+    places = rows | {column.name for table in plan.tables for column in table.columns}
+    for size in (size_of(plan, "reduced").model_dump(), size_of(plan, "full").model_dump()):
+        named = [item["name"] for key in ("rows", "rivals") for item in size.get(key, ())]
+        named += [item["system"] for item in size.get("pairs", ())]
+        named += [f"mapping-{layers}" for layers in size.get("mappings", ())]
+        assert set(named) <= rows
+        assert set(size.get("networks", ())) <= places
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "system: dcgan,",
+            "system: dcgam,",
+            "'dcgam' is no system of generator and critic: did you mean",
+        ),
+        ("kind: neu-cls-64", "kind: neu-cls-46", ":3: kind: is 'neu-cls-46': did you mean `neu-cls-64`?"),
+        ("[resnet18, mob", "[resnet19, mob", "'resnet19' is no network: did you mean `resnet18`?"),
+        ("data: neu_cls_64", "dato: neu_cls_64", "dato: is not a known key: did you mean `data`?"),
+    ],
+)
+def test_a_mistake_in_a_shipped_plan_names_line_and_remedy(
+    old: str, new: str, expected: str, tmp_path: Path
+) -> None:
+    text = (REPOSITORY / "experiments" / "neu-cls-64.yaml").read_text(encoding="utf-8")
+    line = text[: text.index(old)].count("\n") + 1
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(PlanError) as error:
+        load_experiment(path)
+    assert f"{path}:{line}: " in str(error.value)
+    assert expected in str(error.value)
+
+
+def test_the_command_lists_tasks_and_reports_before_anything_has_run(tmp_path: Path) -> None:
+    runner = CliRunner()
+    where = ["--experiments", str(REPOSITORY / "experiments"), "--out", str(tmp_path)]
+    listed = runner.invoke(app, ["experiment", "neu-cls", "--list", *where])
+    assert "not run" in listed.stdout
+    assert "train/inception-cnn/seed-1" in listed.stdout
+    reported = runner.invoke(app, ["report", "smh-versions", *where])
+    assert reported.exit_code == 0, reported.output
+    page = (tmp_path / "smh-versions" / "report-reduced.html").read_text(encoding="utf-8")
+    assert "not run" in page
+    assert "95.4" in page
+
+
+def _picture(label: int, seed: int) -> np.ndarray:
+    """Stripes along or across, never twice the same."""
+    rng = np.random.default_rng([label, seed])
+    wave = 127 + 60 * np.sin(np.arange(64) / (2 + label) + rng.uniform(0, 6))
+    picture = np.tile(wave, (64, 1)) + rng.normal(0, 20, (64, 64))
+    return np.clip(picture if label else picture.T, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def stripes(tmp_path: Path) -> Path:
+    """Two classes of 12 pictures of 64 px below a data root."""
+    root = tmp_path / "data"
+    for label, name in enumerate(("cr", "gg")):
+        (root / "stripes" / name).mkdir(parents=True)
+        for number in range(12):
+            cv2.imwrite(str(root / "stripes" / name / f"{name}_{number * 100}.png"), _picture(label, number))
+    return root
+
+
+def _shipped(name: str, changes: dict[str, object], size: dict[str, object]) -> Experiment:
+    """A shipped plan, made small."""
+    plan = load_experiment(REPOSITORY / "experiments" / f"{name}.yaml")
+    own = plan.model_dump(mode="json")
+    small = {**own["reduced"], **size}
+    return type(plan).model_validate_json(json.dumps({**own, **changes, "reduced": small}), strict=True)
+
+
+def _run(plan: Experiment, roots: Roots, pool: Pool, folder: Path) -> Gathered:
+    tasks = with_needs(tasks_of(plan, "reduced"))
+    summary = run(tasks, folder, roots, pool)
+    assert [message for _, message in summary.failed] == []
+    size, full = size_of(plan, "reduced"), size_of(plan, "full")
+    return gather(plan, "reduced", size, full, tasks, folder)
+
+
+def test_synthetic_pictures_of_every_source_reach_a_classifier(
+    stripes: Path, here: Pool, tmp_path: Path
+) -> None:
+    plan = _shipped(
+        "neu-cls-64",
+        {"data": "stripes", "classes": ["cr", "gg"], "per_class": 10, "side": 32},
+        {
+            "networks": ["resnet18"],
+            "training": {"steps": 2, "batch": 4, "learning_rate": 0.001},
+            "pairs": [{"system": "dcgan", "steps": 2, "batch": 4}],
+            "synthetic_per_class": 6,
+            "compared": 6,
+        },
+    )
+    found = _run(plan, Roots(stripes, tmp_path), here, tmp_path / "out")
+    accuracy = found.tables[0].figures
+    assert {row for row, _ in accuracy} == {"none", "flips", "dcgan", "crop-paste"}
+    assert found.unplaced == ()
+    assert len(found.sheets) == 4
+    assert any("too few to compare" in note for note in found.notes)
+
+
+@pytest.mark.slow
+def test_housings_are_trained_on_and_inspected_as_the_station_does(here: Pool, tmp_path: Path) -> None:
+    little = {"steps": 2, "batch": 4, "learning_rate": 0.001}
+    shipped = load_experiment(REPOSITORY / "experiments" / "smh-versions.yaml").model_dump(mode="json")
+    rows = [{**row, "training": little} for row in shipped["reduced"]["rows"]]
+    plan = _shipped(
+        "smh-versions",
+        {},
+        {
+            "share": 0.02,
+            "test_share": 0.05,
+            "pair": {"system": "sdg-gan", "steps": 2, "batch": 2},
+            "rows": rows,
+        },
+    )
+    found = _run(plan, Roots(tmp_path, REPOSITORY / "recipes"), here, tmp_path / "out")
+    figures = found.tables[0].figures
+    assert {row for row, _ in figures} == {row["name"] for row in rows}
+    assert all(f.counted and f.counted[1] for f in figures.values())
+
+
+@pytest.mark.slow
+def test_rivals_about_a_rare_class_are_measured_on_whole_parts(here: Pool, tmp_path: Path) -> None:
+    plan = _shipped(
+        "rare-class",
+        {},
+        {
+            "share": 0.02,
+            "examples": 4,
+            "synthetic": 4,
+            "training": {"steps": 2, "batch": 4, "learning_rate": 0.001},
+            "pair": {"system": "sdg-gan", "steps": 2, "batch": 2},
+            "test_parts": 3,
+            "good_parts": 2,
+        },
+    )
+    found = _run(plan, Roots(tmp_path, REPOSITORY / "recipes"), here, tmp_path / "out")
+    recall = found.tables[0].figures
+    counted = [recall[row.name, "recall"].counted for row in found.tables[0].table.rows]
+    assert [n for found in counted if found for _, n in [found]] == [3] * 6
