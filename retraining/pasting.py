@@ -35,6 +35,8 @@ Report = Callable[[int], None]
 _WORN = 3
 """px that ``cv2.seamlessClone`` erodes off a mask."""
 _TRIES = 500
+_KEPT = 2 / 3
+"""Of the change that a defect makes by NORMAL_CLONE, what MIXED_CLONE must keep to be used."""
 _DIRECTED = 1.5
 """Ratio of the squared differences across and down from which on pictures have a direction."""
 
@@ -51,7 +53,8 @@ class PasteRules:
     """Turn by 90 degrees as well; None: where the pictures have no direction (:func:`has_direction`)."""
     mixed_share: float = 0.5
     """Share of pastes in which the stronger gradient of both wins (MIXED_CLONE), so that the sound surface's
-    texture stays visible; in the others (NORMAL_CLONE) the cut-out's own texture comes along."""
+    texture stays visible; in the others (NORMAL_CLONE) the cut-out's own texture comes along. A defect with a
+    mask that would fade by more than a third among stronger gradients is pasted normally."""
     collar_px: int = 4
     """Surroundings of a mask that are carried over with it."""
     rim_px: int = 16
@@ -244,10 +247,20 @@ def _paste_many(
                 f"no cut-out shows enough on a patch of {side} px in {_TRIES} tries; are its masks too small?"
             )
         carried = np.asarray(cv2.dilate(mask, _disc(rules.collar_px)), np.uint8)
-        mixed = bool(rng.random() < rules.mixed_share)
-        made[number] = _blend(above, carried, sound(rng), mixed)[inner, inner]
+        mixed, below = bool(rng.random() < rules.mixed_share), sound(rng)
+        blended = _blend(above, carried, below, False)
+        if mixed:
+            thinner = _blend(above, carried, below, True)
+            if _change(thinner, below, mask) >= _KEPT * _change(blended, below, mask):
+                blended = thinner
+        made[number] = blended[inner, inner]
         report(number + 1)
     return made
+
+
+def _change(made: Pixels, below: Pixels, mask: Mask) -> float:
+    """Mean distance of grey levels where the defect is."""
+    return float(cv2.absdiff(made, below).reshape(*mask.shape, -1).mean(axis=2)[mask > 0].mean())
 
 
 def _shows_enough(mask: Mask, piece: _Cutout) -> bool:
