@@ -13,6 +13,7 @@ from retraining.cli import (
     data,
     evaluate,
     experiment,
+    further,
     gan,
     golden,
     paste,
@@ -35,6 +36,7 @@ app.add_typer(data.app)
 app.command("evaluate")(evaluate.evaluate_engines)
 app.command("commutators")(commutators.commutators)
 app.command("experiment")(experiment.experiment)
+app.command("further")(further.further)
 app.command("gan")(gan.gan)
 app.command("golden")(golden.golden)
 app.command("paste")(paste.paste)
