@@ -66,6 +66,27 @@ class Filled:
         value = found.paper[index] if found.paper else None
         return "–" if value is None else f"{value:.{self.table.digits}f}"
 
+    def verdicts(self) -> tuple[str, ...]:
+        """A sentence a duel that has been fought."""
+        labels = {row.name: row.label for row in self.table.rows}
+        columns = {column.name: column.label for column in self.table.columns}
+        sign = -1.0 if self.table.better == "lower" else 1.0
+        sentences = []
+        for duel in self.table.duels:
+            own = self.figures.get((duel.row, duel.column))
+            rivals = [(name, self.figures.get((name, duel.column))) for name in duel.against]
+            known = [(sign * found.value, name) for name, found in rivals if found is not None]
+            if own is None or not known:
+                continue
+            best = max(known)[1]
+            wins = sign * own.value > max(known)[0]
+            figures = f"{self.text(duel.row, duel.column)} against {self.text(best, duel.column)}"
+            verb = "beats" if wins else "does not beat"
+            tail = "" if wins else ", so it is not used"
+            where = f"{columns[duel.column]}: {figures}"
+            sentences.append(f"{labels[duel.row]} {verb} {labels[best]} ({where}){tail}.")
+        return tuple(sentences)
+
     @property
     def has_paper(self) -> bool:
         """Whether the paper has any figure of this table."""

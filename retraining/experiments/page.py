@@ -56,6 +56,7 @@ Source: {{ g.plan.paper.title }}, {{ g.plan.paper.where }}</p>
 {% endif %}
 </div>
 {% if t.filled.table.note %}<p class="small">{{ t.filled.table.note }}</p>{% endif %}
+{% for sentence in t.filled.verdicts() %}<p>{{ sentence }}</p>{% endfor %}
 {% if t.svg %}<figure>{{ t.svg|safe }}</figure>{% endif %}
 {% endfor %}
 <p class="small">Ours: mean ± standard deviation over seeds; k of n with its 95 % Wilson interval in brackets.

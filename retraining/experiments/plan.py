@@ -64,6 +64,17 @@ class Row(Section):
     """the paper's figures, one a column, empty where it has none"""
 
 
+class Duel(Section):
+    """A row that is not worth its cost unless it beats simpler ones."""
+
+    row: Name
+    """the row that must win"""
+    against: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """the rows that it must beat"""
+    column: Name
+    """the column that is compared"""
+
+
 class Table(Section):
     """A table of figures, laid out as the paper's."""
 
@@ -85,6 +96,8 @@ class Table(Section):
     """the columns"""
     rows: Annotated[tuple[Row, ...], Field(min_length=1, max_length=60)]
     """the rows"""
+    duels: tuple[Duel, ...] = ()
+    """rows that must beat simpler rivals; the report says which do not"""
 
     @model_validator(mode="after")
     def _is_rectangular(self) -> Self:
@@ -97,6 +110,12 @@ class Table(Section):
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise wrong(key, f"has the name '{twice}' twice", "give each its own name")
+        rows, columns = {row.name for row in self.rows}, {column.name for column in self.columns}
+        for index, duel in enumerate(self.duels):
+            unknown = ({duel.row, *duel.against} - rows) | ({duel.column} - columns)
+            if unknown:
+                problem = f"names {', '.join(sorted(unknown))}, which the table does not have"
+                raise wrong(f"duels.{index}", problem, "write names of its rows and of one column")
         if self.chart == "lines" and not all(_is_number(column.name) for column in self.columns):
             raise wrong("chart", "is lines, but not every column's name is a number", "write bars or none")
         return self

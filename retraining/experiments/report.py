@@ -81,6 +81,8 @@ def markdown_report(gathered: Gathered) -> str:
             lines.append(f"| {row.label} | " + " | ".join(cells) + " |")
         if table.note:
             lines += ["", table.note]
+        for sentence in filled.verdicts():
+            lines += ["", sentence]
         parts.append("\n".join(lines))
     if gathered.notes:
         parts.append("\n".join(f"- {note}" for note in gathered.notes))

@@ -68,6 +68,8 @@ tables:
       - {name: first, label: First, paper: [93.24, 91.5]}
       - {name: second, label: Second, paper: [97.67, null]}
       - {name: slow, label: Slow}
+    duels:
+      - {row: first, against: [second], column: accuracy}
 reduced: {steps: 2}
 full: {steps: 200}
 """

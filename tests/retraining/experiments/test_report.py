@@ -44,6 +44,18 @@ def test_the_report_shows_our_figures_beside_the_papers(gathered: Gathered, tmp_
     assert all(word not in html for word in ('src="http', 'href="http', "@import")), "nothing is fetched"
 
 
+def test_a_row_that_does_not_beat_its_rival_is_not_used(
+    read_toy: Callable[[], Any], toy_module: Path, here: Pool, roots: Roots, tmp_path: Path
+) -> None:
+    tasks = (*TASKS[:2], Task("rival", "toy_tasks:count", {"row": "second", "value": 0.95}))
+    run(tasks, tmp_path / "out", roots, here)
+    plan = read_toy()
+    found = gather(plan, "reduced", plan.reduced, plan.full, tasks, tmp_path / "out")
+    verdict = "First does not beat Second (accuracy: 93.00 ± 4.24 against 95.00), so it is not used."
+    assert verdict in html_report(found)
+    assert verdict in markdown_report(found)
+
+
 def test_the_report_says_what_failed_and_what_was_not_run(gathered: Gathered) -> None:
     html = html_report(gathered)
     assert "ValueError: no such defect" in html
@@ -77,7 +89,7 @@ def test_counted_figures_are_added_and_get_an_interval(
             ":12: tables[0].beter: is not a known key: did you mean `better`?",
         ),
         ("[93.24, 91.5]", "[93.24]", "tables[0].rows.0.paper: has 1 figures for 2 columns"),
-        ("reduced: {steps: 2}", "reduced: {steps: 0}", ":19: reduced.steps: input should be greater than"),
+        ("reduced: {steps: 2}", "reduced: {steps: 0}", ":21: reduced.steps: input should be greater than"),
         ("name: second", "name: first", "tables[0].rows: has the name 'first' twice"),
         ("chart: bars", "chart: lines", "tables[0].chart: is lines, but not every column's name is a number"),
         ("full: {steps: 200}", "", "full: is missing"),
