@@ -47,7 +47,7 @@ def further(
         retrain further engines/servo-motor-housing --out runs/further/servo-motor-housing
 
     """
-    from retraining.classifier import build_network, load_weights
+    from retraining.classifier import TrainingError, build_network, load_weights
     from retraining.crops import RandomCrops
     from retraining.further import FURTHER, train_further
     from retraining.rendered import FRESH, render_surfaces
@@ -58,6 +58,11 @@ def further(
     chosen = load_named_recipe(recipe, recipes)
     manifest = load_manifest(engine)
     classes = tuple(c.name for c in chosen.classes)
+    if out.name != manifest.name or out.resolve() == engine.resolve():
+        raise TrainingError(
+            f"--out {out}: an engine's folder bears its name, and the old one stays as it is; "
+            f"write to {out / manifest.name}"
+        )
     with counted("rendering", known + fresh) as shown:
         many = render_surfaces(
             chosen, known, seed, cache / f"set-{seed}", processes=processes,

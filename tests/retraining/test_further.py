@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from models.classifiers import CLASSIFIERS
 from retraining.classifier import TrainingError, probabilities
+from retraining.cli import app
 from retraining.export import export_onnx
 from retraining.further import weights_of_engine
 
@@ -60,3 +62,11 @@ def test_an_engine_of_another_architecture_is_refused(
     model, patches, _ = trained
     with pytest.raises(TrainingError, match="another network than BaselineCNN"):
         weights_of_engine(model, CLASSIFIERS["baseline-cnn"](3, 1, 128, 0.0), patches)
+
+
+def test_an_engine_folder_of_another_name_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
+    wanted = ["further", "engines/servo-motor-housing", "--out", str(tmp_path / "better")]
+    result = CliRunner().invoke(app, [*wanted, "--cache", str(tmp_path / "cache")])
+    assert isinstance(result.exception, TrainingError)
+    assert str(tmp_path / "better" / "servo-motor-housing") in str(result.exception)
+    assert not (tmp_path / "cache").exists()
