@@ -45,6 +45,15 @@ def initialise_as_dcgan(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def initialise_as_keras(network: nn.Module) -> None:
+    """Glorot's uniform distribution, Keras's own start; biases zero (Glorot and Bengio 2010, equation 16)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def initialise_for_leaky(network: nn.Module, slope: float) -> None:
     """He's normal distribution for leaky rectifiers of ``slope``; biases zero.
 

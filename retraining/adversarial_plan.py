@@ -89,7 +89,7 @@ class AdversarialPlan:
     """Differentiable augmentation, for some dozens of real pictures."""
     collapse_below: float = 0.1
     """Diversity, as a share of the real pictures', under which a generator counts as collapsed; 0: never."""
-    collapse_after: int = 300
+    collapse_after: int = 500
     """Steps before which a generator may draw what it likes."""
     seed: int = 1
     precision: str = "auto"

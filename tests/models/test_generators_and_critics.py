@@ -90,7 +90,7 @@ def test_pictures_have_the_size_asked_for_and_lie_in_minus_1_to_1(
     pictures = GENERATORS[name](size, channels, latent)(torch.randn(2, latent))
     assert pictures.shape == (2, channels, size, size)
     assert pictures.abs().max() <= 1
-    assert pictures.std() > 0.05, "a fresh generator draws something"
+    assert pictures.std(0).max() > 1e-3, "a fresh generator draws different pictures"
 
 
 @every_critic
