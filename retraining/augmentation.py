@@ -6,8 +6,11 @@ than the same on whole batches.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,6 +51,30 @@ class Augmentation:
 
 PLAIN = Augmentation(flips=False, gain=0.0, offset=0.0, noise=0.0)
 """No change at all."""
+
+
+_NAMED: Mapping[str, Mapping[str, float | bool]] = MappingProxyType(
+    {
+        "flips": {"flips": True},
+        "brightness": {"gain": 0.12, "offset": 0.04},
+        "noise": {"noise": 0.006},
+        "turns": {"quarter_turns": True},
+        "shift": {"shift": 0.1},
+        "zoom": {"zoom": 0.2},
+    }
+)
+CHANGES = tuple(_NAMED)
+"""The kinds of change by name."""
+
+
+def augmentation(names: Iterable[str]) -> Augmentation:
+    """The changes of some kinds (:data:`CHANGES`) at their usual strength; raises ``ValueError``."""
+    chosen: dict[str, Any] = {}
+    for name in names:
+        if name not in _NAMED:
+            raise ValueError(f"no change is called {name!r}; choose among {', '.join(CHANGES)}")
+        chosen |= _NAMED[name]
+    return replace(PLAIN, **chosen)
 
 
 def as_batch(

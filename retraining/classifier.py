@@ -54,6 +54,7 @@ from retraining.distributed import (
     choose_device,
     gather_rows,
     open_world,
+    wait_for_all,
 )
 from retraining.losses import Loss, cross_entropy, make_loss
 from retraining.optimisers import clip_gradients, make_optimiser
@@ -185,6 +186,7 @@ def train(
                     )
             if world.first:
                 draw_curves(folder / "log.csv", folder / "curves.png")
+        wait_for_all(world)
     return folder / "best.pt"
 
 

@@ -6,6 +6,7 @@ the network, so a gradient penalty may go backward twice. Without ``torchrun`` e
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,18 +38,25 @@ class World:
 
 @contextmanager
 def open_world(device: torch.device) -> Iterator[World]:
-    """Join the other processes that ``torchrun`` started (NCCL on CUDA, else gloo); leave them at the end."""
-    if distributed.is_initialized():
-        yield World(distributed.get_rank(), distributed.get_world_size())
-        return
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield World()
-        return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield World(distributed.get_rank(), distributed.get_world_size())
-    finally:
-        distributed.destroy_process_group()
+    """Join the other processes that ``torchrun`` started (NCCL on CUDA, else gloo).
+
+    They are joined once and left when this process ends: a group that is made again under one ``torchrun``
+    finds the addresses of the one before and waits for ever.
+    """
+    if not distributed.is_initialized():
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            yield World()
+            return
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(distributed.destroy_process_group)
+    yield World(distributed.get_rank(), distributed.get_world_size())
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes, also before and after :func:`open_world`."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def choose_device(asked: str = "auto") -> torch.device:
@@ -81,6 +89,12 @@ def average_numbers(numbers: Sequence[Tensor | float], world: World, device: tor
         distributed.all_reduce(flat)
         flat /= world.size
     return [float(n) for n in flat.tolist()]
+
+
+def wait_for_all(world: World) -> None:
+    """Go on when every process has come here: then what the first one wrote is there."""
+    if world.size > 1:
+        distributed.barrier()
 
 
 def gather_rows(rows: NDArray[np.int64], world: World, device: torch.device) -> NDArray[np.int64]:

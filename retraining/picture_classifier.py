@@ -9,10 +9,10 @@ where they are given, and are the last average otherwise.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,11 @@ from retraining.classifier import (
 )
 from retraining.data.dataset import PictureSet
 from retraining.data.source import PictureSource
+from retraining.distributed import choose_device, is_first
 
 __all__ = [
-    "ClassifierResult", "in_epochs", "picture_validator", "score_pictures", "train_and_test", "write_result",
+    "ClassifierResult", "draw_confusion", "in_epochs", "picture_validator", "result_table", "score_pictures",
+    "train_and_test", "write_result",
 ]  # fmt: skip
 
 
@@ -57,6 +59,7 @@ class ClassifierResult:
     seconds: float
     """Training, validation included, of this call and of the calls it took up."""
     steps: int
+    """Fewer than planned where patience came to its end."""
     weights: Path
     """Of :func:`retraining.classifier.build_network` for the plan."""
 
@@ -72,43 +75,53 @@ def train_and_test(
     synthetic_share: float = 0.0,
     sampling: str = "natural",
     sound: int | None = None,
+    start_from: Path | None = None,
     resume: bool = True,
     report: Reporter = lambda step, line: None,
 ) -> ClassifierResult:
-    """Train on ``train_on`` and measure on ``test_on``; ``folder`` gets the run and ``result.json``.
+    """Train on ``train_on`` and measure on ``test_on``.
 
-    ``synthetic`` pictures take the place of ``synthetic_share`` of each batch; ``sound`` is the index of the
-    class without a defect, where there is one. The same call goes on with an interrupted run. Raises
+    ``folder`` gets the run's files, ``result.json`` and ``confusion.png``. ``synthetic`` pictures take the
+    place of ``synthetic_share`` of each batch; ``sound`` is the index of the class without a defect, where
+    there is one; ``start_from`` is a weights file. A plan without class counts gets those of the training
+    pictures where its loss asks for them. The same call goes on with an interrupted run. Raises
     :class:`TrainingError` and :class:`DatasetError`.
     """
+    if not len(test_on):
+        raise TrainingError("there is no test picture")
     if test_on.classes != train_on.classes or test_on.pixels.shape[1:] != train_on.pixels.shape[1:]:
         raise TrainingError("the test pictures must have the classes and the size of the training pictures")
+    if "class-balanced" in plan.loss and not plan.class_counts:
+        plan = replace(plan, class_counts=tuple(train_on.count().values()))
     source = PictureSource(
         train_on, sampling=sampling, synthetic=synthetic, synthetic_share=synthetic_share, sound=sound
     )
-    began = time.perf_counter()
     weights = train(
         plan,
         source,
         folder,
-        validate=None if validation is None else picture_validator(validation),
+        validate=None if validation is None else picture_validator(validation, plan.precision),
+        start_from=start_from,
         resume=resume,
         report=report,
     )
-    seconds = time.perf_counter() - began
     network = build_network(plan, source)
     network.load_state_dict(load_weights(weights))
+    network.to(choose_device(plan.device))
     predicted = probabilities(network, test_on.pixels).argmax(1)
-    result = score_pictures(predicted, test_on, seconds, plan.steps, weights)
-    write_result(result, folder / "result.json")
+    steps, seconds = _spent(folder / "log.csv")
+    result = score_pictures(predicted, test_on, seconds, steps, weights)
+    if is_first():
+        write_result(result, folder / "result.json")
+        draw_confusion(result, folder / "confusion.png")
     return result
 
 
-def picture_validator(pictures: PictureSet) -> Validator:
+def picture_validator(pictures: PictureSet, precision: str = "fp32") -> Validator:
     """Accuracy, less a little for likelihood that is lacking: of two equals the surer network is kept."""
 
     def validate(network: nn.Module) -> Validation:
-        scores = probabilities(network, pictures.pixels)
+        scores = probabilities(network, pictures.pixels, precision=precision)
         right = int((scores.argmax(1) == pictures.labels).sum())
         own = scores[np.arange(len(pictures)), pictures.labels]
         count = len(pictures)
@@ -142,6 +155,46 @@ def score_pictures(
         steps=steps,
         weights=weights,
     )
+
+
+def draw_confusion(result: ClassifierResult, picture: Path) -> None:
+    """Truth down, prediction across, shares of each true class as shades and counts as numbers; a PNG."""
+    from matplotlib.figure import Figure
+
+    counts = np.array(result.confusion)
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    side = 2.2 + 0.55 * len(result.classes)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, str(count), ha="center", va="center", color=shade)
+    places = range(len(result.classes))
+    axis.set_xticks(places, result.classes, rotation=60, ha="right")
+    axis.set_yticks(places, result.classes)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title(f"accuracy {result.accuracy:.2%}")
+    figure.savefig(picture, dpi=110)
+
+
+def result_table(result: ClassifierResult) -> str:
+    """Precision, recall and F1 by class, and the whole, as a Markdown table."""
+    lines = ["| class | precision | recall | F1 | pictures |", "|---|---|---|---|---|"]
+    rows = zip(result.classes, result.precision, result.recall, result.f1, result.support, strict=True)
+    lines += [f"| {name} | {p:.4f} | {r:.4f} | {f:.4f} | {n} |" for name, p, r, f, n in rows]
+    total = sum(result.support)
+    lines.append(f"| accuracy {result.accuracy:.2%} | | | macro {result.macro_f1:.4f} | {total} |")
+    return "\n".join(lines)
+
+
+def _spent(log: Path) -> tuple[int, float]:
+    """Steps and seconds of a run, by its log."""
+    with log.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return len(rows), sum(float(row["seconds"]) for row in rows)
 
 
 def write_result(result: ClassifierResult, path: Path) -> None:

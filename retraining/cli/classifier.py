@@ -1,84 +1,136 @@
-"""``retrain classifier``."""
+"""``retrain classifier``: on a data set, or for a station on rendered parts or a folder of patches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from retraining.cli.options import (
-    CacheOption,
-    PartsOption,
-    ProcessesOption,
-    RecipeOption,
-    RecipesOption,
-    SeedOption,
-    TestSeedOption,
-    counted,
-    load_named_recipe,
-    progress_bars,
-)
-
-if TYPE_CHECKING:
-    from retraining.classifier import TrainingPlan, Validator
-    from retraining.crops import Source
-    from retraining.surfaces import Surfaces
-    from station.recipe import Recipe
+_set = partial(typer.Option, rich_help_panel="With --dataset")
+_station = partial(typer.Option, rich_help_panel="Without --dataset: an engine for a station")
 
 
 def classifier(
-    recipe: RecipeOption = "servo-motor-housing",
-    recipes: RecipesOption = Path("recipes"),
+    context: typer.Context,
+    dataset: Annotated[
+        Path | None,
+        _set(help="A dataset.json, or its folder (`retrain data` writes them)."),
+    ] = None,
+    side: Annotated[int, _set(min=32, help="px to which pictures are brought.")] = 128,
+    channels: Annotated[int, _set(help="1: grey, 3: colour.")] = 1,
+    epochs: Annotated[float, _set(min=0.01, help="Passes over the training pictures.")] = 40,
+    folds: Annotated[
+        int,
+        _set(min=0, help="Cross-validate by group, all pictures but the test split."),
+    ] = 0,
+    augment: Annotated[
+        str,
+        _set(help="Random changes: flips, brightness, noise, turns, shift, zoom, with commas; or none."),
+    ] = "flips,brightness",
+    loss: Annotated[
+        str,
+        _set(help="cross-entropy, class-balanced, focal or class-balanced-focal."),
+    ] = "cross-entropy",
+    focal_gamma: Annotated[float, _set(min=0, help="Of the focal losses; 0: cross-entropy.")] = 2.0,
+    balance_beta: Annotated[float, _set(min=0, max=1, help="Of the class-balanced losses.")] = 0.999,
+    optimiser: Annotated[str, _set(help="adamw or adam.")] = "adamw",
+    weight_decay: Annotated[float, _set(min=0, help="Of all weights; with adamw instead of --l2.")] = 0.0,
+    schedule: Annotated[str, _set(help="one-cycle or constant.")] = "one-cycle",
+    patience: Annotated[
+        int,
+        _set(min=0, help="Epochs without a better validation, then stop; 0: never."),
+    ] = 0,
+    sampling: Annotated[
+        str,
+        _set(help="Classes drawn as the set has them (natural) or balanced."),
+    ] = "natural",
+    sound: Annotated[str, _set(help="The class without a defect, where there is one.")] = "",
+    labelled_by: Annotated[str, _set(help="Whose labels are trusted, with commas.")] = "person,renderer",
+    synthetic: Annotated[
+        Path | None,
+        _set(help="Synthetic pictures (`retrain synthesise`, `paste`), made from training pictures only."),
+    ] = None,
+    synthetic_share: Annotated[
+        float, _set(min=0, max=1, help="Share of each batch that is synthetic.")
+    ] = 0.38,
+    weights: Annotated[
+        Path | None,
+        _set(help="Begin with a best.pt, or a backbone's published weights."),
+    ] = None,
+    onnx: Annotated[bool, _set("--onnx", help="Write model.onnx too.")] = False,
+    device: Annotated[str, _set(help="auto, cpu or cuda.")] = "auto",
+    recipe: Annotated[
+        str, _station("--recipe", "-r", help="Recipe by name or path.")
+    ] = "servo-motor-housing",
+    recipes: Annotated[Path, _station(help="Folder of recipes, for recipes given by name.")] = Path(
+        "recipes"
+    ),
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with one sub-folder of patches a class; default: render parts."),
+        _station(help="Folder with one sub-folder of patches a class; default: render parts."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Run folder: checkpoints, log, curves, weights.")] = Path(
-        "runs/classifier"
-    ),
     engine: Annotated[
-        Path | None, typer.Option(help="Write an engine folder here after training (rendered data only).")
+        Path | None,
+        _station(help="Write an engine folder here after training (rendered data only)."),
     ] = None,
-    parts: PartsOption = 640,
-    small_steps: Annotated[
-        int, typer.Option(min=0, help="Steps on 128-px patches first; 0 for none.")
-    ] = 1000,
-    steps: Annotated[int, typer.Option(min=1, help="Steps on the recipe's patches.")] = 520,
+    parts: Annotated[int, _station(min=10, help="Rendered parts to train on.")] = 640,
+    small_steps: Annotated[int, _station(min=0, help="Steps on 128-px patches first; 0 for none.")] = 1000,
+    steps: Annotated[int, _station(min=1, help="Steps on the recipe's patches.")] = 520,
     hard_steps: Annotated[
-        int, typer.Option(min=0, help="Last steps, on fresh parts and the mistakes made there; 0 for none.")
+        int,
+        _station(min=0, help="Last steps, on fresh parts and the mistakes made there; 0 for none."),
     ] = 420,
-    hard_parts: Annotated[int, typer.Option(min=10, help="Fresh rendered parts for the last steps.")] = 420,
+    hard_parts: Annotated[int, _station(min=10, help="Fresh rendered parts for the last steps.")] = 420,
+    test_seed: Annotated[
+        int, _station(min=0, help="Seed of the test parts; no training part shares it.")
+    ] = 7,
+    parts_per_class: Annotated[int, _station(min=1, help="Test parts of each class.")] = 80,
+    mixed: Annotated[int, _station(min=0, help="Test parts with several kinds of defect.")] = 20,
+    tensorrt_int8: Annotated[
+        bool,
+        _station("--tensorrt-int8", help="Ship INT8 for TensorRT too; its evaluation is slow."),
+    ] = False,
+    cache: Annotated[Path, _station(help="Where rendered sets are kept for the next run.")] = Path(
+        "var/surfaces"
+    ),
+    processes: Annotated[int, _station(min=1, help="Processes that render.")] = 2,
+    network: Annotated[
+        str, typer.Option(help="inception-cnn, resnet18 ...; a wrong name lists them all.")
+    ] = "inception-cnn",
     batch: Annotated[
-        int, typer.Option(min=2, help="Patches a step on 128 px; half of it on larger ones.")
+        int, typer.Option(min=2, help="Pictures a step; for a station on 128 px, half of it on larger ones.")
     ] = 32,
-    learning_rate: Annotated[float, typer.Option(help="At the top of the one-cycle schedule.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
     l2: Annotated[
         float, typer.Option(help="L2 penalty on convolution weights (the paper: 0.01, 100 epochs).")
     ] = 1e-5,
-    network: Annotated[str, typer.Option(help="inception-cnn or baseline-cnn.")] = "inception-cnn",
     precision: Annotated[
         str, typer.Option(help="auto, fp32 or bf16; auto: bf16 where the processor has it.")
     ] = "auto",
-    seed: SeedOption = 1,
-    test_seed: TestSeedOption = 7,
-    parts_per_class: Annotated[int, typer.Option(min=1, help="Test parts of each class.")] = 80,
-    mixed: Annotated[int, typer.Option(min=0, help="Test parts with several kinds of defect.")] = 20,
-    tensorrt_int8: Annotated[
-        bool, typer.Option("--tensorrt-int8", help="Ship INT8 for TensorRT too; its evaluation is slow.")
-    ] = False,
-    cache: CacheOption = Path("var/surfaces"),
-    processes: ProcessesOption = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the training, of folds and of rendered parts.")] = 1,
+    out: Annotated[Path, typer.Option(help="Run folder: checkpoints, log, curves, weights, results.")] = Path(
+        "runs/classifier"
+    ),
     threads: Annotated[int, typer.Option(min=0, help="Threads for training; 0: all cores.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on from the run folder's checkpoint.")] = True,
 ) -> None:
-    """Train a classifier on rendered parts or on a folder of patches, evaluate it, export it.
+    """Train a classifier, test it, write its figures.
+
+    With --dataset: any network on any data set; trained on the split "train", tested on "test", stopped by
+    "validation" (--patience), or cross-validated (--folds). Without: an engine for a station, on rendered
+    parts or on a folder of patches.
 
     An interrupted run (Ctrl-C, SIGTERM) leaves a checkpoint; the same command goes on from it.
 
     Examples:
+        retrain classifier --dataset data/neu --network resnet18 --side 64 --epochs 60 --loss focal
+
+        retrain classifier --dataset data/smh --folds 10 --synthetic runs/samples --synthetic-share 0.38
+
+        torchrun --nproc-per-node 4 --no-python retrain classifier --dataset data/smh --network resnet50
+
         retrain classifier --engine engines/servo-motor-housing
 
         retrain classifier --parts 40 --small-steps 50 --steps 20 --hard-steps 0 --out runs/quick
@@ -88,133 +140,47 @@ def classifier(
     """
     import torch
 
-    from retraining.classifier import TrainingPlan, build_network, load_weights
-    from retraining.crops import PatchFolder, RandomCrops
-    from retraining.mining import train_on_hard_patches
-    from retraining.rendered import FRESH, render_surfaces
-    from retraining.stages import Stage, stages, train_in_stages
-    from retraining.validation import part_validator, recipe_at
+    from retraining.classifier_plan import TrainingPlan
 
+    _refuse_strangers(context, dataset is not None)
     if threads:
         torch.set_num_threads(threads)
-    chosen = load_named_recipe(recipe, recipes)
-    classes = tuple(c.name for c in chosen.classes)
-    base = TrainingPlan(
-        network=network, batch=batch, learning_rate=learning_rate, l2=l2, seed=seed, precision=precision,
-        validate_every=500,
-    )  # fmt: skip
-    source_for: Callable[[int], Source]
-    validator_for: Callable[[int], Validator | None]
-    if data is not None:
-        folder_source = PatchFolder(data, classes, chosen.patch.size, chosen.surface.channels)
-        plan = stages(chosen.patch.size, base, 0, steps)
-        source_for = lambda patch_px: folder_source  # noqa: E731
-        validator_for = lambda patch_px: None  # noqa: E731
-        training_set = None
-    else:
-        training_set = _rendered(chosen, parts, seed, cache / f"set-{seed}", processes)
-        held_out = _validation_set(chosen, seed + 1, cache / f"set-{seed + 1}", processes)
-        surfaces = training_set
-        plan = stages(chosen.patch.size, base, small_steps, steps)
-        source_for = lambda patch_px: RandomCrops(surfaces, patch_px)  # noqa: E731
-        validator_for = lambda patch_px: part_validator(held_out, recipe_at(chosen, patch_px))  # noqa: E731
-    with progress_bars() as progress:
-        tasks = {
-            s.patch_px: progress.add_task(f"{s.patch_px}-px patches", total=s.plan.steps, status="")
-            for s in plan
-        }
-
-        def report(stage: Stage, step: int, line: str) -> None:
-            progress.update(tasks[stage.patch_px], completed=step, status=line)
-
-        weights = train_in_stages(
-            plan, source_for, out, validator_for=validator_for, resume=resume, report=report
-        )
-        if training_set is not None and hard_steps:
-            last = replace(
-                plan[-1].plan, steps=hard_steps, learning_rate=learning_rate * 0.25, replay_share=0.25,
-                seed=seed + 2000,
-            )  # fmt: skip
-            fresh = render_surfaces(
-                chosen, hard_parts, seed + 3, cache / f"set-{seed + 3}", mixture=FRESH, processes=processes
-            )
-            task = progress.add_task("hard patches", total=hard_steps, status="looking for mistakes")
-            weights = train_on_hard_patches(
-                last, weights, training_set, fresh, chosen, out / "hard",
-                validate=validator_for(chosen.patch.size), resume=resume,
-                report=lambda step, line: progress.update(task, completed=step, status=line),
-            )  # fmt: skip
-            plan = (*plan, Stage(chosen.patch.size, last))
-    print(f"best weights: {weights}")
-    trained = build_network(plan[-1].plan, source_for(chosen.patch.size))
-    trained.load_state_dict(load_weights(weights))
-    if training_set is None:
-        from retraining.export import export_onnx
-
-        deviation = export_onnx(trained, out / "model.onnx", chosen.patch.size, chosen.surface.channels)
-        print(f"exported: {out / 'model.onnx'}, at most {deviation:.1e} from the trained network")
-        return
-    from retraining.report import evaluation_report
-    from retraining.shipping import Provenance, ship
-
-    provenance = Provenance(
-        network=network,
-        data=_data_described(parts, seed, hard_parts if hard_steps else 0),
-        training={f"stage {n}, {s.patch_px} px": _plan_described(s.plan) for n, s in enumerate(plan, 1)},
-        command=(
-            f"retrain classifier --seed {seed} --parts {parts} --small-steps {small_steps} --steps {steps} "
-            f"--hard-steps {hard_steps} --hard-parts {hard_parts}"
-        ),
+    plan = TrainingPlan(
+        network=network, batch=batch, learning_rate=learning_rate, l2=l2, seed=seed, precision=precision
     )
-    with counted("evaluating", parts_per_class * len(classes) + mixed) as report_part:
-        ship(
-            trained, training_set, chosen, engine or out / chosen.engine, provenance,
-            per_class=parts_per_class, mixed=mixed, test_seed=test_seed, tensorrt_int8=tensorrt_int8,
-            report=report_part,
-            evaluated=lambda results: print(evaluation_report(results, classes)),
+    if dataset is not None:
+        from retraining.cli.classifier_dataset import DatasetTraining, train_on_dataset
+
+        train_on_dataset(
+            DatasetTraining(
+                dataset=dataset, side=side, channels=channels, epochs=epochs, folds=folds, augment=augment,
+                loss=loss, focal_gamma=focal_gamma, balance_beta=balance_beta, optimiser=optimiser,
+                weight_decay=weight_decay, schedule=schedule, patience=patience, sampling=sampling,
+                sound=sound, labelled_by=labelled_by, synthetic=synthetic, synthetic_share=synthetic_share,
+                weights=weights, onnx=onnx, device=device, out=out, resume=resume,
+            ),
+            plan,
         )  # fmt: skip
-    print(f"\nengine folder: {engine or out / chosen.engine}")
+        return
+    from retraining.cli.classifier_station import StationTraining, train_for_station
+
+    train_for_station(
+        StationTraining(
+            recipe=recipe, recipes=recipes, data=data, engine=engine, parts=parts, small_steps=small_steps,
+            steps=steps, hard_steps=hard_steps, hard_parts=hard_parts, test_seed=test_seed,
+            parts_per_class=parts_per_class, mixed=mixed, tensorrt_int8=tensorrt_int8, cache=cache,
+            processes=processes, out=out, resume=resume,
+        ),
+        plan,
+    )  # fmt: skip
 
 
-def _rendered(recipe: Recipe, parts: int, seed: int, folder: Path, processes: int) -> Surfaces:
-    from retraining.rendered import render_surfaces
-
-    with counted("rendering", parts) as report:
-        return render_surfaces(
-            recipe, parts, seed, folder, processes=processes, report=lambda done: report(done, "")
-        )
-
-
-def _validation_set(recipe: Recipe, seed: int, folder: Path, processes: int) -> Surfaces:
-    from retraining.rendered import VALIDATION, VALIDATION_PARTS, render_surfaces
-
-    return render_surfaces(recipe, VALIDATION_PARTS, seed, folder, mixture=VALIDATION, processes=processes)
-
-
-def _data_described(parts: int, seed: int, fresh: int) -> str:
-    from retraining.rendered import Mixture
-    from simulation.parts import RENDERER_VERSION
-
-    mixture = Mixture()
-    low, high = mixture.defects
-    later = (
-        f" The last stage adds {fresh} fresh parts (set seed {seed + 3}) and repeats the mistakes made there."
-    )
-    return (
-        f"{parts} rendered servo-motor housings of six widths (`simulation.parts`, renderer version "
-        f"{RENDERER_VERSION}, set seed {seed}): {mixture.sound_share:.0%} without a defect, the others with "
-        f"{low} to {high} defects of mixed kinds; on {mixture.faint_share:.0%} of those every defect is "
-        "moderate or marginal. Patches are random crops, half of them sound, half of them on the station's "
-        "patch grid, the defect classes in equal parts." + (later if fresh else "")
-    )
-
-
-def _plan_described(plan: TrainingPlan) -> str:
-    from retraining.classifier import resolve_precision
-
-    return (
-        f"{plan.steps} steps of {plan.batch} patches, AdamW, one cycle to {plan.learning_rate:g}, "
-        f"L2 {plan.l2:g}, dropout {plan.dropout:g}, label smoothing {plan.label_smoothing:g}, "
-        f"average {plan.ema:g}, {plan.replay_share:.0%} replayed, {resolve_precision(plan.precision)}, "
-        f"seed {plan.seed}"
-    )
+def _refuse_strangers(context: typer.Context, on_dataset: bool) -> None:
+    """Options of the other way must not be ignored in silence."""
+    panel = (_station if on_dataset else _set).keywords["rich_help_panel"]
+    for param in context.command.params:
+        source = context.get_parameter_source(param.name or "")
+        strange = getattr(param, "rich_help_panel", None) == panel and param.name != "dataset"
+        if strange and source is not None and source.name == "COMMANDLINE":
+            wrong = "cannot be used with --dataset" if on_dataset else "needs --dataset"
+            raise typer.BadParameter(f"{param.opts[0]} {wrong}")
