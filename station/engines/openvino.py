@@ -7,6 +7,7 @@ OpenVINO plans memory better for them; a last chunk is filled up.
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ def status() -> BackendStatus:
     except ImportError:
         remedy = "not installed; pip install 'inspection-station[openvino]'"
         return BackendStatus(NAME, False, remedy, "", "", ())
-    core = openvino.Core()
+    core = _core()
     if "CPU" not in core.available_devices:
         reason = "OpenVINO found no processor it supports; use the onnxruntime-cpu back end"
         return BackendStatus(NAME, False, reason, "", "", ())
@@ -56,13 +57,12 @@ class OpenVinoEngine(CheckedEngine):
         if precision not in _HINTS:
             raise EngineError(f"openvino computes {', '.join(_HINTS)} on a processor, not {precision}")
         try:
-            import openvino
+            core = _core()
         except ImportError:
             raise EngineError(f"{NAME}: {status().reason}") from None
         variant: Variant = "int8" if precision == "int8" else "fp32"
         content = model_bytes(manifest, variant)
         self._chunk = options.chunk or CHUNKS[0]
-        core = openvino.Core()
         try:
             model = core.read_model(content)
             side = manifest.patch_px
@@ -149,6 +149,19 @@ class OpenVinoEngine(CheckedEngine):
     def close(self) -> None:
         """Free the processor's memory; of a hung inference, only when it ends."""
         self._requests = []
+
+
+@functools.cache
+def _core() -> Any:
+    """The one Core of this process, never freed.
+
+    Its CPU plug-in gives the thread that first compiles a signal stack that holds AMX's registers, and takes
+    it back when it is freed. Of two, the one that goes last puts back the stack of the one that went first,
+    which is no longer memory: the next SIGTERM is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _stop(requests: list[Any]) -> bool:

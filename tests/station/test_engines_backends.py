@@ -265,3 +265,26 @@ def test_scores_that_are_no_probabilities_never_leave_an_engine(
 
     with pytest.raises(EngineError, match=r"no probabilities|of shape"):
         Wrong(info).scores(tiny_patches[:2])
+
+
+def test_a_signal_still_reaches_python_after_two_engines_came_and_went(tiny_engine_master: Path) -> None:
+    """On a processor with AMX, two OpenVINO cores in a process leave it a signal stack that is no memory."""
+    program = """
+import gc, os, signal, sys
+from pathlib import Path
+from station.engines import open_engine
+
+one = open_engine(Path(sys.argv[1]), "openvino", "int8", cache=Path(sys.argv[2]))
+two = open_engine(Path(sys.argv[1]), "openvino", "fp32", cache=Path(sys.argv[2]))
+for engine in (one, two):
+    engine.close()
+del one, engine
+gc.collect()
+del two
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("asked to stop", flush=True))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    command = [sys.executable, "-c", program, str(tiny_engine_master), str(tiny_engine_master.parent)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "asked to stop\n"), ended.stderr
