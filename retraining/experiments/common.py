@@ -165,11 +165,19 @@ def sheet_of(place: Place, rows: Iterable[Pixels], caption: str) -> Sheet:
 
 
 def measured(
-    place: Place, real: Pixels, fake: Pixels, extractor: str, seed: int, what: str
+    place: Place,
+    real: Pixels,
+    fake: Pixels,
+    extractor: str,
+    seed: int,
+    what: str,
+    *,
+    mirrored: bool = False,
 ) -> tuple[Figures | None, tuple[str, ...]]:
     """Figures of ``fake`` against ``real`` and what is to be said about them; None of too few pictures.
 
-    ``extractor`` is ``KIND:PATH``, the path below the data root.
+    ``extractor`` is ``KIND:PATH``, the path below the data root. ``mirrored``: mirror images of real pictures
+    are copies too, as for a pair that was trained with flips.
     """
     from retraining.metrics import compare, open_extractor
     from retraining.metrics.figures import MINIMUM
@@ -178,7 +186,7 @@ def measured(
         return None, (f"{what}: {len(real)} real and {len(fake)} synthetic pictures are too few to compare.",)
     kind, _, path = extractor.partition(":")
     opened = open_extractor(f"{kind}:{place.roots.data_set(path)}")
-    found = compare(real, fake, opened, seed, what)
+    found = compare(real, fake, opened, seed, what, mirrored=mirrored)
     notes = [f"Distances between pictures by the extractor {found.extractor}."]
     if found.memorised:
         notes.append(f"{what}: certainly more than 5 % of the pictures are copies of real ones.")
@@ -213,7 +221,7 @@ def floor_cells(found: Figures | None, columns: Iterable[str], row: str = "floor
 
 
 def quality_cells(found: Figures | None, row: str, table: str = "quality") -> tuple[Cell, ...]:
-    """Precision, recall, coverage, nearest real picture, copies and diversity, a column each."""
+    """Precision, recall, coverage, nearest real picture, copies, FID at the floor's size and diversity."""
     if found is None:
         return ()
     values = {
@@ -222,6 +230,7 @@ def quality_cells(found: Figures | None, row: str, table: str = "quality") -> tu
         "coverage": found.coverage,
         "nearest-real": found.nearest_real,
         "copies": found.copies,
+        "fid-at-floor": found.fid_at_floor,
     }
     if found.lpips is not None:
         values["lpips"] = found.lpips

@@ -166,7 +166,9 @@ def cell(
     if grown.why:
         return Result(notes=(f"{layers} layers, latent {latent}: no pictures, {grown.why}",))
     what = f"{layers} mapping layers, latent {latent}"
-    found, notes = measured(place, unseen[:compared], grown.pixels, extractor, seed, what)
+    found, notes = measured(
+        place, unseen[:compared], grown.pixels, extractor, seed, what, mirrored=plan.flips
+    )
     sheet = sheet_of(place, (seen, grown.pixels), f"{what}, seed {seed}: real above, synthetic below")
     cells = distance_cells(found, f"mapping-{layers}", (str(latent),))
     return Result(cells, (), (sheet,), notes)

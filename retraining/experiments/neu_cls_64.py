@@ -223,7 +223,7 @@ def pair(
     if grown.why:
         save_pictures(place, grown.pixels)
         return Result(notes=(f"{source}, {name}: no pictures, {grown.why}",))
-    return _compared(place, source, name, real, grown.pixels, compared, extractor, seed)
+    return _compared(place, source, name, real, grown.pixels, compared, extractor, seed, mirrored=flips)
 
 
 def paste(
@@ -318,11 +318,14 @@ def _compared(
     compared: int,
     extractor: str,
     seed: int,
+    *,
+    mirrored: bool = False,
     floor: bool = False,
 ) -> Result:
     """Figures against all real pictures of the class, as many on either side as there are."""
     save_pictures(place, pixels)
-    found, notes = measured(place, real["all"], pixels[:compared], extractor, seed, f"{source}, {name}")
+    fake, what = pixels[:compared], f"{source}, {name}"
+    found, notes = measured(place, real["all"], fake, extractor, seed, what, mirrored=mirrored)
     columns: Iterable[str] = (name, "mean")
     cells = distance_cells(found, source, columns) + quality_cells(found, source)
     if floor:

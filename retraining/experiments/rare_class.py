@@ -324,7 +324,7 @@ def _examples(place: Place, examples: str, patch: int) -> Pixels:
 def _made(place: Place, pixels: Pixels, real: Pixels, source: str, extractor: str, seed: int) -> Result:
     """Keep the pictures, and compare them with the few real ones."""
     save_pictures(place, pixels)
-    found, notes = measured(place, real, pixels[:COMPARED], extractor, seed, source)
+    found, notes = measured(place, real, pixels[:COMPARED], extractor, seed, source, mirrored=True)
     sheet = sheet_of(place, (real, pixels), f"{source}, seed {seed}: real above, synthetic below")
     if found is None:
         return Result((), (), (sheet,), notes)

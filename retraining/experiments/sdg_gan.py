@@ -109,7 +109,8 @@ def pair(
     if grown.why:
         return Result((), curves, notes=(f"{system}, {name}: no pictures, {grown.why}",))
     save_pictures(place, grown.pixels)
-    found, notes = measured(place, every, grown.pixels, extractor, seed, f"{system}, {name}")
+    what = f"{system}, {name}"
+    found, notes = measured(place, every, grown.pixels, extractor, seed, what, mirrored=plan.flips)
     cells = distance_cells(found, system, (name,)) + quality_cells(found, system)
     if floor:
         cells += floor_cells(found, (name,))

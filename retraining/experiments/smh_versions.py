@@ -298,7 +298,7 @@ def _made(
 
     write_synthetic(place.folder / "synthetic", {name: pixels}, place.folder.name, ("defect-free", *DEFECTS))
     what = f"{source}, {name}"
-    found, notes = measured(place, real["all"], pixels[:COMPARED], extractor, seed, what)
+    found, notes = measured(place, real["all"], pixels[:COMPARED], extractor, seed, what, mirrored=True)
     cells = distance_cells(found, source, (name,)) + (floor_cells(found, (name,)) if floor else ())
     sheet = sheet_of(
         place, (real["train"], pixels), f"{source}, {name}, seed {seed}: real above, synthetic below"
