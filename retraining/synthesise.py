@@ -91,11 +91,19 @@ class TrainedRun:
     """Of the data set it was trained on."""
     digest: str
     """SHA-256 of the generator's file, its first twelve characters."""
+    flips: bool
+    """Whether it saw mirror images, too."""
 
     @property
     def weights(self) -> Path:
         """The generator's file."""
         return self.folder / "generator.pt"
+
+
+def as_drawn(run: TrainedRun, count: int, seed: int) -> NDArray[np.uint8]:
+    """The first ``count`` pictures that :func:`synthesise` draws of a run by this seed, gate or no gate."""
+    plan, _ = open_generator(run.weights)
+    return sample(plan, run.weights, count, _seed_of(seed, run))
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[TrainedRun, ...]:
@@ -124,7 +132,8 @@ def _finished_run(folder: Path) -> TrainedRun:
         )
     label = str(run["about"].get("class", folder.name))
     classes = tuple(run["about"].get("classes", [label]))
-    return TrainedRun(folder, label, classes, file_digest(folder / "generator.pt")[:12])
+    flips = bool(run["plan"].get("flips", False))
+    return TrainedRun(folder, label, classes, file_digest(folder / "generator.pt")[:12], flips)
 
 
 def synthesise(

@@ -87,10 +87,11 @@ def paste(
             report=report,
         )
     if extractor is not None and isinstance(real, PictureSet):
-        from retraining.cli.synthesise import figures_of
+        from retraining.cli.synthesise import by_class, figures_of
         from retraining.metrics import open_extractor
 
-        table = figures_of(made, real, open_extractor(extractor))
+        rows = {name: {name: pixels} for name, pixels in by_class(made, real).items()}
+        table = figures_of(rows, real, open_extractor(extractor))
         (out / "figures.md").write_text(table + "\n", encoding="utf-8")
         print(table)
     print(f"{len(made)} pictures: {out / 'dataset.json'}; look at {out / 'contact-sheet.png'}")

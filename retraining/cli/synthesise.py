@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +49,8 @@ def synthesise(
 
     The set's `dataset.json` names the generator of each picture; `sheets/` shows real pictures beside drawn
     ones. With `--against` copies of real pictures, repeats and strays are turned away, and the table of
-    figures (KID, FID, precision, recall ...) is printed and kept in `figures.md`.
+    figures (KID, FID, precision, recall ...) is printed and kept in `figures.md`: of what the generator drew,
+    and of what the gate left.
 
     Examples:
         retrain synthesise runs/gan --count 600 --out data/synthetic
@@ -59,7 +61,8 @@ def synthesise(
     from retraining.classifier_plan import TrainingError
     from retraining.data.dataset import load_dataset, load_pixels
     from retraining.metrics import open_extractor
-    from retraining.synthesise import find_runs, open_generator
+    from retraining.metrics.figures import MINIMUM
+    from retraining.synthesise import as_drawn, find_runs, open_generator
     from retraining.synthesise import synthesise as draw_set
 
     found = find_runs(runs)
@@ -73,7 +76,7 @@ def synthesise(
         _check_classes(found, real)
         measure = open_extractor(extractor)
         if gate:
-            gating = make_gate(real, measure, None if judge is None else open_extractor(judge))
+            gating = make_gate(found, real, measure, None if judge is None else open_extractor(judge))
     with progress_bars() as progress:
         tasks = {run.label: progress.add_task(run.label, total=count, status="") for run in found}
         made = draw_set(
@@ -83,44 +86,68 @@ def synthesise(
     for note in made.notes:
         print(note)
     if measure is not None:
-        table = figures_of(made, real, measure)
+        rows = {run.label: {run.label: as_drawn(run, count, seed)} for run in found}
+        passed = by_class(made, real) if gate else {}
+        for label, kept in passed.items():
+            if len(kept) >= MINIMUM:
+                rows[label][f"{label}, after the gate"] = kept
+        table = figures_of(rows, real, measure, [run.label for run in found if run.flips])
         (out / "figures.md").write_text(table + "\n", encoding="utf-8")
         print(f"\n{table}")
     print(f"\n{len(made)} pictures: {out / 'dataset.json'}; look at {out / 'sheets'}")
 
 
-def make_gate(real: PictureSet, extractor: Extractor, judge: Extractor | None) -> Gate:
-    """The gate of :mod:`retraining.selection` for pictures of each class of ``real``."""
-    from retraining.selection import Selection, gate
+def make_gate(
+    runs: tuple[TrainedRun, ...], real: PictureSet, extractor: Extractor, judge: Extractor | None
+) -> Gate:
+    """The gate of :mod:`retraining.selection` for pictures of each class of ``real``.
+
+    Of a generator that was trained with flips, mirror images of real pictures are copies too.
+    """
+    from retraining.selection import GateRules, Selection, gate
+
+    mirrored = {run.label: run.flips for run in runs}
 
     def let_through(drawn: NDArray[np.uint8], label: str) -> Selection:
         index = real.classes.index(label)
         scores = None if judge is None else judge.probabilities(drawn)
         own = real.of_class(index).pixels
-        return gate(own, drawn, extractor, scores=scores, label=None if judge is None else index)
+        rules = GateRules(mirrored=mirrored[label])
+        return gate(own, drawn, extractor, scores=scores, label=None if judge is None else index, rules=rules)
 
     return let_through
 
 
-def figures_of(made: Dataset, real: PictureSet, extractor: Extractor) -> str:
-    """The table of figures of each class drawn against its real pictures."""
+def by_class(made: Dataset, like: PictureSet) -> dict[str, NDArray[np.uint8]]:
+    """The pictures of a synthetic set by class, at the size of ``like``; no class is empty."""
     from retraining.data.dataset import load_pixels
+
+    side, channels = int(like.pixels.shape[1]), int(like.pixels.shape[3])
+    drawn = load_pixels(made, side, channels, labelled_by=("synthetic",))
+    return {name: drawn.of_class(drawn.classes.index(name)).pixels for name, n in made.count().items() if n}
+
+
+def figures_of(
+    rows: Mapping[str, Mapping[str, NDArray[np.uint8]]],
+    real: PictureSet,
+    extractor: Extractor,
+    mirrored: Collection[str] = (),
+) -> str:
+    """A table of figures a class; ``rows`` are sets of pictures by class and then by name.
+
+    Of the classes ``mirrored`` mirror images of real pictures are copies too.
+    """
     from retraining.metrics import compare, table
 
-    side, channels = int(real.pixels.shape[1]), int(real.pixels.shape[3])
-    drawn = load_pixels(made, side, channels, labelled_by=("synthetic",))
-    return "\n\n".join(
-        table(
-            compare(
-                real.of_class(real.classes.index(name)).pixels,
-                drawn.of_class(drawn.classes.index(name)).pixels,
-                extractor,
-                name=name,
+    tables = []
+    for label, sets in rows.items():
+        own, turned = real.of_class(real.classes.index(label)).pixels, label in mirrored
+        tables.append(
+            table(
+                *(compare(own, drawn, extractor, name=name, mirrored=turned) for name, drawn in sets.items())
             )
         )
-        for name, n in drawn.count().items()
-        if n
-    )
+    return "\n\n".join(tables)
 
 
 def _check_classes(runs: tuple[TrainedRun, ...], real: PictureSet) -> None:

@@ -176,15 +176,15 @@ def measured(
 ) -> tuple[Figures | None, tuple[str, ...]]:
     """Figures of ``fake`` against ``real`` and what is to be said about them; None of too few pictures.
 
-    ``extractor`` is ``KIND:PATH``, the path below the data root. ``mirrored``: mirror images of real pictures
-    are copies too, as for a pair that was trained with flips.
+    ``extractor`` is ``KIND:PATH``, the path (after the last colon) below the data root. ``mirrored``: mirror
+    images of real pictures are copies too, as for a pair that was trained with flips.
     """
     from retraining.metrics import compare, open_extractor
     from retraining.metrics.figures import MINIMUM
 
     if min(len(real), len(fake)) < MINIMUM:
         return None, (f"{what}: {len(real)} real and {len(fake)} synthetic pictures are too few to compare.",)
-    kind, _, path = extractor.partition(":")
+    kind, _, path = extractor.rpartition(":")
     opened = open_extractor(f"{kind}:{place.roots.data_set(path)}")
     found = compare(real, fake, opened, seed, what, mirrored=mirrored)
     notes = [f"Distances between pictures by the extractor {found.extractor}."]

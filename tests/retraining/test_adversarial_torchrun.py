@@ -49,13 +49,15 @@ def worker(out: Path) -> None:
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    root = Path(__file__).parents[2]
+    own = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "PYTHONPATH": str(root)}
     found = subprocess.run(
         [*command, __file__, str(out)],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=root,
+        env=os.environ | own,
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
-    assert found.returncode == 0, found.stderr[-3000:]
+    assert found.returncode == 0, found.stderr[-9000:]
     return out
 
 

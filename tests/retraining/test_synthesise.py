@@ -115,6 +115,28 @@ def test_with_real_pictures_at_hand_the_gate_is_asked_and_the_figures_are_printe
     assert "drawn by gan; refused: " in told
 
 
+def test_the_figures_are_those_of_what_was_drawn_with_what_the_gate_left_beside_it(
+    runs: Path, pictures: Path, tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def every_second(real, drawn, *args, rules, **options) -> Selection:
+        assert rules.mirrored, "the pair saw mirror images"
+        reasons = tuple(KEPT if n % 2 == 0 else "astray" for n in range(len(drawn)))
+        return Selection(np.arange(0, len(drawn), 2), reasons, "none")
+
+    monkeypatch.setattr("retraining.selection.gate", every_second)
+    words = ["--against", pictures, "--extractor", f"classifier:{tiny_onnx}", "--out"]
+    found = retrain("synthesise", runs / "spot", "--count", 12, *words, tmp_path / "gated")
+    assert found.exit_code == 0, found.output
+    plain = retrain("synthesise", runs / "spot", "--count", 12, "--no-gate", *words, tmp_path / "plain")
+    assert plain.exit_code == 0, plain.output
+    gated_rows = (tmp_path / "gated" / "figures.md").read_text().splitlines()
+    plain_rows = (tmp_path / "plain" / "figures.md").read_text().splitlines()
+    assert [row.split("|")[1].strip() for row in gated_rows[2:5]] == [
+        "spot", "spot, after the gate", "real, half against half"
+    ]  # fmt: skip
+    assert gated_rows[2] == plain_rows[2], "what was drawn does not depend on the gate"
+
+
 def test_a_gate_is_shown_more_pictures_until_enough_have_passed(runs: Path, tmp_path: Path) -> None:
     shown: list[int] = []
 
