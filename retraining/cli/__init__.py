@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import typer
@@ -47,7 +48,12 @@ app.command("thresholds")(thresholds.thresholds)
 
 
 def main() -> None:
-    """Run the command; an error the person can mend is one line on stderr and exit code 2."""
+    """Run the command; an error the person can mend is one line on stderr and exit code 2.
+
+    torch takes huge pages where the system lets it: a step's tensors are fresh memory each time, and page by
+    page the kernel clears them for longer than the step computes.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch's allocator when it is first asked
     from deploy.quantise import QuantiseError
     from retraining.classifier import TrainingError
     from retraining.export import ExportError

@@ -166,8 +166,8 @@ class RayPool:
 
 
 def open_pool(ray_address: str | None, jobs: int) -> Pool:
-    """A pool of ``jobs`` at a time, the cores shared out among them."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    """A pool of ``jobs`` at a time, the cores that are ours shared out among them."""
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     return RayPool(ray_address, jobs, threads) if ray_address else ProcessPool(jobs, threads)
 
 
