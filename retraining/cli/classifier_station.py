@@ -187,7 +187,11 @@ def _rendered(recipe: Recipe, parts: int, seed: int, folder: Path, processes: in
 def _validation_set(recipe: Recipe, seed: int, folder: Path, processes: int) -> Surfaces:
     from retraining.rendered import VALIDATION, VALIDATION_PARTS, render_surfaces
 
-    return render_surfaces(recipe, VALIDATION_PARTS, seed, folder, mixture=VALIDATION, processes=processes)
+    with counted("rendering the validation parts", VALIDATION_PARTS) as report:
+        return render_surfaces(
+            recipe, VALIDATION_PARTS, seed, folder, mixture=VALIDATION, processes=processes,
+            report=lambda done: report(done, ""),
+        )  # fmt: skip
 
 
 def _data_described(parts: int, seed: int, fresh: int) -> str:
