@@ -17,6 +17,7 @@ from retraining.cli import (
     further,
     gan,
     golden,
+    networks,
     paste,
     report,
     robustness,
@@ -40,6 +41,7 @@ app.command("experiment")(experiment.experiment)
 app.command("further")(further.further)
 app.command("gan")(gan.gan)
 app.command("golden")(golden.golden)
+app.command("networks")(networks.networks)
 app.command("paste")(paste.paste)
 app.command("report")(report.report)
 app.command("robustness")(robustness.robustness)

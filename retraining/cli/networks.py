@@ -1,0 +1,87 @@
+"""``retrain networks``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PAPERS: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("classifier", "inception-cnn"): "3.58 M (SMHSI, Table 10)",
+        ("classifier", "baseline-cnn"): "5.12 M (SMHSI, Table 10)",
+        ("classifier", "sca-cnn"): "0.52 M (SMHSI, Table 10)",
+        ("classifier", "smhsi-resnet50"): "24.15 M (SMHSI, Table 10)",
+        ("classifier", "smhsi-mobilenet-v2"): "2.63 M (SMHSI, Table 10)",
+        ("classifier", "smhsi-efficientnet-v2-s"): "20.70 M (SMHSI, Table 10)",
+        ("classifier", "smhsi-inception-v3"): "22.37 M (SMHSI, Table 10)",
+        ("generator", "sdg-gan"): "10,029,057 (SMHSI, Table 2)",
+        ("critic", "sdg-gan"): "6,993,409 (SMHSI, Table 3)",
+    }
+)
+"""What papers print for five classes and 256 px; their own networks grey, those of others in colour."""
+
+
+def networks(
+    size: Annotated[int, typer.Option(min=1, help="Side of the pictures, px.")] = 256,
+    classes: Annotated[int, typer.Option(min=2, help="Classes of the classifiers.")] = 5,
+) -> None:
+    """List every network by name with its parameters, the paper's figure beside it.
+
+    The papers' own networks are counted for grey pictures, timm's for colour. Batch normalisation's running
+    values count for classifiers, as in the papers' tables, and not for generators and critics.
+
+    Examples:
+        retrain networks
+
+        retrain networks --size 64 --classes 9
+
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("kind", "network", f"parameters at {size} px", "the paper's", box=box.SIMPLE_HEAD)
+    shown.columns[2].justify = "right"
+    for kind, name, count in rows(size, classes):
+        paper = PAPERS.get((kind, name), "") if (size, classes) == (256, 5) else ""
+        shown.add_row(kind, name, count, paper)
+    Console().print(shown)
+
+
+def rows(size: int, classes: int) -> Iterator[tuple[str, str, str]]:
+    """Kind, name and parameters of every network, or why it takes no pictures of this size."""
+    import torch
+
+    from models.classifiers import CLASSIFIERS
+    from models.classifiers.backbones import SMALLEST_PX
+    from models.classifiers.layers import count_parameters
+    from models.critics import CRITICS
+    from models.generators import GENERATORS
+    from retraining.adversarial_plan import SYSTEMS
+
+    def counted(build: Callable[[], nn.Module], count: Callable[[nn.Module], int]) -> str:
+        try:
+            with torch.device("meta"):
+                return f"{count(build()):,}"
+        except ValueError as problem:
+            return str(problem)
+
+    for name, classifier in CLASSIFIERS.items():
+        channels = 3 if name in SMALLEST_PX or name.startswith("smhsi-") else 1
+        yield "classifier", name, counted(partial(classifier, classes, channels, size), count_parameters)
+    latents = {system.generator: system.latent for system in SYSTEMS.values()}
+    for name, generator in GENERATORS.items():
+        yield "generator", name, counted(partial(generator, size, 1, latents[name]), _trained)
+    for name, critic in CRITICS.items():
+        yield "critic", name, counted(partial(critic, size, 1), _trained)
+
+
+def _trained(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
