@@ -152,3 +152,23 @@ def test_quantising_needs_no_torch(tiny_onnx: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_single_glaring_patch_does_not_take_the_steps_of_all_others(
+    tiny_onnx: Path, tiny_patches: np.ndarray, tmp_path: Path
+) -> None:
+    def steps(patches: np.ndarray) -> dict[str, float]:
+        quantise(tiny_onnx, tmp_path / "int8.onnx", patches, min_agreement=0.0)
+        model = onnx.load(str(tmp_path / "int8.onnx"))
+        constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+        return {
+            node.input[0]: float(constants[node.input[1]])
+            for node in model.graph.node
+            if node.op_type == "QuantizeLinear"
+        }
+
+    grains = np.random.default_rng(1).integers(0, 256, (60, *tiny_patches.shape[1:]), np.uint8)
+    dim, glare = grains // 10, grains[:1]
+    alone, rare = steps(glare), steps(np.concatenate([dim, glare]))
+    assert alone.keys() == rare.keys()
+    assert any(rare[name] < 0.9 * alone[name] for name in alone)
