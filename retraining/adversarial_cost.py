@@ -1,7 +1,11 @@
-"""What a step of :func:`retraining.adversarial.train_pair` costs beside its bare passes."""
+"""What a step of :func:`retraining.adversarial.train_pair` costs beside its bare passes.
+
+python -m retraining.adversarial_cost sdg-gan 64 --batch 16
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -15,7 +19,7 @@ from torch import Tensor
 
 from retraining.adversarial import build_pair, train_pair
 from retraining.adversarial_losses import LOSSES, gradient_penalty
-from retraining.adversarial_plan import AdversarialPlan
+from retraining.adversarial_plan import SYSTEMS, AdversarialPlan
 from retraining.classifier_plan import resolve_precision
 from retraining.distributed import choose_device
 
@@ -96,3 +100,27 @@ def bare_passes(plan: AdversarialPlan) -> Callable[[], None]:
             torch.cuda.synchronize()
 
     return passes
+
+
+def main() -> None:
+    """Print the cost of a step on this machine."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("system", choices=sorted(SYSTEMS))
+    parser.add_argument("size", type=int)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--processor-time", action="store_true", help="for a busy machine; one thread")
+    asked = parser.parse_args()
+    if asked.processor_time:
+        torch.set_num_threads(1)
+    clock = time.process_time if asked.processor_time else time.perf_counter
+    plan = AdversarialPlan(system=asked.system, size=asked.size, steps=asked.steps, batch=asked.batch)
+    cost = measure_step(plan, asked.steps, clock)
+    print(
+        f"{asked.system}, {asked.size} px, batch {asked.batch}, {torch.get_num_threads()} threads: "
+        f"{cost.step_s * 1000:.0f} ms a step, {cost.bare_s * 1000:.0f} ms bare passes, ratio {cost.ratio:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
