@@ -14,6 +14,7 @@ import platform
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,10 @@ from typing import Any
 
 import torch
 
+from retraining.classifier_plan import TrainingError
+
+TENSORBOARD = "RETRAIN_TENSORBOARD"
+"""The environment variable that asks for TensorBoard's events."""
 _FORMAT = 1
 _PACKAGE = "inspection-station"
 _LIBRARIES = ("numpy", "torch", "torchvision", "timm", "torchmetrics", "opencv-python-headless")
@@ -133,10 +138,15 @@ def machine() -> dict[str, Any]:
 
 
 class StepLog:
-    """The run's ``log.csv``; on resume the rows after the checkpoint are dropped."""
+    """The run's ``log.csv``; on resume the rows after the checkpoint are dropped.
+
+    With the environment variable ``RETRAIN_TENSORBOARD`` set, the same numbers go to TensorBoard's events
+    beside it; raises :class:`TrainingError` where TensorBoard is not installed.
+    """
 
     def __init__(self, path: Path, first_step: int) -> None:
         self._path = path
+        self._board: Any = None
         kept: list[dict[str, str]] = []
         if first_step and path.is_file():
             with path.open(encoding="utf-8") as file:
@@ -144,6 +154,9 @@ class StepLog:
         path.unlink(missing_ok=True)
         for row in kept:
             self.write(row)
+        if os.environ.get(TENSORBOARD):
+            self._board = _open_board(path.parent, first_step)
+            weakref.finalize(self, self._board.close)  # hands over what is still on its way
 
     def write(self, row: Mapping[str, float] | Mapping[str, str]) -> None:
         """Append a row; the first one names the columns, among them ``step``."""
@@ -153,6 +166,19 @@ class StepLog:
             if new:
                 writer.writeheader()
             writer.writerow(row)
+        for name, value in row.items():
+            if self._board is not None and name != "step":
+                self._board.add_scalar(name, float(value), int(row["step"]))
+
+
+def _open_board(folder: Path, first_step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainingError(
+            f"{TENSORBOARD} is set and TensorBoard is not installed; pip install 'inspection-station[board]'"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=first_step + 1, flush_secs=10)
 
 
 def save_state(state: object, path: Path) -> None:

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from retraining.classifier_plan import TrainingError
 from retraining.run_folder import (
     StepLog,
     close_run,
@@ -66,6 +68,34 @@ def test_rows_after_the_checkpoint_are_dropped_when_a_log_goes_on(tmp_path: Path
     assert (tmp_path / "log.csv").read_text().splitlines() == ["step,loss", "1,0.5", "2,0.5", "3,0.25"]
     StepLog(tmp_path / "log.csv", 0)
     assert not (tmp_path / "log.csv").exists()
+
+
+def test_tensorboard_gets_the_same_numbers_once_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    StepLog(tmp_path / "log.csv", 0).write({"step": 1, "loss": 0.5})
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"], "nobody asked"
+    monkeypatch.setenv("RETRAIN_TENSORBOARD", "1")
+    first = StepLog(tmp_path / "log.csv", 0)
+    for step in (1, 2, 3):
+        first.write({"step": step, "loss": step / 2})
+    del first
+    second = StepLog(tmp_path / "log.csv", 2)
+    second.write({"step": 3, "loss": 0.25})
+    del second
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 0.5), (2, 1.0), (3, 0.25)]
+
+
+def test_tensorboard_that_is_asked_for_and_absent_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRAIN_TENSORBOARD", "1")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match=r"inspection-station\[board\]"):
+        StepLog(tmp_path / "log.csv", 0)
 
 
 def test_a_state_is_replaced_at_once_or_not_at_all(tmp_path: Path) -> None:
