@@ -75,14 +75,15 @@ class Filled:
         for duel in self.table.duels:
             own = self.figures.get((duel.row, duel.column))
             rivals = [(name, self.figures.get((name, duel.column))) for name in duel.against]
-            known = [(sign * found.value, name) for name, found in rivals if found is not None]
+            known = [(sign * found.value, name, found) for name, found in rivals if found is not None]
             if own is None or not known:
                 continue
-            best = max(known)[1]
-            wins = sign * own.value > max(known)[0]
+            value, best, rival = max(known, key=lambda item: item[:2])
+            wins = sign * own.value > value
+            apart = own.low > rival.high or rival.low > own.high
             figures = f"{self.text(duel.row, duel.column)} against {self.text(best, duel.column)}"
             verb = "beats" if wins else "does not beat"
-            tail = "" if wins else ", so it is not used"
+            tail = ("" if apart else ", but the intervals overlap") if wins else ", so it is not used"
             where = f"{columns[duel.column]}: {figures}"
             sentences.append(f"{labels[duel.row]} {verb} {labels[best]} ({where}){tail}.")
         return tuple(sentences)

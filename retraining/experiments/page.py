@@ -35,7 +35,7 @@ Source: {{ g.plan.paper.title }}, {{ g.plan.paper.where }}</p>
 <h2>Figures</h2>
 {% for t in tables %}
 <h3>{{ t.filled.table.title }}{% if t.filled.table.unit %}, {{ t.filled.table.unit }}{% endif %}
-<span class="small">({{ t.direction }})</span></h3>
+{% if t.direction %}<span class="small">({{ t.direction }})</span>{% endif %}</h3>
 <div class="pair">
 <table><caption>Ours</caption>
 <tr><th></th>{% for c in t.filled.table.columns %}<th>{{ c.label }}</th>{% endfor %}</tr>

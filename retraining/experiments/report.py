@@ -12,7 +12,7 @@ from retraining.experiments.page import PAGE
 from retraining.experiments.plots import curves_chart, table_chart
 
 MOST_SHEETS = 60
-_DIRECTION = {"higher": "higher is better", "lower": "lower is better", "neither": "neither is better"}
+_DIRECTION = {"higher": "higher is better", "lower": "lower is better", "neither": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ def markdown_report(gathered: Gathered) -> str:
         table = filled.table
         unit = f", {table.unit}" if table.unit else ""
         lines = [
-            f"**{table.title}**{unit} ({_DIRECTION[table.better]})",
+            f"**{table.title}**{unit}"
+            + (f" ({direction})" if (direction := _DIRECTION[table.better]) else ""),
             "",
             "| | " + " | ".join(column.label for column in table.columns) + " |",
             "|---" * (len(table.columns) + 1) + "|",

@@ -56,6 +56,26 @@ def test_a_row_that_does_not_beat_its_rival_is_not_used(
     assert verdict in markdown_report(found)
 
 
+@pytest.mark.parametrize(
+    ("rival", "tail"), [(0.92, ", but the intervals overlap."), (0.85, ".")], ids=["overlapping", "apart"]
+)
+def test_a_lead_within_the_intervals_is_called_that(
+    read_toy: Callable[[], Any],
+    toy_module: Path,
+    here: Pool,
+    roots: Roots,
+    tmp_path: Path,
+    rival: float,
+    tail: str,
+) -> None:
+    tasks = (*TASKS[:2], Task("rival", "toy_tasks:count", {"row": "second", "value": rival}))
+    run(tasks, tmp_path / "out", roots, here)
+    plan = read_toy()
+    found = gather(plan, "reduced", plan.reduced, plan.full, tasks, tmp_path / "out")
+    verdict = f"First beats Second (accuracy: 93.00 ± 4.24 against {100 * rival:.2f})"
+    assert verdict + tail in markdown_report(found)
+
+
 def test_the_report_says_what_failed_and_what_was_not_run(gathered: Gathered) -> None:
     html = html_report(gathered)
     assert "ValueError: no such defect" in html
