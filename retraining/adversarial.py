@@ -26,10 +26,11 @@ from models.generators import GENERATORS
 from retraining.adversarial_losses import LOSSES, gradient_penalty
 from retraining.adversarial_plan import SYSTEMS, AdversarialPlan, CollapseError, DivergedError, System
 from retraining.classifier_plan import TrainingError, TrainingStoppedError, resolve_precision
+from retraining.curves import draw_pair_curves
 from retraining.diffaugment import CHANCES, diffaugment
 from retraining.distributed import World, average_gradients, average_numbers, choose_device, open_world
 from retraining.run_folder import StepLog, close_run, open_run, save_state, stop_requests
-from retraining.sheets import draw_pair_curves, tile, write_picture
+from retraining.sheets import tile, write_picture
 
 __all__ = [
     "SYSTEMS", "AdversarialPlan", "CollapseError", "DivergedError", "System", "build_generator", "train_pair",

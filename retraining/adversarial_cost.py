@@ -5,12 +5,11 @@ python -m retraining.adversarial_cost sdg-gan 64 --batch 16
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +21,7 @@ from retraining.adversarial_losses import LOSSES, gradient_penalty
 from retraining.adversarial_plan import SYSTEMS, AdversarialPlan
 from retraining.classifier_plan import resolve_precision
 from retraining.distributed import choose_device
-
-
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """Medians of interleaved steps, seconds."""
-
-    step_s: float
-    """A whole step of the loop: pictures drawn, passes, optimisers, average, log."""
-    bare_s: float
-    """The forward and backward passes that it makes, penalty included, and nothing else."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times its bare passes a step costs."""
-        return self.step_s / self.bare_s
+from retraining.step_cost import StepCost, chosen_clock, options
 
 
 def measure_step(
@@ -104,22 +89,13 @@ def bare_passes(plan: AdversarialPlan) -> Callable[[], None]:
 
 def main() -> None:
     """Print the cost of a step on this machine."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = options(__doc__, batch=16, steps=15)
     parser.add_argument("system", choices=sorted(SYSTEMS))
     parser.add_argument("size", type=int)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--processor-time", action="store_true", help="for a busy machine; one thread")
     asked = parser.parse_args()
-    if asked.processor_time:
-        torch.set_num_threads(1)
-    clock = time.process_time if asked.processor_time else time.perf_counter
     plan = AdversarialPlan(system=asked.system, size=asked.size, steps=asked.steps, batch=asked.batch)
-    cost = measure_step(plan, asked.steps, clock)
-    print(
-        f"{asked.system}, {asked.size} px, batch {asked.batch}, {torch.get_num_threads()} threads: "
-        f"{cost.step_s * 1000:.0f} ms a step, {cost.bare_s * 1000:.0f} ms bare passes, ratio {cost.ratio:.3f}"
-    )
+    cost = measure_step(plan, asked.steps, chosen_clock(asked))
+    print(f"{asked.system}, {asked.size} px, batch {asked.batch}, {cost}")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ python -m retraining.classifier_cost resnet18 64 --batch 32
 
 from __future__ import annotations
 
-import argparse
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +22,7 @@ from retraining.data.dataset import PictureSet
 from retraining.data.source import PictureSource
 from retraining.distributed import choose_device
 from retraining.losses import cross_entropy
-
-
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """Medians of interleaved steps, seconds."""
-
-    step_s: float
-    """A whole step of the loop: batch drawn and changed, passes, optimiser, average, log."""
-    bare_s: float
-    """Forward pass, loss and backward pass of the same network on a batch that lies ready."""
-    growth_mib: float
-    """By how much the process's largest resident size grew after the first fifth of the steps."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times its bare passes a step costs."""
-        return self.step_s / self.bare_s
+from retraining.step_cost import StepCost, chosen_clock, options
 
 
 def measure_step(
@@ -111,24 +94,15 @@ def _bare_passes(plan: TrainingPlan, source: PictureSource, truth: object) -> Ca
 
 def main() -> None:
     """Print the cost of a step on this machine."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = options(__doc__, batch=32, steps=20)
     parser.add_argument("network")
     parser.add_argument("side", type=int)
-    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--channels", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--processor-time", action="store_true", help="for a busy machine; one thread")
     asked = parser.parse_args()
-    if asked.processor_time:
-        torch.set_num_threads(1)
-    clock = time.process_time if asked.processor_time else time.perf_counter
     plan = TrainingPlan(network=asked.network, batch=asked.batch)
+    clock = chosen_clock(asked)
     cost = measure_step(plan, asked.side, channels=asked.channels, steps=asked.steps, clock=clock)
-    print(
-        f"{asked.network}, {asked.side} px, batch {asked.batch}, {torch.get_num_threads()} threads: "
-        f"{cost.step_s * 1000:.0f} ms a step, {cost.bare_s * 1000:.0f} ms bare passes, "
-        f"ratio {cost.ratio:.3f}, resident size grew by {cost.growth_mib:.0f} MiB"
-    )
+    print(f"{asked.network}, {asked.side} px, batch {asked.batch}, {cost}")
 
 
 if __name__ == "__main__":

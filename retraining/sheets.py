@@ -1,8 +1,7 @@
-"""Pictures of a run: sheets of samples and curves."""
+"""Pictures of a run: sheets of samples."""
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
@@ -43,27 +42,3 @@ def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), picture):
         raise OSError(f"could not write {path}")
-
-
-def draw_pair_curves(log: Path, picture: Path) -> None:
-    """Losses and diversity over the steps of ``log.csv``, as a PNG."""
-    from matplotlib.figure import Figure
-
-    with log.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    steps = np.array([int(r["step"]) for r in rows])
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    width = max(1, min(25, len(rows) // 4))
-    for name in ("critic_loss", "generator_loss", "penalty"):
-        values = np.convolve([float(r[name]) for r in rows], np.ones(width) / width, "valid")
-        left.plot(steps[width - 1 :], values, label=name.replace("_", " "))
-    checks = [(int(r["step"]), float(r["diversity"])) for r in rows if not math.isnan(float(r["diversity"]))]
-    if checks:
-        right.plot(*zip(*checks, strict=True), label="diversity (real pictures: 1)")
-        right.set_ylim(bottom=0)
-        right.legend()
-    left.legend()
-    for axis in (left, right):
-        axis.set_xlabel("step")
-    figure.savefig(picture, dpi=110)
