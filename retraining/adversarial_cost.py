@@ -5,7 +5,6 @@ python -m retraining.adversarial_cost sdg-gan 64 --batch 16
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,38 +20,25 @@ from retraining.adversarial_losses import LOSSES, gradient_penalty
 from retraining.adversarial_plan import SYSTEMS, AdversarialPlan
 from retraining.classifier_plan import resolve_precision
 from retraining.distributed import choose_device
-from retraining.step_cost import StepCost, chosen_clock, options
+from retraining.step_cost import Clock, StepCost, chosen_clock, interleave, options
 
 
-def measure_step(
-    plan: AdversarialPlan, steps: int = 7, clock: Callable[[], float] = time.perf_counter
-) -> StepCost:
-    """Time ``steps`` steps of the loop and, between them, the bare passes of each; the first is left out.
+def measure_step(plan: AdversarialPlan, steps: int = 7, clock: Clock = time.perf_counter) -> StepCost:
+    """Time ``steps`` steps of the loop and, between them, the bare passes of each; not the first two.
 
     On a busy machine give ``time.process_time`` and let torch use one thread: others then do not count.
     """
     real = np.random.default_rng(1).integers(0, 256, (64, plan.size, plan.size, plan.channels), np.uint8)
-    passes = bare_passes(plan)
-    loop: list[float] = []
-    bare: list[float] = []
-    began = clock()
-
-    def report(step: int, line: str) -> None:
-        nonlocal began
-        loop.append(clock() - began)
-        began = clock()
-        passes()
-        bare.append(clock() - began)
-        began = clock()
-
-    often = replace(plan, steps=steps + 2, check_every=10**6, sheet_every=10**6, checkpoint_every=10**6)
+    passes, update = _bare_passes(plan)
+    often = replace(plan, steps=steps + 3, check_every=10**6, sheet_every=10**6, checkpoint_every=10**6)
     with tempfile.TemporaryDirectory() as folder:
-        train_pair(often, real, Path(folder), report=report)
-    return StepCost(statistics.median(loop[1:-1]), statistics.median(bare[1:-1]))
+        return interleave(
+            lambda report: train_pair(often, real, Path(folder), report=report), passes, update, clock
+        )
 
 
-def bare_passes(plan: AdversarialPlan) -> Callable[[], None]:
-    """A function that makes one step's forward and backward passes on fixed tensors."""
+def _bare_passes(plan: AdversarialPlan) -> tuple[Callable[[], None], Callable[[], None]]:
+    """One step's forward and backward passes on fixed tensors, and the optimisers' steps after them."""
     system, device = plan.own_system(), choose_device(plan.device)
     loss, pair = LOSSES[system.loss], build_pair(plan, device)
     bf16 = resolve_precision(plan.precision, device) == "bf16"
@@ -66,8 +52,13 @@ def bare_passes(plan: AdversarialPlan) -> Callable[[], None]:
             out: Tensor = network(x)
         return out.float()
 
+    def settle() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
     def passes() -> None:
         for _ in range(system.critic_steps):
+            pair.critic.zero_grad(set_to_none=True)
             with torch.no_grad():
                 fake = through(pair.generator, latent)
             total = loss.critic(through(pair.critic, real), through(pair.critic, fake))
@@ -76,15 +67,19 @@ def bare_passes(plan: AdversarialPlan) -> Callable[[], None]:
                     lambda x: through(pair.critic, x), real, fake, mix
                 )
             total.backward()  # type: ignore[no-untyped-call]
-            pair.critic.zero_grad(set_to_none=True)
         pair.critic.requires_grad_(False)
-        loss.generator(through(pair.critic, through(pair.generator, latent))).backward()  # type: ignore[no-untyped-call]
         pair.generator.zero_grad(set_to_none=True)
+        loss.generator(through(pair.critic, through(pair.generator, latent))).backward()  # type: ignore[no-untyped-call]
         pair.critic.requires_grad_(True)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        settle()
 
-    return passes
+    def update() -> None:
+        for _ in range(system.critic_steps):
+            pair.critic_optimiser.step()
+        pair.generator_optimiser.step()
+        settle()
+
+    return passes, update
 
 
 def main() -> None:

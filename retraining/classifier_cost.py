@@ -5,8 +5,6 @@ python -m retraining.classifier_cost resnet18 64 --batch 32
 
 from __future__ import annotations
 
-import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +20,8 @@ from retraining.data.dataset import PictureSet
 from retraining.data.source import PictureSource
 from retraining.distributed import choose_device
 from retraining.losses import cross_entropy
-from retraining.step_cost import StepCost, chosen_clock, options
+from retraining.optimisers import make_optimiser
+from retraining.step_cost import Clock, StepCost, chosen_clock, interleave, options
 
 
 def measure_step(
@@ -32,7 +31,7 @@ def measure_step(
     channels: int = 1,
     classes: int = 6,
     steps: int = 20,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
 ) -> StepCost:
     """Time ``steps`` steps of the loop and after each of them the bare passes; the first ones are left out.
 
@@ -50,46 +49,44 @@ def measure_step(
         tuple(str(n) for n in range(count)),
     )
     source = PictureSource(pictures)
-    passes = _bare_passes(plan, source, pictures.labels[: plan.batch])
-    loop: list[float] = []
-    bare: list[float] = []
-    resident: list[int] = []
-    began = clock()
-
-    def report(step: int, line: str) -> None:
-        nonlocal began
-        loop.append(clock() - began)
-        began = clock()
-        passes()
-        bare.append(clock() - began)
-        resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        began = clock()
-
+    passes, update = _bare_passes(plan, source, pictures.labels[: plan.batch])
     timed = replace(plan, steps=steps + 3, checkpoint_every=10**9, validate_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
-        train(timed, source, Path(folder), report=report)
-    kept = slice(2, -1)
-    growth = (resident[-2] - resident[len(resident) // 5]) / 1024
-    return StepCost(statistics.median(loop[kept]), statistics.median(bare[kept]), growth)
+        return interleave(
+            lambda report: train(timed, source, Path(folder), report=report), passes, update, clock
+        )
 
 
-def _bare_passes(plan: TrainingPlan, source: PictureSource, truth: object) -> Callable[[], None]:
+def _bare_passes(
+    plan: TrainingPlan, source: PictureSource, truth: object
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """One step's passes on a batch that lies ready, and the optimiser's step after them."""
     device = choose_device(plan.device)
     bf16 = resolve_precision(plan.precision, device) == "bf16"
     network = build_network(plan, source).to(device).train()
+    optimiser = make_optimiser(
+        plan.optimiser, network, learning_rate=1e-6, l2=plan.l2, weight_decay=plan.weight_decay
+    )
     drawn = np.random.default_rng(2).integers(0, 256, (plan.batch, *source.size, source.channels), np.uint8)
     pixels = as_batch(drawn).to(device)
     labels = torch.as_tensor(truth, device=device)
 
-    def passes() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits = network(pixels)
-        cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
-        network.zero_grad(set_to_none=True)
+    def settle() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    return passes
+    def passes() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits = network(pixels)
+        cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+        settle()
+
+    def update() -> None:
+        optimiser.step()
+        settle()
+
+    return passes, update
 
 
 def main() -> None:

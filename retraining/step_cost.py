@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import resource
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
+Clock = Callable[[], float]
+Reporter = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,9 @@ class StepCost:
     """A whole step of the loop: pictures drawn and changed, passes, optimisers, average, log."""
     bare_s: float
     """The forward and backward passes that it makes, on tensors that lie ready, and nothing else."""
-    growth_mib: float | None = None
+    optimiser_s: float
+    """What torch's optimisers take to move the weights by the gradients of those passes."""
+    growth_mib: float
     """By how much the process's largest resident size grew after the first fifth of the steps."""
 
     @property
@@ -27,13 +34,48 @@ class StepCost:
         return self.step_s / self.bare_s
 
     def __str__(self) -> str:
-        told = (
+        return (
             f"{torch.get_num_threads()} threads: {self.step_s * 1000:.0f} ms a step, "
-            f"{self.bare_s * 1000:.0f} ms bare passes, ratio {self.ratio:.3f}"
+            f"{self.bare_s * 1000:.0f} ms bare passes, ratio {self.ratio:.3f}, "
+            f"{self.optimiser_s * 1000:.0f} ms optimiser, "
+            f"resident size grew by {self.growth_mib:.0f} MiB"
         )
-        if self.growth_mib is None:
-            return told
-        return f"{told}, resident size grew by {self.growth_mib:.0f} MiB"
+
+
+def interleave(
+    loop: Callable[[Reporter], object],
+    passes: Callable[[], object],
+    update: Callable[[], object],
+    clock: Clock,
+) -> StepCost:
+    """Run ``loop`` with a reporter for it to call after each step, which there makes the bare ``passes`` and
+    then the optimisers' ``update``.
+
+    The first two steps and the last one are left out of the medians; ``loop`` makes four or more.
+    """
+    steps: list[float] = []
+    bare: list[float] = []
+    updates: list[float] = []
+    resident: list[int] = []
+    began = clock()
+
+    def report(step: int, line: str) -> None:
+        nonlocal began
+        steps.append(clock() - began)
+        began = clock()
+        passes()
+        bare.append(clock() - began)
+        began = clock()
+        update()
+        updates.append(clock() - began)
+        resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        began = clock()
+
+    loop(report)
+    kept = slice(2, -1)
+    growth = (resident[-2] - resident[len(resident) // 5]) / 1024
+    step_s, bare_s, optimiser_s = (statistics.median(taken[kept]) for taken in (steps, bare, updates))
+    return StepCost(step_s, bare_s, optimiser_s, growth)
 
 
 def options(purpose: str | None, *, batch: int, steps: int) -> argparse.ArgumentParser:
@@ -45,7 +87,7 @@ def options(purpose: str | None, *, batch: int, steps: int) -> argparse.Argument
     return parser
 
 
-def chosen_clock(asked: argparse.Namespace) -> Callable[[], float]:
+def chosen_clock(asked: argparse.Namespace) -> Clock:
     """The clock that was asked for; on processor time torch gets one thread."""
     if not asked.processor_time:
         return time.perf_counter

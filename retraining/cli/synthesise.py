@@ -86,11 +86,12 @@ def synthesise(
     for note in made.notes:
         print(note)
     if measure is not None:
-        rows = {run.label: {run.label: as_drawn(run, count, seed)} for run in found}
-        passed = by_class(made, real) if gate else {}
-        for label, kept in passed.items():
-            if len(kept) >= MINIMUM:
-                rows[label][f"{label}, after the gate"] = kept
+        kept = by_class(made, real)
+        drawn = {run.label: as_drawn(run, count, seed) for run in found} if gate else kept
+        rows = {label: {label: pixels} for label, pixels in drawn.items()}
+        for label, passed in kept.items():
+            if gate and len(passed) >= MINIMUM:
+                rows[label][f"{label}, after the gate"] = passed
         table = figures_of(rows, real, measure, [run.label for run in found if run.flips])
         (out / "figures.md").write_text(table + "\n", encoding="utf-8")
         print(f"\n{table}")

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from retraining.adversarial import SYSTEMS, AdversarialPlan, CollapseError, DivergedError, train_pair
-from retraining.adversarial_cost import measure_step
 from retraining.classifier import TrainingError, TrainingStoppedError
 from retraining.synthesise import sample
 
@@ -199,10 +198,3 @@ def test_without_averaging_the_last_generator_is_handed_out(pictures: np.ndarray
     last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["generator"]
     for name, value in last.items():
         assert torch.equal(value, weights[name]), name
-
-
-def test_the_cost_of_a_step_is_measured_beside_its_bare_passes() -> None:
-    cost = measure_step(replace(PLAN, batch=16), steps=3)
-    assert cost.step_s > 0
-    assert cost.bare_s > 0
-    assert cost.ratio == cost.step_s / cost.bare_s
