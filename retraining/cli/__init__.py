@@ -21,6 +21,7 @@ from retraining.cli import (
     paste,
     report,
     robustness,
+    shares,
     synthesise,
     thresholds,
 )
@@ -45,6 +46,7 @@ app.command("networks")(networks.networks)
 app.command("paste")(paste.paste)
 app.command("report")(report.report)
 app.command("robustness")(robustness.robustness)
+app.command("shares")(shares.shares)
 app.command("synthesise")(synthesise.synthesise)
 app.command("thresholds")(thresholds.thresholds)
 

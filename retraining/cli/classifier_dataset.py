@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retraining.cli.options import progress_bars
+from retraining.cli.options import chosen_changes, progress_bars
 
 if TYPE_CHECKING:
     from retraining.classifier_plan import TrainingPlan
@@ -107,16 +107,8 @@ def _train_and_test(
 
 
 def _plan(asked: DatasetTraining, base: TrainingPlan) -> TrainingPlan:
-    from retraining.augmentation import augmentation
-    from retraining.classifier_plan import TrainingError
-
-    names = [] if asked.augment == "none" else [name.strip() for name in asked.augment.split(",")]
-    try:
-        changes = augmentation(names)
-    except ValueError as error:
-        raise TrainingError(f"--augment: {error}") from None
     return replace(
-        base, augmentation=changes, loss=asked.loss, focal_gamma=asked.focal_gamma,
+        base, augmentation=chosen_changes(asked.augment), loss=asked.loss, focal_gamma=asked.focal_gamma,
         balance_beta=asked.balance_beta, optimiser=asked.optimiser, weight_decay=asked.weight_decay,
         schedule=asked.schedule, patience=asked.patience, device=asked.device,
     )  # fmt: skip

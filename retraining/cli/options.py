@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from retraining.augmentation import Augmentation
     from station.engines.interface import Scorer
     from station.recipe import Recipe
 
@@ -34,6 +35,17 @@ def load_named_recipe(name: str, folder: Path) -> Recipe:
     from station.recipe import find_recipe, load_recipe
 
     return load_recipe(find_recipe(name, folder))
+
+
+def chosen_changes(words: str) -> Augmentation:
+    """What ``--augment`` asks for: kinds of change, or ``none``; raises :class:`TrainingError`."""
+    from retraining.augmentation import augmentation
+    from retraining.classifier_plan import TrainingError
+
+    try:
+        return augmentation([] if words == "none" else [name.strip() for name in words.split(",")])
+    except ValueError as error:
+        raise TrainingError(f"--augment: {error}") from None
 
 
 def open_scorers(
