@@ -13,12 +13,13 @@ from pathlib import Path
 
 from retraining.classifier_plan import TrainingPlan
 from retraining.data.dataset import PictureSet
+from retraining.data.source import PictureSource
 from retraining.metrics.intervals import Interval
 from retraining.picture_classifier import train_and_test
 from retraining.selection import PAPER_SHARES, ShareCurve, best_share, draw_shares
 
 Reporter = Callable[[float, int, int, str], None]
-"""Called after each step with the share, the seed, the step's number and a line of text."""
+"""Called after each step, and after each training, with share, seed, step and a line of text."""
 
 
 def validate_shares(
@@ -39,6 +40,8 @@ def validate_shares(
     run folder a training (``share-0.38/seed-1``), ``shares.json`` and ``shares.png``. The same call goes on
     where it was interrupted. Raises :class:`TrainingError`, :class:`DatasetError` and :class:`MetricsError`.
     """
+    # What one of the last trainings would refuse is refused before the first.
+    PictureSource(train_on, sampling=sampling, synthetic=synthetic, synthetic_share=max(shares, default=0.0))
 
     def validate(share: float) -> list[float]:
         scores = []
@@ -54,6 +57,7 @@ def validate_shares(
                 report=lambda step, line, seed=seed: report(share, seed, step, line),  # type: ignore[misc]
             )
             scores.append(found.macro_f1)
+            report(share, seed, plan.steps, f"macro F1 {found.macro_f1:.4f}")
         return scores
 
     curve = best_share(validate, shares)
