@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from retraining.experiments.gathering import NOT_RUN, Filled, Gathered
@@ -55,8 +57,8 @@ def html_report(gathered: Gathered) -> str:
     )
 
 
-def markdown_report(gathered: Gathered) -> str:
-    """The tables, the paper's figures in brackets, for docs/results.md."""
+def markdown_report(gathered: Gathered, charts: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The tables, the paper's figures in brackets, for docs/results.md; ``charts`` are files by table."""
     plan = gathered.plan
     parts = [
         f"### {plan.title}",
@@ -84,6 +86,8 @@ def markdown_report(gathered: Gathered) -> str:
             lines += ["", table.note]
         for sentence in filled.verdicts():
             lines += ["", sentence]
+        if table.name in charts:
+            lines += ["", f"![{table.title}]({charts[table.name]})"]
         parts.append("\n".join(lines))
     if gathered.notes:
         parts.append("\n".join(f"- {note}" for note in gathered.notes))
@@ -94,11 +98,19 @@ def markdown_report(gathered: Gathered) -> str:
 
 
 def write_reports(gathered: Gathered, folder: Path) -> tuple[Path, Path]:
-    """``report-SIZE.html`` and ``report-SIZE.md`` in the experiment's folder; returns their paths."""
+    """``report-SIZE.html`` and ``report-SIZE.md`` in the experiment's folder; returns their paths.
+
+    Beside them the charts of the tables, ``TABLE-SIZE.svg``: the page holds them itself, Markdown cannot.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    charts = {}
+    for filled in gathered.tables:
+        if svg := table_chart(filled):
+            charts[filled.table.name] = f"{filled.table.name}-{gathered.size}.svg"
+            (folder / charts[filled.table.name]).write_text(svg, encoding="utf-8")
     page, tables = (folder / f"report-{gathered.size}.{kind}" for kind in ("html", "md"))
     page.write_text(html_report(gathered), encoding="utf-8")
-    tables.write_text(markdown_report(gathered), encoding="utf-8")
+    tables.write_text(markdown_report(gathered, charts), encoding="utf-8")
     return page, tables
 
 

@@ -41,6 +41,9 @@ def test_the_report_shows_our_figures_beside_the_papers(gathered: Gathered, tmp_
     assert "| Second | not run (paper 97.67) | not run |" in markdown
     assert "steps 2 (full: 200)" in markdown
     assert "<svg" in html
+    charts = {path.name for path in (tmp_path / "out").glob("*-reduced.svg")}
+    assert charts
+    assert all(f"]({name})" in markdown for name in charts), "the tables come with their pictures"
     assert all(word not in html for word in ('src="http', 'href="http', "@import")), "nothing is fetched"
 
 
