@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _HERE = "retraining.experiments.neu_cls_64"
 PASTE = "crop-paste"
+MIRRORED = ("flips", f"{PASTE}-flips")
+"""Sources whose pictures the classifier sees mirrored at random."""
 
 
 class Size(Section):
@@ -106,12 +108,14 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
             },
             work_s=15,
         )
-        made = {PASTE: [_paste(plan, size, split, name, seed) for name in plan.classes]}
-        for pair in size.pairs:
-            made[pair.system] = [_pair(plan, size, pair, split, name, seed) for name in plan.classes]
+        made = {
+            pair.system: tuple(_pair(plan, size, pair, split, name, seed) for name in plan.classes)
+            for pair in size.pairs
+        }
+        pasted = tuple(_paste(plan, size, split, name, seed) for name in plan.classes)
+        sources = {"none": (), "flips": (), **made, PASTE: pasted, f"{PASTE}-flips": pasted}
         for network in size.networks:
-            for source in ("none", "flips", *made):
-                own = tuple(made.get(source, ()))
+            for source, own in sources.items():
                 leaves.append(_classifier(plan, size, network, source, split, own, seed))
     return tuple(leaves)
 
@@ -281,7 +285,7 @@ def train(
         learning_rate=learning_rate,
         seed=seed,
         replay_share=0.0,
-        augmentation=mirrored() if source == "flips" else unchanged(),
+        augmentation=mirrored() if source in MIRRORED else unchanged(),
     )
     found = train_and_test(
         plan,

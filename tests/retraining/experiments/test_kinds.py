@@ -143,7 +143,7 @@ def test_synthetic_pictures_of_every_source_reach_a_classifier(
     )
     found = _run(plan, Roots(stripes, tmp_path), here, tmp_path / "out")
     accuracy = found.tables[0].figures
-    assert {row for row, _ in accuracy} == {"none", "flips", "dcgan", "crop-paste"}
+    assert {row for row, _ in accuracy} == {"none", "flips", "dcgan", "crop-paste", "crop-paste-flips"}
     assert found.unplaced == ()
     assert len(found.sheets) == 4
     assert any("too few to compare" in note for note in found.notes)
