@@ -52,10 +52,6 @@ def _bare_passes(plan: AdversarialPlan) -> tuple[Callable[[], None], Callable[[]
             out: Tensor = network(x)
         return out.float()
 
-    def settle() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
     def passes() -> None:
         for _ in range(system.critic_steps):
             pair.critic.zero_grad(set_to_none=True)
@@ -71,13 +67,11 @@ def _bare_passes(plan: AdversarialPlan) -> tuple[Callable[[], None], Callable[[]
         pair.generator.zero_grad(set_to_none=True)
         loss.generator(through(pair.critic, through(pair.generator, latent))).backward()  # type: ignore[no-untyped-call]
         pair.critic.requires_grad_(True)
-        settle()
 
     def update() -> None:
         for _ in range(system.critic_steps):
             pair.critic_optimiser.step()
         pair.generator_optimiser.step()
-        settle()
 
     return passes, update
 

@@ -59,7 +59,7 @@ def measure_step(
 
 def _bare_passes(
     plan: TrainingPlan, source: PictureSource, truth: object
-) -> tuple[Callable[[], None], Callable[[], None]]:
+) -> tuple[Callable[[], None], Callable[[], object]]:
     """One step's passes on a batch that lies ready, and the optimiser's step after them."""
     device = choose_device(plan.device)
     bf16 = resolve_precision(plan.precision, device) == "bf16"
@@ -71,22 +71,13 @@ def _bare_passes(
     pixels = as_batch(drawn).to(device)
     labels = torch.as_tensor(truth, device=device)
 
-    def settle() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
     def passes() -> None:
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = network(pixels)
         cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
-        settle()
 
-    def update() -> None:
-        optimiser.step()
-        settle()
-
-    return passes, update
+    return passes, optimiser.step
 
 
 def main() -> None:

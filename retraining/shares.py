@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from retraining.classifier_plan import TrainingPlan
@@ -54,7 +55,7 @@ def validate_shares(
                 synthetic=synthetic if share else None,
                 synthetic_share=share,
                 sampling=sampling,
-                report=lambda step, line, seed=seed: report(share, seed, step, line),  # type: ignore[misc]
+                report=partial(report, share, seed),
             )
             scores.append(found.macro_f1)
             report(share, seed, plan.steps, f"macro F1 {found.macro_f1:.4f}")

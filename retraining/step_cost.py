@@ -48,8 +48,7 @@ def interleave(
     update: Callable[[], object],
     clock: Clock,
 ) -> StepCost:
-    """Run ``loop`` with a reporter for it to call after each step, which there makes the bare ``passes`` and
-    then the optimisers' ``update``.
+    """Run ``loop``; after each of its steps, where it reports, make the bare ``passes`` and the ``update``.
 
     The first two steps and the last one are left out of the medians; ``loop`` makes four or more.
     """
@@ -59,15 +58,18 @@ def interleave(
     resident: list[int] = []
     began = clock()
 
+    def timed(work: Callable[[], object]) -> float:
+        before = clock()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return clock() - before
+
     def report(step: int, line: str) -> None:
         nonlocal began
         steps.append(clock() - began)
-        began = clock()
-        passes()
-        bare.append(clock() - began)
-        began = clock()
-        update()
-        updates.append(clock() - began)
+        bare.append(timed(passes))
+        updates.append(timed(update))
         resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         began = clock()
 

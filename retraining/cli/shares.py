@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -95,10 +96,11 @@ def shares(
     print(shares_table(curve))
     print(f"\ncurve: {out / 'shares.png'}")
     if curve.best:
-        print(
-            f"confirm it once on the test pictures: retrain classifier --dataset {dataset} --synthetic "
-            f"{synthetic} --synthetic-share {curve.best:g} --network {network} --side {side}"
-        )
+        confirmed = ["retrain", "classifier", "--dataset", dataset, "--synthetic", synthetic]
+        confirmed += ["--synthetic-share", f"{curve.best:g}", "--network", network, "--side", side]
+        confirmed += ["--channels", channels, "--epochs", epochs, "--batch", batch, "--augment", augment]
+        confirmed += ["--learning-rate", learning_rate, "--sampling", sampling, "--labelled-by", labelled_by]
+        print(f"confirm it once on the test pictures: {shlex.join(map(str, confirmed))}")
 
 
 def _numbers(text: str) -> list[float]:

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 
 _HERE = "retraining.experiments.neu_cls_64"
 PASTE = "crop-paste"
-MIRRORED = ("flips", f"{PASTE}-flips")
+FLIPS = "flips"
+PASTE_AND_FLIPS = "crop-paste-flips"
+MIRRORED = (FLIPS, PASTE_AND_FLIPS)
 """Sources whose pictures the classifier sees mirrored at random."""
 
 
@@ -113,7 +115,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
             for pair in size.pairs
         }
         pasted = tuple(_paste(plan, size, split, name, seed) for name in plan.classes)
-        sources = {"none": (), "flips": (), **made, PASTE: pasted, f"{PASTE}-flips": pasted}
+        sources = {"none": (), FLIPS: (), **made, PASTE: pasted, PASTE_AND_FLIPS: pasted}
         for network in size.networks:
             for source, own in sources.items():
                 leaves.append(_classifier(plan, size, network, source, split, own, seed))
