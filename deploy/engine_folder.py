@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from deploy.golden import DoubtfulPartError, GoldenRule
 from deploy.quantise import cast_first
+from station.engines.folder import MANIFEST, EngineManifest, load_manifest
 from station.engines.interface import EngineError
 from station.engines.manifest import FORMAT, INT8_SIGNED, Figures, Int8Gate, Variant
-from station.engines.store import MANIFEST, EngineManifest, cut_surface, load_manifest
+from station.patching.geometry import cut_surface
 
 MODEL_FILES: Mapping[Variant, str] = {
     "fp32": "model.onnx",

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.scoring import onnx_scorer
+from station.decision import part_class
 from station.engines.interface import EngineError, Scorer
 from station.engines.manifest import INT8_SIGNED, Variant
-from station.engines.prove import part_class
 
 MARGIN = 0.1
 """Least distance of the two most probable classes on every patch of a golden part."""

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.counters import Counters
-from drivers.cameras.folder import NO_PIXELS, PICTURE_SUFFIXES, ImageFileError, pictures_in, read_image
 from drivers.cameras.interface import (
     Camera,
     CameraConfigError,
@@ -32,6 +31,7 @@ from drivers.cameras.interface import (
     EndOfFramesError,
     Frame,
 )
+from drivers.cameras.picture_files import NO_PIXELS, PICTURE_SUFFIXES, ImageFileError, pictures_in, read_image
 from simulation.camera_faults import CameraFaults
 
 WIRE_POLL_S = 0.001

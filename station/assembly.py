@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 from drivers.cameras.interface import Camera, Frame
 from drivers.sorters.interface import Outcome, Sorter
-from simulation.cell_process import start_cell
-from simulation.cell_settings import CellSettings
-from simulation.pool import write_frames
+from simulation.cell.process import start_cell
+from simulation.cell.settings import CellSettings
+from simulation.rendering.pool import write_frames
 from simulation.truth import TruthBook
 from station import config as settings
 from station.config import StationConfig, load_config
 from station.engines import open_engine
 from station.engines.interface import Engine, EngineError
 from station.journal import Journal
-from station.journal_events import PartRecord
+from station.journal.events import PartRecord
 from station.line import Line
 from station.line_values import LineSettings, Mode
 from station.recipe import Recipe, find_recipe, load_recipe
@@ -38,7 +38,7 @@ PICTURES_OF = {
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from station.images import PictureSaver
+    from station.pictures.saving import PictureSaver
 
 Progress = Callable[[int, int], None]
 """Frames rendered, frames in all."""
@@ -85,8 +85,8 @@ def make_camera(config: StationConfig) -> Camera:
                 camera.emulation,
             )
             return _simulated(settings.SimulatedCamera(kind="simulated", mode=camera.mode), camera.emulation)
+        from drivers.cameras.genicam.settings import PylonSettings, TriggerKind
         from drivers.cameras.pylon import PylonCamera
-        from drivers.cameras.pylon_settings import PylonSettings, TriggerKind
 
         kinds = {
             "software": TriggerKind.SOFTWARE,
@@ -151,7 +151,7 @@ def _simulated(camera: settings.SimulatedCamera, pool: Path) -> Camera:
 def make_sorter(config: StationConfig, recipe: Recipe) -> Sorter:
     """The sorter of the configuration, not opened. Raises ``SorterError``."""
     from drivers.sorters.handshake import HandshakeSettings
-    from drivers.sorters.serial_port import SerialSettings, SerialSorter
+    from drivers.sorters.serial.port import SerialSettings, SerialSorter
 
     sorter = config.sorter
     return SerialSorter(
@@ -290,7 +290,7 @@ def assemble(
         stack.callback(engine.close)
         pictures = None
         if config.images.save != "none":
-            from station.images import PictureSaver
+            from station.pictures.saving import PictureSaver
 
             pictures = stack.enter_context(
                 PictureSaver(

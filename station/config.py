@@ -376,7 +376,9 @@ class StationConfig(_Section):
         cell = self.simulation.cell if self.simulation else None
         if isinstance(self.camera, SimulatedCamera) and self.camera.pool is None and pool is None:
             raise _wrong(
-                "camera.pool", "is missing", "name a folder of frames here or in simulation.pool.folder"
+                "camera.pool",
+                "is missing",
+                "name a folder of frames here or in simulation.pool.folder",
             )
         if cell is not None and cell.verdict_ms <= self.limits.part_deadline_ms:
             raise _wrong(

@@ -133,3 +133,12 @@ def _tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray
 def _shown(p: float) -> str:
     """A probability with three decimals, never rounded up to 1."""
     return f"{min(p, 0.999) if p < 1.0 else 1.0:.3f}"
+
+
+def part_class(scores: NDArray[np.float32]) -> int:
+    """Algorithm 1 without a recipe's thresholds: the class index of a part from ``(patches, classes)``."""
+    labels = scores.argmax(axis=1)
+    defective = np.flatnonzero(labels)
+    if not defective.size:
+        return 0
+    return int(labels[defective[scores[defective, labels[defective]].argmax()]])

@@ -34,7 +34,7 @@ from station.statistics import Settled, Statistics
 from station.supervision import Readiness
 
 if TYPE_CHECKING:
-    from station.images import PictureSaver
+    from station.pictures.saving import PictureSaver
 
 log = logging.getLogger(__name__)
 

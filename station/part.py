@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Trigger
 from station.engines.interface import EngineInfo
-from station.journal_values import PartDetails
+from station.journal.values import PartDetails
 from station.patching import Patches
 
 

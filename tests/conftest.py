@@ -112,7 +112,7 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_patches() -> np.ndarray:
     """Patches of all three classes, uint8 (N, 16, 16, 1)."""
-    from station.engines.store import cut_surface
+    from station.patching.geometry import cut_surface
 
     surfaces = [tiny_surface(TINY_CLASSES[seed % 3], 900 + seed)[..., None] for seed in range(12)]
     return np.concatenate([cut_surface(surface, TINY_PATCH) for surface in surfaces])

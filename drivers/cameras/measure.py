@@ -19,9 +19,9 @@ import numpy as np
 import psutil
 
 from drivers.cameras.folder import FolderCamera, FolderSettings
+from drivers.cameras.genicam.settings import PylonSettings
 from drivers.cameras.interface import Camera, CameraError
-from drivers.cameras.pylon import PylonCamera
-from drivers.cameras.pylon_settings import PylonSettings
+from drivers.cameras.pylon.camera import PylonCamera
 
 EMPTYINGS = 100
 

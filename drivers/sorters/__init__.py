@@ -3,6 +3,6 @@
 from typing import Final
 
 PROTOCOLS: Final[dict[str, str]] = {
-    "serial": "drivers.sorters.serial_port:SerialSorter",
+    "serial": "drivers.sorters.serial.port:SerialSorter",
 }
 """Name in the config -> "module:class" of the :class:`~drivers.sorters.interface.Sorter` that speaks it."""

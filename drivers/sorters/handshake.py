@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
 
-from drivers.sorters import serial_frames as wire
 from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
-from drivers.sorters.serial_link import Link
+from drivers.sorters.serial import frames as wire
+from drivers.sorters.serial.link import Link
 
 Action: TypeAlias = wire.Message | Trigger | Receipt
 

@@ -6,7 +6,7 @@ Generation", section IV.D, Fig. 6 (network), Fig. 7 (inception module), Table 10
 
 The network takes patches as float in 0..1, ``(N, channels, 256, 256)``, and returns logits
 ``(N, classes)``. Weights are regularised outside the network:
-:func:`retraining.optimisers.make_optimiser`.
+:func:`retraining.classifiers.optimisers.make_optimiser`.
 """
 
 from __future__ import annotations

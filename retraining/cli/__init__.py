@@ -59,8 +59,8 @@ def main() -> None:
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch's allocator when it is first asked
     from deploy.quantise import QuantiseError
-    from retraining.classifier import TrainingError
-    from retraining.export import ExportError
+    from retraining.classifiers.loop import TrainingError
+    from retraining.errors import ExportError
     from retraining.surfaces import DatasetError
     from station.engines.interface import EngineError
     from station.strict_yaml import DocumentError

@@ -140,7 +140,7 @@ def classifier(
     """
     import torch
 
-    from retraining.classifier_plan import TrainingPlan
+    from retraining.classifiers.plan import TrainingPlan
 
     _refuse_strangers(context, dataset is not None)
     if threads:

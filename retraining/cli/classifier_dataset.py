@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from retraining.cli.options import chosen_changes, progress_bars
 
 if TYPE_CHECKING:
-    from retraining.classifier_plan import TrainingPlan
+    from retraining.classifiers.plan import TrainingPlan
+    from retraining.classifiers.whole_pictures import ClassifierResult
     from retraining.data.dataset import Dataset, PictureSet
-    from retraining.picture_classifier import ClassifierResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class DatasetTraining:
 
 def train_on_dataset(asked: DatasetTraining, base: TrainingPlan) -> None:
     """Train and test, or cross-validate; raises :class:`TrainingError` and :class:`DatasetError`."""
-    from retraining.classifier_plan import TrainingError
-    from retraining.cross_validation import cross_validate
+    from retraining.classifiers.cross_validation import cross_validate
     from retraining.data.dataset import load_dataset
-    from retraining.distributed import is_first
+    from retraining.errors import TrainingError
+    from retraining.runs.distributed import is_first
 
     manifest = load_dataset(asked.dataset)
     plan = _plan(asked, base)
@@ -83,8 +83,8 @@ def _train_and_test(
     synthetic: PictureSet | None,
     sound: int | None,
 ) -> ClassifierResult:
-    from retraining.classifier_plan import TrainingError
-    from retraining.picture_classifier import in_epochs, train_and_test
+    from retraining.classifiers.whole_pictures import in_epochs, train_and_test
+    from retraining.errors import TrainingError
 
     splits = {p.split for p in manifest.pictures}
     if not {"train", "test"} <= splits:
@@ -135,7 +135,7 @@ def _synthetic(asked: DatasetTraining) -> PictureSet | None:
 
 
 def _sound(asked: DatasetTraining, manifest: Dataset) -> int | None:
-    from retraining.classifier_plan import TrainingError
+    from retraining.errors import TrainingError
 
     if not asked.sound:
         return None
@@ -147,7 +147,7 @@ def _sound(asked: DatasetTraining, manifest: Dataset) -> int | None:
 @contextmanager
 def _progress(runs: int) -> Iterator[Callable[[int, int, int, str], None]]:
     """A bar a run, shown by the first process alone; told run, step, steps (0: not known) and a line."""
-    from retraining.distributed import is_first
+    from retraining.runs.distributed import is_first
 
     if not is_first():
         yield lambda run, step, steps, line: None
@@ -165,14 +165,14 @@ def _progress(runs: int) -> Iterator[Callable[[int, int, int, str], None]]:
 
 
 def _tell(asked: DatasetTraining, plan: TrainingPlan, result: ClassifierResult) -> None:
-    from retraining.picture_classifier import result_table
+    from retraining.classifiers.whole_pictures import result_table
 
     print(result_table(result))
     print(f"\n{result.steps} steps in {result.seconds:.0f} s; weights, curves and confusion: {asked.out}")
     if asked.onnx:
         from models.classifiers import CLASSIFIERS
-        from retraining.classifier_weights import load_weights
-        from retraining.export import export_onnx
+        from retraining.classifiers.weights import load_weights
+        from retraining.shipping.export import export_onnx
 
         network = CLASSIFIERS[plan.network](len(result.classes), asked.channels, asked.side, plan.dropout)
         network.load_state_dict(load_weights(result.weights))

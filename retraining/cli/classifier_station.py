@@ -12,10 +12,10 @@ from retraining.cli.options import counted, load_named_recipe, progress_bars
 if TYPE_CHECKING:
     from torch import nn
 
-    from retraining.classifier import TrainingPlan, Validator
-    from retraining.crops import Source
-    from retraining.stages import Stage
+    from retraining.classifiers.loop import TrainingPlan, Validator
+    from retraining.classifiers.stages import Stage
     from retraining.surfaces import Surfaces
+    from retraining.surfaces.crops import Source
     from station.recipe import Recipe
 
 
@@ -54,9 +54,9 @@ def train_for_station(asked: StationTraining, base: TrainingPlan) -> None:
 
 def _on_patches(asked: StationTraining, base: TrainingPlan, recipe: Recipe, folder: Path) -> None:
     """Train on ready patches and write ``model.onnx``."""
-    from retraining.crops import PatchFolder
-    from retraining.export import export_onnx
-    from retraining.stages import stages
+    from retraining.classifiers.stages import stages
+    from retraining.shipping.export import export_onnx
+    from retraining.surfaces.crops import PatchFolder
 
     classes = tuple(c.name for c in recipe.classes)
     source = PatchFolder(folder, classes, recipe.patch.size, recipe.surface.channels)
@@ -69,11 +69,11 @@ def _on_patches(asked: StationTraining, base: TrainingPlan, recipe: Recipe, fold
 
 def _on_rendered_parts(asked: StationTraining, base: TrainingPlan, recipe: Recipe) -> None:
     """Train in stages on rendered parts, repeat mistakes on fresh ones, and write an engine folder."""
-    from retraining.crops import RandomCrops
-    from retraining.report import evaluation_report
-    from retraining.shipping import Provenance, ship
-    from retraining.stages import stages
-    from retraining.validation import part_validator, recipe_at
+    from retraining.classifiers.stages import stages
+    from retraining.classifiers.validation import part_validator, recipe_at
+    from retraining.evaluation.report import evaluation_report
+    from retraining.shipping.engine import Provenance, ship
+    from retraining.surfaces.crops import RandomCrops
 
     seed = base.seed
     surfaces = _rendered(recipe, asked.parts, seed, asked.cache / f"set-{seed}", asked.processes)
@@ -117,7 +117,7 @@ def _train(
     source_for: Callable[[int], Source],
     validator_for: Callable[[int], Validator | None],
 ) -> Path:
-    from retraining.stages import train_in_stages
+    from retraining.classifiers.stages import train_in_stages
 
     with progress_bars() as progress:
         tasks = {
@@ -145,9 +145,9 @@ def _on_hard_patches(
     validate: Validator,
 ) -> tuple[Stage, Path]:
     """The last stage and its weights."""
-    from retraining.mining import train_on_hard_patches
-    from retraining.rendered import FRESH, render_surfaces
-    from retraining.stages import Stage
+    from retraining.classifiers.hard_patches import train_on_hard_patches
+    from retraining.classifiers.stages import Stage
+    from retraining.surfaces.rendered import FRESH, render_surfaces
 
     last = replace(
         before.plan, steps=asked.hard_steps, learning_rate=base.learning_rate * 0.25, replay_share=0.25,
@@ -168,7 +168,7 @@ def _on_hard_patches(
 
 
 def _trained(stage: Stage, source: Source, weights: Path) -> nn.Module:
-    from retraining.classifier import build_network, load_weights
+    from retraining.classifiers.loop import build_network, load_weights
 
     network = build_network(stage.plan, source)
     network.load_state_dict(load_weights(weights))
@@ -176,7 +176,7 @@ def _trained(stage: Stage, source: Source, weights: Path) -> nn.Module:
 
 
 def _rendered(recipe: Recipe, parts: int, seed: int, folder: Path, processes: int) -> Surfaces:
-    from retraining.rendered import render_surfaces
+    from retraining.surfaces.rendered import render_surfaces
 
     with counted("rendering", parts) as report:
         return render_surfaces(
@@ -185,7 +185,7 @@ def _rendered(recipe: Recipe, parts: int, seed: int, folder: Path, processes: in
 
 
 def _validation_set(recipe: Recipe, seed: int, folder: Path, processes: int) -> Surfaces:
-    from retraining.rendered import VALIDATION, VALIDATION_PARTS, render_surfaces
+    from retraining.surfaces.rendered import VALIDATION, VALIDATION_PARTS, render_surfaces
 
     with counted("rendering the validation parts", VALIDATION_PARTS) as report:
         return render_surfaces(
@@ -195,8 +195,8 @@ def _validation_set(recipe: Recipe, seed: int, folder: Path, processes: int) -> 
 
 
 def _data_described(parts: int, seed: int, fresh: int) -> str:
-    from retraining.rendered import Mixture
-    from simulation.parts import RENDERER_VERSION
+    from retraining.surfaces.rendered import Mixture
+    from simulation.rendering.parts import RENDERER_VERSION
 
     mixture = Mixture()
     low, high = mixture.defects
@@ -204,16 +204,16 @@ def _data_described(parts: int, seed: int, fresh: int) -> str:
         f" The last stage adds {fresh} fresh parts (set seed {seed + 3}) and repeats the mistakes made there."
     )
     return (
-        f"{parts} rendered servo-motor housings of six widths (`simulation.parts`, renderer version "
-        f"{RENDERER_VERSION}, set seed {seed}): {mixture.sound_share:.0%} without a defect, the others with "
-        f"{low} to {high} defects of mixed kinds; on {mixture.faint_share:.0%} of those every defect is "
-        "moderate or marginal. Patches are random crops, half of them sound, half of them on the station's "
-        "patch grid, the defect classes in equal parts." + (later if fresh else "")
+        f"{parts} rendered servo-motor housings of six widths (`simulation.rendering.parts`, renderer "
+        f"version {RENDERER_VERSION}, set seed {seed}): {mixture.sound_share:.0%} without a defect, the "
+        f"others with {low} to {high} defects of mixed kinds; on {mixture.faint_share:.0%} of those every "
+        "defect is moderate or marginal. Patches are random crops, half of them sound, half of them on the "
+        "station's patch grid, the defect classes in equal parts." + (later if fresh else "")
     )
 
 
 def _plan_described(plan: TrainingPlan) -> str:
-    from retraining.classifier import resolve_precision
+    from retraining.classifiers.loop import resolve_precision
 
     return (
         f"{plan.steps} steps of {plan.batch} patches, AdamW, one cycle to {plan.learning_rate:g}, "

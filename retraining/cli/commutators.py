@@ -27,8 +27,8 @@ def commutators(
         retrain commutators path/to/kolektorsdd --seeds 3
 
     """
-    from retraining.classifier import TrainingPlan
-    from retraining.commutators import commutator_table, inspect_commutators
+    from retraining.classifiers.loop import TrainingPlan
+    from retraining.experiments.commutators import commutator_table, inspect_commutators
 
     chosen = load_named_recipe(recipe, recipes)
     with progress_bars() as progress:

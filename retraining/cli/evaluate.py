@@ -48,8 +48,8 @@ def evaluate_engines(
         retrain evaluate --engine runs/classifier/servo-motor-housing --parts-per-class 10 --csv parts.csv
 
     """
-    from retraining.evaluation import evaluate, rendered_test_parts, write_results
-    from retraining.report import draw_detection, evaluation_report
+    from retraining.evaluation.parts import evaluate, rendered_test_parts, write_results
+    from retraining.evaluation.report import draw_detection, evaluation_report
 
     chosen = load_named_recipe(recipe, recipes)
     folders = engine or [Path("engines") / chosen.engine]

@@ -58,7 +58,7 @@ def experiment(
     from retraining.experiments.pools import open_pool
     from retraining.experiments.run import chosen, run
     from retraining.experiments.tasks import Roots
-    from retraining.run_folder import close_run, open_run
+    from retraining.runs.folder import close_run, open_run
 
     plan, size_name, tasks = open_experiment(name, size, experiments)
     folder = out / plan.name

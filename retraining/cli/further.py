@@ -47,13 +47,13 @@ def further(
         retrain further engines/servo-motor-housing --out runs/further/servo-motor-housing
 
     """
-    from retraining.classifier import TrainingError, build_network, load_weights
-    from retraining.crops import RandomCrops
-    from retraining.further import FURTHER, train_further
-    from retraining.rendered import FRESH, render_surfaces
-    from retraining.report import evaluation_report
-    from retraining.shipping import Provenance, ship
-    from station.engines.store import load_manifest
+    from retraining.classifiers.loop import TrainingError, build_network, load_weights
+    from retraining.evaluation.report import evaluation_report
+    from retraining.shipping.engine import Provenance, ship
+    from retraining.shipping.further import FURTHER, train_further
+    from retraining.surfaces.crops import RandomCrops
+    from retraining.surfaces.rendered import FRESH, render_surfaces
+    from station.engines.folder import load_manifest
 
     chosen = load_named_recipe(recipe, recipes)
     manifest = load_manifest(engine)

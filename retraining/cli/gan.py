@@ -73,10 +73,10 @@ def gan(
     """
     import torch
 
-    from retraining.adversarial import AdversarialPlan, CollapseError, DivergedError, train_pair
-    from retraining.classifier_plan import TrainingError
+    from retraining.adversarial.loop import AdversarialPlan, CollapseError, DivergedError, train_pair
     from retraining.data.dataset import load_dataset, load_pixels
-    from retraining.distributed import choose_device, open_world
+    from retraining.errors import TrainingError
+    from retraining.runs.distributed import choose_device, open_world
 
     plan = AdversarialPlan(
         system=system, size=size, channels=channels, latent=latent, mapping_layers=mapping_layers,
@@ -123,7 +123,7 @@ def training_part(dataset: Dataset, asked: str) -> str | None:
 
 def chosen_classes(dataset: Dataset, asked: list[str]) -> list[str]:
     """The classes meant by ``--class``, ``all`` being every one; raises :class:`TrainingError`."""
-    from retraining.classifier_plan import TrainingError
+    from retraining.errors import TrainingError
 
     if asked == ["all"]:
         return list(dataset.classes)

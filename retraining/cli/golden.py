@@ -26,7 +26,7 @@ def golden(
         retrain golden --engine engines/servo-motor-housing
 
     """
-    from retraining.shipping import renew_golden_parts
+    from retraining.shipping.engine import renew_golden_parts
 
     chosen = load_named_recipe(recipe, recipes)
     manifest = renew_golden_parts(engine or Path("engines") / chosen.engine, chosen)

@@ -64,7 +64,7 @@ def rows(size: int, classes: int) -> Iterator[tuple[str, str, str]]:
     from models.classifiers.layers import count_parameters
     from models.critics import CRITICS
     from models.generators import GENERATORS
-    from retraining.adversarial_plan import SYSTEMS
+    from retraining.adversarial.plan import SYSTEMS
 
     def counted(build: Callable[[], nn.Module], count: Callable[[nn.Module], int]) -> str:
         try:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from retraining.augmentation import Augmentation
+    from retraining.classifiers.augmentation import Augmentation
     from station.engines.interface import Scorer
     from station.recipe import Recipe
 
@@ -39,8 +39,8 @@ def load_named_recipe(name: str, folder: Path) -> Recipe:
 
 def chosen_changes(words: str) -> Augmentation:
     """What ``--augment`` asks for: kinds of change, or ``none``; raises :class:`TrainingError`."""
-    from retraining.augmentation import augmentation
-    from retraining.classifier_plan import TrainingError
+    from retraining.classifiers.augmentation import augmentation
+    from retraining.errors import TrainingError
 
     try:
         return augmentation([] if words == "none" else [name.strip() for name in words.split(",")])
@@ -58,7 +58,7 @@ def open_scorers(
     """
     from deploy.scoring import onnx_scorer
     from station.engines import open_engine
-    from station.engines.store import load_manifest
+    from station.engines.folder import load_manifest
 
     found: dict[str, Scorer] = {}
     for path in paths:
@@ -77,7 +77,7 @@ def model_digests(paths: list[Path]) -> tuple[str, ...]:
     """SHA-256 of each engine's manifest or ONNX file: by them a kept run knows its networks."""
     import hashlib
 
-    from station.engines.store import load_manifest
+    from station.engines.folder import load_manifest
 
     files = [hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for p in paths]
     return tuple(digest or load_manifest(p).digest for digest, p in zip(files, paths, strict=True))

@@ -62,8 +62,8 @@ def paste(
 
     """
     from retraining.data.dataset import PictureSet
-    from retraining.paste_sets import paste_set
     from retraining.surfaces import DatasetError
+    from retraining.synthesis.paste_sets import paste_set
 
     real = _open(data, split, size, channels, recipe, recipes)
     if extractor is not None and not isinstance(real, PictureSet):
@@ -103,8 +103,8 @@ def _open(
     """What is at ``data``: photographs with masks, whole surfaces with masks, or pictures."""
     from retraining.cli.gan import training_part
     from retraining.data.dataset import load_dataset, load_pixels
-    from retraining.paste_sets import has_masks, masked_surfaces
-    from retraining.pictures import list_pictures, read_pictures
+    from retraining.surfaces.photographs import list_pictures, read_pictures
+    from retraining.synthesis.paste_sets import has_masks, masked_surfaces
 
     if (data / "normal").is_dir() and not (data / "dataset.json").is_file():
         return read_pictures(list_pictures(data), load_named_recipe(recipe, recipes), lambda item: True)

@@ -55,8 +55,8 @@ def robustness(
         retrain robustness --precision fp32 --precision int8 --parts-per-class 40
 
     """
-    from retraining.evaluation import check_test_seeds
-    from retraining.robustness import (
+    from retraining.evaluation.parts import check_test_seeds
+    from retraining.evaluation.robustness import (
         DISTURBANCES,
         by_grade,
         draw_robustness,

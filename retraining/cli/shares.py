@@ -59,9 +59,10 @@ def shares(
         retrain shares data/neu data/pasted --network resnet18 --side 64 --shares 0.2,0.5,0.8 --seeds 5
 
     """
-    from retraining.classifier_plan import TrainingError, TrainingPlan, in_epochs
+    from retraining.classifiers.plan import TrainingPlan, in_epochs
     from retraining.data.dataset import load_dataset, load_pixels
-    from retraining.shares import shares_table, validate_shares
+    from retraining.errors import TrainingError
+    from retraining.synthesis.shares import shares_table, validate_shares
 
     manifest = load_dataset(dataset)
     missing = {"train", "validation"} - {p.split for p in manifest.pictures}

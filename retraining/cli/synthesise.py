@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from retraining.data.dataset import Dataset, PictureSet
     from retraining.metrics import Extractor
-    from retraining.synthesise import Gate, TrainedRun
+    from retraining.synthesis.sampling import Gate, TrainedRun
 
 
 def synthesise(
@@ -58,12 +58,12 @@ def synthesise(
         retrain synthesise runs/gan/scratches --count 200 --against data/neu --extractor squeezenet:net.onnx
 
     """
-    from retraining.classifier_plan import TrainingError
     from retraining.data.dataset import load_dataset, load_pixels
+    from retraining.errors import TrainingError
     from retraining.metrics import open_extractor
     from retraining.metrics.figures import MINIMUM
-    from retraining.synthesise import as_drawn, find_runs, open_generator
-    from retraining.synthesise import synthesise as draw_set
+    from retraining.synthesis.sampling import as_drawn, find_runs, open_generator
+    from retraining.synthesis.sampling import synthesise as draw_set
 
     found = find_runs(runs)
     measure = gating = None
@@ -101,11 +101,11 @@ def synthesise(
 def make_gate(
     runs: tuple[TrainedRun, ...], real: PictureSet, extractor: Extractor, judge: Extractor | None
 ) -> Gate:
-    """The gate of :mod:`retraining.selection` for pictures of each class of ``real``.
+    """The gate of :mod:`retraining.synthesis.gate` for pictures of each class of ``real``.
 
     Of a generator that was trained with flips, mirror images of real pictures are copies too.
     """
-    from retraining.selection import GateRules, Selection, gate
+    from retraining.synthesis.gate import GateRules, Selection, gate
 
     mirrored = {run.label: run.flips for run in runs}
 
@@ -152,7 +152,7 @@ def figures_of(
 
 
 def _check_classes(runs: tuple[TrainedRun, ...], real: PictureSet) -> None:
-    from retraining.classifier_plan import TrainingError
+    from retraining.errors import TrainingError
 
     strange = [run.label for run in runs if run.label not in real.classes]
     if strange:

@@ -21,7 +21,7 @@ from retraining.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from retraining.scored_parts import ScoredPart
+    from retraining.evaluation.scored_parts import ScoredPart
     from station.engines.interface import Scorer
     from station.recipe import Recipe
 
@@ -75,18 +75,18 @@ def thresholds(
         retrain thresholds --recipe commutator --engine my-engine --data ../shared/data/kolektorsdd
 
     """
-    from retraining.recipe_numbers import recipe_lines, write_recipe
-    from retraining.scored_parts import known_patches
-    from retraining.surfaces import DatasetError
-    from retraining.temperature import fit_temperature
-    from retraining.threshold_report import (
+    from retraining.evaluation.recipe_numbers import recipe_lines, write_recipe
+    from retraining.evaluation.scored_parts import known_patches
+    from retraining.evaluation.temperature import fit_temperature
+    from retraining.evaluation.threshold_report import (
         classes_table,
         draw_trade_off,
         points_table,
         temperature_line,
         write_points,
     )
-    from retraining.thresholds import choose, common_levels, trade_off, with_levels
+    from retraining.evaluation.thresholds import choose, common_levels, trade_off, with_levels
+    from retraining.surfaces import DatasetError
     from station.recipe import find_recipe
 
     if write is not None and write.exists():
@@ -142,8 +142,8 @@ def _rendered(
     seed: int,
     processes: int,
 ) -> list[ScoredPart]:
-    from retraining.evaluation import check_test_seeds
-    from retraining.scored_parts import rendered_parts
+    from retraining.evaluation.parts import check_test_seeds
+    from retraining.evaluation.scored_parts import rendered_parts
 
     with counted("rendering and scoring parts", check_test_seeds(recipe, per_class, seed)) as report:
         return rendered_parts(
@@ -160,8 +160,8 @@ def _rendered(
 
 def _given_parts(data: Path, split: str, recipe: Recipe, score: Scorer) -> list[ScoredPart]:
     from retraining.data.manifest import load_dataset
-    from retraining.pictures import list_pictures, read_pictures
-    from retraining.scored_parts import picture_parts, surface_parts
+    from retraining.evaluation.scored_parts import picture_parts, surface_parts
+    from retraining.surfaces.photographs import list_pictures, read_pictures
 
     file = data / "dataset.json" if data.is_dir() else data
     report: Callable[[int, str], None]

@@ -18,25 +18,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.crops import CropRules, Defect, find_defects
 from retraining.data.listing import Named, make_dataset
 from retraining.data.manifest import Dataset, Window
 from retraining.data.pixels import read_picture
 from retraining.data.synthetic import write_png
-from retraining.rendered import (
+from retraining.surfaces import SOUND, DatasetError
+from retraining.surfaces.crops import CropRules, Defect, find_defects
+from retraining.surfaces.rendered import (
     TRAINING_SEEDS,
     Mixture,
     check_renderable,
     station_surface,
     training_part,
 )
-from retraining.surfaces import SOUND, DatasetError
-from simulation.parts import RENDERER_VERSION, RenderedPart, render_part
+from simulation.rendering.parts import RENDERER_VERSION, RenderedPart, render_part
 from simulation.truth import CLASS_NAMES, SimulationError
 from station.recipe import Recipe, load_recipe
 
 PARTS_A_SEED = 100_000
-"""Seeds of parts that one set's seed stands for (:mod:`retraining.rendered`)."""
+"""Seeds of parts that one set's seed stands for (:mod:`retraining.surfaces.rendered`)."""
 _RENDERING = "rendering.json"
 
 

@@ -25,9 +25,9 @@ from retraining.data.manifest import Dataset, Picture
 from retraining.data.pixels import PictureSet, join, load_pixels
 from retraining.data.rendered_parts import PARTS_A_SEED, PartOrder, render_parts, station_patches
 from retraining.data.splits import split_by_share
-from retraining.rendered import GOLDEN_SEEDS, TRAINING_SEEDS
 from retraining.surfaces import SOUND, DatasetError
-from simulation.parts import RenderedPart
+from retraining.surfaces.rendered import GOLDEN_SEEDS, TRAINING_SEEDS
+from simulation.rendering.parts import RenderedPart
 from simulation.truth import CLASS_NAMES
 from station.recipe import Recipe
 

@@ -1,13 +1,13 @@
-"""Pictures of a data set as what the training loop draws from (:class:`retraining.crops.Source`)."""
+"""Pictures of a data set as what the training loop draws from (:class:`retraining.surfaces.crops.Source`)."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.crops import WINDOW, Batch
 from retraining.data.pixels import PictureSet
 from retraining.surfaces import DatasetError
+from retraining.surfaces.crops import WINDOW, Batch
 
 SAMPLINGS = ("balanced", "natural")
 
@@ -82,7 +82,7 @@ class PictureSource:
         return windows
 
     def cut(self, windows: NDArray[np.int64]) -> Batch:
-        """See :class:`retraining.crops.Source`."""
+        """See :class:`retraining.surfaces.crops.Source`."""
         pixels = np.empty((len(windows), *self.size, self.channels), np.uint8)
         real = len(self._sets[0])
         for row, number in enumerate(windows[:, 0]):

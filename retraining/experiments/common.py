@@ -18,8 +18,8 @@ from retraining.experiments.tasks import Cell, ExperimentError, Place, Sheet
 from station.strict_yaml import closest
 
 if TYPE_CHECKING:
-    from retraining.adversarial import AdversarialPlan
-    from retraining.augmentation import Augmentation
+    from retraining.adversarial.loop import AdversarialPlan
+    from retraining.classifiers.augmentation import Augmentation
     from retraining.data.dataset import Dataset, PictureSet
     from retraining.metrics.figures import Figures
 
@@ -54,13 +54,13 @@ def _networks() -> Iterable[str]:
 
 
 def _systems() -> Iterable[str]:
-    from retraining.adversarial_plan import SYSTEMS
+    from retraining.adversarial.plan import SYSTEMS
 
     return SYSTEMS
 
 
 def _losses() -> Iterable[str]:
-    from retraining.losses import LOSSES
+    from retraining.classifiers.losses import LOSSES
 
     return LOSSES
 
@@ -124,8 +124,8 @@ class Grown:
 
 def grow(place: Place, plan: AdversarialPlan, real: Pixels, count: int) -> Grown:
     """Train a pair on ``real`` in the task's folder and draw ``count`` pictures; goes on after a kill."""
-    from retraining.adversarial import CollapseError, DivergedError, train_pair
-    from retraining.synthesise import sample
+    from retraining.adversarial.loop import CollapseError, DivergedError, train_pair
+    from retraining.synthesis.sampling import sample
 
     def report(step: int, line: str) -> None:
         place.tell(step, plan.steps, line)
@@ -151,7 +151,7 @@ def load_pictures(folder: Path, name: str = "pictures.npy") -> Pixels:
 def sheet_of(place: Place, rows: Iterable[Pixels], caption: str) -> Sheet:
     """A sheet of one row a set of pictures, at most 96 px each, kept as ``sheet.png``."""
     from retraining.data.pixels import resize
-    from retraining.sheets import tile, write_picture
+    from retraining.runs.sheets import tile, write_picture
 
     strips = []
     for row in rows:
@@ -239,14 +239,14 @@ def quality_cells(found: Figures | None, row: str, table: str = "quality") -> tu
 
 def unchanged() -> Augmentation:
     """No random changes of training pictures."""
-    from retraining.augmentation import Augmentation
+    from retraining.classifiers.augmentation import Augmentation
 
     return Augmentation(flips=False, gain=0.0, offset=0.0, noise=0.0)
 
 
 def mirrored() -> Augmentation:
     """Random mirroring and nothing else."""
-    from retraining.augmentation import Augmentation
+    from retraining.classifiers.augmentation import Augmentation
 
     return Augmentation(flips=True, gain=0.0, offset=0.0, noise=0.0)
 
@@ -295,7 +295,7 @@ def classifier_work(network: str, side: int, training: Training) -> float:
 
 def pair_work(pair: Pair, side: int, pictures: int) -> float:
     """Seconds of a training on two cores with AMX, and of drawing and comparing ``pictures``, roughly."""
-    from retraining.adversarial_plan import SYSTEMS
+    from retraining.adversarial.plan import SYSTEMS
 
     own = SYSTEMS[pair.system].critic_steps
     area = (side / 64) ** 2

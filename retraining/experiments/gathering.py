@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from retraining.evaluation.proportions import ends
 from retraining.experiments.plan import Experiment, Section, Table
 from retraining.experiments.tasks import (
     Curve,
@@ -18,7 +19,6 @@ from retraining.experiments.tasks import (
     read_result,
     state_of,
 )
-from retraining.proportions import ends
 
 NOT_RUN = "not run"
 

@@ -148,7 +148,7 @@ def cell(
     seed: int,
 ) -> Result:
     """One cell of the grid."""
-    from retraining.adversarial import AdversarialPlan
+    from retraining.adversarial.loop import AdversarialPlan
 
     seen, unseen = _pictures(place.needs[split], side)
     plan = AdversarialPlan(

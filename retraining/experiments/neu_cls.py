@@ -118,9 +118,9 @@ def train(
     seed: int,
 ) -> Result:
     """A training from scratch: flips and brightness, no synthetic pictures."""
-    from retraining.classifier import TrainingPlan
+    from retraining.classifiers.loop import TrainingPlan
+    from retraining.classifiers.whole_pictures import in_epochs, train_and_test
     from retraining.data.dataset import load_dataset, load_pixels
-    from retraining.picture_classifier import in_epochs, train_and_test
 
     dataset = load_dataset(place.needs[split])
     train_on, test_on = (load_pixels(dataset, side, 1, part) for part in ("train", "test"))

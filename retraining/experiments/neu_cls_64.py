@@ -213,7 +213,7 @@ def pair(
     seed: int,
 ) -> Result:
     """One pair of one class: its pictures, and how far they are from real ones."""
-    from retraining.adversarial import AdversarialPlan
+    from retraining.adversarial.loop import AdversarialPlan
 
     real = _real(place, split, name, side)
     plan = AdversarialPlan(
@@ -245,7 +245,7 @@ def paste(
     seed: int,
 ) -> Result:
     """The rival without learning: parts of one training picture of the class blended onto another."""
-    from retraining.pasting import paste_from_pictures
+    from retraining.synthesis.pasting import paste_from_pictures
 
     real = _real(place, split, name, side)
     pixels = paste_from_pictures(
@@ -268,9 +268,9 @@ def train(
     seed: int,
 ) -> Result:
     """A classifier on real pictures and those of one source, all alike; the paper adds them likewise."""
-    from retraining.classifier import TrainingPlan
+    from retraining.classifiers.loop import TrainingPlan
+    from retraining.classifiers.whole_pictures import train_and_test
     from retraining.data.dataset import load_dataset, load_pixels
-    from retraining.picture_classifier import train_and_test
 
     dataset = load_dataset(place.needs[split])
     train_on, test_on = (load_pixels(dataset, side, 1, part) for part in ("train", "test"))

@@ -44,7 +44,7 @@ from retraining.experiments.smh_parts import (
 from retraining.experiments.tasks import Cell, ExperimentError, Place, Result, Task
 
 if TYPE_CHECKING:
-    from retraining.evaluation import PartResult
+    from retraining.evaluation.parts import PartResult
 
 _HERE = "retraining.experiments.rare_class"
 COMPARED = 400
@@ -158,7 +158,7 @@ def examples(place: Place, *, recipe: str, patch: int, rare: str, count: int, se
 
     from retraining.data.dataset import save_dataset
     from retraining.data.rendered_parts import PARTS_A_SEED, PartOrder, render_parts, station_patches
-    from retraining.rendered import TRAINING_SEEDS
+    from retraining.surfaces.rendered import TRAINING_SEEDS
 
     scaled = recipe_for(place.roots, recipe, patch)
     first = TRAINING_SEEDS + seed * PARTS_A_SEED + _EXAMPLE_SEEDS
@@ -192,8 +192,8 @@ def paste(
     seed: int,
 ) -> Result:
     """The examples' defects, by their masks, blended onto sound places of the training parts."""
-    from retraining.pasting import paste_from_surfaces
     from retraining.surfaces import join_surfaces
+    from retraining.synthesis.pasting import paste_from_surfaces
 
     others = surfaces_of(place.needs[parts], "train")
     sound = others.select([i for i in range(len(others)) if others.part_class(i) == 0])
@@ -222,7 +222,7 @@ def pair(
     seed: int,
 ) -> Result:
     """A pair trained on the examples' patches alone, with differentiable augmentation: they are few."""
-    from retraining.adversarial import AdversarialPlan
+    from retraining.adversarial.loop import AdversarialPlan
 
     real = _examples(place, examples, patch)
     plan = AdversarialPlan(
@@ -261,11 +261,11 @@ def train(
     seed: int,
 ) -> Result:
     """One rival: the same real patches, and what it adds; measured on whole frames."""
-    from retraining.augmentation import Augmentation
-    from retraining.classifier import TrainingPlan, build_network, load_weights, probabilities
+    from retraining.classifiers.augmentation import Augmentation
+    from retraining.classifiers.loop import TrainingPlan, build_network, load_weights, probabilities
+    from retraining.classifiers.whole_pictures import train_and_test
     from retraining.data.dataset import load_dataset, load_pixels
     from retraining.data.source import PictureSource
-    from retraining.picture_classifier import train_and_test
 
     others = load_pixels(load_dataset(place.needs[parts] / "patches"), patch, 1)
     label = others.classes.index(rare)

@@ -96,7 +96,7 @@ def pair(
     seed: int,
 ) -> Result:
     """A pair trained on a class's training patches, its pictures compared with all real ones."""
-    from retraining.adversarial import AdversarialPlan
+    from retraining.adversarial.loop import AdversarialPlan
     from retraining.data.dataset import load_dataset, load_pixels
 
     patches = load_dataset(place.needs[parts] / "patches").select(classes=(name,))

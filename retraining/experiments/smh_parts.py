@@ -22,7 +22,7 @@ from station.recipe import PatchGrid, Recipe, SurfaceSize, find_recipe, load_rec
 
 if TYPE_CHECKING:
     from retraining.data.rendered_parts import PartOrder
-    from retraining.evaluation import PartResult
+    from retraining.evaluation.parts import PartResult
     from retraining.surfaces import Surfaces
     from simulation.truth import PartTruth
     from station.engines.interface import Scorer
@@ -101,7 +101,7 @@ def cut_parts(
     import torch
 
     from retraining.data.smh import table_5_orders
-    from retraining.part_runs import in_processes
+    from retraining.evaluation.part_runs import in_processes
 
     scaled = recipe_for(place.roots, recipe, patch)
     recipes = {"patches": scaled} | ({"whole": whole_recipe(scaled)} if whole else {})
@@ -150,7 +150,7 @@ def inspect(folder: Path, view: str, recipe: Recipe, engine: str, score: Scorer)
 
     A whole surface counts as one patch.
     """
-    from retraining.evaluation import part_result
+    from retraining.evaluation.parts import part_result
     from simulation.truth import PartTruth
     from station.decision import decide, fault
 

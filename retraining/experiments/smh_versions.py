@@ -37,7 +37,7 @@ from retraining.experiments.tasks import Cell, ExperimentError, Place, Result, T
 if TYPE_CHECKING:
     from retraining.data.dataset import Dataset
     from retraining.data.smh import SmhVersion
-    from retraining.evaluation import PartResult
+    from retraining.evaluation.parts import PartResult
 
 _HERE = "retraining.experiments.smh_versions"
 COMPARED = 400
@@ -157,7 +157,7 @@ def pair(
     seed: int,
 ) -> Result:
     """One class's pair, trained on its training patches, and as many pictures as P-GAN lacks."""
-    from retraining.adversarial import AdversarialPlan
+    from retraining.adversarial.loop import AdversarialPlan
 
     real, count = _wanted(place, parts, patch, share, name)
     plan = AdversarialPlan(
@@ -173,7 +173,7 @@ def paste(
     place: Place, *, parts: str, recipe: str, patch: int, share: float, extractor: str, name: str, seed: int
 ) -> Result:
     """The rival without learning: real defects of training parts blended onto their sound places."""
-    from retraining.pasting import paste_from_surfaces
+    from retraining.synthesis.pasting import paste_from_surfaces
 
     real, count = _wanted(place, parts, patch, share, name)
     surfaces = surfaces_of(place.needs[parts], "train")
@@ -202,9 +202,9 @@ def train(
     seed: int,
 ) -> Result:
     """One network on one version, measured on whole frames."""
-    from retraining.classifier import TrainingPlan, build_network, load_weights, probabilities
+    from retraining.classifiers.loop import TrainingPlan, build_network, load_weights, probabilities
+    from retraining.classifiers.whole_pictures import train_and_test
     from retraining.data.source import PictureSource
-    from retraining.picture_classifier import train_and_test
 
     data = _version(place, parts, made, version, recipe, patch, share, seed)
     plan = TrainingPlan(
@@ -230,7 +230,7 @@ def train(
 
 def part_cells(results: list[PartResult], row: str) -> tuple[Cell, ...]:
     """Accuracy, escapes and overkill, counted, and recall and F1 by class."""
-    from retraining.evaluation import figures
+    from retraining.evaluation.parts import figures
 
     total = figures(results)[row]
     cells = [

@@ -198,8 +198,8 @@ def perform(task: Task, experiment: Path, roots: Roots) -> Outcome:
 
     Two runs that meet at one task wait for each other.
     """
-    from retraining.classifier import TrainingStoppedError
-    from retraining.run_folder import git_state, machine, versions
+    from retraining.classifiers.loop import TrainingStoppedError
+    from retraining.runs.folder import git_state, machine, versions
 
     folder = experiment / task.key
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """How good synthetic pictures are: one door, :func:`compare`, and the table of what it found."""
 
 from retraining.metrics.errors import MetricsError
-from retraining.metrics.extractors import Extractor, open_extractor
+from retraining.metrics.extractors import open_extractor
+from retraining.metrics.features import Extractor
 from retraining.metrics.figures import Figures, compare
 from retraining.metrics.intervals import Interval, t_interval, wilson
 from retraining.metrics.tables import over_seeds, table

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from retraining.metrics.errors import MetricsError
-from retraining.metrics.extractors import Extractor, Pixels, check_pixels
+from retraining.metrics.features import Extractor, Pixels, check_pixels
 from retraining.metrics.figures import Figures, compare
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retraining.metrics.distances import fid, inception_score, kid
 from retraining.metrics.errors import MetricsError
-from retraining.metrics.extractors import Extractor, Pixels, check_pixels, digests, mirrors
+from retraining.metrics.features import Extractor, Pixels, check_pixels, digests, mirrors
 from retraining.metrics.intervals import Interval, wilson
 from retraining.metrics.neighbours import (
     TINY,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.metrics.errors import MetricsError
-from retraining.metrics.extractors import Network, Pixels
+from retraining.metrics.features import Network, Pixels
 
 SQUEEZENET_SIDE = 224
 _LAST_FIRE = "fire9/concat_1"
@@ -38,7 +38,7 @@ def squeezenet_input(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def open_engine(path: Path) -> Network:
-    """An exported classifier (:mod:`retraining.export`): what its last layer with weights is given."""
+    """An exported classifier (``retraining.shipping.export``): what its last layer with weights is given."""
     model = _load(path)
     entry = model.graph.input[0] if len(model.graph.input) == 1 else None
     shape = [d.dim_value for d in entry.type.tensor_type.shape.dim] if entry is not None else []

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from models.torchvision_schemas import define_missing_operators
 from retraining.metrics.errors import MetricsError
-from retraining.metrics.extractors import Network, Pixels
+from retraining.metrics.features import Network, Pixels
 
 SIDE = 299
 FID_CLASSES = 1008

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from retraining.metrics.errors import MetricsError
-from retraining.metrics.extractors import Pixels, check_pixels
+from retraining.metrics.features import Pixels, check_pixels
 from retraining.metrics.graphs import open_graph, squeezenet_input
 
 HEADS_FILE = "lpips_lin_v0.1_squeeze.pth"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.classifiers import CLASSIFIERS
 from retraining.metrics.errors import MetricsError
-from retraining.metrics.extractors import Extractor, Network, Pixels
+from retraining.metrics.features import Extractor, Network, Pixels
 
 
 def of_network(network: nn.Module, side: int, channels: int, name: str = "classifier") -> Extractor:

@@ -33,8 +33,8 @@ def main() -> None:
     from simulation.truth import SimulationError
     from station.config import ConfigError
     from station.engines.interface import EngineError
-    from station.images import PictureError
     from station.journal import JournalError
+    from station.pictures.saving import PictureError
     from station.recipe import RecipeError
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -37,13 +37,13 @@ def bench(
     from rich.console import Console
     from rich.table import Table
 
-    from simulation.parts import render_part
+    from simulation.rendering.parts import render_part
     from simulation.truth import PRODUCT_WIDTHS
-    from station import benchmark
     from station.assembly import require_fit
+    from station.bench import verdicts as benchmark
+    from station.bench.patching import patching_timings
     from station.engines import open_engine, runnable
     from station.engines.interface import EngineError
-    from station.patching_timing import patching_timings
     from station.recipe import find_recipe, load_recipe
 
     console, status = Console(), Console(stderr=True)

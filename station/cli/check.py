@@ -103,8 +103,8 @@ def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
 
 def _engine(config: StationConfig, recipe: Recipe) -> str:
     from station.assembly import make_engine
+    from station.engines.folder import load_manifest
     from station.engines.prove import require_proof
-    from station.engines.store import load_manifest
 
     engine = make_engine(config, recipe)
     try:

@@ -36,12 +36,12 @@ def engines(
     from rich.console import Console
     from rich.table import Table
 
-    from station.benchmark import machine
+    from station.bench.verdicts import machine
     from station.engines import available, open_engine, runnable
+    from station.engines.folder import load_manifest
     from station.engines.interface import EngineError
     from station.engines.prove import golden_patches
     from station.engines.prove import prove as prove_engine
-    from station.engines.store import load_manifest
     from station.engines.timing import benchmark
 
     console, status = Console(), Console(stderr=True)

@@ -119,7 +119,7 @@ def inspect(
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
     """The files named, and every picture below the folders named, in a stable order."""
-    from drivers.cameras.folder import PICTURE_SUFFIXES, pictures_in
+    from drivers.cameras.picture_files import PICTURE_SUFFIXES, pictures_in
 
     found: list[Path] = []
     for path in paths:
@@ -144,8 +144,8 @@ def common_folder(pictures: Sequence[Path]) -> Path:
 def _inspect_one(
     path: Path, recipe: Recipe, engine: Engine, overlays: Path | None, all_overlays: bool
 ) -> tuple[Inspected, list[list[float]] | None]:
-    from drivers.cameras.folder import read_image
     from drivers.cameras.interface import CameraError
+    from drivers.cameras.picture_files import read_image
     from drivers.sorters.interface import Outcome
     from station.decision import decide, fault
     from station.engines.interface import EngineError
@@ -164,7 +164,7 @@ def _inspect_one(
         verdict = fault(str(error), recipe)
     milliseconds = (time.perf_counter() - started) * 1000
     if overlays is not None and patches is not None and (all_overlays or verdict.outcome is Outcome.REJECT):
-        from station.images import write_overlay
+        from station.pictures.saving import write_overlay
 
         write_overlay(
             overlays / f"{path.stem}.{verdict.outcome}.png", pixels, patches, scores, verdict, recipe

@@ -15,8 +15,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from station.journal_events import PartRecord
-    from station.journal_reading import Selection
+    from station.journal.events import PartRecord
+    from station.journal.reading import Selection
 
 EXIT_FINDINGS = 1
 EXIT_ERROR = 2
@@ -92,7 +92,7 @@ def list_(
     from rich.console import Console
     from rich.table import Table
 
-    from station.journal_export import plain
+    from station.journal.export import plain
 
     with _errors():
         path = _path(journal, config)
@@ -135,8 +135,8 @@ def show(
     from rich.console import Console
 
     from station.journal import JournalError
-    from station.journal_export import plain
-    from station.journal_reading import JournalReader, Selection
+    from station.journal.export import plain
+    from station.journal.reading import JournalReader, Selection
 
     with _errors():
         path = _path(journal, config)
@@ -184,8 +184,8 @@ def export(
         station journal export - --format jsonl --no-scores | head
 
     """
-    from station.journal_export import STDOUT, format_of
-    from station.journal_export import export as write
+    from station.journal.export import STDOUT, format_of
+    from station.journal.export import export as write
 
     with _errors():
         kind = format_of(target, None if format_ is None else str(format_))
@@ -222,7 +222,7 @@ def audit(
     from rich.progress import Progress
     from rich.table import Table
 
-    from station.journal_audit import audit as check
+    from station.journal.audit import audit as check
 
     with _errors():
         path, status = _path(journal, config), Console(stderr=True)
@@ -292,7 +292,7 @@ def _selection(
     newest_first: bool = False,
     limit: int | None = None,
 ) -> Selection:
-    from station.journal_reading import Selection, parse_moment
+    from station.journal.reading import Selection, parse_moment
 
     try:
         return Selection(
@@ -309,7 +309,7 @@ def _selection(
 
 
 def _read(path: Path, chosen: Selection, *, scores: bool) -> Iterator[PartRecord]:
-    from station.journal_reading import JournalReader
+    from station.journal.reading import JournalReader
 
     with JournalReader(path) as reader:
         yield from reader.records(chosen, scores=scores)

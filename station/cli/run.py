@@ -45,9 +45,9 @@ def run(
     from rich.progress import Progress
 
     from station.assembly import assemble
+    from station.bench.memory import MemoryLog
     from station.cli.live import live_view, save_picture
     from station.cli.summary import print_summary
-    from station.memory import MemoryLog
     from station.supervision import sd_notify
 
     if verbose:
@@ -101,7 +101,7 @@ def run(
 
 def _pictures(station: Station) -> tuple[str, ...]:
     """Finish the pictures of the run, and say where they are."""
-    from station.images import PictureError
+    from station.pictures.saving import PictureError
 
     saver = station.pictures
     if saver is None:

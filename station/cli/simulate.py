@@ -37,7 +37,7 @@ def simulate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from simulation.pool import write_frames
+    from simulation.rendering.pool import write_frames
 
     console = Console()
     if fault is not None:
@@ -64,8 +64,8 @@ def _faulty(folder: Path, name: str, seed: int, suffix: str) -> None:
     """One frame a fault, named after it, from one good part."""
     import cv2
 
-    from simulation.faults import FAULTS, make_faulty
-    from simulation.parts import render_part
+    from simulation.rendering.faulty_frames import FAULTS, make_faulty
+    from simulation.rendering.parts import render_part
 
     if name != "all" and name not in FAULTS:
         raise typer.BadParameter(f"no fault is called {name!r}; use 'all' or one of {', '.join(FAULTS)}")

@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from station.engines import onnxruntime, openvino, tensorrt
+from station.engines.backends import onnxruntime_engine as onnxruntime
+from station.engines.backends import openvino_engine as openvino
+from station.engines.backends import tensorrt_engine as tensorrt
+from station.engines.folder import EngineManifest, load_manifest
 from station.engines.interface import BackendStatus, Engine, EngineError, EngineOptions
 from station.engines.manifest import INT8_SIGNED
 from station.engines.prove import golden_patches, require_proof
-from station.engines.store import EngineManifest, load_manifest
 from station.engines.timing import benchmark
 
 BACKENDS = (openvino.NAME, onnxruntime.CPU, tensorrt.NAME, onnxruntime.TENSORRT, onnxruntime.CUDA)

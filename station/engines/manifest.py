@@ -1,6 +1,6 @@
 """engine.yaml: what an engine folder says of itself - its files, golden parts, figures and INT8 gate.
 
-Only the shape of the file is checked here; :mod:`station.engines.store` checks the folder against it.
+Only the shape of the file is checked here; :mod:`station.engines.folder` checks the folder against it.
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from station.decision import part_class
+from station.engines.folder import EngineManifest, GoldenSurface, read_golden
 from station.engines.interface import Engine, EngineError
-from station.engines.store import EngineManifest, GoldenSurface, read_golden
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +92,6 @@ def require_proof(engine: Engine, manifest: EngineManifest, parts: int | None = 
 def golden_patches(manifest: EngineManifest, index: int = 0) -> NDArray[np.uint8]:
     """The patches of one golden part, uint8 ``(N, patch, patch, channels)``."""
     return read_golden(manifest, manifest.golden[index])
-
-
-def part_class(scores: NDArray[np.float32]) -> int:
-    """Algorithm 1 without a recipe's thresholds: the class index of a part from ``(patches, classes)``."""
-    labels = scores.argmax(axis=1)
-    defective = np.flatnonzero(labels)
-    if not defective.size:
-        return 0
-    return int(labels[defective[scores[defective, labels[defective]].argmax()]])
 
 
 def _compare(

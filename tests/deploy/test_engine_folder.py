@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from deploy.engine_folder import EngineDescription, write_engine_folder
+from station.engines.folder import load_manifest
 from station.engines.interface import EngineError
-from station.engines.store import load_manifest
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from models.classifiers import CLASSIFIERS
 from models.classifiers.backbones import Backbone
 from models.classifiers.layers import convolution_weights, count_parameters
-from retraining.classifier import probabilities
-from retraining.export import export_onnx, onnx_scorer
+from retraining.classifiers.loop import probabilities
+from retraining.shipping.export import export_onnx, onnx_scorer
 
 PARAMETERS = {
     # The papers' own, five classes, grey: SMHSI Table 10 has 3.58, 5.12 and 0.52 M.

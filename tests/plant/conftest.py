@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-from simulation.cell_process import CellProcess, start_cell
-from simulation.cell_settings import CellSettings
+from simulation.cell.process import CellProcess, start_cell
+from simulation.cell.settings import CellSettings
 
 RECIPE = """
 name: tiny

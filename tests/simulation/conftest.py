@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import pytest
 
-from simulation.parts import RenderedPart, render_part
+from simulation.rendering.parts import RenderedPart, render_part
 
 
 @lru_cache(maxsize=16)

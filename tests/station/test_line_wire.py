@@ -23,8 +23,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from drivers.cameras.genicam.settings import PylonSettings, TriggerKind
 from drivers.cameras.pylon import PylonCamera
-from drivers.cameras.pylon_settings import PylonSettings, TriggerKind
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
 from simulation.camera import SimulatedCamera, SimulatedCameraSettings
 from simulation.camera_faults import CameraFaults

@@ -14,8 +14,8 @@ from retraining.data.pixels import PictureSet
 from retraining.data.rendered_parts import PartOrder, Rendered, grid_windows, render_parts, station_patches
 from retraining.data.splits import torn_groups
 from retraining.data.synthetic import write_synthetic
-from retraining.rendered import TRAINING_SEEDS
 from retraining.surfaces import DatasetError
+from retraining.surfaces.rendered import TRAINING_SEEDS
 from simulation.truth import CLASS_NAMES
 from station.recipe import Recipe, load_recipe
 

@@ -1,0 +1,1 @@
+"""What every GenICam camera shares, whatever library drives it: settings, features, clock, block ids."""

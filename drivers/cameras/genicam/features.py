@@ -1,0 +1,214 @@
+"""Writes settings into a camera's features, and says which setting a camera did not take, and why.
+
+The names of features differ by generation: SFNC 2.x first, then what older GigE cameras (racer, ace
+classic) call the same thing. The SDK's modules are passed in by :mod:`drivers.cameras.pylon`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drivers.cameras.genicam.settings import PIXEL_FORMATS, PylonSettings, TriggerKind
+from drivers.cameras.interface import CameraConfigError
+
+
+class Nodes:
+    """The features of one node map, by name."""
+
+    def __init__(self, node_map: Any, genicam: Any, camera: str) -> None:
+        self._map = node_map
+        self._genicam = genicam
+        self._camera = camera
+
+    def find(self, *names: str) -> Any | None:
+        """The first of these features that the camera has and that is available now."""
+        for name in names:
+            try:
+                node = self._map.GetNode(name)
+            except self._genicam.GenericException:
+                continue
+            if node is not None and self._genicam.IsAvailable(node):
+                return node
+        return None
+
+    def read(self, *names: str) -> str | None:
+        """The value of the first feature found, as text; None when the camera has none of them."""
+        node = self.find(*names)
+        if node is None or not self._genicam.IsReadable(node):
+            return None
+        return str(node.ToString())
+
+    def set(self, setting: str, value: object, *names: str) -> None:
+        """Set what the user asked for; the :class:`CameraConfigError` names the setting and the camera."""
+        node = self.find(*names)
+        if node is None:
+            raise CameraConfigError(
+                f"{self._camera} does not have {setting} ({' or '.join(names)}); remove the setting, or "
+                "check that this is the camera you mean"
+            )
+        if not self._genicam.IsWritable(node):
+            raise CameraConfigError(f"{self._camera} does not let {setting} ({names[0]}) be changed now")
+        try:
+            node.FromString(_text(value))
+        except self._genicam.GenericException as error:
+            raise CameraConfigError(
+                f"{self._camera} does not accept {setting} = {_text(value)}; {self._accepted(node, error)}"
+            ) from None
+
+    def set_if_there(self, value: object, *names: str) -> None:
+        """Set a default that nobody asked for: where the camera does not have it, there is nothing to do."""
+        node = self.find(*names)
+        if node is not None and self._genicam.IsWritable(node):
+            try:
+                node.FromString(_text(value))
+            except self._genicam.OutOfRangeException:
+                return
+            except self._genicam.InvalidArgumentException:
+                return
+
+    def largest(self, name: str) -> int | None:
+        """The largest value an integer feature takes now."""
+        node = self.find(name)
+        return None if node is None else int(node.GetMax())
+
+    def choices(self, name: str) -> tuple[str, ...]:
+        """The values an enumeration takes now."""
+        node = self.find(name)
+        return () if node is None else _choices(node)
+
+    def execute(self, setting: str, name: str) -> None:
+        """Run a command feature; raises :class:`CameraConfigError` where there is none."""
+        node = self.find(name)
+        if node is None:
+            raise CameraConfigError(f"{self._camera} does not have {setting} ({name}); remove the setting")
+        node.Execute()
+
+    def execute_if_there(self, name: str) -> None:
+        """Run a command feature where the camera has it."""
+        node = self.find(name)
+        if node is not None and self._genicam.IsWritable(node):
+            node.Execute()
+
+    def integer_now(self, name: str) -> int | None:
+        """The value of an integer feature, asked of the camera and not of the node map's memory."""
+        node = self.find(name)
+        return None if node is None else int(node.GetValue(False, True))
+
+    def _accepted(self, node: Any, error: Exception) -> str:
+        """What the camera would take, in words."""
+        for limits in ("GetMin", "GetMax"):
+            if not hasattr(node, limits):
+                break
+        else:
+            try:
+                step = f" in steps of {node.GetInc()}"
+            except self._genicam.GenericException:
+                step = ""
+            return f"it takes {node.GetMin():.10g} to {node.GetMax():.10g}{step}"
+        if hasattr(node, "GetSymbolics"):
+            return f"it takes {', '.join(_choices(node))}"
+        return str(error).split(" : ")[0]
+
+
+def apply(settings: PylonSettings, nodes: Nodes) -> None:
+    """Bring an open camera into the state that ``settings`` describe, in the order cameras need."""
+    if settings.user_set:
+        nodes.set("user_set", settings.user_set, "UserSetSelector")
+        nodes.execute("user_set", "UserSetLoad")
+    nodes.set_if_there("Continuous", "AcquisitionMode")
+    _apply_format(settings, nodes)
+    _apply_area(settings, nodes)
+    if settings.exposure_us is not None:
+        nodes.set_if_there("Off", "ExposureAuto")
+        nodes.set_if_there("Timed", "ExposureMode")
+        nodes.set("exposure_us", settings.exposure_us, "ExposureTime", "ExposureTimeAbs")
+    if settings.gain_db is not None:
+        nodes.set_if_there("Off", "GainAuto")
+        nodes.set("gain_db", settings.gain_db, "Gain")
+    if settings.line_rate_hz is not None:
+        nodes.set_if_there("1", "AcquisitionLineRateEnable")
+        nodes.set("line_rate_hz", settings.line_rate_hz, "AcquisitionLineRate", "AcquisitionLineRateAbs")
+    if settings.frame_rate_hz is not None:
+        nodes.set_if_there("1", "AcquisitionFrameRateEnable")
+        rate = ("AcquisitionFrameRate", "AcquisitionFrameRateAbs")
+        nodes.set("frame_rate_hz", settings.frame_rate_hz, *rate)
+    _apply_trigger(settings, nodes)
+    if settings.packet_size is not None:
+        nodes.set("packet_size", settings.packet_size, "GevSCPSPacketSize")
+    if settings.inter_packet_delay is not None:
+        nodes.set("inter_packet_delay", settings.inter_packet_delay, "GevSCPD")
+    if settings.heartbeat_ms is not None:
+        nodes.set("heartbeat_ms", settings.heartbeat_ms, "GevHeartbeatTimeout")
+    if not settings.limit_throughput:
+        nodes.set_if_there("Off", "DeviceLinkThroughputLimitMode")
+    for name, value in settings.nodes:
+        nodes.set(f"node {name}", value, name)
+
+
+def _apply_format(settings: PylonSettings, nodes: Nodes) -> None:
+    offered = nodes.choices("PixelFormat")
+    names = PIXEL_FORMATS[settings.pixel_format]
+    spelled = next((name for name in names if name in offered), settings.pixel_format)
+    nodes.set("pixel_format", spelled, "PixelFormat")
+
+
+def _apply_area(settings: PylonSettings, nodes: Nodes) -> None:
+    """Offsets to 0 first, so that any width fits; then sizes, then offsets."""
+    nodes.set_if_there("0", "CenterX")  # while centring is on, the offset cannot be written
+    nodes.set_if_there("0", "CenterY")
+    nodes.set_if_there(0, "OffsetX")
+    nodes.set_if_there(0, "OffsetY")
+    for axis, size, offset in (
+        ("Width", settings.width, settings.offset_x),
+        ("Height", settings.height, settings.offset_y),
+    ):
+        limit = nodes.largest(axis)
+        if size is None:
+            size = None if limit is None else limit - offset
+        elif limit is not None and size + offset > limit:
+            # The emulator's WidthMax is 4096 until somebody writes it; a real camera's cannot be written.
+            nodes.set_if_there(size + offset, f"{axis}Max")
+        if size is not None:
+            nodes.set(axis.lower(), size, axis)
+    if settings.offset_x:
+        nodes.set("offset_x", settings.offset_x, "OffsetX")
+    if settings.offset_y:
+        nodes.set("offset_y", settings.offset_y, "OffsetY")
+
+
+def _apply_trigger(settings: PylonSettings, nodes: Nodes) -> None:
+    """Every trigger off, then the wanted ones on: what the last user left behind is not trusted."""
+    for selector in nodes.choices("TriggerSelector"):
+        nodes.set("trigger_selector", selector, "TriggerSelector")
+        nodes.set_if_there("Off", "TriggerMode")
+    if settings.line_trigger_source:
+        nodes.set("line_trigger_source", "LineStart", "TriggerSelector")
+        nodes.set("line_trigger_source", settings.line_trigger_source, "TriggerSource")
+        nodes.set("line_trigger_activation", settings.line_trigger_activation, "TriggerActivation")
+        nodes.set("line_trigger_source", "On", "TriggerMode")
+    if settings.trigger is TriggerKind.FREE_RUNNING:
+        return
+    nodes.set("trigger_selector", settings.trigger_selector, "TriggerSelector")
+    if settings.trigger is TriggerKind.SOFTWARE:
+        nodes.set("trigger", "Software", "TriggerSource")
+    else:
+        if settings.trigger_source.startswith("Line"):
+            nodes.set("trigger_source", settings.trigger_source, "LineSelector")
+            nodes.set_if_there("Input", "LineMode")
+            if settings.debounce_us is not None:
+                nodes.set("debounce_us", settings.debounce_us, "LineDebouncerTime", "LineDebouncerTimeAbs")
+        nodes.set("trigger_source", settings.trigger_source, "TriggerSource")
+        nodes.set("trigger_activation", settings.trigger_activation, "TriggerActivation")
+        if settings.trigger_delay_us is not None:
+            nodes.set("trigger_delay_us", settings.trigger_delay_us, "TriggerDelay", "TriggerDelayAbs")
+    nodes.set("trigger", "On", "TriggerMode")
+
+
+def _choices(enumeration: Any) -> tuple[str, ...]:
+    # GetSymbolics also lists what this model does not offer; GetSettableValues came with pypylon 26.
+    values = getattr(enumeration, "GetSettableValues", enumeration.GetSymbolics)()
+    return tuple(str(value) for value in values)
+
+
+def _text(value: object) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

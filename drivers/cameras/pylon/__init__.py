@@ -1,0 +1,5 @@
+"""Basler cameras through pypylon, and Basler's emulator."""
+
+from drivers.cameras.pylon.camera import PylonCamera
+
+__all__ = ["PylonCamera"]

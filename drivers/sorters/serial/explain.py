@@ -1,0 +1,73 @@
+"""``python -m drivers.sorters.serial.explain``: the worked example of the protocol, or bytes explained.
+
+Without arguments it prints one complete part of docs/serial-protocol.md, frame by frame; with bytes in
+hexadecimal (from a line monitor, ``02 01 ... 03``) it says which messages they are and what is broken.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from drivers.sorters.serial import frames as wire
+
+STATION = 0x51A7
+CELL = 0x0007
+PART = 1001
+RECIPE = "servo-motor-housing"
+TO_CELL = "station -> cell"
+TO_STATION = "cell -> station"
+
+
+def worked_part() -> list[tuple[str, wire.Message]]:
+    """(direction, message) of a first contact and one rejected part."""
+    ready = wire.Heartbeat(True, wire.EndState.READY)
+    return [
+        (TO_STATION, wire.Message(CELL, 0, 1, wire.Hello(wire.Role.CELL, "cell 4"))),
+        (TO_CELL, wire.Message(STATION, CELL, 1, wire.Hello(wire.Role.STATION, "station 4"))),
+        (TO_STATION, wire.Message(CELL, STATION, 2, ready)),
+        (TO_CELL, wire.Message(STATION, CELL, 2, ready)),
+        (TO_STATION, wire.Message(CELL, STATION, 3, wire.Trigger(PART, RECIPE))),
+        (TO_CELL, wire.Message(STATION, CELL, 3, wire.TriggerAck(3, PART))),
+        (
+            TO_CELL,
+            wire.Message(
+                STATION, CELL, 4, wire.Result(3, PART, wire.WireOutcome.REJECT, 2, 4, "scratch 0.98 patch 7")
+            ),
+        ),
+        (TO_STATION, wire.Message(CELL, STATION, 4, wire.ResultAck(3, PART, wire.Sorted.IN_BIN, 2))),
+    ]
+
+
+def explain(data: bytes) -> list[str]:
+    """One line a message, and a last one when something was broken."""
+    decoder = wire.Decoder()
+    lines = [
+        f"{wire.type_of(m.body).name:<15} {m.sender:04X} -> {m.receiver:04X} number {m.sequence}: {m.body}"
+        for m in decoder.feed(data)
+    ]
+    if decoder.garbled or decoder.noise:
+        lines.append(f"{decoder.garbled} broken frames, {decoder.noise} bytes between frames")
+    if decoder.other_version is not None:
+        lines.append(f"a frame of protocol version {decoder.other_version}; this is version {wire.VERSION}")
+    return lines
+
+
+def main(arguments: list[str]) -> int:
+    """Print; exit code 1 when the bytes hold no intact frame."""
+    if not arguments:
+        for direction, message in worked_part():
+            print(f"{direction}  {wire.type_of(message.body).name}")
+            print(f"    {wire.encode(message).hex(' ').upper()}")
+        return 0
+    try:
+        data = bytes.fromhex("".join(arguments).replace("0x", "").replace(",", ""))
+    except ValueError as error:
+        print(f"these are no hexadecimal bytes ({error}); write them as 02 01 0A ... 03", file=sys.stderr)
+        return 1
+    lines = explain(data)
+    print("\n".join(lines) or "no frame")
+    return 0 if wire.Decoder().feed(data) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,296 @@
+"""A cell on a serial line: pyserial and one thread around the handshake machine.
+
+The thread reads, watches the clock and opens the line again after it was lost; what the application
+says is written by the caller itself, without waiting for the thread. Writes never block: what the line
+does not take at once is kept, up to a limit, and what passes the limit is lost as if on the wire, which
+the protocol heals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import secrets
+import select
+import stat
+import termios
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import serial
+
+from drivers.sorters.handshake import Action, HandshakeSettings, StationHandshake
+from drivers.sorters.interface import Receipt, Result, Sorter, SorterError, SorterHealth, Trigger
+from drivers.sorters.serial import frames as wire
+
+_LINE_LOST = (OSError, termios.error)
+"""What an unplugged line raises; SerialException is an OSError, termios.error is not."""
+_Item = TypeVar("_Item", Trigger, Receipt)
+_OUTBOX_LIMIT = 4096
+_LONGEST_WAIT_S = 0.5
+_FIRST_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SerialSettings:
+    """One serial line to a cell."""
+
+    port: str
+    """/dev/ttyUSB0; better /dev/serial/by-id/..., which survives a replug."""
+    baud: int = 115200
+    rtscts: bool = False
+    """Hardware flow control, where the cable has the lines."""
+    reopen_max_s: float = 1.0
+    """The longest pause between two tries to open a lost line; the first is 0.05 s."""
+    handshake: HandshakeSettings = field(default_factory=HandshakeSettings)
+
+
+class SerialSorter(Sorter):
+    """The station's end of docs/serial-protocol.md on a serial port."""
+
+    def __init__(self, settings: SerialSettings) -> None:
+        if not settings.port:
+            raise SorterError("no serial port is named; set sorter.port, for example /dev/ttyUSB0")
+        self._settings = settings
+        self._machine = StationHandshake(settings.handshake, 1 + secrets.randbelow(0xFFFF))
+        self._lock = threading.Lock()
+        self._triggers: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
+        self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
+        self._line: serial.Serial | None = None
+        self._decoder = wire.Decoder()
+        self._outbox = bytearray()
+        self._garbled_before = 0
+        self._sent = 0
+        self._opened = 0
+        self._broken = False
+        self._last_error = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._wake_r = self._wake_w = -1
+
+    def open(self) -> None:
+        """Serve the line from now on; an absent or occupied port is waited for, in the background."""
+        if self._thread is not None:
+            raise SorterError("this sorter was opened before; make a new one")
+        _refuse_the_incurable(self._settings)
+        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._try_open()
+        self._thread = threading.Thread(target=self._serve, name=f"sorter {self._settings.port}", daemon=True)
+        self._thread.start()
+
+    def set_ready(self, ready: bool, reason: str = "") -> None:
+        """Say at once whether triggers are welcome; triggers that come all the same are refused."""
+        with self._lock:
+            self._do(self._machine.set_ready(ready, reason, time.monotonic_ns()))
+
+    def prepare(self, recipe: str) -> None:
+        """The recipe from now on: triggers that name another are refused as unknown; "" refuses none."""
+        with self._lock:
+            self._machine.recipe = recipe
+
+    def wait_trigger(self, timeout_s: float) -> Trigger | None:
+        """The next trigger, or None after ``timeout_s``."""
+        return _get(self._triggers, timeout_s)
+
+    def acknowledge(self, trigger: Trigger) -> None:
+        """Send TRIGGER-ACK now."""
+        with self._lock:
+            self._do(self._machine.acknowledge(trigger.part_id, time.monotonic_ns()))
+
+    def tell(self, result: Result) -> None:
+        """Send RESULT now, and again until its receipt. Raises :class:`SorterError` for a bin over 255."""
+        with self._lock:
+            self._do(self._machine.tell(result, time.monotonic_ns()))
+
+    def wait_receipt(self, timeout_s: float) -> Receipt | None:
+        """The next receipt, or None after ``timeout_s``; after :meth:`close` what is left."""
+        return _get(self._receipts, timeout_s)
+
+    def health(self) -> SorterHealth:
+        """Counters and the last error, of the line first, then of the link, then of the handshake."""
+        with self._lock:
+            machine, counts = self._machine, self._machine.counts
+            cell = machine.link.peer_name
+            error = self._last_error if self._line is None else ""
+            return SorterHealth(
+                connected=self._line is not None and machine.link.up,
+                description=f"serial {self._settings.port} {self._settings.baud} 8N1"
+                + (f", {cell}" if cell else ""),
+                sent=self._sent,
+                received=counts.received,
+                resent=counts.resent,
+                garbled=self._garbled_before + self._decoder.garbled,
+                duplicates=counts.duplicates,
+                reconnects=max(0, self._opened - 1),
+                last_error=error or machine.link.problem or machine.problem,
+                refused=counts.refused,
+                misplaced=counts.misplaced,
+                unacknowledged=counts.unacknowledged,
+                unexpected=counts.unexpected + machine.link.stale,
+            )
+
+    def close(self) -> None:
+        """Say "not ready", give the open results their bad receipts, release the line."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        with self._lock:
+            self._do(self._machine.close(time.monotonic_ns()))
+        self._wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5.0)
+        with self._lock:
+            self._drop_line("closed")
+            for fd in (self._wake_r, self._wake_w):
+                if fd >= 0:
+                    os.close(fd)
+            self._wake_r = self._wake_w = -1
+
+    # -- with the lock held
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Trigger):
+                self._triggers.put(action)
+            elif isinstance(action, Receipt):
+                self._receipts.put(action)
+            elif self._line is not None and len(self._outbox) < _OUTBOX_LIMIT:
+                self._outbox += wire.encode(action)
+                self._sent += 1
+        self._flush()
+        self._wake()
+
+    def _flush(self) -> None:
+        if self._line is None or not self._outbox or self._broken:
+            return
+        try:
+            written = os.write(self._line.fileno(), self._outbox)
+            del self._outbox[:written]
+        except BlockingIOError:
+            pass
+        except _LINE_LOST as error:
+            self._broken = True
+            self._last_error = f"writing to {self._settings.port} failed ({error}); check the cable"
+
+    def _drop_line(self, why: str) -> None:
+        if self._line is None:
+            return
+        line, self._line = self._line, None
+        self._outbox.clear()
+        self._garbled_before += self._decoder.garbled
+        self._decoder = wire.Decoder()
+        self._broken = False
+        self._last_error = why
+        try:
+            line.close()
+        except _LINE_LOST as error:
+            self._last_error = f"{why}; closing failed too ({error})"
+        self._do(self._machine.line_down(time.monotonic_ns()))
+
+    # -- the thread
+
+    def _serve(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        open_at = time.monotonic() + pause_s
+        while not self._stop.is_set():
+            if self._line is None and time.monotonic() >= open_at and not self._try_open():
+                pause_s = min(2 * pause_s, self._settings.reopen_max_s)
+                open_at = time.monotonic() + pause_s
+            if self._line is not None:
+                pause_s = _FIRST_PAUSE_S
+            try:
+                self._serve_once(open_at)
+            except _LINE_LOST as error:
+                with self._lock:
+                    port = self._settings.port
+                    self._drop_line(f"{port} was lost ({error}); plug it in, then it recovers by itself")
+                open_at = time.monotonic() + pause_s
+
+    def _try_open(self) -> bool:
+        settings = self._settings
+        try:
+            line = serial.Serial(
+                settings.port,
+                settings.baud,
+                timeout=0,
+                write_timeout=0,
+                rtscts=settings.rtscts,
+                exclusive=True,
+            )
+        except (*_LINE_LOST, ValueError) as error:
+            with self._lock:
+                self._last_error = f"{settings.port} cannot be opened ({error}); tried again by itself"
+            return False
+        # FTDI adapters hold bytes back for 16 ms otherwise; ptys and many UARTs do not know the call.
+        with contextlib.suppress(OSError, ValueError):
+            line.set_low_latency_mode(True)
+        with self._lock:
+            self._line = line
+            self._opened += 1
+            self._last_error = ""
+            self._do(self._machine.line_up(time.monotonic_ns()))
+        return True
+
+    def _serve_once(self, open_at: float) -> None:
+        poll = select.poll()
+        poll.register(self._wake_r, select.POLLIN)
+        with self._lock:
+            fd = -1 if self._line is None else self._line.fileno()
+            wait_s = min((self._machine.next_due_ns() - time.monotonic_ns()) / 1e9, _LONGEST_WAIT_S)
+            if fd >= 0:
+                poll.register(fd, select.POLLIN | (select.POLLOUT if self._outbox else 0))
+            else:
+                wait_s = min(wait_s, open_at - time.monotonic())
+        happened = dict(poll.poll(max(0.0, wait_s) * 1000))
+        if self._wake_r in happened:
+            os.read(self._wake_r, 4096)
+        data = b""
+        if happened.get(fd, 0) & ~select.POLLOUT:
+            data = os.read(fd, 4096)
+            if not data:
+                raise OSError("the device hung up")
+        with self._lock:
+            if self._broken:
+                raise OSError(self._last_error)
+            now_ns = time.monotonic_ns()
+            actions: list[Action] = []
+            for message in self._decoder.feed(data):
+                actions += self._machine.received(message, now_ns)
+            if self._decoder.other_version is not None:
+                actions += self._machine.other_version(self._decoder.other_version, now_ns)
+                self._decoder.other_version = None
+            actions += self._machine.tick(now_ns)
+            self._do(actions)
+
+    def _wake(self) -> None:
+        if self._wake_w < 0 or self._thread is threading.current_thread():
+            return
+        with contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
+            os.write(self._wake_w, b"\0")
+
+
+def _get(source: queue.SimpleQueue[_Item], timeout_s: float) -> _Item | None:
+    try:
+        return source.get(timeout=max(0.0, timeout_s))
+    except queue.Empty:
+        return None
+
+
+def _refuse_the_incurable(settings: SerialSettings) -> None:
+    port = settings.port
+    if settings.baud <= 0:
+        raise SorterError(f"{port}: baud {settings.baud} is no speed; set what the cell uses, such as 115200")
+    try:
+        mode = os.stat(port).st_mode
+    except OSError:
+        return  # absent: it may be plugged in later
+    if not stat.S_ISCHR(mode):
+        raise SorterError(f"{port} is no serial device; look for the right one in /dev/serial/by-id")
+    if not os.access(port, os.R_OK | os.W_OK):
+        raise SorterError(
+            f"{port} may not be opened by this user; add the user to the group that owns it "
+            "(`sudo usermod -aG dialout $USER`) and log in again"
+        )

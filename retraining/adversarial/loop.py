@@ -1,0 +1,379 @@
+"""The training loop for adversarial pairs: one function, :func:`train_pair`, to be read from top to bottom.
+
+A GAN is its two networks and its named losses (:data:`SYSTEMS`), not a loop of its own. Step ``n`` of a run
+draws pictures, mirrorings and latent vectors from the seed and ``n`` alone, so a run that was interrupted
+goes on exactly where it stood; under ``torchrun`` all processes draw the same whole batch and each takes its
+rows. What is handed out is the averaged generator, its batch normalisation settled on its own pictures.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.critics import CRITICS
+from models.generators import GENERATORS
+from retraining.adversarial.diffaugment import CHANCES, diffaugment
+from retraining.adversarial.losses import LOSSES, gradient_penalty
+from retraining.adversarial.plan import SYSTEMS, AdversarialPlan, CollapseError, DivergedError, System
+from retraining.errors import TrainingError, TrainingStoppedError
+from retraining.runs.curves import draw_pair_curves
+from retraining.runs.distributed import World, average_gradients, average_numbers, choose_device, open_world
+from retraining.runs.folder import StepLog, close_run, open_run, save_state, stop_requests
+from retraining.runs.precision import resolve_precision
+from retraining.runs.sheets import tile, write_picture
+
+__all__ = [
+    "SYSTEMS", "AdversarialPlan", "CollapseError", "DivergedError", "System", "build_generator", "train_pair",
+]  # fmt: skip
+
+Reporter = Callable[[int, str], None]
+"""Called after each step with the step's number and a line of text."""
+
+_SHEET = 64
+"""Pictures on a sample sheet, and in a measure of diversity."""
+_AVERAGED = 50
+"""The average reaches back over a fiftieth of the run so far, until ``ema`` limits it: while a generator
+still learns fast, a longer one washes out the texture of its pictures."""
+_LOW_CHECKS = 5
+"""Checks in a row with too little diversity that make a collapse."""
+
+
+def train_pair(
+    plan: AdversarialPlan,
+    pixels: NDArray[np.uint8],
+    folder: Path,
+    *,
+    about: Mapping[str, Any] | None = None,
+    resume: bool = True,
+    report: Reporter = lambda step, line: None,
+) -> Path:
+    """Train a pair on real pictures of one class; return the generator's weights, ``folder/generator.pt``.
+
+    ``pixels`` is uint8 ``(N, size, size, channels)``, ``N`` >= 2; batches are drawn with replacement.
+    ``about`` (JSON: class, data set ...) is kept in ``run.json``. Writes that, ``log.csv``, ``curves.png``,
+    ``checkpoint.pt``, ``samples/real.png`` and a sheet of the same latent vectors every ``sheet_every``
+    steps. Raises :class:`TrainingStoppedError` after a checkpoint when the process is told to end,
+    :class:`DivergedError` and :class:`CollapseError` without writing weights. A run may be prolonged:
+    ``steps`` is no part of what a checkpoint must agree with.
+    """
+    system, loss = plan.own_system(), LOSSES[plan.own_system().loss]
+    device = choose_device(plan.device)
+    bf16 = resolve_precision(plan.precision, device) == "bf16"
+    with open_world(device) as world, stop_requests() as stop_asked:
+        _check(plan, pixels, world)
+        pictures = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(device)
+        typical = diversity(_scaled(pictures[_spread(len(pictures), plan.seed)]))
+        pair = build_pair(plan, device)
+        first_step = 0
+        if resume and (folder / "checkpoint.pt").is_file():
+            first_step = pair.restore(folder / "checkpoint.pt", plan)
+        if world.first:
+            _open_folder(plan, pictures, folder, first_step, about or {})
+            log = StepLog(folder / "log.csv", first_step)
+
+        def generate(latent: Tensor) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                drawn: Tensor = pair.generator(latent)
+            return drawn.float()
+
+        def score(seen: Tensor) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                scores: Tensor = pair.critic(seen)
+            return scores.float()
+
+        for step in range(first_step, plan.steps):
+            began = time.perf_counter()
+            draws = Draws(plan.seed, step, plan.batch, world, device)
+
+            def changed(seen: Tensor, draws: Draws = draws) -> Tensor:
+                return diffaugment(seen, draws.uniform(CHANCES)) if plan.diffaugment else seen
+
+            # The critic: tell real pictures from generated ones, a few times.
+            for _ in range(system.critic_steps):
+                real = changed(draw_real(pictures, draws, plan.flips))
+                with torch.no_grad():
+                    fake = changed(generate(draws.normal(system.latent)))
+                critic_loss = loss.critic(score(real), score(fake))
+                penalty = torch.zeros((), device=device)
+                if system.penalty:
+                    penalty = gradient_penalty(score, real, fake, draws.uniform(1))
+                pair.critic_optimiser.zero_grad(set_to_none=True)
+                (critic_loss + system.penalty * penalty).backward()  # type: ignore[no-untyped-call]
+                average_gradients(pair.critic.parameters(), world)
+                pair.critic_optimiser.step()
+
+            # The generator: please the critic, which holds still.
+            pair.critic.requires_grad_(False)
+            fake = generate(draws.normal(system.latent))
+            generator_loss = loss.generator(score(changed(fake)))
+            pair.generator_optimiser.zero_grad(set_to_none=True)
+            generator_loss.backward()  # type: ignore[no-untyped-call]
+            average_gradients(pair.generator.parameters(), world)
+            pair.generator_optimiser.step()
+            pair.critic.requires_grad_(True)
+            pair.average_in(min(plan.ema, step / (step + _AVERAGED)))
+
+            # What became of it, the same numbers in every process.
+            last, done = step + 1 == plan.steps, step + 1
+            checked = last or done % plan.check_every == 0
+            share = diversity(fake.detach()) / typical if checked else math.nan
+            critic_value, generator_value, penalty_value, share, stopping = average_numbers(
+                [critic_loss, generator_loss, penalty, share, float(stop_asked())], world, device
+            )
+            if not all(map(math.isfinite, (critic_value, generator_value, penalty_value))):
+                raise _ended(folder, world, DivergedError(
+                    f"the losses are {critic_value} and {generator_value} at step {done}; lower the "
+                    "learning rate, or train in fp32, in a new folder"
+                ))  # fmt: skip
+            if checked and done > plan.collapse_after:
+                pair.low_checks = pair.low_checks + 1 if share < plan.collapse_below else 0
+                if pair.low_checks == _LOW_CHECKS:
+                    raise _ended(folder, world, _collapse(plan, share, done))
+            if world.first:
+                row = {
+                    "step": done, "critic_loss": critic_value, "generator_loss": generator_value,
+                    "penalty": penalty_value, "diversity": share, "seconds": time.perf_counter() - began,
+                }  # fmt: skip
+                log.write(row)
+                if done % plan.sheet_every == 0 and not last:
+                    _write_sheet(handed_out(plan, pair), plan, folder, done)
+                if last or stopping or done % plan.checkpoint_every == 0:
+                    save_state(pair.state(plan, done), folder / "checkpoint.pt")
+            seconds = time.perf_counter() - began
+            report(done, f"critic {critic_value:.3f} generator {generator_value:.3f} {seconds:.2f} s a step")
+            if stopping and not last:
+                raise _ended(folder, world, TrainingStoppedError(
+                    f"stopped at step {done}; the same command goes on from there"
+                ))  # fmt: skip
+
+        # The averaged generator, once its pictures are found to be fit.
+        if world.first:
+            generator = handed_out(plan, pair)
+            share = _write_sheet(generator, plan, folder, plan.steps) / typical
+            draw_pair_curves(folder / "log.csv", folder / "curves.png")
+            if not math.isfinite(share):
+                raise _ended(folder, world, DivergedError(
+                    f"no numbers in the generator's pictures after step {plan.steps}; lower the learning rate"
+                ))  # fmt: skip
+            if share < plan.collapse_below and plan.steps > plan.collapse_after:
+                raise _ended(folder, world, _collapse(plan, share, plan.steps))
+            save_state({"plan": asdict(plan), "weights": generator.state_dict()}, folder / "generator.pt")
+            close_run(folder, "finished", {"steps": plan.steps, "diversity": share})
+    return folder / "generator.pt"
+
+
+@dataclass(slots=True)
+class Pair:
+    """The two networks in training, their optimisers, and the average of the generator."""
+
+    generator: nn.Module
+    critic: nn.Module
+    average: nn.Module
+    generator_optimiser: torch.optim.Optimizer
+    critic_optimiser: torch.optim.Optimizer
+    low_checks: int = 0
+    """Checks in a row that found too little diversity."""
+
+    def average_in(self, keep: float) -> None:
+        """Move the average towards the generator: it keeps ``keep`` of itself."""
+        averaged, current = list(self.average.parameters()), list(self.generator.parameters())
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, current, 1 - keep)  # type: ignore[arg-type]
+
+    def state(self, plan: AdversarialPlan, step: int) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
+        return {"plan": _plan_as_text(plan), "step": step, "low_checks": self.low_checks, **parts}
+
+    def restore(self, path: Path, plan: AdversarialPlan) -> int:
+        """Load a checkpoint of ``plan`` and return its step; raises :class:`TrainingError` for another's."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["plan"] != _plan_as_text(plan):
+            raise TrainingError(
+                f"{path} was written under another plan; start over with --no-resume or in a new folder"
+            )
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.low_checks = state["low_checks"]
+        return int(state["step"])
+
+
+_OF_NO_WEIGHT = (
+    "steps", "device", "sheet_every", "check_every", "checkpoint_every", "collapse_below", "collapse_after",
+)  # fmt: skip
+"""What of a plan may change when its run goes on."""
+
+_PARTS = ("generator", "critic", "average", "generator_optimiser", "critic_optimiser")
+
+
+def build_generator(plan: AdversarialPlan) -> nn.Module:
+    """A fresh generator for the plan, latent ``(N, latent)`` -> ``(N, C, size, size)``, -1..1."""
+    system = plan.own_system()
+    options = {} if system.mapping_layers is None else {"mapping_layers": system.mapping_layers}
+    return GENERATORS[system.generator](plan.size, plan.channels, system.latent, **options)
+
+
+def build_pair(plan: AdversarialPlan, device: torch.device) -> Pair:
+    """Fresh networks, their weights drawn from the plan's seed, and optimisers."""
+    system = plan.own_system()
+    torch.manual_seed(plan.seed)
+    generator = build_generator(plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    critic = CRITICS[system.critic](plan.size, plan.channels)
+    critic = critic.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Pair(
+        generator, critic, copy.deepcopy(generator).requires_grad_(False),
+        _optimiser(generator, system), _optimiser(critic, system),
+    )  # fmt: skip
+
+
+def _optimiser(network: nn.Module, system: System) -> torch.optim.Optimizer:
+    if system.optimiser == "rmsprop":
+        return torch.optim.RMSprop(
+            network.parameters(), system.learning_rate, alpha=system.betas[1], foreach=True
+        )
+    return torch.optim.Adam(network.parameters(), system.learning_rate, system.betas, fused=True)
+
+
+class Draws:
+    """The random numbers of one step: drawn for the whole batch, of which each process takes its rows."""
+
+    def __init__(self, seed: int, step: int, batch: int, world: World, device: torch.device) -> None:
+        words = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
+        self._chance = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+        self._batch, self._own, self._device = batch, world.share(batch), device
+
+    def normal(self, columns: int) -> Tensor:
+        """``(own rows, columns)``, mean 0, variance 1."""
+        return torch.randn(self._batch, columns, generator=self._chance)[self._own].to(self._device)
+
+    def uniform(self, columns: int) -> Tensor:
+        """``(own rows, columns)``, 0..1."""
+        return torch.rand(self._batch, columns, generator=self._chance)[self._own].to(self._device)
+
+    def indices(self, count: int) -> Tensor:
+        """``(own rows,)`` of 0..count-1, with replacement."""
+        drawn = torch.randint(0, count, (self._batch,), generator=self._chance)
+        return drawn[self._own].to(self._device)
+
+
+def draw_real(pictures: Tensor, draws: Draws, flips: bool) -> Tensor:
+    """A batch ``(own rows, C, S, S)``, -1..1, of uint8 ``(N, C, S, S)``, mirrored at random if ``flips``."""
+    batch = pictures[draws.indices(len(pictures))]
+    if flips:
+        chosen = (draws.uniform(2) < 0.5).view(-1, 2, 1, 1, 1)
+        batch = torch.where(chosen[:, 0], batch.flip(2), batch)
+        batch = torch.where(chosen[:, 1], batch.flip(3), batch)
+    return _scaled(batch).contiguous(memory_format=torch.channels_last)
+
+
+def handed_out(plan: AdversarialPlan, pair: Pair) -> nn.Module:
+    """A copy of the averaged generator (with an ``ema`` of 0: the current one), to draw with.
+
+    Running means of batch normalisation follow the weights in training, not their average: they are
+    replaced by the means over eight batches of the averaged generator's own (Brock et al. 2019, section 3,
+    "standing statistics").
+    """
+    generator = copy.deepcopy(pair.average)
+    norms = [m for m in generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    latent = plan.own_system().latent
+    device = next(generator.parameters()).device
+    chance = torch.Generator().manual_seed(plan.seed)
+    with torch.no_grad():
+        for _ in range(8 if norms else 0):
+            generator(torch.randn(plan.batch, latent, generator=chance).to(device))
+    return generator.eval()
+
+
+def diversity(pictures: Tensor) -> float:
+    """Mean distance of any two of ``(N, C, S, S)``, -1..1: root mean square over the pixels."""
+    pixels = pictures.flatten(1).float()
+    return float(torch.pdist(pixels).mean()) / math.sqrt(pixels.shape[1])
+
+
+def to_pixels(pictures: Tensor) -> NDArray[np.uint8]:
+    """Float ``(N, C, S, S)``, -1..1 -> uint8 ``(N, S, S, C)``."""
+    levels = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    found: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return found
+
+
+def _scaled(pictures: Tensor) -> Tensor:
+    return pictures.float() / 127.5 - 1
+
+
+def _spread(count: int, seed: int) -> Tensor:
+    """Up to 64 different indices of ``count``."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:_SHEET]
+
+
+def _check(plan: AdversarialPlan, pixels: NDArray[np.uint8], world: World) -> None:
+    expected = (plan.size, plan.size, plan.channels)
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
+        raise TrainingError(
+            f"real pictures are uint8 (N, {', '.join(map(str, expected))}), not {pixels.dtype} {pixels.shape}"
+        )
+    if len(pixels) < 2 or (pixels == pixels[0]).all():
+        raise TrainingError(
+            f"{len(pixels)} real pictures show nothing to learn; two different ones are needed"
+        )
+    if plan.batch % world.size or plan.batch // world.size < 2:
+        raise TrainingError(f"a batch of {plan.batch} cannot be shared by {world.size} processes")
+
+
+def _open_folder(
+    plan: AdversarialPlan, pictures: Tensor, folder: Path, first_step: int, about: Mapping[str, Any]
+) -> None:
+    told = {"real_pictures": len(pictures), **about}
+    open_run(folder, "adversarial pair", asdict(plan), {"seed": plan.seed}, first_step=first_step, about=told)
+    if not first_step:
+        (folder / "generator.pt").unlink(missing_ok=True)
+    chosen = pictures[_spread(len(pictures), plan.seed)]
+    write_picture(tile(to_pixels(_scaled(chosen)), 8), folder / "samples" / "real.png")
+
+
+def _write_sheet(generator: nn.Module, plan: AdversarialPlan, folder: Path, step: int) -> float:
+    """Draw the run's own 64 latent vectors and write them; the diversity of what came out."""
+    device = next(generator.parameters()).device
+    latent = torch.randn(
+        _SHEET, plan.own_system().latent, generator=torch.Generator().manual_seed(plan.seed + 1)
+    )
+    with torch.no_grad():
+        drawn = torch.cat([generator(part.to(device)) for part in torch.split(latent, 16)])
+    write_picture(tile(to_pixels(drawn), 8), folder / "samples" / f"{step:06d}.png")
+    return diversity(drawn)
+
+
+def _collapse(plan: AdversarialPlan, share: float, step: int) -> CollapseError:
+    return CollapseError(
+        f"the generated pictures at step {step} differ by {share:.2f} of what real ones differ by (limit "
+        f"{plan.collapse_below}); try wgan-gp, --diffaugment or another seed"
+    )
+
+
+def _ended(folder: Path, world: World, error: TrainingError) -> TrainingError:
+    """Note in the run folder how the run ended; the error, to be raised."""
+    outcomes = {CollapseError: "collapsed", DivergedError: "diverged", TrainingStoppedError: "stopped"}
+    if world.first:
+        close_run(folder, outcomes[type(error)], {"why": str(error)})
+    return error
+
+
+def _plan_as_text(plan: AdversarialPlan) -> str:
+    settings = asdict(plan)
+    for name in _OF_NO_WEIGHT:
+        del settings[name]
+    return repr(sorted(settings.items()))

@@ -1,0 +1,131 @@
+"""What determines an adversarial training: the systems of the papers (:data:`SYSTEMS`) and a run's plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from models.adversarial_layers import SIZES
+from retraining.errors import TrainingError
+
+
+class DivergedError(TrainingError):
+    """A loss is no longer a number; nothing was written that could enter a data set."""
+
+
+class CollapseError(TrainingError):
+    """The generator draws nearly the same picture again and again; its weights are not handed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A pair of networks and how it learns: what a paper calls its GAN."""
+
+    generator: str
+    """Of ``models.generators.GENERATORS``."""
+    critic: str
+    """Of ``models.critics.CRITICS``."""
+    loss: str
+    """Of ``retraining.adversarial.losses.LOSSES``."""
+    penalty: float
+    """Weight of the gradient penalty (lambda); 0 for none."""
+    optimiser: str
+    """``adam`` or ``rmsprop``."""
+    learning_rate: float
+    betas: tuple[float, float]
+    """Of Adam; the second is RMSProp's smoothing, which has no first."""
+    critic_steps: int
+    """Steps of the critic for one of the generator."""
+    latent: int
+    """Numbers of a latent vector."""
+    mapping_layers: int | None = None
+    """Fully connected layers before the generator; ``None`` where it cannot have any."""
+
+
+SYSTEMS: Mapping[str, System] = MappingProxyType(
+    {
+        "gan": System("vanilla", "vanilla", "bce", 0.0, "adam", 2e-4, (0.5, 0.999), 1, 100),
+        "dcgan": System("dcgan", "dcgan", "bce", 0.0, "adam", 2e-4, (0.5, 0.999), 1, 100),
+        "lsgan": System("dcgan", "dcgan", "least-squares", 0.0, "adam", 2e-4, (0.5, 0.999), 1, 100),
+        "wgan-gp": System(
+            "dcgan", "dcgan-without-norm", "wasserstein", 10.0, "adam", 2e-4, (0.5, 0.9), 3, 100
+        ),
+        "sdg-gan": System("sdg-gan", "sdg-gan", "wasserstein", 10.0, "adam", 2e-4, (0.5, 0.9), 3, 256),
+        "latent-mapping": System(
+            "latent-mapping", "dcgan-without-norm", "wasserstein", 10.0, "rmsprop", 2e-4, (0.0, 0.9), 3, 50, 8
+        ),
+    }
+)
+"""``gan``: Goodfellow et al. 2014, optimiser as DCGAN's. ``dcgan``: Radford et al. 2016, section 4.
+``lsgan``: Mao et al. 2017 in DCGAN's networks. ``wgan-gp``: LMAN's "DCGAN + WGAN-GP" with SDG-GAN's settings.
+``sdg-gan``: SMHSI, section V.C. ``latent-mapping``: LMAN, section 4.4.2 (its rate is not given)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdversarialPlan:
+    """Everything that, with the real pictures, determines an adversarial training run.
+
+    ``None`` stands for the system's own value.
+    """
+
+    system: str = "sdg-gan"
+    size: int = 64
+    """px; side of the square pictures."""
+    channels: int = 1
+    latent: int | None = None
+    mapping_layers: int | None = None
+    learning_rate: float | None = None
+    critic_steps: int | None = None
+    steps: int = 2000
+    """Steps of the generator."""
+    batch: int = 64
+    """Over all processes together."""
+    ema: float = 0.999
+    """Part of itself that the averaged generator keeps at a step, at most; 0 hands out the last weights."""
+    flips: bool = True
+    """Real pictures are mirrored at random, left-right and up-down."""
+    diffaugment: bool = False
+    """Differentiable augmentation, for some dozens of real pictures."""
+    collapse_below: float = 0.1
+    """Diversity, as a share of the real pictures', under which a generator counts as collapsed; 0: never."""
+    collapse_after: int = 500
+    """Steps before which a generator may draw what it likes."""
+    seed: int = 1
+    precision: str = "auto"
+    """``fp32``, ``bf16``, or ``auto``: bf16 where the processor multiplies it in hardware."""
+    device: str = "auto"
+    """``auto``: the GPU where there is one."""
+    sheet_every: int = 250
+    check_every: int = 50
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        if self.system not in SYSTEMS:
+            raise TrainingError(f"no system {self.system!r}; choose one of {', '.join(SYSTEMS)}")
+        if self.size not in SIZES or self.channels not in (1, 3):
+            raise TrainingError(
+                f"pictures are {', '.join(map(str, SIZES))} px a side with 1 or 3 channels, "
+                f"not {self.size} px with {self.channels}"
+            )
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise TrainingError(f"precision is auto, fp32 or bf16, not {self.precision!r}")
+        if self.mapping_layers is not None and SYSTEMS[self.system].mapping_layers is None:
+            raise TrainingError(f"{self.system} has no mapping network; latent-mapping has one")
+        if self.steps < 1 or self.batch < 2 or not 0 <= self.ema < 1:
+            raise TrainingError("at least 1 step and 2 pictures a batch are needed, and an ema of 0 up to 1")
+        if min(self.sheet_every, self.check_every, self.checkpoint_every) < 1:
+            raise TrainingError("sheets, checks and checkpoints come every 1 step or more")
+        own = self.own_system()
+        if own.latent < 1 or own.critic_steps < 1 or own.learning_rate <= 0 or (own.mapping_layers or 0) < 0:
+            raise TrainingError("latent and critic steps start at 1, mapping layers at 0, rates above 0")
+
+    def own_system(self) -> System:
+        """The system with this plan's changes."""
+        asked = {
+            "latent": self.latent,
+            "mapping_layers": self.mapping_layers,
+            "learning_rate": self.learning_rate,
+            "critic_steps": self.critic_steps,
+        }
+        return replace(SYSTEMS[self.system], **{k: v for k, v in asked.items() if v is not None})  # type: ignore[arg-type]

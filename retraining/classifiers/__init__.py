@@ -1,0 +1,1 @@
+"""Training of classifiers: plan, losses, optimisers, augmentation, loop, validation and stages."""

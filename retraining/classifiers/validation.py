@@ -1,0 +1,48 @@
+"""Validation during training: whole parts through the station's decision, not patches by themselves.
+
+One false alarm among sixteen patches rejects a good part, so a network that is right on 99 % of the patches
+is wrong on every sixth part; only the part's verdict is worth watching.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from drivers.sorters.interface import Outcome
+from retraining.classifiers.loop import Validation, Validator, probabilities
+from retraining.surfaces import SOUND, Surfaces
+from station.decision import decide
+from station.patching.geometry import grid_patches
+from station.recipe import PatchGrid, Recipe
+
+
+def recipe_at(recipe: Recipe, patch_px: int) -> Recipe:
+    """The recipe with patches of another size, without overlap; for the smaller patches of a first stage."""
+    if patch_px == recipe.patch.size:
+        return recipe
+    return recipe.model_copy(update={"patch": PatchGrid(size=patch_px)})
+
+
+def part_validator(surfaces: Surfaces, recipe: Recipe) -> Validator:
+    """A validation on parts that bear one class each.
+
+    The score is the share of parts whose verdict is right, less a little for certainty that is lacking, so
+    that of two networks without an error the surer one is kept.
+    """
+    truth = [surfaces.part_class(index) for index in range(len(surfaces))]
+
+    def validate(network: nn.Module) -> Validation:
+        right, escapes, overkill, doubt = 0, 0, 0, 0.0
+        for index, label in enumerate(truth):
+            scores = probabilities(network, grid_patches(surfaces.pixels[index], recipe))
+            verdict = decide(scores, recipe)
+            right += verdict.class_index == label
+            escapes += label != SOUND and verdict.outcome == Outcome.ACCEPT
+            overkill += label == SOUND and verdict.outcome != Outcome.ACCEPT
+            doubt += 1.0 - verdict.confidence
+        count = len(truth)
+        accuracy = right / count
+        summary = f"parts right {right}/{count}, escapes {escapes}, overkill {overkill}"
+        return Validation(accuracy - 0.1 * doubt / count, summary)
+
+    return validate

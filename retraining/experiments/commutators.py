@@ -1,0 +1,240 @@
+"""Real photographs through the station: KolektorSDD's commutators, split by commutator, several seeds.
+
+Commutators up to a number train, those above it are inspected as the station would: cut by
+:mod:`station.patching`, decided by :mod:`station.decision`. Every fifth training commutator is kept from the
+network and, with the others, gives the threshold; the inspected ones never do.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from torch import nn
+
+from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
+from deploy.golden import DoubtfulPartError
+from drivers.sorters.interface import Outcome
+from retraining.classifiers.loop import (
+    Reporter,
+    TrainingPlan,
+    build_network,
+    load_weights,
+    probabilities,
+    train,
+)
+from retraining.shipping.export import export_onnx
+from retraining.surfaces import DatasetError
+from retraining.surfaces.crops import RandomCrops
+from retraining.surfaces.photographs import Picture, list_pictures, read_image, read_pictures
+from station.decision import decide
+from station.engines.interface import Scorer
+from station.engines.manifest import Figures
+from station.patching import cut
+from station.patching.geometry import cut_surface
+from station.recipe import Recipe
+
+KEPT_BACK = 5
+"""Every fifth training commutator is not shown to the network, for the threshold's sake."""
+
+GOLDEN_OF_A_CLASS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class SeedResult:
+    """One seed's training and inspection; counts are pictures."""
+
+    seed: int
+    average_precision: float
+    threshold: float
+    """Probability of the defect from which on a picture is rejected."""
+    defective: int
+    escapes: int
+    good: int
+    overkill: int
+    missed: tuple[str, ...]
+    """Names of the pictures that escaped."""
+
+
+def inspect_commutators(
+    root: Path,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    seeds: int = 3,
+    last_training_item: int = 33,
+    plan: TrainingPlan | None = None,
+    engines: bool = False,
+    report: Reporter = lambda step, line: None,
+) -> list[SeedResult]:
+    """Train on the items up to ``last_training_item`` and inspect the others, once for each seed.
+
+    ``engines``: leave an engine folder and its recipe below each seed's folder (:func:`write_engine`).
+    Unfinished trainings below ``folder`` are resumed. Raises :class:`DatasetError`.
+    """
+    pictures = list_pictures(root)
+    known = [p for p in pictures if p.item <= last_training_item]
+    unseen = [p for p in pictures if p.item > last_training_item]
+    if not any(p.mask for p in known) or not any(p.mask for p in unseen):
+        raise DatasetError(f"no defect on one side of item {last_training_item}; choose another split")
+    surfaces = read_pictures(known, recipe, lambda item: item % KEPT_BACK != 0)
+    source = RandomCrops(surfaces, recipe.patch.size)
+    results = []
+    for seed in range(1, seeds + 1):
+        of_seed = replace(plan or TrainingPlan(steps=300), seed=seed)
+        weights = train(of_seed, source, folder / f"seed-{seed}", report=report)
+        network = build_network(of_seed, source)
+        network.load_state_dict(load_weights(weights))
+
+        def score(patches: NDArray[np.uint8], trained: object = network) -> NDArray[np.float32]:
+            return probabilities(trained, patches)  # type: ignore[arg-type]
+
+        threshold = choose_threshold(known, recipe, score)
+        results.append(inspect_pictures(unseen, recipe, score, threshold, seed))
+        if engines:
+            write_engine(network, known, recipe, folder / f"seed-{seed}", results[-1])
+    return results
+
+
+def write_engine(
+    network: nn.Module, pictures: list[Picture], recipe: Recipe, folder: Path, result: SeedResult
+) -> None:
+    """Make ``engines/<engine>`` and ``<recipe>.yaml`` in ``folder``, for ``station inspect``.
+
+    The golden parts are training pictures of which the network is sure. Raises :class:`DatasetError`.
+    """
+    target = folder / "engines" / recipe.engine
+    export_onnx(network, target / MODEL_FILES["fp32"], recipe.patch.size, recipe.surface.channels)
+    good, defect = (entry.name for entry in recipe.classes)
+    description = EngineDescription(
+        name=recipe.engine,
+        network="inception-cnn",
+        description=f"{recipe.description} Trained on photographs: mind their licence.",
+        classes=(good, defect),
+        patch_px=recipe.patch.size,
+        channels=recipe.surface.channels,
+        figures={
+            "fp32": Figures(
+                parts=result.good + result.defective,
+                good=result.good,
+                defective=result.defective,
+                right=result.good + result.defective - result.escapes - result.overkill,
+                escapes=result.escapes,
+                overkill=result.overkill,
+                faults=0,
+            )
+        },
+    )
+    rule = golden_rule(target, description)
+    golden: dict[str, list[NDArray[np.uint8]]] = {good: [], defect: []}
+    for picture in pictures:
+        name = defect if picture.mask is not None else good
+        if len(golden[name]) == GOLDEN_OF_A_CLASS:
+            continue
+        surface = cut(read_image(picture.path, recipe.surface.channels), recipe).surface.pixels
+        with suppress(DoubtfulPartError):
+            rule.record(name, cut_surface(surface, recipe.patch.size))
+            golden[name].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
+    if not all(golden.values()):
+        raise DatasetError("the network is sure of no training picture of some class; train longer")
+    write_engine_folder(target, description, [(name, one) for name, some in golden.items() for one in some])
+    tuned = with_threshold(recipe, result.threshold).model_dump(mode="json", exclude={"digest"})
+    text = yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True)
+    (folder / f"{recipe.name}.yaml").write_text(text, encoding="utf-8")
+
+
+def choose_threshold(pictures: list[Picture], recipe: Recipe, score: Scorer) -> float:
+    """The probability half way, in log odds, between the most suspicious good and the least certain bad."""
+    sound = [_log_odds(picture_score(p, recipe, score)) for p in pictures if p.mask is None]
+    defective = [_log_odds(picture_score(p, recipe, score)) for p in pictures if p.mask is not None]
+    if not sound or not defective:
+        raise DatasetError("a threshold needs pictures with and without a defect")
+    middle = 0.5 * (max(sound) + min(defective))
+    return 1.0 / (1.0 + math.exp(-middle))
+
+
+def inspect_pictures(
+    pictures: list[Picture], recipe: Recipe, score: Scorer, threshold: float, seed: int
+) -> SeedResult:
+    """The station's verdict on every picture at one threshold."""
+    tuned = with_threshold(recipe, threshold)
+    missed, overkill, scores = [], 0, []
+    for picture in pictures:
+        patches = cut(read_image(picture.path, recipe.surface.channels), tuned)
+        probability = score(patches.pixels)
+        verdict = decide(probability, tuned)
+        scores.append(float(probability[:, 1].max()))
+        if picture.mask is not None and verdict.outcome == Outcome.ACCEPT:
+            missed.append(picture.path.stem)
+        overkill += picture.mask is None and verdict.outcome != Outcome.ACCEPT
+    truth = [p.mask is not None for p in pictures]
+    defective = sum(truth)
+    return SeedResult(
+        seed=seed,
+        average_precision=average_precision(truth, scores),
+        threshold=threshold,
+        defective=defective,
+        escapes=len(missed),
+        good=len(truth) - defective,
+        overkill=overkill,
+        missed=tuple(missed),
+    )
+
+
+def with_threshold(recipe: Recipe, threshold: float) -> Recipe:
+    """The recipe of two classes with the defect's threshold set.
+
+    Below one half it adds defective patches (``threshold``), above it lets doubtful ones pass
+    (``release_below``); see :mod:`station.decision`.
+    """
+    good, defect = recipe.classes
+    change = {"threshold": threshold, "release_below": 0.0}
+    if threshold > 0.5:
+        change = {"threshold": 0.0, "release_below": threshold}
+    return recipe.model_copy(update={"classes": (good, defect.model_copy(update=change))})
+
+
+def picture_score(picture: Picture, recipe: Recipe, score: Scorer) -> float:
+    """The highest probability of a defect among the picture's patches."""
+    patches = cut(read_image(picture.path, recipe.surface.channels), recipe)
+    return float(score(patches.pixels)[:, 1].max())
+
+
+def average_precision(truth: list[bool], scores: list[float]) -> float:
+    """Area under the precision-recall steps; equal scores count as one step."""
+    order = np.argsort(scores)[::-1]
+    ranked = np.asarray(scores)[order]
+    hits = np.cumsum(np.asarray(truth)[order])
+    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
+    precision = (hits / np.arange(1, len(hits) + 1))[last_of_tie]
+    recall = (hits / hits[-1])[last_of_tie]
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def commutator_table(results: list[SeedResult]) -> str:
+    """One line a seed and their mean, in Markdown."""
+    lines = [
+        "| seed | image-level AP | threshold | escapes | overkill | escaped pictures |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        lines.append(
+            f"| {r.seed} | {r.average_precision:.4f} | {r.threshold:.3f} | {r.escapes} of {r.defective} "
+            f"| {r.overkill} of {r.good} | {', '.join(r.missed) or 'none'} |"
+        )
+    lines.append(
+        f"| mean | {fmean(r.average_precision for r in results):.4f} | "
+        f"| {fmean(r.escapes for r in results):.2f} | {fmean(r.overkill for r in results):.2f} | |"
+    )
+    return "\n".join(lines)
+
+
+def _log_odds(probability: float) -> float:
+    kept = min(max(probability, 1e-7), 1 - 1e-7)
+    return math.log(kept / (1 - kept))

@@ -1,0 +1,1 @@
+"""From trained weights to an engine folder: export, quantisation, golden parts, further back ends."""

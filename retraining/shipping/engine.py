@@ -1,0 +1,181 @@
+"""From trained weights to the folder that ships: export, INT8, evaluation of both, golden parts, card."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
+from deploy.quantise import QuantiseReport, quantise
+from deploy.scoring import onnx_scorer
+from retraining.evaluation.parts import PartResult, evaluate, figures, rendered_test_parts
+from retraining.evaluation.report import evaluation_report
+from retraining.shipping.export import calibration_patches, export_onnx, golden_parts
+from retraining.surfaces import Surfaces
+from station.engines.folder import EngineManifest, load_manifest
+from station.engines.interface import EngineError
+from station.engines.manifest import INT8_SIGNED, Variant
+from station.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a network comes from, for its card."""
+
+    network: str
+    data: str
+    """What it was trained on, with seeds; Markdown."""
+    training: Mapping[str, object]
+    """Settings that determine the run."""
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What :func:`ship` wrote and measured."""
+
+    parity: float
+    """Largest difference of a probability between torch and the fp32 ONNX."""
+    quantised: QuantiseReport
+    results: tuple[PartResult, ...]
+
+
+def export_variants(
+    network: nn.Module, calibration: Surfaces, recipe: Recipe, folder: Path, tensorrt_int8: bool = False
+) -> tuple[float, QuantiseReport]:
+    """Write the fp32 and the INT8 ONNX into ``folder``; returns the parity and INT8's report.
+
+    ``tensorrt_int8``: write INT8 for TensorRT too.
+    """
+    fp32 = folder / MODEL_FILES["fp32"]
+    deviation = export_onnx(network, fp32, recipe.patch.size, recipe.surface.channels)
+    patches = calibration_patches(calibration, recipe)
+    signed = folder / MODEL_FILES[INT8_SIGNED]
+    signed.unlink(missing_ok=True)  # one of another training would be taken for this one's
+    target = folder / MODEL_FILES["int8"]
+    return deviation, quantise(fp32, target, patches, signed_target=signed if tensorrt_int8 else None)
+
+
+def ship(
+    network: nn.Module,
+    calibration: Surfaces,
+    recipe: Recipe,
+    folder: Path,
+    provenance: Provenance,
+    *,
+    per_class: int = 80,
+    mixed: int = 20,
+    test_seed: int = 7,
+    tensorrt_int8: bool = False,
+    report: Callable[[int, str], None] = lambda done, line: None,
+    evaluated: Callable[[list[PartResult]], None] = lambda results: None,
+) -> Shipped:
+    """Write a whole engine folder for a rendered product, with figures measured on unseen parts.
+
+    ``evaluated`` is told the figures before golden parts are chosen, which a badly trained network lacks.
+    ``tensorrt_int8``: with INT8 for TensorRT, evaluated like the others; ONNX Runtime takes seconds a part.
+    """
+    deviation, quantised = export_variants(network, calibration, recipe, folder, tensorrt_int8)
+    variants: tuple[Variant, ...] = ("fp32", "int8", INT8_SIGNED) if tensorrt_int8 else ("fp32", "int8")
+    scorers = {str(variant): onnx_scorer(folder / MODEL_FILES[variant]) for variant in variants}
+    parts = rendered_test_parts(recipe, per_class, test_seed, mixed)
+    results = evaluate(scorers, recipe, parts, report)
+    evaluated(results)
+    measured = figures(results)
+    description = EngineDescription(
+        name=recipe.engine,
+        network=provenance.network,
+        description=f"{recipe.description} Trained on rendered parts; see card.md.",
+        classes=tuple(c.name for c in recipe.classes),
+        patch_px=recipe.patch.size,
+        channels=recipe.surface.channels,
+        figures={variant: measured[variant] for variant in variants},
+    )
+    golden = golden_parts(recipe, golden_rule(folder, description).record)
+    write_engine_folder(folder, description, golden)
+    card = model_card(recipe, provenance, results, deviation, quantised, per_class, mixed, test_seed)
+    (folder / "card.md").write_text(card, encoding="utf-8")
+    return Shipped(deviation, quantised, tuple(results))
+
+
+def renew_golden_parts(folder: Path, recipe: Recipe) -> EngineManifest:
+    """Choose and record the golden parts of an engine folder again; its networks and figures stay.
+
+    Raises :class:`ExportError` or :class:`EngineError`.
+    """
+    description = EngineDescription.of(load_manifest(folder))
+    classes = tuple(c.name for c in recipe.classes)
+    if description.classes != classes:
+        raise EngineError(
+            f"{folder} knows the classes {', '.join(description.classes)}, recipe {recipe.name} has "
+            f"{', '.join(classes)}; name the recipe it was trained for"
+        )
+    golden = golden_parts(recipe, golden_rule(folder, description).record)
+    return write_engine_folder(folder, description, golden)
+
+
+def model_card(
+    recipe: Recipe,
+    provenance: Provenance,
+    results: list[PartResult],
+    deviation: float,
+    quantised: QuantiseReport,
+    per_class: int,
+    mixed: int,
+    test_seed: int,
+) -> str:
+    """The card in Markdown: what the network is, was trained on, does, and must not be taken for."""
+    settings = "\n".join(f"| {name} | {value} |" for name, value in provenance.training.items())
+    classes = tuple(c.name for c in recipe.classes)
+    return f"""# {recipe.engine}
+
+Classifier of {recipe.patch.size} x {recipe.patch.size} px patches in {len(classes)} classes
+({", ".join(classes)}), network `{provenance.network}`,
+for the recipe `{recipe.name}`. Input `patches` uint8
+(N, {recipe.patch.size}, {recipe.patch.size}, {recipe.surface.channels}),
+output `probabilities` (N, {len(classes)}). Licence: Apache-2.0.
+
+## Data
+
+{provenance.data}
+
+No photograph was used. The figures below say how the network does on parts from the same simulation; they say
+nothing about real housings, on which it has to be trained again (`retrain classifier --data`).
+
+## Training
+
+| setting | value |
+|---|---|
+{settings}
+
+Reproduce with `{provenance.command}`. Trained on {processor()}.
+
+## Figures
+
+{per_class} parts of each class and {mixed} parts with several kinds of defect, test seed {test_seed},
+none of them seen in training; whole frames through the station's own patching and decision
+(`retrain evaluate --parts-per-class {per_class} --mixed {mixed} --seed {test_seed}`).
+
+{evaluation_report(results, classes)}
+
+The fp32 file differs from the trained network by at most {deviation:.1e}. INT8 was calibrated on
+{quantised.calibration_patches} training patches; {quantised.top1_agreement:.2%} of them keep their class.
+"""
+
+
+def processor() -> str:
+    """The processor's name and its number of cores."""
+    import os
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{os.cpu_count()} cores of {name}"

@@ -1,0 +1,97 @@
+"""Crop-and-paste data sets: real pictures in, a folder of synthetic ones with their manifest out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from retraining.data.contact_sheet import contact_sheet
+from retraining.data.manifest import Dataset
+from retraining.data.pixels import PictureSet, read_picture
+from retraining.data.rendered_parts import read_mask
+from retraining.data.synthetic import write_synthetic
+from retraining.surfaces import SOUND, DatasetError, Surfaces
+from retraining.synthesis.pasting import Pixels, paste_from_pictures, paste_from_surfaces
+
+Reporter = Callable[[str, int], None]
+"""Called with a class and how many of its pictures are made."""
+
+
+def has_masks(dataset: Dataset) -> bool:
+    """Whether a data set holds whole surfaces with their masks beside them, as rendered parts do."""
+    return all((dataset.root / "masks" / Path(p.path).name).is_file() for p in dataset.pictures)
+
+
+def masked_surfaces(dataset: Dataset, channels: int) -> Surfaces:
+    """The whole surfaces of a set with masks; raises :class:`DatasetError` when they differ in size."""
+    pictures = [p for p in dataset.pictures if p.window is None]
+    if not pictures:
+        raise DatasetError(f"{dataset.root} holds patches only; give the set of whole surfaces")
+    pixels = [read_picture(dataset.path_of(p), channels) for p in pictures]
+    if len({p.shape for p in pixels}) > 1:
+        raise DatasetError(f"the surfaces below {dataset.root} differ in size; bring them to one size")
+    masks = np.stack([read_mask(dataset, p.path) for p in pictures])
+    return Surfaces(np.stack(pixels), masks, dataset.classes, tuple(p.name for p in pictures))
+
+
+def paste_set(
+    real: Surfaces | PictureSet,
+    folder: Path,
+    *,
+    count: int,
+    seed: int,
+    patch_px: int = 64,
+    clean: str | None = None,
+    only: Sequence[str] = (),
+    report: Reporter = lambda name, done: None,
+) -> Dataset:
+    """``count`` pictures of each class, written with their manifest and ``contact-sheet.png``.
+
+    Of surfaces patches of ``patch_px`` are made, of pictures such of their own size. ``clean`` is the class
+    of pictures without defects, onto which the others go; None mixes pictures of a class with each other.
+    Of ``only`` some classes, else of all that there are. Raises :class:`DatasetError`.
+    """
+    possible = _possible(real, clean)
+    if set(only) - set(possible):
+        raise DatasetError(f"pictures can be made of {', '.join(possible)}, not of {', '.join(only)}")
+    wanted = [name for name in possible if not only or name in only]
+    made = {
+        name: _of_class(real, name, count, patch_px, seed, clean, lambda done, name=name: report(name, done))  # type: ignore[misc]
+        for name in wanted
+    }
+    settings = json.dumps([real.names, real.classes, count, seed, patch_px, clean])
+    maker = f"crop-paste-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
+    dataset = write_synthetic(folder, made, maker, real.classes)
+    contact_sheet(dataset.select(classes=wanted), folder / "contact-sheet.png")
+    return dataset
+
+
+def _possible(real: Surfaces | PictureSet, clean: str | None) -> list[str]:
+    """The classes that have something to be pasted."""
+    if isinstance(real, Surfaces):
+        shown = {int(k) for mask in real.masks for k in np.unique(mask)} - {SOUND}
+        return [real.classes[k] for k in sorted(shown)]
+    counts = real.count()
+    if clean is not None and not counts.get(clean):
+        raise DatasetError(f"there is no picture of {clean!r} to paste onto; the classes are {real.classes}")
+    return [name for name, number in counts.items() if number and name != clean]
+
+
+def _of_class(
+    real: Surfaces | PictureSet,
+    name: str,
+    count: int,
+    patch_px: int,
+    seed: int,
+    clean: str | None,
+    report: Callable[[int], None],
+) -> Pixels:
+    label = real.classes.index(name)
+    if isinstance(real, Surfaces):
+        return paste_from_surfaces(real, count, label, patch_px, seed, report=report)
+    below = None if clean is None else real.of_class(real.classes.index(clean)).pixels
+    return paste_from_pictures(real.of_class(label).pixels, below, count, seed, report=report)

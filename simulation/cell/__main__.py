@@ -1,0 +1,300 @@
+"""The robot/PLC cell as a process of its own: places parts, triggers, waits for verdicts, acknowledges bins.
+
+``python -m simulation.cell --parts 200`` makes a pty and prints ``port: /dev/pts/N``; give that to the
+station. ``--device /dev/ttyUSB0`` serves a real line instead. It can misbehave on request, seeded, and
+ends with a summary in JSON. :func:`start_cell` starts it from Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import random
+import select
+import signal
+import sys
+import time
+from array import array
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from drivers.sorters.serial.frames import Decoder, Message
+from simulation.cell.line import DeviceLine, Mischief, PtyLine
+from simulation.cell.process import CellProcess, start_cell
+from simulation.cell.protocol import CellProtocol, CellRules, Part, Why
+from simulation.cell.settings import CellSettings, problem_of
+
+__all__ = ["Cell", "CellProcess", "CellSettings", "main", "start_cell"]
+
+_MS = 1_000_000
+
+
+class Account:
+    """What became of the parts, in constant memory but for eight bytes of latency a part."""
+
+    def __init__(self) -> None:
+        self.parts = 0
+        self._bins: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._why: Counter[str] = Counter()
+        self._refusals = 0
+        self._latencies_ms = array("d")
+
+    def add(self, part: Part) -> None:
+        """One part was sorted."""
+        self.parts += 1
+        self._bins[str(part.bin)] += 1
+        self._outcomes[part.outcome or "none"] += 1
+        self._why[str(part.why)] += 1
+        self._refusals += part.refusals
+        if part.why is Why.VERDICT:
+            self._latencies_ms.append((part.sorted_ns - part.triggered_ns) / _MS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Counts; latency_ms is first TRIGGER to RESULT-ACK, of parts with a verdict."""
+        ordered = sorted(self._latencies_ms)
+        last = len(ordered) - 1
+        quantiles = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+        return {
+            "parts": self.parts,
+            "bins": dict(sorted(self._bins.items())),
+            "outcomes": dict(self._outcomes),
+            "why": dict(self._why),
+            "unanswered": self._outcomes["none"],
+            "refusals": self._refusals,
+            "latency_ms": {n: round(ordered[min(last, int(q * last + 0.5))], 3) for n, q in quantiles.items()}
+            if ordered
+            else {},
+        }
+
+
+class Cell:
+    """The process: one loop around the protocol, the line and the log."""
+
+    def __init__(self, settings: CellSettings, session: int) -> None:
+        self.settings = settings
+        self.line: PtyLine | DeviceLine = (
+            DeviceLine(settings.device, settings.baud) if settings.device else PtyLine(settings.link)
+        )
+        self.mischief = Mischief(settings)
+        rules = CellRules(
+            good_bin=settings.good_bin,
+            reject_bin=settings.reject_bin,
+            verdict_ms=settings.verdict_ms,
+            resend_ms=settings.resend_ms,
+            heartbeat_ms=settings.heartbeat_ms,
+            link_timeout_ms=4 * settings.heartbeat_ms,
+        )
+        self.protocol = CellProtocol(session, rules, name="simulated cell", gate=self.mischief.gate)
+        self.decoder = Decoder()
+        self.stop_requested = ""
+        self.account = Account()
+        self._log: IO[str] | None = open(settings.log, "w", encoding="utf-8") if settings.log else None  # noqa: SIM115
+        self._outbox = bytearray()
+        self._placed = 0
+        self._unplugs = 0
+
+    def run(self) -> str:
+        """Serve until the end; returns why it ended."""
+        self._plug_in()
+        print(f"port: {self.line.port}", flush=True)
+        now = started = time.monotonic_ns()
+        next_place = now
+        unplug_at = self.mischief.next_unplug(now)
+        replug_at = finish_at = 1 << 62
+        ended = ""
+        while True:
+            now = time.monotonic_ns()
+            if now >= unplug_at and finish_at == 1 << 62:
+                self._pull_out()
+                self._unplugs += 1
+                unplug_at, replug_at = 1 << 62, now + int(self.settings.unplug_s * 1e9)
+            if now >= replug_at:
+                self._plug_in()
+                replug_at, unplug_at = 1 << 62, self.mischief.next_unplug(now)
+            if not ended:
+                ended = self._why_end(now, started)
+                if ended:
+                    finish_at = now + int(self.settings.linger_s * 1e9)
+                    if ended != "all parts sorted":
+                        finish_at = now
+                    self._send(self.protocol.stop(now), now)
+                elif self._may_place() and now >= next_place:
+                    next_place = self._place(now, next_place)
+            self._send(self.protocol.scan(now), now)
+            self._write(self.mischief.due(now))
+            self._take_sorted()
+            if now >= finish_at:
+                break
+            moments = [self.protocol.next_due(), unplug_at, replug_at, finish_at]
+            moments += [at for at, _ in self.mischief.waiting]
+            if self._may_place() and not ended:
+                moments.append(next_place)
+            self._wait(min(moments) - now)
+        self.line.pull_out()
+        self._take_sorted()
+        if self._log is not None:
+            self._log.close()
+        return ended
+
+    def summary(self, ended: str, seconds: float) -> dict[str, Any]:
+        """Counts, latencies and mischief, for JSON."""
+        return {
+            "ended": ended,
+            **self.account.as_dict(),
+            "seconds": round(seconds, 3),
+            "station_restarts": self.protocol.station_restarts,
+            "garbled": self.decoder.garbled,
+            "unplugs": self._unplugs,
+            "faults": self.protocol.faults[-5:],
+            "mischief": {name: n for name, n in self.mischief.done.items() if n},
+        }
+
+    # -- the loop's steps
+
+    def _why_end(self, now: int, started: int) -> str:
+        if self.stop_requested and not any(part.trigger for part in self.protocol.waiting.values()):
+            return self.stop_requested
+        settings = self.settings
+        if settings.parts and self.account.parts >= settings.parts:
+            return "all parts sorted"
+        heard = max(self.protocol.last_heard_ns, started)
+        if settings.give_up_s > 0 and now - heard > settings.give_up_s * 1e9:
+            return "station vanished"
+        if settings.parent and os.getppid() != settings.parent:
+            return "parent process gone"
+        return ""
+
+    def _may_place(self) -> bool:
+        settings = self.settings
+        wanted = not settings.parts or self._placed < settings.parts
+        return (
+            wanted
+            and not self.stop_requested
+            and self.protocol.station_ready
+            and len(self.protocol.waiting) < settings.in_flight
+        )
+
+    def _place(self, now: int, due: int) -> int:
+        part_id = (self.settings.first_part + self._placed - 1) % 0xFFFF_FFFF + 1
+        self._placed += 1
+        self._send(self.protocol.place(part_id, self.settings.recipe, now), now)
+        if self.settings.rate_hz <= 0:
+            return now
+        period = int(1e9 / self.settings.rate_hz)
+        return max(due, now - period) + period
+
+    def _plug_in(self) -> None:
+        self.line.plug_in()
+        self._send(self.protocol.line_up(time.monotonic_ns()), time.monotonic_ns())
+
+    def _pull_out(self) -> None:
+        self.line.pull_out()
+        self._outbox.clear()
+        self.protocol.line_down()
+
+    def _send(self, messages: list[Message], now: int) -> None:
+        for message in messages:
+            self._write(self.mischief.outgoing(message, now))
+
+    def _write(self, frames: list[bytes]) -> None:
+        if self.line.fd < 0:
+            return
+        for frame in frames:
+            if len(self._outbox) < 4096:
+                self._outbox += frame
+        if not self._outbox:
+            return
+        try:
+            del self._outbox[: os.write(self.line.fd, self._outbox)]
+        except BlockingIOError:
+            self._outbox.clear()  # nobody reads: lost, as on a wire
+
+    def _wait(self, ns: int) -> None:
+        seconds = min(max(ns, 0) / 1e9, 0.05)
+        if self.line.fd < 0:
+            time.sleep(seconds)
+            return
+        readable, _, _ = select.select([self.line.fd], [], [], seconds)
+        if not readable:
+            return
+        try:
+            data = os.read(self.line.fd, 4096)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EINTR):
+                return
+            raise
+        now = time.monotonic_ns()
+        for message in self.decoder.feed(self.mischief.noise(data)):
+            self._send(self.protocol.received(message, now), now)
+        self._take_sorted()
+
+    def _take_sorted(self) -> None:
+        for part in self.protocol.sorted_parts:
+            self.account.add(part)
+            if self._log is not None:
+                self._log.write(json.dumps(_log_line(part)) + "\n")
+                self._log.flush()
+        self.protocol.sorted_parts.clear()
+
+
+def _log_line(part: Part) -> dict[str, Any]:
+    """One part; times are CLOCK_MONOTONIC, which all processes of a machine share."""
+    sent = bool(part.triggered_ns)
+    return {
+        "part_id": part.part_id,
+        "recipe": part.recipe,
+        "trigger": part.trigger,
+        "triggered_ns": part.triggered_ns,
+        "trigger_ack_ns": part.acknowledged_ns,
+        "result_ns": part.result_ns,
+        "sorted_ns": part.sorted_ns,
+        "bin": part.bin,
+        "outcome": part.outcome or None,
+        "class_index": part.class_index,
+        "reason": part.reason,
+        "why": str(part.why),
+        "refusals": part.refusals,
+        "latency_ms": round((part.sorted_ns - part.triggered_ns) / _MS, 3) if sent else None,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 at the clean end, 2 for a wrong option, 3 when the station vanished."""
+    parser = argparse.ArgumentParser(prog="python -m simulation.cell", description=__doc__.split("\n")[0])
+    for item in dataclasses.fields(CellSettings):
+        parser.add_argument(
+            f"--{item.name.replace('_', '-')}",
+            type=type(item.default),
+            default=item.default,
+            help=f"{item.metadata['help']} (default: {item.default!r})",
+        )
+    settings = CellSettings(**vars(parser.parse_args(arguments)))
+    problem = problem_of(settings)
+    if problem:
+        parser.error(problem)
+    cell = Cell(settings, session=1 + random.SystemRandom().randrange(0xFFFF))
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        cell.stop_requested = "stopped on request"
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    started = time.monotonic()
+    ended = cell.run()
+    text = json.dumps(cell.summary(ended, time.monotonic() - started))
+    if settings.summary:
+        Path(settings.summary).write_text(text + "\n", encoding="utf-8")
+    with contextlib.suppress(BrokenPipeError):
+        print(text, flush=True)
+    return 3 if ended == "station vanished" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

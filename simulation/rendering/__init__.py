@@ -1,0 +1,1 @@
+"""Rendered machined surfaces: metal, defects, parts, optics, and the pool of frames."""

@@ -1,0 +1,235 @@
+"""A pool of pre-rendered frames with their truth on disk, so that a plant can feed them at full rate.
+
+The pool is a folder: ``frame-00000.tiff`` ... in order, ``truth.jsonl`` (one :class:`PartTruth` a line, in
+the same order), ``pool.json`` (what it was made from), and where asked for ``masks/frame-00000.npz`` ...
+(``mask``: uint8, class index per product pixel; no picture files, or they would be taken for frames). It is
+rendered beside its place and moved there when whole, so a half-written pool is never taken for one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from simulation.rendering.parts import RENDERER_VERSION, RenderedPart, render_part
+from simulation.truth import (
+    CLASS_NAMES,
+    FRAME_HEIGHT,
+    FRAME_WIDTH,
+    PRODUCT_WIDTHS,
+    PartTruth,
+    SimulationError,
+    TruthBook,
+)
+
+FORMATS: dict[str, list[int]] = {
+    "tiff": [cv2.IMWRITE_TIFF_COMPRESSION, 1],
+    "bmp": [],
+    "png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
+}
+"""Lossless only: a frame is known again by its pixels."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """Everything that decides a pool's pixels."""
+
+    count: int
+    seed: int
+    format: str = "tiff"
+    masks: bool = False
+    good_share: float = 0.7
+    """Share of defect-free parts."""
+    multi_share: float = 0.15
+    """Share of the defective parts that carry two or three kinds or places."""
+    widths: tuple[int, ...] = PRODUCT_WIDTHS
+    tilt_deg: float = 0.0
+    """Parts are tilted by up to this much either way."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be rendered."""
+        if self.count < 1:
+            raise SimulationError(f"a pool of {self.count} frames is none; ask for at least 1")
+        if self.seed < 0:
+            raise SimulationError(f"seed {self.seed} is negative; use 0 or more")
+        if self.format not in FORMATS:
+            raise SimulationError(f"frames are not written as {self.format!r}; use one of {tuple(FORMATS)}")
+        if not (0 <= self.good_share <= 1 and 0 <= self.multi_share <= 1):
+            raise SimulationError("good_share and multi_share are shares: 0 to 1")
+        if not self.widths:
+            raise SimulationError("no product width is given")
+        if not 0 <= self.tilt_deg <= 1:
+            raise SimulationError(f"tilt {self.tilt_deg} degrees is outside 0 to 1")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan and the renderer's version."""
+        text = json.dumps([RENDERER_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def file_name(self, index: int) -> str:
+        """Sorted by name is sorted by index."""
+        return f"frame-{index:05d}.{self.format}"
+
+
+def write_frames(
+    folder: Path,
+    count: int,
+    seed: int,
+    *,
+    format: str = "tiff",
+    masks: bool = False,
+    good_share: float = 0.7,
+    multi_share: float = 0.15,
+    widths: tuple[int, ...] = PRODUCT_WIDTHS,
+    tilt_deg: float = 0.0,
+    workers: int = 2,
+    max_bytes: int = 1_500_000_000,
+    progress: Progress | None = None,
+) -> TruthBook:
+    """Make the pool in ``folder`` unless exactly that pool is there; returns its truths in frame order.
+
+    ``progress(done, total)`` is called after each frame. Raises :class:`SimulationError` when the plan makes
+    no sense, the uncompressed frames would exceed ``max_bytes``, or the folder holds what is not a pool.
+    """
+    plan = PoolPlan(count, seed, format, masks, good_share, multi_share, tuple(widths), tilt_deg)
+    if count * FRAME_WIDTH * FRAME_HEIGHT > max_bytes:
+        most = max_bytes // (FRAME_WIDTH * FRAME_HEIGHT)
+        raise SimulationError(
+            f"{count} frames need more than {max_bytes / 1e9:.2f} GB; ask for {most} or fewer"
+        )
+    folder = Path(folder).absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        if not _holds(folder, plan):
+            _refuse_foreign(folder)
+            _make(folder, plan, max(1, min(workers, 2)), progress)
+        elif progress:
+            progress(count, count)
+        return TruthBook.load(folder)
+
+
+def planned_kinds(plan: PoolPlan) -> list[tuple[str, int]]:
+    """For each frame its kind (a class name or ``mixed``) and how many defects; the four kinds in turn."""
+    rng = np.random.default_rng([plan.seed, 77])
+    bad = plan.count - round(plan.good_share * plan.count)
+    several = round(plan.multi_share * bad)
+    kinds = [(CLASS_NAMES[1 + i % 4], 1) for i in range(bad - several)]
+    kinds += [("mixed", int(rng.integers(2, 4))) for _ in range(several)]
+    kinds += [(CLASS_NAMES[0], 0)] * (plan.count - bad)
+    return [kinds[i] for i in rng.permutation(plan.count)]
+
+
+def planned_part(plan: PoolPlan, index: int) -> RenderedPart:
+    """Render the pool's part number ``index``, the same each time."""
+    kind, count = planned_kinds(plan)[index]
+    for attempt in range(8):
+        rng = np.random.default_rng([plan.seed, index, attempt])
+        seed, width = int(rng.integers(1 << 40, 1 << 41)), int(rng.choice(plan.widths))
+        tilt = float(np.round(rng.uniform(-plan.tilt_deg, plan.tilt_deg), 3)) if plan.tilt_deg else 0.0
+        try:
+            if count == 0:
+                return render_part(seed, width=width, tilt_deg=tilt)
+            return render_part(seed, width=width, kind=kind, defects_per_part=count, tilt_deg=tilt)
+        except SimulationError:
+            if attempt == 7:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _write_one(task: tuple[PoolPlan, int, str]) -> PartTruth:
+    """Render and write one frame (and its mask); runs in a worker."""
+    plan, index, folder = task
+    part = planned_part(plan, index)
+    name = plan.file_name(index)
+    _write_image(Path(folder) / name, part.frame(), FORMATS[plan.format])
+    if plan.masks:
+        np.savez_compressed(Path(folder) / "masks" / f"frame-{index:05d}.npz", mask=part.mask)
+    return part.framed_truth(name)
+
+
+def _write_image(path: Path, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], how: list[int]) -> None:
+    if not cv2.imwrite(str(path), pixels, how):
+        raise SimulationError(f"{path} cannot be written; is the disk full or the folder read-only?")
+
+
+def _make(folder: Path, plan: PoolPlan, workers: int, progress: Progress | None) -> None:
+    """Render everything beside the folder, then put it in its place."""
+    beside = folder.parent / f".{folder.name}.making"
+    shutil.rmtree(beside, ignore_errors=True)
+    (beside / "masks" if plan.masks else beside).mkdir(parents=True)
+    tasks = [(plan, index, str(beside)) for index in range(plan.count)]
+    lines: list[str] = []
+    try:
+        with _mapped(workers if plan.count > 3 else 1, tasks) as truths:
+            for truth in truths:
+                lines.append(json.dumps(truth.to_json()))
+                if progress:
+                    progress(len(lines), plan.count)
+        (beside / "truth.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        sizes = {plan.file_name(i): (beside / plan.file_name(i)).stat().st_size for i in range(plan.count)}
+        record = {"digest": plan.digest, "renderer": RENDERER_VERSION, "plan": asdict(plan), "sizes": sizes}
+        (beside / "pool.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(beside, folder)
+    except OSError as error:
+        raise SimulationError(
+            f"the pool {folder} cannot be written ({error}); check space and rights"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def _mapped(workers: int, tasks: list[tuple[PoolPlan, int, str]]) -> Iterator[Iterator[PartTruth]]:
+    """The tasks' results in order, from this process or from a few others."""
+    if workers == 1:
+        yield map(_write_one, tasks)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as processes:
+        yield processes.imap(_write_one, tasks)
+
+
+def _one_thread() -> None:
+    """Two processes on two cores: OpenCV's own threads would only get in each other's way."""
+    cv2.setNumThreads(1)
+
+
+def _holds(folder: Path, plan: PoolPlan) -> bool:
+    """Whether the folder holds exactly the pool of this plan, whole."""
+    try:
+        record = json.loads((folder / "pool.json").read_text(encoding="utf-8"))
+        whole = all((folder / name).stat().st_size == size for name, size in record["sizes"].items())
+        return bool(record["digest"] == plan.digest and whole and len(record["sizes"]) == plan.count)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Never delete what is not a pool."""
+    if folder.exists() and not folder.is_dir():
+        raise SimulationError(f"{folder} is a file; name a folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "pool.json").exists():
+        raise SimulationError(f"{folder} holds other files; name an empty or a new folder")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One maker at a time; the second waits and finds the pool made."""
+    path = folder.parent / f".{folder.name}.lock"
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

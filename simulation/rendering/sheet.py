@@ -1,0 +1,64 @@
+"""A picture to judge the renderer by: patches of every class as the network sees them, obvious to marginal.
+
+``python -m simulation.rendering.sheet docs/images/simulated-surfaces.png`` writes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from simulation.rendering.defects import LEVELS
+from simulation.rendering.parts import RenderedPart, render_part
+from simulation.rendering.visibility import NETWORK_HEIGHT, NETWORK_WIDTH, to_network_scale
+from simulation.truth import CLASS_NAMES, PRODUCT_HEIGHT, SimulationError
+
+_WIDTHS = (570, 935, 1065, 1575)
+
+
+def contact_sheet(path: Path, *, seed: int = 20, side: int = 192) -> None:
+    """Write a PNG: a row a class, a column a level, ``side`` px patches at the network's scale (1:1)."""
+    rows = []
+    for number, name in enumerate(CLASS_NAMES):
+        tiles = []
+        for column, level in enumerate(LEVELS):
+            width = _WIDTHS[(column + number) % len(_WIDTHS)]
+            first = seed + 10 * number + column
+            good = name == CLASS_NAMES[0]
+            part = render_part(first, width=width) if good else render_part(
+                first, width=width, kind=name, level=level
+            )  # fmt: skip
+            text = f"{name}, {width} px" if good else f"{level}, {part.truth.defects[0].visibility:.1f}"
+            tiles.append(_tile(part, side, text if column else f"{name} {'' if good else text}"))
+        rows.append(np.hstack(tiles))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), np.vstack(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9]):
+        raise SimulationError(f"{path} cannot be written; name a .png in a folder you may write to")
+
+
+def _tile(part: RenderedPart, side: int, text: str) -> NDArray[np.uint8]:
+    """The patch around the first defect (or the middle) with its caption, uint8 (side + 24, side + 4)."""
+    surface = to_network_scale(part.surface.astype(np.float32), part.truth.width)
+    x, y = NETWORK_WIDTH // 2, NETWORK_HEIGHT // 2
+    if part.truth.defects:
+        rows, cols = np.nonzero(part.mask)
+        nearest = int(np.argmin(np.hypot(rows - rows.mean(), cols - cols.mean())))
+        x = int(cols[nearest] * NETWORK_WIDTH / part.truth.width)
+        y = int(rows[nearest] * NETWORK_HEIGHT / PRODUCT_HEIGHT)
+    left, top = (
+        np.clip(x - side // 2, 0, NETWORK_WIDTH - side),
+        np.clip(y - side // 2, 0, NETWORK_HEIGHT - side),
+    )
+    patch = np.clip(surface[top : top + side, left : left + side], 0, 255).astype(np.uint8)
+    tile = np.full((side + 24, side + 4), 255, np.uint8)
+    tile[22 : 22 + side, 2 : 2 + side] = patch
+    cv2.putText(tile, text.strip(), (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.38, 0, 1, cv2.LINE_AA)
+    return tile
+
+
+if __name__ == "__main__":
+    contact_sheet(Path(sys.argv[1] if len(sys.argv) > 1 else "simulated-surfaces.png"))

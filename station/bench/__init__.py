@@ -1,0 +1,1 @@
+"""What this machine can do: verdicts per second, patching times, memory."""

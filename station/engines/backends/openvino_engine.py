@@ -1,0 +1,196 @@
+"""OpenVINO on the processor: INT8 from explicit Q/DQ, bf16 where the processor has it, fp32 elsewhere.
+
+A part's patches are dealt out in chunks to as many one-thread streams as there are threads: that is faster
+than all threads on one batch, and any number of patches fits. Shapes are fixed to the chunk, because
+OpenVINO plans memory better for them; a last chunk is filled up.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from station.engines.backends.checked import GRACE_S, CheckedEngine
+from station.engines.folder import EngineManifest, model_bytes
+from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions
+from station.engines.manifest import Variant
+
+NAME = "openvino"
+CHUNKS = (1, 4)
+"""Chunk sizes worth timing: 1 wins on AVX-512, 4 reads the fully connected weights less often."""
+_REQUESTS_A_STREAM = 4
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+def status() -> BackendStatus:
+    """Whether OpenVINO is installed and drives this processor."""
+    try:
+        import openvino
+    except ImportError:
+        remedy = "not installed; pip install 'inspection-station[openvino]'"
+        return BackendStatus(NAME, False, remedy, "", "", ())
+    core = _core()
+    if "CPU" not in core.available_devices:
+        reason = "OpenVINO found no processor it supports; use the onnxruntime-cpu back end"
+        return BackendStatus(NAME, False, reason, "", "", ())
+    device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    precisions = ("int8", "bf16", "fp32") if _has_bf16() else ("int8", "fp32")
+    return BackendStatus(NAME, True, "", str(openvino.__version__).partition("-")[0], device, precisions)
+
+
+def open_engine(manifest: EngineManifest, precision: str, options: EngineOptions) -> OpenVinoEngine:
+    """Compile the network for this processor. Raises :class:`EngineError`."""
+    return OpenVinoEngine(manifest, precision, options)
+
+
+class OpenVinoEngine(CheckedEngine):
+    """One compiled network with its streams."""
+
+    def __init__(self, manifest: EngineManifest, precision: str, options: EngineOptions) -> None:
+        started = time.perf_counter()
+        if precision not in _HINTS:
+            raise EngineError(f"openvino computes {', '.join(_HINTS)} on a processor, not {precision}")
+        try:
+            core = _core()
+        except ImportError:
+            raise EngineError(f"{NAME}: {status().reason}") from None
+        variant: Variant = "int8" if precision == "int8" else "fp32"
+        content = model_bytes(manifest, variant)
+        self._chunk = options.chunk or CHUNKS[0]
+        try:
+            model = core.read_model(content)
+            side = manifest.patch_px
+            model.reshape([self._chunk, side, side, manifest.channels])
+            compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "NUM_STREAMS": options.threads,
+                    "INFERENCE_NUM_THREADS": options.threads,
+                    "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                },
+            )
+            self._requests = [
+                compiled.create_infer_request() for _ in range(options.threads * _REQUESTS_A_STREAM)
+            ]
+        except RuntimeError as problem:
+            raise EngineError(
+                f"OpenVINO cannot load {manifest.files[variant]} ({_first_line(problem)}); "
+                "prove the folder with another back end, or update openvino"
+            ) from problem
+        super().__init__(
+            EngineInfo(
+                name=manifest.name,
+                digest=manifest.digests[variant],
+                backend=NAME,
+                precision=precision,
+                device=str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip(),
+                classes=manifest.classes,
+                patch_px=manifest.patch_px,
+                channels=manifest.channels,
+                load_ms=0.0,
+            )
+        )
+        self._abandoned: object = None
+        self.info = _loaded(self.info, started)
+
+    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> NDArray[np.float32]:
+        requests = self._requests
+        if not requests:
+            raise EngineError(f"engine {self.info.name} is closed; open it again")
+        found = np.empty((len(patches), len(self.info.classes)), np.float32)
+        running: list[tuple[Any, int, NDArray[np.uint8]]] = []
+        try:
+            for number, start in enumerate(range(0, len(patches), self._chunk)):
+                if len(running) == len(requests):
+                    self._collect(running[0], found, deadline)
+                    del running[0]
+                chunk = patches[start : start + self._chunk]
+                if len(chunk) < self._chunk:
+                    chunk = np.concatenate(
+                        [chunk, np.zeros((self._chunk - len(chunk), *chunk.shape[1:]), np.uint8)]
+                    )
+                request = requests[number % len(requests)]
+                request.start_async({0: chunk}, share_inputs=True)
+                running.append((request, start, chunk))
+            while running:
+                self._collect(running[0], found, deadline)
+                del running[0]
+        except TimeoutError:
+            stopped = _stop([request for request, _, _ in running])
+            if not stopped:
+                self._abandoned = (running, patches)  # memory that the hung requests still read
+            raise self._late(len(patches), stopped) from None
+        except RuntimeError as problem:
+            _stop([request for request, _, _ in running])
+            raise EngineError(
+                f"OpenVINO failed on {len(patches)} patches ({_first_line(problem)}); restart the station"
+            ) from problem
+        return found
+
+    def _collect(
+        self, job: tuple[Any, int, NDArray[np.uint8]], found: NDArray[np.float32], deadline: float | None
+    ) -> None:
+        """Wait for a chunk and put its scores in place; the job holds the memory the request reads."""
+        request, start, _ = job
+        if deadline is None:
+            request.wait()
+        elif not request.wait_for(max(0, int((deadline - time.monotonic()) * 1000))):
+            raise TimeoutError
+        rows = found[start : start + self._chunk]
+        rows[:] = request.get_output_tensor(0).data[: len(rows)]
+
+    def close(self) -> None:
+        """Free the processor's memory; of a hung inference, only when it ends."""
+        self._requests = []
+
+
+@functools.cache
+def _core() -> Any:
+    """The one Core of this process, never freed.
+
+    Its CPU plug-in gives the thread that first compiles a signal stack that holds AMX's registers, and takes
+    it back when it is freed. Of two, the one that goes last puts back the stack of the one that went first,
+    which is no longer memory: the next SIGTERM is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+def _stop(requests: list[Any]) -> bool:
+    """Cancel what runs; whether all of it has stopped."""
+    for request in requests:
+        request.cancel()
+    until = time.monotonic() + GRACE_S
+    stopped = True
+    for request in requests:
+        try:
+            stopped &= bool(request.wait_for(max(1, int((until - time.monotonic()) * 1000))))
+        except RuntimeError:  # "was canceled": it has stopped
+            continue
+    return stopped
+
+
+def _has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself; OpenVINO would emulate it, slowly, on any AVX-512."""
+    try:
+        words = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "amx_bf16" in words or "avx512_bf16" in words
+
+
+def _loaded(info: EngineInfo, started: float) -> EngineInfo:
+    return replace(info, load_ms=(time.perf_counter() - started) * 1000)
+
+
+def _first_line(problem: Exception) -> str:
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(problem).__name__

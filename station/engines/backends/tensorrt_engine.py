@@ -1,0 +1,285 @@
+"""TensorRT 10, native: the plan is built on the device from ONNX and kept for the next start.
+
+Written against the documented API of TensorRT 10 and cuda-python 12; docs/engines.md says what was run
+and with which command a device proves it. fp16 is the builder's FP16 flag, INT8 is explicit Q/DQ (the
+signed variant of the network: TensorRT knows symmetric s8 only) with fp16 for what is not quantised.
+TensorRT 11 has neither flag, hence the pin below it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from station.engines.backends.checked import GRACE_S, CheckedEngine
+from station.engines.folder import EngineManifest, model_bytes
+from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions
+from station.engines.manifest import INT8_SIGNED, Variant
+
+NAME = "tensorrt"
+PRECISIONS = ("int8", "fp16", "fp32")
+LARGEST_BATCH = 64
+"""Patches in one run; more are run in several batches."""
+_USUAL_BATCH = 16
+_WORKSPACE_BYTES = 1 << 30
+_log = logging.getLogger(__name__)
+
+
+def status() -> BackendStatus:
+    """Whether TensorRT 10, cuda-python and a GPU are here."""
+    try:
+        import tensorrt
+    except ImportError:
+        remedy = (
+            "not installed; pip install 'inspection-station[tensorrt]' (on a Jetson it comes with JetPack)"
+        )
+        return BackendStatus(NAME, False, remedy, "", "", ())
+    version = str(getattr(tensorrt, "__version__", ""))
+    if version.partition(".")[0] != "10":
+        reason = f"TensorRT {version or 'of unknown version'} is installed; pip install 'tensorrt>=10,<11'"
+        return BackendStatus(NAME, False, reason, version, "", ())
+    try:
+        device = _gpu_name(_cuda())
+    except EngineError as problem:
+        return BackendStatus(NAME, False, str(problem), version, "", ())
+    return BackendStatus(NAME, True, "", version, device, PRECISIONS)
+
+
+def plan_path(cache: Path, gpu: str, version: str, digest: str, precision: str) -> Path:
+    """Where the plan of a network for a GPU is kept: a plan is valid for exactly these four."""
+    key = hashlib.sha256("\0".join((gpu, version, digest, precision)).encode()).hexdigest()[:24]
+    return cache / "tensorrt" / f"{key}.plan"
+
+
+def open_engine(manifest: EngineManifest, precision: str, options: EngineOptions) -> TensorRtEngine:
+    """Read the plan of this device from the cache or build it (minutes). Raises :class:`EngineError`."""
+    return TensorRtEngine(manifest, precision, options)
+
+
+class TensorRtEngine(CheckedEngine):
+    """One plan, one execution context, one stream, and memory for the largest batch on both sides."""
+
+    def __init__(self, manifest: EngineManifest, precision: str, options: EngineOptions) -> None:
+        started = time.perf_counter()
+        if precision not in PRECISIONS:
+            raise EngineError(f"tensorrt computes {', '.join(PRECISIONS)}, not {precision}")
+        here = status()
+        if not here.present:
+            raise EngineError(f"{NAME}: {here.reason}")
+        import tensorrt
+
+        self._cuda = _cuda()
+        variant: Variant = INT8_SIGNED if precision == "int8" else "fp32"
+        digest = manifest.digests.get(variant, "")
+        content = model_bytes(manifest, variant)
+        logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+        path = (
+            plan_path(options.cache, here.device, here.version, digest, precision) if options.cache else None
+        )
+        runtime = tensorrt.Runtime(logger)
+        plan = path.read_bytes() if path is not None and path.is_file() else b""
+        engine = runtime.deserialize_cuda_engine(plan) if plan else None
+        if engine is None:
+            if plan:
+                _log.warning("the plan %s cannot be read by this TensorRT; it is built anew", path)
+            plan = _build(tensorrt, logger, content, manifest, precision, path)
+            engine = runtime.deserialize_cuda_engine(plan)
+            if engine is None:
+                raise EngineError(f"TensorRT cannot read the plan it built; update TensorRT ({here.version})")
+        context = engine.create_execution_context()
+        if context is None:
+            raise EngineError("the GPU has no memory left for the network; close what else runs on it")
+        side, channels = manifest.patch_px, manifest.channels
+        self._runtime, self._engine, self._context = runtime, engine, context
+        self._stream = _call(self._cuda.cudaStreamCreate())
+        self._patches = _Buffer(self._cuda, (LARGEST_BATCH, side, side, channels), np.dtype(np.uint8))
+        self._scores = _Buffer(self._cuda, (LARGEST_BATCH, len(manifest.classes)), np.dtype(np.float32))
+        context.set_tensor_address("patches", self._patches.device)
+        context.set_tensor_address("probabilities", self._scores.device)
+        super().__init__(
+            EngineInfo(
+                name=manifest.name,
+                digest=digest,
+                backend=NAME,
+                precision=precision,
+                device=here.device,
+                classes=manifest.classes,
+                patch_px=side,
+                channels=channels,
+                load_ms=0.0,
+            )
+        )
+        self.info = replace(self.info, load_ms=(time.perf_counter() - started) * 1000)
+
+    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> NDArray[np.float32]:
+        if self._context is None:
+            raise EngineError(f"engine {self.info.name} is closed; open it again")
+        found = []
+        for start in range(0, len(patches), LARGEST_BATCH):
+            batch = patches[start : start + LARGEST_BATCH]
+            self._launch(batch)
+            if not self._finished(deadline):
+                stopped = self._finished(time.monotonic() + GRACE_S)
+                raise self._late(len(patches), stopped)
+            found.append(self._scores.host[: len(batch)].copy())
+        return np.concatenate(found)
+
+    def _launch(self, batch: NDArray[np.uint8]) -> None:
+        """Copy in, compute, copy out; all on the stream, nothing waits."""
+        cuda, kinds = self._cuda, self._cuda.cudaMemcpyKind
+        self._patches.host[: len(batch)] = batch
+        if not self._context.set_input_shape("patches", batch.shape):
+            raise EngineError(
+                f"the plan does not take patches of shape {batch.shape}; delete it and start again"
+            )
+        _call(
+            cuda.cudaMemcpyAsync(
+                self._patches.device,
+                self._patches.host.ctypes.data,
+                batch.nbytes,
+                kinds.cudaMemcpyHostToDevice,
+                self._stream,
+            )
+        )
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise EngineError("TensorRT refused to run the network; its log above says why")
+        _call(
+            cuda.cudaMemcpyAsync(
+                self._scores.host.ctypes.data,
+                self._scores.device,
+                len(batch) * len(self.info.classes) * 4,
+                kinds.cudaMemcpyDeviceToHost,
+                self._stream,
+            )
+        )
+
+    def _finished(self, deadline: float | None) -> bool:
+        """Wait for the stream, by polling where there is a deadline: CUDA has no timed wait."""
+        if deadline is None:
+            _call(self._cuda.cudaStreamSynchronize(self._stream))
+            return True
+        while True:
+            (state,) = self._cuda.cudaStreamQuery(self._stream)
+            if state == self._cuda.cudaError_t.cudaSuccess:
+                return True
+            if state != self._cuda.cudaError_t.cudaErrorNotReady:
+                _call((state,))
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.0001)
+
+    def close(self) -> None:
+        """Free the GPU; a hung stream is left alone."""
+        if self._context is None or self._broken:
+            return
+        self._context = self._engine = self._runtime = None
+        self._patches.free()
+        self._scores.free()
+        self._cuda.cudaStreamDestroy(self._stream)
+
+
+class _Buffer:
+    """Page-locked host memory with device memory of the same size."""
+
+    def __init__(self, cuda: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        size = int(np.prod(shape)) * dtype.itemsize
+        self._cuda = cuda
+        self._address = int(_call(cuda.cudaMallocHost(size)))
+        self.device = int(_call(cuda.cudaMalloc(size)))
+        memory = (ctypes.c_uint8 * size).from_address(self._address)
+        self.host: NDArray[Any] = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+
+    def free(self) -> None:
+        self.host = np.empty(0, self.host.dtype)
+        self._cuda.cudaFree(self.device)
+        self._cuda.cudaFreeHost(self._address)
+
+
+def _build(
+    tensorrt: Any, logger: Any, content: bytes, manifest: EngineManifest, precision: str, path: Path | None
+) -> bytes:
+    """Build a plan and keep it at ``path``, with the times of its layers beside it for the next build."""
+    _log.warning("building the TensorRT plan of %s (%s); this takes minutes, once", manifest.name, precision)
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network(0)
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse(content):
+        reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
+        raise EngineError(f"TensorRT does not read the network ({reasons[:400]}); see docs/engines.md")
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
+    if precision in ("fp16", "int8"):
+        config.set_flag(tensorrt.BuilderFlag.FP16)
+    if precision == "int8":
+        config.set_flag(tensorrt.BuilderFlag.INT8)
+    shape = (manifest.patch_px, manifest.patch_px, manifest.channels)
+    profile = builder.create_optimization_profile()
+    profile.set_shape("patches", (1, *shape), (_USUAL_BATCH, *shape), (LARGEST_BATCH, *shape))
+    config.add_optimization_profile(profile)
+    times = path.with_name("layer-times.bin") if path is not None else None
+    known = times.read_bytes() if times is not None and times.is_file() else b""
+    config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(
+            "TensorRT built no plan; its log above says why. The fp32 network needs the least of it"
+        )
+    if path is not None and times is not None:
+        _write(path, bytes(plan))
+        _write(times, bytes(config.get_timing_cache().serialize()))
+    return bytes(plan)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: a power cut must not leave half a plan."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)
+
+
+def _cuda() -> Any:
+    """cuda-python's runtime API, under either of its names."""
+    try:
+        from cuda.bindings import runtime
+
+        return runtime
+    except ImportError:
+        pass
+    try:
+        from cuda import cudart
+
+        return cudart
+    except ImportError:
+        raise EngineError(
+            "cuda-python is not installed; pip install 'inspection-station[tensorrt]'"
+        ) from None
+
+
+def _gpu_name(cuda: Any) -> str:
+    properties = _call(cuda.cudaGetDeviceProperties(0))
+    name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
+    return f"{name} sm_{properties.major}{properties.minor}"
+
+
+def _call(answer: tuple[Any, ...]) -> Any:
+    """The result of a CUDA call, whose first element is its error."""
+    error, *results = answer
+    if int(error) != 0:
+        name = getattr(error, "name", str(error))
+        raise EngineError(
+            f"CUDA: {name}; check the GPU with nvidia-smi, and its driver against docs/engines.md"
+        )
+    return results[0] if results else None

@@ -1,0 +1,237 @@
+"""An engine folder on disk: nothing of it is used before its bytes are what engine.yaml says.
+
+The folder holds ``engine.yaml``, the ONNX files it names, ``golden/`` with one lossless picture of a
+surface a part and ``scores.json``, and ``card.md`` for people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from station.engines.interface import EngineError
+from station.engines.manifest import (
+    ClassName,
+    EngineDocument,
+    Figures,
+    FileEntry,
+    Int8Gate,
+    Variant,
+)
+from station.patching.geometry import cut_surface
+from station.strict_yaml import DocumentError, Mistake, load_document
+
+MANIFEST = "engine.yaml"
+MAX_MODEL_BYTES = 1 << 30
+MAX_GOLDEN_BYTES = 64 << 20
+
+
+class ManifestError(DocumentError, EngineError):
+    """engine.yaml or a file it names cannot be used; the message names file, line, key and remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSurface:
+    """A golden part: where its surface lies, what is on it, what was recorded for it."""
+
+    name: str
+    truth: ClassName
+    file: Path
+    scores: Mapping[str, NDArray[np.float32]]
+    """Recorded scores (patches, classes) by precision: ``fp32`` and, where there is one, ``int8``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineManifest:
+    """An engine folder whose every file was found to be what engine.yaml says."""
+
+    folder: Path
+    name: str
+    description: str
+    network: str
+    classes: tuple[str, ...]
+    patch_px: int
+    channels: int
+    files: Mapping[Variant, Path]
+    digests: Mapping[Variant, str]
+    """SHA-256 of each file, hex."""
+    golden: tuple[GoldenSurface, ...]
+    tolerance: float
+    int8_tolerance: float
+    figures: Mapping[Variant, Figures]
+    int8_gate: Int8Gate | None
+    digest: str
+    """SHA-256 of engine.yaml, which names the digest of everything else, hex."""
+
+    def int8_refusal(self, variant: Variant = "int8") -> str:
+        """Why an INT8 file is not accurate enough by its own figures, or an empty string."""
+        if variant not in self.files:
+            return f"the engine has no {variant} file"
+        if self.int8_gate is None:
+            return "engine.yaml states no int8_gate; state how much accuracy INT8 may lose"
+        missing = {"fp32", variant}.difference(self.figures)
+        if missing:
+            return f"engine.yaml has no figures of {' and '.join(sorted(missing))}; evaluate both"
+        fp32, int8 = self.figures["fp32"], self.figures[variant]
+        loss = fp32.accuracy - int8.accuracy
+        if loss > self.int8_gate.max_accuracy_loss + 1e-12:
+            allowed = self.int8_gate.max_accuracy_loss
+            return f"INT8 loses {loss:.2%} accuracy, more than the {allowed:.2%} allowed"
+        gain = int8.escape_rate - fp32.escape_rate
+        if gain > self.int8_gate.max_escape_gain + 1e-12:
+            allowed = self.int8_gate.max_escape_gain
+            return f"INT8 lets {gain:.2%} more defects escape, more than the {allowed:.2%} allowed"
+        return ""
+
+
+def load_manifest(folder: Path) -> EngineManifest:
+    """Read an engine folder and check every file in it. Raises :class:`EngineError`."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        there = sorted(p.name for p in folder.parent.glob("*") if (p / MANIFEST).is_file())
+        remedy = f"known engines there: {', '.join(there)}" if there else "copy the engine's folder there"
+        raise EngineError(f"{folder} is no engine folder; {remedy}")
+    content = _bytes(path, "", path, 1_000_000)
+    document = load_document(path, EngineDocument, ManifestError, content=content)
+    if document.name != folder.resolve().name:
+        raise _mistake(
+            path,
+            "name",
+            f"is {document.name!r}, the folder is {folder.resolve().name!r}",
+            "rename one of the two",
+        )
+    files: dict[Variant, Path] = {}
+    for variant, entry in document.files.items():
+        files[variant] = folder / entry.path
+        _checked(path, f"files.{variant}", folder, entry, MAX_MODEL_BYTES)
+    recorded = _recorded_scores(path, folder, document)
+    golden = []
+    for index, part in enumerate(document.golden.parts):
+        _checked(path, f"golden.parts[{index}]", folder, part, MAX_GOLDEN_BYTES)
+        name = Path(part.path).name
+        scores = {precision: table[name] for precision, table in recorded.items()}
+        golden.append(GoldenSurface(name, part.truth, folder / part.path, scores))
+    return EngineManifest(
+        folder=folder,
+        name=document.name,
+        description=document.description,
+        network=document.network,
+        classes=document.classes,
+        patch_px=document.patch_px,
+        channels=document.channels,
+        files=files,
+        digests={variant: entry.sha256 for variant, entry in document.files.items()},
+        golden=tuple(golden),
+        tolerance=document.golden.tolerance,
+        int8_tolerance=document.golden.int8_tolerance,
+        figures=document.figures,
+        int8_gate=document.int8_gate,
+        digest=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def model_bytes(manifest: EngineManifest, variant: Variant) -> bytes:
+    """The bytes of an ONNX file, checked as they are read. Raises :class:`EngineError`."""
+    if variant not in manifest.files:
+        raise EngineError(
+            f"engine {manifest.name} has no {variant} file; it has {', '.join(manifest.files)}: "
+            "choose another precision, or export the engine again"
+        )
+    entry = FileEntry(
+        path=manifest.files[variant].relative_to(manifest.folder).as_posix(), sha256=manifest.digests[variant]
+    )
+    return _checked(manifest.folder / MANIFEST, f"files.{variant}", manifest.folder, entry, MAX_MODEL_BYTES)
+
+
+def read_golden(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uint8]:
+    """The patches of a golden part, uint8 ``(N, patch, patch, channels)``. Raises :class:`EngineError`."""
+    flag = cv2.IMREAD_GRAYSCALE if manifest.channels == 1 else cv2.IMREAD_COLOR
+    surface = cv2.imread(str(part.file), flag)
+    if surface is None:
+        raise EngineError(f"{part.file} is no picture; copy the engine's folder again")
+    pixels = np.asarray(surface, np.uint8).reshape(*surface.shape[:2], manifest.channels)
+    try:
+        patches = cut_surface(pixels, manifest.patch_px)
+    except ValueError as problem:
+        raise EngineError(f"{part.file}: {problem}; the golden part belongs to another engine") from None
+    for precision, scores in part.scores.items():
+        if scores.shape != (len(patches), len(manifest.classes)):
+            raise EngineError(
+                f"{part.file}: {precision} scores have shape {scores.shape}, not "
+                f"({len(patches)}, {len(manifest.classes)}); record them again with this engine"
+            )
+    return patches
+
+
+def _recorded_scores(
+    path: Path, folder: Path, document: EngineDocument
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Scores by precision and part; every part has them for every precision that has a file."""
+    entry = document.golden.scores
+    content = _checked(path, "golden.scores", folder, entry, MAX_GOLDEN_BYTES)
+    wanted = ["fp32"] + (["int8"] if "int8" in document.files else [])
+    found: dict[str, dict[str, NDArray[np.float32]]] = {}
+    try:
+        tables = json.loads(content)
+        for precision in wanted:
+            found[precision] = {}
+            for part in document.golden.parts:
+                name = Path(part.path).name
+                scores = np.array(tables[precision][name], dtype=np.float32)
+                if scores.ndim != 2 or scores.shape[1] != len(document.classes):
+                    raise ValueError(f"{precision} scores of {name} have shape {scores.shape}")
+                if not np.isfinite(scores).all():
+                    raise ValueError(f"{precision} scores of {name} are not all numbers")
+                found[precision][name] = scores
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
+        what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be used ({problem})"
+        raise ManifestError(
+            folder / entry.path, Mistake(0, "", what, "record the golden parts again with this engine")
+        ) from None
+    return found
+
+
+def _checked(manifest: Path, key: str, folder: Path, entry: FileEntry, limit: int) -> bytes:
+    """The bytes of a file in the folder, once their digest is right."""
+    file = folder / entry.path
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise _mistake(manifest, f"{key}.path", f"{entry.path!r} leads out of the folder", "remove the link")
+    content = _bytes(file, f"{key}.path", manifest, limit)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry.sha256:
+        raise _mistake(
+            manifest,
+            f"{key}.sha256",
+            f"is {entry.sha256[:12]}…, but {entry.path} has {digest[:12]}…",
+            "the file was changed or damaged; copy the engine's folder again",
+        )
+    return content
+
+
+def _bytes(file: Path, key: str, manifest: Path, limit: int) -> bytes:
+    try:
+        if not file.is_file():
+            raise _mistake(manifest, key, f"{file.name} is missing", "copy the engine's folder again")
+        with file.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except OSError as problem:
+        raise _mistake(
+            manifest,
+            key,
+            f"{file.name} cannot be read ({problem.strerror})",
+            "check the disk and permissions",
+        ) from None
+    if len(content) > limit:
+        raise _mistake(manifest, key, f"{file.name} is larger than {limit} bytes", "copy the folder again")
+    return content
+
+
+def _mistake(path: Path, key: str, problem: str, remedy: str) -> ManifestError:
+    return ManifestError(path, Mistake(0, key, problem, remedy))

@@ -1,0 +1,134 @@
+"""From the values that travel - trigger, verdict, details, receipt - to what an event holds of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from station.journal.events import FAULT, Row, scores_to_json, utc_ago
+
+if TYPE_CHECKING:
+    from drivers.sorters.interface import Receipt, Trigger
+    from station.decision import Verdict
+    from station.patching import Region
+    from station.recipe import Recipe
+
+Values = dict[str, Any]
+"""What an event adds to its record, by column name, and ``scores``."""
+
+IN_DOUBT = "in doubt after a restart: the station ended before the verdict; find the part, inspect it again"
+NEVER_TOLD = "the station ended before a verdict was told"
+NO_RECEIPT = "the station ended before the acknowledgement was written; the part may be in its bin or not"
+
+
+@dataclass(frozen=True, slots=True)
+class PartDetails:
+    """What is known of a part when its verdict is taken; None is what an early fault left unknown."""
+
+    stages_ns: Mapping[str, int] = field(default_factory=dict)
+    """Stage -> ``time.monotonic_ns()``: trigger, frame, cut, scored, decided."""
+    frame_id: int | None = None
+    lost_before: int | None = None
+    frame_complete: bool | None = None
+    region: Region | None = None
+    """The product in the frame, px."""
+    scores: NDArray[np.float32] | None = None
+    """(patches, classes), probabilities."""
+    engine_digest: str | None = None
+    backend: str | None = None
+    precision: str | None = None
+
+
+def opened(trigger: Trigger, recipe: Recipe, *, station: str, mode: str, is_simulated: bool) -> Values:
+    """A trigger came."""
+    return {
+        "part_id": int(trigger.part_id),
+        "station": station,
+        "mode": str(mode),
+        "is_simulated": bool(is_simulated),
+        "opened_at": utc_ago(time.monotonic_ns() - trigger.received_ns),
+        "recipe": recipe.name,
+        "recipe_version": recipe.version,
+        "recipe_digest": recipe.digest,
+        "requested_recipe": _text(trigger.recipe),
+        "good_bin": recipe.classes[0].bin,
+        "fault_bin": recipe.fault_bin,
+        "classes": ",".join(entry.name for entry in recipe.classes),
+    }
+
+
+def decided(verdict: Verdict, details: PartDetails, received_ns: int | None) -> Values:
+    """The part has its verdict; ``received_ns`` is the trigger's monotonic time."""
+    region, scores = details.region, details.scores
+    values: Values = {
+        "outcome": str(verdict.outcome),
+        "class_name": _text(verdict.class_name),
+        "class_index": int(verdict.class_index),
+        "confidence": float(verdict.confidence),
+        "patch": _whole(verdict.patch),
+        "bin": int(verdict.bin),
+        "reason": _text(verdict.reason),
+        "frame_id": _whole(details.frame_id),
+        "lost_before": _whole(details.lost_before),
+        "frame_complete": None if details.frame_complete is None else bool(details.frame_complete),
+        "engine_digest": details.engine_digest,
+        "backend": details.backend,
+        "precision": details.precision,
+        "scores": None if scores is None else scores_to_json(np.asarray(scores)),
+    }
+    for side in ("x", "y", "width", "height", "lean_x", "lean_y"):
+        values[f"region_{side}"] = None if region is None else int(getattr(region, side))
+    for stage, at_ns in details.stages_ns.items():
+        if stage != "trigger":
+            values[f"{stage}_ms"] = _ms(at_ns, received_ns)
+    return values
+
+
+def received(
+    receipt: Receipt, *, received_ns: int | None, written_ns: int | None, told_ns: int | None
+) -> Values:
+    """The end of a ``tell``. Without acknowledgement there is a bin only where the cell named another one."""
+    return {
+        "acknowledged": bool(receipt.acknowledged),
+        "ack_bin": int(receipt.bin) if receipt.acknowledged or receipt.bin else None,
+        "ack_problem": _text(receipt.problem),
+        "written_ms": _ms(written_ns, received_ns),
+        "told_ms": _ms(told_ns, received_ns),
+        "acknowledged_ms": _ms(receipt.at_ns, received_ns) if receipt.acknowledged else None,
+    }
+
+
+def recovered(row: Row) -> Values:
+    """What closes a record that the last run left unfinished: a fault where there was no verdict."""
+    if row["outcome"] is not None:
+        return {"acknowledged": False, "ack_problem": NO_RECEIPT}
+    return {
+        "acknowledged": False,
+        "ack_problem": NEVER_TOLD,
+        "outcome": FAULT,
+        "class_name": "fault",
+        "class_index": 255,
+        "confidence": 0.0,
+        "bin": row["fault_bin"],
+        "reason": IN_DOUBT,
+    }
+
+
+def _ms(at_ns: int | None, received_ns: int | None) -> float | None:
+    if at_ns is None or received_ns is None:
+        return None
+    return round((at_ns - received_ns) / 1e6, 3)
+
+
+def _whole(value: int | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _text(value: str) -> str:
+    """Text that any UTF-8 reader takes: messages of foreign code may hold half characters."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")

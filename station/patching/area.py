@@ -1,0 +1,250 @@
+"""Area averaging (box integration): how a product's surface is brought to the recipe's size.
+
+Every target pixel is the mean of exactly the source area it covers, on each axis by itself, whether the
+axis shrinks or grows (width 385 -> 512 grows). Interpolating two neighbours instead can lose a 1-px
+scratch altogether. The kernel reads the product where it lies in the frame, without a copy, following
+its tilt by whole pixels, and is compiled once and cached on disk.
+
+How it is fast: eight target rows at a time are averaged down the rows into a small buffer, which
+vectorises over columns; the buffer is then multiplied by the band matrix of the column weights, eight
+target columns at a time, so that neither gathers nor transpositions are needed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils as _cgutils
+from numpy.typing import NDArray
+
+from station.patching.compiled import compiled, grey, inlined, intrinsic, types
+
+cgutils: Any = _cgutils
+
+LANES = 8
+"""Target columns computed at once; also the smallest target width (width x channels)."""
+
+ROWS = 8
+"""Target rows computed at once; also the smallest target height."""
+
+
+def resize_area(
+    source: NDArray[np.uint8],
+    starts_x: NDArray[np.uint32],
+    starts_y: NDArray[np.uint32],
+    height: int,
+    width: int,
+    channels: int = 1,
+) -> NDArray[np.uint8]:
+    """Area-average a region of ``source`` to ``(height, width, channels)`` uint8, C-contiguous.
+
+    ``source`` is uint8 ``(H, W)`` or ``(H, W, channels)``, C-contiguous. ``starts_x[r]`` is the frame
+    column in which row r of the region begins, ``starts_y[c]`` the frame row in which column c begins:
+    constant for an upright product, drifting for a tilted one. Raises ValueError where the region leaves
+    the source or the target is smaller than 8 rows of 8 values.
+    """
+    rows, columns = len(starts_x), len(starts_y)
+    flat = source.reshape(source.shape[0], -1)
+    if not rows or not columns or height < ROWS or width * channels < LANES:
+        raise ValueError(f"cannot resize {rows} x {columns} px to {height} x {width} px")
+    inside = (int(starts_x.max()) + columns) * channels <= flat.shape[1]
+    if not inside or int(starts_y.max()) + rows > flat.shape[0]:
+        raise ValueError("the region leaves the source")
+    # Runs of columns that begin in the same row; one run when the product stands upright.
+    bounds = np.concatenate(([0], np.flatnonzero(np.diff(starts_y)) + 1, [columns])).astype(np.uint32)
+    tops = np.ascontiguousarray(starts_y[bounds[:-1]], dtype=np.uint32)
+    first_row, row_weights = area_weights(rows, height)
+    first_value, band = _band_matrix(columns, width, channels)
+    surface = np.empty((height, width * channels), dtype=np.uint8)
+    _resize(flat, starts_x, bounds, tops, channels, first_row, row_weights, first_value, band, surface)
+    return surface.reshape(height, width, channels)
+
+
+@lru_cache(maxsize=256)
+def area_weights(source: int, target: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Of each target pixel the first source pixel it covers, and weights ``(taps, target)`` summing to 1."""
+    index = np.arange(target, dtype=np.int64)
+    # In units of 1/target source pixels, so that every end is an exact integer.
+    low, high = index * source, (index + 1) * source
+    first = low // target
+    taps = int(np.max(-(-high // target) - first))
+    pixel = first + np.arange(taps, dtype=np.int64)[:, None]
+    covered = np.minimum(high, (pixel + 1) * target) - np.maximum(low, pixel * target)
+    weights = (np.maximum(covered, 0) / source).astype(np.float32)
+    return _frozen(first.astype(np.uint32)), _frozen(weights)
+
+
+@lru_cache(maxsize=64)
+def _band_matrix(source: int, target: int, channels: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """The column weights as blocks ``(blocks, span, 8)``, and the first source value of each block.
+
+    Values are interleaved channels. The last block ends with the last target value, overlapping the one
+    before where the width is no multiple of 8.
+    """
+    first, weights = area_weights(source, target)
+    values = target * channels
+    starts = np.arange(0, values, LANES)
+    starts[-1] = values - LANES
+    lane = starts[:, None] + np.arange(LANES)
+    column, channel = lane // channels, lane % channels
+    source_value = first[column].astype(np.int64) * channels + channel
+    begin = source_value.min(axis=1)
+    offset = source_value - begin[:, None]
+    span = int(offset.max()) + (weights.shape[0] - 1) * channels + 1
+    band = np.zeros((len(starts), span, LANES), dtype=np.float32)
+    blocks, lanes = np.indices(lane.shape)
+    for tap in range(weights.shape[0]):
+        band[blocks, offset + tap * channels, lanes] = weights[tap, column]
+    return _frozen(begin.astype(np.uint32)), _frozen(band)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array
+
+
+@intrinsic
+def _weigh_block(
+    _typing: Any, mixed: Any, value: Any, band: Any, block: Any, surface: Any, row: Any, column: Any
+) -> Any:
+    """surface[row:row+8, column:column+8] = round(mixed[:, value:value+span] @ band[block]), uint8."""
+    signature = types.void(mixed, value, band, block, surface, row, column)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def array(n: int) -> Any:
+            return context.make_array(signature.args[n])(context, builder, arguments[n])
+
+        def element(n: int, *indices: Any) -> Any:
+            held = array(n)
+            return cgutils.get_item_pointer(context, builder, signature.args[n], held, indices)
+
+        fast = ("fast",)
+        intp = context.get_value_type(types.intp)
+        lanes = ir.VectorType(ir.FloatType(), LANES)
+        splat = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        half = ir.Constant(lanes, [0.5] * LANES)
+        _, value, _, block, _, row, column = arguments
+        zero = ir.Constant(intp, 0)
+        sums = [cgutils.alloca_once_value(builder, half) for _ in range(ROWS)]
+        inputs = [element(0, ir.Constant(intp, r), value) for r in range(ROWS)]
+        weights = element(2, block, zero, zero)
+        span = cgutils.unpack_tuple(builder, array(2).shape)[1]
+        with cgutils.for_range(builder, span) as loop:
+            at = builder.gep(weights, [builder.mul(loop.index, ir.Constant(intp, LANES))])
+            weight = builder.load(builder.bitcast(at, lanes.as_pointer()), align=4)
+            for total, source in zip(sums, inputs, strict=True):
+                single = builder.load(builder.gep(source, [loop.index]))
+                first = builder.insert_element(
+                    ir.Constant(lanes, ir.Undefined), single, ir.Constant(ir.IntType(32), 0)
+                )
+                spread = builder.shuffle_vector(first, ir.Constant(lanes, ir.Undefined), splat)
+                product = builder.fmul(weight, spread, flags=fast)
+                builder.store(builder.fadd(builder.load(total), product, flags=fast), total)
+        grey = ir.VectorType(ir.IntType(8), LANES)
+        for r, total in enumerate(sums):
+            whole = builder.fptosi(builder.load(total), ir.VectorType(ir.IntType(32), LANES))
+            target = element(4, builder.add(row, ir.Constant(intp, r)), column)
+            builder.store(builder.trunc(whole, grey), builder.bitcast(target, grey.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+_INDEX = types.Array(types.uint32, 1, "C", readonly=True)
+_WEIGHTS = types.Array(types.float32, 2, "C", readonly=True)
+_BAND = types.Array(types.float32, 3, "C", readonly=True)
+
+
+@inlined
+def _pixels(source: Any, row: Any, start: Any, begin: Any, end: Any, channels: Any) -> Any:
+    offset = np.intp(start) * channels
+    return source[row, offset + begin : offset + end]
+
+
+@compiled(
+    types.void,
+    grey(2),
+    _INDEX,
+    _INDEX,
+    _INDEX,
+    types.intp,
+    _INDEX,
+    _WEIGHTS,
+    _INDEX,
+    _BAND,
+    types.uint8[:, ::1],
+    fastmath=True,
+)
+def _resize(
+    source: Any,
+    starts_x: Any,
+    bounds: Any,
+    tops: Any,
+    channels: Any,
+    first_row: Any,
+    row_weights: Any,
+    first_value: Any,
+    band: Any,
+    surface: Any,
+) -> None:
+    """The kernel behind :func:`resize_area`; nothing is checked here."""
+    height, width = surface.shape
+    taps = row_weights.shape[0]
+    last = starts_x.size - 1
+    # A band reaches up to `span` values past the last column; they weigh 0 and must be finite.
+    mixed = np.zeros((ROWS, np.intp(bounds[-1]) * channels + band.shape[1]), dtype=np.float32)
+    group = 0
+    while group < height:
+        top = min(group, height - ROWS)
+        for r in range(ROWS):
+            i = top + r
+            for run in range(tops.shape[0]):
+                begin = np.intp(bounds[run]) * channels
+                end = np.intp(bounds[run + 1]) * channels
+                mix = mixed[r, begin:end]
+                # Three rows at a time; a tap that reaches past the region weighs 0.
+                for tap in range(0, taps, 3):
+                    row = np.intp(first_row[i]) + tap
+                    second, third = min(row + 1, last), min(row + 2, last)
+                    w0 = row_weights[tap, i]
+                    w1 = row_weights[tap + 1, i] if tap + 1 < taps else np.float32(0.0)
+                    w2 = row_weights[tap + 2, i] if tap + 2 < taps else np.float32(0.0)
+                    if w0 == 0.0:
+                        continue
+                    a = _pixels(source, np.intp(tops[run]) + row, starts_x[row], begin, end, channels)
+                    b = _pixels(source, np.intp(tops[run]) + second, starts_x[second], begin, end, channels)
+                    c = _pixels(source, np.intp(tops[run]) + third, starts_x[third], begin, end, channels)
+                    if tap == 0:
+                        for j in range(mix.size):
+                            mix[j] = w0 * np.float32(a[j]) + w1 * np.float32(b[j]) + w2 * np.float32(c[j])
+                    else:
+                        for j in range(mix.size):
+                            mix[j] += w0 * np.float32(a[j]) + w1 * np.float32(b[j]) + w2 * np.float32(c[j])
+        for block in range(band.shape[0]):
+            column = min(block * LANES, width - LANES)
+            _weigh_block(mixed, np.intp(first_value[block]), band, block, surface, top, column)
+        group += ROWS
+
+
+@compiled(types.UniTuple(types.intp[::1], 2), grey(3), types.intp, types.intp, types.intp)
+def count_extremes(
+    patches: NDArray[np.uint8], step: int, black: int, saturated: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """How many values <= black and >= saturated every step-th row of ``(N, size, size * C)`` has."""
+    dark = np.zeros(patches.shape[0], dtype=np.intp)
+    bright = np.zeros(patches.shape[0], dtype=np.intp)
+    low, high = np.uint8(black), np.uint8(saturated)
+    for n in range(patches.shape[0]):
+        for i in range(0, patches.shape[1], step):
+            row = patches[n, i]
+            below = np.int32(0)
+            above = np.int32(0)
+            for j in range(row.size):
+                below += np.int32(row[j] <= low)
+                above += np.int32(row[j] >= high)
+            dark[n] += below
+            bright[n] += above
+    return dark, bright

@@ -1,0 +1,89 @@
+"""A frame becomes patches: background removal, area resize to the recipe's size, patches.
+
+The product is bright on a dark background (or, with ``background: none``, the whole picture). It is
+found in two steps: profiles of every 32nd row say roughly where it is, a vote along each of its four
+edges says exactly where (:mod:`station.patching.edges`). The region is the rectangle of the mean edges; where
+the product is tilted, ``lean_x`` and ``lean_y`` say by how much its sides drift, and the resize follows
+them, so that exactly the product is inspected: no wedge of it is left out and no wedge of background
+comes in. A picture in which the product is not found whole, once, and well lit is a fault with a reason.
+
+The surface (2048 x 512 for servo-motor housings, eq. 5-7 of the SMHSI paper, calibration/aspect_ratio.py)
+is cut into patches row by row, left to right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from station.patching.area import count_extremes, resize_area
+from station.patching.finding import (
+    _as_recipe_sees,
+    find_product,
+)
+from station.patching.geometry import Patches, PatchingError, Reason, Region, Surface
+from station.recipe import Recipe
+
+
+def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe) -> Patches:
+    """Find the product, bring its surface to the recipe's size and cut it into patches.
+
+    ``frame_pixels`` is uint8, ``(H, W)`` grey or ``(H, W, 3)`` BGR; a colour frame is made grey for a
+    recipe of one channel. Raises :class:`PatchingError`.
+    """
+    pixels = _as_recipe_sees(frame_pixels, recipe)
+    return cut_region(pixels, find_product(pixels, recipe), recipe)
+
+
+def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:
+    """The patches of a known region: :func:`cut` without the search. Raises :class:`PatchingError`."""
+    size = recipe.surface
+    starts_x = _starts(region.x, region.lean_x, region.height, pixels.shape[1] - region.width)
+    starts_y = _starts(region.y, region.lean_y, region.width, pixels.shape[0] - region.height)
+    surface = resize_area(pixels, starts_x, starts_y, size.height, size.width, size.channels)
+    patches = _cut_surface(surface, recipe)
+    _check_patches(patches, recipe)
+    mm = (recipe.product.mm_per_px_x, recipe.product.mm_per_px_y)
+    return Patches(patches, Surface(surface, region), recipe.patch, recipe.grid[1], mm)
+
+
+def _cut_surface(surface: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
+    """(H, W, C) -> (N, patch, patch, C), row by row, left to right."""
+    rows, columns = recipe.grid
+    patch, channels = recipe.patch, recipe.surface.channels
+    down, across, value = surface.strides
+    view = np.lib.stride_tricks.as_strided(
+        surface,
+        (rows, columns, patch.size, patch.size, channels),
+        (down * patch.stride, across * patch.stride, down, across, value),
+        writeable=False,
+    )
+    return np.ascontiguousarray(view).reshape(rows * columns, patch.size, patch.size, channels)
+
+
+def _check_patches(patches: NDArray[np.uint8], recipe: Recipe) -> None:
+    """No single patch may be blind."""
+    limits = recipe.product.limits
+    step = 4
+    looked_at = patches[0, ::step].size
+    dark, bright = count_extremes(
+        patches.reshape(len(patches), recipe.patch.size, -1), step, limits.black_level, limits.saturated_level
+    )
+    for reason, counts, most in (
+        (Reason.SATURATED, bright, limits.max_saturated_patch),
+        (Reason.BLACK, dark, limits.max_black_patch),
+    ):
+        worst = int(np.argmax(counts))
+        share = float(counts[worst]) / looked_at
+        if share > most:
+            raise PatchingError(
+                reason, f"patch {worst} cannot be inspected, {share:.0%} of it is {reason}; check the light"
+            )
+
+
+def _starts(start: int, lean: int, length: int, last: int) -> NDArray[np.uint32]:
+    """Where each of ``length`` lines begins, px, for a side that drifts by ``lean`` px in all."""
+    if not lean:
+        return np.full(length, start, dtype=np.uint32)
+    drift = (np.arange(length) + 0.5) / length - 0.5
+    return np.clip(np.floor(start + drift * lean + 0.5), 0, last).astype(np.uint32)

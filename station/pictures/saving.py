@@ -1,0 +1,297 @@
+"""Pictures of parts on the disk, written beside the decision path and within a quota.
+
+The line offers a part and goes on at once. A thread draws and writes it; when its queue is full the
+picture is shed and counted. Whatever happens here - a full disk, a folder taken away - costs pictures
+and never a part. The oldest pictures make room for new ones; only files that this class wrote, and noted
+in ``.pictures`` in the folder, are ever deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from station.pictures.drawing import (
+    Picture,
+    Sight,
+    draw_picture,
+    draw_sheet,
+    draw_tile,
+    sight_of_frame,
+    sight_of_surface,
+)
+from station.queues import BoundedQueue, QueueStatus
+
+if TYPE_CHECKING:
+    from station.decision import Verdict
+    from station.patching import Patches
+    from station.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+INDEX = ".pictures"
+"""What this class wrote into the folder: one ``name size`` a line, oldest first."""
+SHEET_TILES = 60
+"""Parts on the contact sheet of a run: the latest ones."""
+POLL_S = 0.1
+
+
+class PictureError(Exception):
+    """A picture cannot be written; the message says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStatus:
+    """A snapshot of what became of the pictures."""
+
+    queue: QueueStatus
+    """Parts that wait to be drawn, and how many were shed because it was full."""
+    saved: int
+    failed: int
+    """Not written: disk full, folder gone, larger than the quota."""
+    deleted: int
+    """Old ones that made room."""
+    bytes_used: int
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    at: datetime
+    part_id: int
+    verdict: Verdict
+    patches: Patches
+    scores: NDArray[np.float32] | None
+
+
+class PictureSaver:
+    """Saves pictures of the parts offered to it, in a thread of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        quota_mb: float,
+        capacity: int = 8,
+        classes: Sequence[str] = (),
+        suffix: str = ".jpg",
+    ) -> None:
+        """Start saving into ``folder``: JPEG (20 times quicker to make), or PNG with ``suffix=".png"``.
+
+        The quota is over everything that was ever saved into this folder; ``classes`` are the names of
+        the recipe's classes, for labels. Never raises: a folder that cannot be used costs pictures.
+        """
+        self.folder = folder
+        self._quota = int(quota_mb * 1e6)
+        self._classes = tuple(classes)
+        self._suffix = suffix
+        self._offers: BoundedQueue[_Offer] = BoundedQueue("pictures", capacity)
+        self._tiles: deque[bytes] = deque(maxlen=SHEET_TILES)
+        self._lock = threading.Lock()
+        self._saved = self._failed = self._deleted = self._offered = 0
+        self._last_error = ""
+        self._paths: list[Path] = []
+        self._written = _read_index(folder)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="pictures", daemon=True)
+        self._thread.start()
+
+    def offer(
+        self, part_id: int, verdict: Verdict, patches: Patches, scores: NDArray[np.float32] | None
+    ) -> bool:
+        """Have a picture made of a part; never waits, never raises. False when it was shed."""
+        if self._ended.is_set():
+            return False
+        self._offered += 1
+        return self._offers.offer(_Offer(datetime.now(UTC), part_id, verdict, patches, scores))
+
+    def status(self) -> PictureStatus:
+        """Counts, without waiting."""
+        with self._lock:
+            used = sum(self._written.values())
+            return PictureStatus(
+                self._offers.status(), self._saved, self._failed, self._deleted, used, self._last_error
+            )
+
+    def saved(self) -> list[Path]:
+        """The pictures saved since the start and not deleted since, oldest first."""
+        with self._lock:
+            return [path for path in self._paths if path.name in self._written]
+
+    def write_contact_sheet(self, target: Path, title: str = "") -> Path | None:
+        """Put the latest parts saved on one picture; None when there were none. Raises :class:`PictureError`.
+
+        What still waits in the queue is not on it: :meth:`close` first.
+        """
+        with self._lock:
+            tiles, count = list(self._tiles), self._saved
+        if not tiles:
+            return None
+        shown = f"{count} parts" if count == len(tiles) else f"the latest {len(tiles)} of {count} parts"
+        pictures = [_decode(tile) for tile in tiles]
+        write_contact_sheet(pictures, target, f"{title}: {shown}" if title else shown)
+        return target
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Finish what waits, for at most this long. Never raises, may be called twice."""
+        self._ended.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("pictures: the disk is slow, %d pictures are given up", self._offers.status().length)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ the thread
+
+    def _work(self) -> None:
+        while True:
+            ended = self._ended.is_set()
+            offer = self._offers.get(0.0 if ended else POLL_S)
+            if offer is None:
+                if ended:
+                    return
+                continue
+            try:
+                self._save(offer)
+            except Exception as error:  # counted; a picture is never worth a part
+                if str(error) != self._last_error:
+                    log.warning("pictures: %s", error)
+                with self._lock:
+                    self._failed += 1
+                    self._last_error = str(error)
+
+    def _save(self, offer: _Offer) -> None:
+        part = f"part {offer.part_id}"
+        sight = sight_of_surface(part, offer.verdict, offer.patches, offer.scores, self._classes)
+        stamp = offer.at.strftime("%Y%m%dT%H%M%S.%f")[:-3]
+        kind = offer.verdict.class_name.replace(" ", "-")
+        path = self.folder / f"{stamp}Z-part-{offer.part_id}-{kind}{self._suffix}"
+        content = _encode(draw_picture(sight), self._suffix)
+        tile = _encode(draw_tile(sight), ".jpg")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(len(content))
+        # Noted before it is there: a kill in between leaves a line without a file, not a file for ever.
+        with (self.folder / INDEX).open("a", encoding="utf-8") as index:
+            index.write(f"{path.name} {len(content)}\n")
+        _write_file(path, content)
+        with self._lock:
+            self._written[path.name] = len(content)
+            self._paths.append(path)
+            self._tiles.append(tile)
+            self._saved += 1
+
+    def _make_room(self, size: int) -> None:
+        """Delete the oldest pictures until ``size`` more bytes stay within the quota."""
+        if size > self._quota:
+            raise PictureError(
+                f"one picture takes {size} bytes, the quota is {self._quota}: raise images.quota_mb"
+            )
+        removed = False
+        while self._written and sum(self._written.values()) + size > self._quota:
+            oldest = next(iter(self._written))
+            (self.folder / oldest).unlink(missing_ok=True)
+            with self._lock:
+                del self._written[oldest]
+                self._deleted += 1
+            removed = True
+        if removed:
+            lines = "".join(f"{name} {length}\n" for name, length in self._written.items())
+            _write_file(self.folder / INDEX, lines.encode())
+
+
+def write_overlay(
+    path: Path,
+    frame: NDArray[np.uint8],
+    patches: Patches,
+    scores: NDArray[np.float32] | None,
+    verdict: Verdict,
+    recipe: Recipe,
+) -> None:
+    """Write one inspected picture with its verdict drawn in; the ending of ``path`` says the format.
+
+    ``frame``: uint8 ``(H, W)`` or ``(H, W, C)``, the picture that ``patches`` were cut from. Raises
+    :class:`PictureError`.
+    """
+    classes = [entry.name for entry in recipe.classes]
+    sight = sight_of_frame(
+        path.stem.removesuffix(f".{verdict.outcome}"), verdict, frame, patches, scores, classes
+    )
+    _write_named(path, draw_picture(sight))
+
+
+def write_contact_sheet(
+    parts: Sequence[Sight | Picture], target: Path, title: str, *, columns: int = 4
+) -> None:
+    """Put parts (or tiles drawn already) on one picture. Raises :class:`PictureError`."""
+    tiles = [draw_tile(part) if isinstance(part, Sight) else part for part in parts]
+    if not tiles:
+        raise PictureError(f"{target}: there are no parts to show")
+    _write_named(target, draw_sheet(tiles, title, columns=columns))
+
+
+def _write_named(path: Path, picture: Picture) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_file(path, _encode(picture, path.suffix))
+    except OSError as error:
+        raise PictureError(
+            f"{path} cannot be written: {error.strerror or error}: choose another folder"
+        ) from error
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    """The file as a whole or not at all. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.part")
+    try:
+        fresh.write_bytes(content)
+        os.replace(fresh, path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def _encode(picture: Picture, suffix: str) -> bytes:
+    how = [cv2.IMWRITE_PNG_COMPRESSION, 1] if suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 93]
+    try:
+        done, content = cv2.imencode(suffix, picture, how)
+    except cv2.error:
+        done = False
+    if not done:
+        raise PictureError(f"pictures cannot be written as {suffix!r}: name .png or .jpg")
+    return bytes(content.tobytes())
+
+
+def _decode(content: bytes) -> Picture:
+    return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8)
+
+
+def _read_index(folder: Path) -> dict[str, int]:
+    """Name -> bytes of the pictures written here before and still there; unreadable lines are not ours."""
+    try:
+        lines = (folder / INDEX).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    written: dict[str, int] = {}
+    for line in lines:
+        name, _, size = line.rpartition(" ")
+        if name and size.isdigit() and Path(name).name == name and (folder / name).is_file():
+            written[name] = int(size)
+    return written

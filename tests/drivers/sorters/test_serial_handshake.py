@@ -1,0 +1,312 @@
+"""The station's machine, one rule a test; the cell is played by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivers.sorters.handshake import Action, HandshakeSettings, StationHandshake
+from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
+from drivers.sorters.serial import frames as wire
+
+MS = 1_000_000
+STATION, CELL = 500, 7
+
+
+class Hand:
+    """Plays the cell against a machine; time stands still unless moved."""
+
+    def __init__(self, settings: HandshakeSettings | None = None, *, ready: bool = True) -> None:
+        self.machine = StationHandshake(settings or HandshakeSettings(), STATION)
+        self.now = 10_000 * MS
+        self.cell = CELL
+        self.number = 0
+        self.machine.line_up(self.now)
+        self.heartbeat()
+        self.machine.set_ready(ready, "" if ready else "no camera", self.now)
+
+    def send(self, body: wire.Body, number: int | None = None, receiver: int = STATION) -> list[Action]:
+        if number is None:
+            self.number += 1
+            number = self.number
+        return self.machine.received(wire.Message(self.cell, receiver, number, body), self.now)
+
+    def heartbeat(self) -> list[Action]:
+        return self.send(wire.Heartbeat(True, wire.EndState.READY))
+
+    def trigger(self, part_id: int, recipe: str = "") -> tuple[int, list[Action]]:
+        actions = self.send(wire.Trigger(part_id, recipe))
+        return self.number, actions
+
+    def tell(self, part_id: int, outcome: Outcome = Outcome.REJECT, bin_: int = 3) -> list[Action]:
+        return self.machine.tell(Result(part_id, outcome, bin_, 1, "scratch"), self.now)
+
+    def wait(self, ms: float) -> list[Action]:
+        self.now += int(ms * MS)
+        return self.machine.tick(self.now)
+
+
+def bodies(actions: list[Action], kind: type[wire.Body]) -> list[wire.Body]:
+    return [a.body for a in actions if isinstance(a, wire.Message) and isinstance(a.body, kind)]
+
+
+def receipts(actions: list[Action]) -> list[Receipt]:
+    return [a for a in actions if isinstance(a, Receipt)]
+
+
+def test_a_part_runs_from_trigger_to_receipt() -> None:
+    hand = Hand()
+    number, actions = hand.trigger(5, "housing")
+    assert actions == [Trigger(5, "housing", hand.now)]
+    assert bodies(hand.machine.acknowledge(5, hand.now), wire.TriggerAck) == [wire.TriggerAck(number, 5)]
+    told = bodies(hand.tell(5), wire.Result)
+    assert told == [wire.Result(number, 5, wire.WireOutcome.REJECT, 3, 1, "scratch")]
+    actions = hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3))
+    assert actions == [Receipt(5, True, 3, hand.now)]
+
+
+def test_a_repeated_trigger_is_acknowledged_again_and_not_delivered_again() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    assert hand.send(wire.Trigger(5), number) == []
+    hand.machine.acknowledge(5, hand.now)
+    assert bodies(hand.send(wire.Trigger(5), number), wire.TriggerAck) == [wire.TriggerAck(number, 5)]
+    assert hand.machine.counts.duplicates == 2
+
+
+def test_a_repeated_trigger_gets_the_result_when_it_is_known() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    hand.tell(5)
+    assert len(bodies(hand.send(wire.Trigger(5), number), wire.Result)) == 1
+
+
+def test_a_part_that_cannot_be_exposed_gets_its_result_and_no_permission_to_pulse_the_wire() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    assert len(bodies(hand.tell(5, Outcome.FAULT), wire.Result)) == 1
+    assert hand.machine.acknowledge(5, hand.now) == []
+    again = hand.send(wire.Trigger(5), number)
+    assert bodies(again, wire.TriggerAck) == []
+    assert len(bodies(again, wire.Result)) == 1
+    assert receipts(hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3)))[0].acknowledged
+
+
+def test_an_old_result_is_never_said_about_a_new_part_of_the_same_id() -> None:
+    hand = Hand()
+    first, _ = hand.trigger(5)
+    hand.tell(5, Outcome.ACCEPT, 0)
+    hand.send(wire.ResultAck(first, 5, wire.Sorted.IN_BIN, 0))
+    assert hand.send(wire.Trigger(5), first) == []
+    second, actions = hand.trigger(5)
+    assert actions == [Trigger(5, "", hand.now)]
+    assert bodies(hand.tell(5), wire.Result)[0] == wire.Result(
+        second, 5, wire.WireOutcome.REJECT, 3, 1, "scratch"
+    )
+
+
+def test_a_result_is_resent_with_the_same_number_until_its_time_is_over() -> None:
+    hand = Hand(HandshakeSettings(resend_s=0.05, ack_timeout_s=0.2))
+    hand.trigger(5)
+    first = next(a for a in hand.tell(5) if isinstance(a, wire.Message))
+    assert first in hand.wait(51)
+    assert first in hand.wait(51)
+    assert hand.machine.counts.resent == 2
+    (receipt,) = receipts(hand.wait(100))
+    assert not receipt.acknowledged
+    assert "RESULT-ACK" in receipt.problem
+    assert receipts(hand.wait(10_000)) == []
+
+
+def test_an_acknowledgement_of_another_bin_gives_a_bad_receipt_and_counts() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    hand.tell(5)
+    (receipt,) = receipts(hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 9)))
+    assert (receipt.acknowledged, receipt.bin) == (False, 9)
+    assert hand.machine.counts.misplaced == 1
+
+
+def test_an_acknowledgement_of_an_unknown_part_is_counted_and_closes_nothing() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    hand.tell(5)
+    assert receipts(hand.send(wire.ResultAck(number, 6, wire.Sorted.IN_BIN, 3))) == []
+    assert receipts(hand.send(wire.ResultAck(99, 5, wire.Sorted.IN_BIN, 3))) == []
+    assert hand.machine.counts.unexpected == 2
+    assert len(receipts(hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3)))) == 1
+
+
+def test_a_cell_that_does_not_know_the_part_gives_a_bad_receipt() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    hand.tell(5)
+    (receipt,) = receipts(hand.send(wire.ResultAck(number, 5, wire.Sorted.UNKNOWN_PART, 0)))
+    assert not receipt.acknowledged
+
+
+def test_an_acknowledgement_before_the_result_is_not_believed() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    assert hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3)) == []
+    assert len(bodies(hand.tell(5), wire.Result)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "ready", "recipe", "refusal"),
+    [
+        (HandshakeSettings(), False, "", wire.Refusal.NOT_READY),
+        (HandshakeSettings(recipe="housing"), True, "commutator", wire.Refusal.UNKNOWN_RECIPE),
+        (HandshakeSettings(max_in_hand=1), True, "", wire.Refusal.BUSY),
+    ],
+)
+def test_triggers_are_refused_on_the_wire_with_the_reason(
+    settings: HandshakeSettings, ready: bool, recipe: str, refusal: wire.Refusal
+) -> None:
+    hand = Hand(settings, ready=ready)
+    if refusal is wire.Refusal.BUSY:
+        hand.trigger(4)
+    number, actions = hand.trigger(5, recipe)
+    (said,) = bodies(actions, wire.TriggerRefused)
+    assert isinstance(said, wire.TriggerRefused)
+    assert (said.trigger, said.part_id, said.refusal) == (number, 5, refusal)
+    assert said.reason
+    assert not [a for a in actions if isinstance(a, Trigger)]
+    hand.machine.set_ready(True, "", hand.now)
+    again = hand.send(wire.Trigger(5, recipe), number)
+    assert bodies(again, wire.TriggerRefused) == [said], "a refusal stands, also when the reason has gone"
+
+
+def test_the_same_part_under_a_new_number_is_refused_while_it_is_in_hand() -> None:
+    hand = Hand()
+    hand.trigger(5)
+    _, actions = hand.trigger(5)
+    (said,) = bodies(actions, wire.TriggerRefused)
+    assert isinstance(said, wire.TriggerRefused)
+    assert said.refusal is wire.Refusal.PART_IN_HAND
+
+
+def test_a_number_that_comes_again_with_another_part_is_a_fault_and_no_trigger() -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    actions = hand.send(wire.Trigger(6), number)
+    assert [type(a) for a in actions] == [wire.Message]
+    assert len(bodies(actions, wire.Fault)) == 1
+
+
+def test_the_cell_is_told_at_once_when_the_station_is_not_ready_any_more() -> None:
+    hand = Hand()
+    (beat,) = bodies(hand.machine.set_ready(False, "camera lost", hand.now), wire.Heartbeat)
+    assert beat == wire.Heartbeat(False, wire.EndState.HALTED, "camera lost")
+
+
+def test_the_cell_is_told_when_no_more_parts_fit_and_when_they_do_again() -> None:
+    hand = Hand(HandshakeSettings(max_in_hand=1))
+    number, actions = hand.trigger(5)
+    assert bodies(actions, wire.Heartbeat) == [wire.Heartbeat(False, wire.EndState.EXECUTING, "busy")]
+    hand.tell(5)
+    actions = hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3))
+    assert bodies(actions, wire.Heartbeat) == [wire.Heartbeat(True, wire.EndState.READY)]
+
+
+def test_a_silent_cell_is_gone_and_a_heartbeat_brings_it_back() -> None:
+    hand = Hand()
+    assert hand.machine.link.up
+    assert bodies(hand.wait(1001), wire.Hello)
+    assert not hand.machine.link.up
+    hand.heartbeat()
+    assert hand.machine.link.up
+
+
+def test_a_restarted_cell_ends_what_was_told_and_blocks_the_ids_still_in_hand() -> None:
+    hand = Hand()
+    told, _ = hand.trigger(5)
+    hand.trigger(6)
+    hand.tell(5)
+    hand.cell, hand.number = CELL + 1, 0
+    (receipt,) = receipts(hand.heartbeat())
+    assert (receipt.part_id, receipt.acknowledged) == (5, False)
+    _, actions = hand.trigger(6)
+    assert bodies(actions, wire.TriggerRefused), "the verdict on the old part 6 must not meet the new one"
+    assert not bodies(hand.tell(6, Outcome.ACCEPT, 0), wire.Result)
+    _, actions = hand.trigger(6)
+    assert actions == [Trigger(6, "", hand.now)]
+    assert hand.send(wire.ResultAck(told, 5, wire.Sorted.IN_BIN, 3)) == []
+
+
+def test_an_overtaken_session_does_not_come_back_while_its_successor_lives() -> None:
+    hand = Hand()
+    hand.cell = CELL + 1
+    hand.heartbeat()
+    hand.cell = CELL
+    hand.heartbeat()
+    assert hand.machine.link.peer == CELL + 1
+
+
+def test_messages_to_a_former_session_of_the_station_are_ignored() -> None:
+    hand = Hand()
+    assert hand.send(wire.Trigger(5), receiver=STATION - 1) == []
+    answers = hand.send(wire.Hello(wire.Role.CELL, "cell"), receiver=STATION - 1)
+    assert bodies(answers, wire.Hello)
+
+
+def test_an_overtaken_heartbeat_is_no_sign_of_life() -> None:
+    hand = Hand()
+    hand.wait(900)
+    hand.send(wire.Heartbeat(True, wire.EndState.READY), number=1)
+    hand.wait(101)
+    assert not hand.machine.link.up
+
+
+def test_a_cell_that_counts_from_one_again_in_the_same_session_is_named() -> None:
+    hand = Hand()
+    hand.trigger(5)
+    hand.wait(2000)
+    hand.number = 0
+    hand.send(wire.Hello(wire.Role.CELL, "lazy"))
+    assert "new session" in hand.machine.link.problem
+
+
+@pytest.mark.parametrize("part_id", [5, 6])
+def test_every_tell_gets_one_receipt_also_the_senseless_ones(part_id: int) -> None:
+    hand = Hand()
+    hand.trigger(5)
+    hand.tell(5)
+    (receipt,) = receipts(hand.tell(part_id, Outcome.ACCEPT, 0))
+    assert not receipt.acknowledged
+
+
+def test_a_bin_that_does_not_fit_the_wire_is_refused_before_anything_is_sent() -> None:
+    hand = Hand()
+    hand.trigger(5)
+    with pytest.raises(SorterError, match="recipe"):
+        hand.tell(5, Outcome.REJECT, 256)
+    assert bodies(hand.tell(5), wire.Result)
+
+
+def test_closing_says_not_ready_and_gives_the_open_results_their_receipts() -> None:
+    hand = Hand()
+    hand.trigger(5)
+    hand.trigger(6)
+    hand.tell(5)
+    actions = hand.machine.close(hand.now)
+    assert not bodies(actions, wire.Heartbeat)[0].ready  # type: ignore[union-attr]
+    assert [r.part_id for r in receipts(actions)] == [5]
+    assert [r.part_id for r in receipts(hand.tell(6))] == [6]
+
+
+def test_memory_is_bounded_and_older_triggers_are_not_taken_for_new_ones() -> None:
+    hand = Hand(HandshakeSettings(memory=16))
+    for part_id in range(1, 101):
+        number, _ = hand.trigger(part_id)
+        hand.tell(part_id)
+        hand.send(wire.ResultAck(number, part_id, wire.Sorted.IN_BIN, 3))
+    assert hand.send(wire.Trigger(1), 2) == []
+    assert hand.machine.counts.unexpected == 1
+
+
+def test_another_protocol_version_is_answered_with_a_fault_that_says_so() -> None:
+    hand = Hand()
+    (fault,) = bodies(hand.machine.other_version(2, hand.now), wire.Fault)
+    assert isinstance(fault, wire.Fault)
+    assert fault.code is wire.FaultCode.PROTOCOL_VERSION
+    assert "version 2" in hand.machine.problem

@@ -1,0 +1,299 @@
+"""The serial sorter on a real pty, with the cell's machine or the cell's process at the other end."""
+
+from __future__ import annotations
+
+import os
+import select
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from drivers.sorters import PROTOCOLS
+from drivers.sorters.handshake import HandshakeSettings
+from drivers.sorters.interface import Outcome, Receipt, Result, SorterError
+from drivers.sorters.serial import frames as wire
+from drivers.sorters.serial.port import SerialSettings, SerialSorter
+from simulation.cell.line import PtyLine
+from simulation.cell.protocol import CellProtocol, CellRules
+
+
+class CellOnPty:
+    """The cell's machine in a thread of this process; it does what the test says, when it says it."""
+
+    def __init__(self, link: Path) -> None:
+        self.line = PtyLine(str(link))
+        self.protocol = CellProtocol(11, CellRules(verdict_ms=5000))
+        self.decoder = wire.Decoder()
+        self.lock = threading.RLock()
+        self.deaf = False
+        self._end = threading.Event()
+        self.plug_in()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def plug_in(self) -> None:
+        with self.lock:
+            self.line.plug_in()
+            self._send(self.protocol.line_up(time.monotonic_ns()))
+
+    def pull_out(self) -> None:
+        with self.lock:
+            self.line.pull_out()
+            self.protocol.line_down()
+
+    def place(self, part_id: int) -> None:
+        with self.lock:
+            self._send(self.protocol.place(part_id, "", time.monotonic_ns()))
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join()
+        self.line.pull_out()
+
+    def _send(self, messages: list[wire.Message]) -> None:
+        for message in messages:
+            os.write(self.line.fd, wire.encode(message))
+
+    def _serve(self) -> None:
+        while not self._end.is_set():
+            with self.lock:
+                fd = self.line.fd
+                readable = fd >= 0 and not self.deaf and select.select([fd], [], [], 0)[0]
+                now = time.monotonic_ns()
+                if fd >= 0:
+                    for message in self.decoder.feed(os.read(fd, 4096)) if readable else ():
+                        self._send(self.protocol.received(message, now))
+                    self._send(self.protocol.scan(now))
+            time.sleep(0.0005)
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Iterator[CellOnPty]:
+    made = CellOnPty(tmp_path / "port")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sorter(tmp_path: Path) -> Iterator[SerialSorter]:
+    made = SerialSorter(
+        SerialSettings(str(tmp_path / "port"), handshake=HandshakeSettings(ack_timeout_s=2.0))
+    )
+    yield made
+    made.close()
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.002)
+
+
+def reject(part_id: int) -> Result:
+    return Result(part_id, Outcome.REJECT, 3, 1, "scratch")
+
+
+def one_part(cell: CellOnPty, sorter: SerialSorter, part_id: int) -> Receipt:
+    wait_for(lambda: cell.protocol.station_ready)
+    cell.place(part_id)
+    trigger = sorter.wait_trigger(5)
+    assert trigger is not None
+    assert trigger.part_id == part_id
+    sorter.acknowledge(trigger)
+    sorter.tell(reject(part_id))
+    receipt = sorter.wait_receipt(5)
+    assert receipt is not None
+    return receipt
+
+
+def test_a_part_is_triggered_told_and_acknowledged(cell: CellOnPty, sorter: SerialSorter) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    assert one_part(cell, sorter, 1).acknowledged
+    health = sorter.health()
+    assert health.connected
+    assert health.garbled == health.duplicates == health.reconnects == 0
+
+
+def test_nothing_is_triggered_before_the_station_is_ready(cell: CellOnPty, sorter: SerialSorter) -> None:
+    sorter.open()
+    wait_for(lambda: cell.protocol.linked and sorter.health().connected)
+    cell.place(1)
+    assert sorter.wait_trigger(0.2) is None
+    sorter.set_ready(True)
+    assert sorter.wait_trigger(5) is not None
+
+
+def test_a_port_that_appears_later_is_found(sorter: SerialSorter, tmp_path: Path) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    time.sleep(0.1)
+    assert not sorter.health().connected
+    assert "cannot be opened" in sorter.health().last_error
+    cell = CellOnPty(tmp_path / "port")
+    try:
+        assert one_part(cell, sorter, 1).acknowledged
+    finally:
+        cell.close()
+
+
+def test_a_part_in_hand_survives_an_unplug_and_replug(cell: CellOnPty, sorter: SerialSorter) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    assert one_part(cell, sorter, 1).acknowledged
+    cell.place(2)
+    trigger = sorter.wait_trigger(5)
+    assert trigger is not None
+    cell.pull_out()
+    wait_for(lambda: not sorter.health().connected)
+    sorter.acknowledge(trigger)
+    sorter.tell(reject(2))
+    time.sleep(0.2)
+    cell.plug_in()
+    receipt = sorter.wait_receipt(5)
+    assert receipt is not None
+    assert receipt.acknowledged
+    assert [part.bin for part in cell.protocol.sorted_parts] == [3, 3]
+    assert sorter.health().reconnects == 1
+    assert one_part(cell, sorter, 3).acknowledged
+
+
+def test_a_result_gets_its_bad_receipt_also_while_the_line_is_unplugged(
+    cell: CellOnPty, sorter: SerialSorter
+) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    wait_for(lambda: cell.protocol.station_ready)
+    cell.place(1)
+    assert sorter.wait_trigger(5) is not None
+    cell.pull_out()
+    sorter.tell(reject(1))
+    receipt = sorter.wait_receipt(5)
+    assert receipt is not None
+    assert not receipt.acknowledged
+
+
+def test_many_unplugs_leak_no_file_descriptor(cell: CellOnPty, sorter: SerialSorter) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    assert one_part(cell, sorter, 1).acknowledged
+    before = len(os.listdir("/proc/self/fd"))
+    for part_id in range(2, 8):
+        cell.pull_out()
+        wait_for(lambda: not sorter.health().connected)
+        cell.plug_in()
+        assert one_part(cell, sorter, part_id).acknowledged
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_round_trip_from_trigger_to_acknowledgement_takes_less_than_two_milliseconds(
+    sorter: SerialSorter, tmp_path: Path
+) -> None:
+    line = PtyLine(str(tmp_path / "port"))
+    line.plug_in()
+    os.set_blocking(line.fd, True)
+    decoder = wire.Decoder()
+    sorter.open()
+    sorter.set_ready(True)
+
+    def acknowledge_all() -> None:
+        while (trigger := sorter.wait_trigger(1)) is not None:
+            sorter.acknowledge(trigger)
+            sorter.tell(reject(trigger.part_id))
+
+    unread: list[wire.Message] = []
+
+    def until(kind: type[wire.Body]) -> wire.Message:
+        while True:
+            while unread:
+                message = unread.pop(0)
+                if isinstance(message.body, kind):
+                    return message
+            assert select.select([line.fd], [], [], 5)[0], f"no {kind.__name__}"
+            unread.extend(decoder.feed(os.read(line.fd, 4096)))
+
+    station = until(wire.Hello).sender
+    os.write(line.fd, wire.encode(wire.Message(9, station, 1, wire.Hello(wire.Role.CELL, "stopwatch"))))
+    worker = threading.Thread(target=acknowledge_all)
+    worker.start()
+    times = []
+    for number in range(2, 202):
+        began = time.perf_counter()
+        os.write(line.fd, wire.encode(wire.Message(9, station, number, wire.Trigger(number))))
+        until(wire.TriggerAck)
+        times.append(time.perf_counter() - began)
+        until(wire.Result)
+        done = wire.ResultAck(number, number, wire.Sorted.IN_BIN, 3)
+        os.write(line.fd, wire.encode(wire.Message(9, station, number, done)))
+    print(
+        f"trigger -> ack: median {statistics.median(times) * 1e3:.2f} ms, longest {max(times) * 1e3:.2f} ms"
+    )
+    line.pull_out()
+    worker.join()
+    assert statistics.median(times) < 0.002
+
+
+def test_telling_returns_at_once_when_the_cell_does_not_read(cell: CellOnPty, sorter: SerialSorter) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    wait_for(lambda: cell.protocol.station_ready)
+    cell.deaf = True
+    began = time.monotonic()
+    for n in range(5000):
+        sorter.set_ready(n % 2 == 0, f"reason {n} " + "x" * 50)
+    assert time.monotonic() - began < 3
+    sorter.set_ready(True)
+    cell.deaf = False
+    assert one_part(cell, sorter, 1).acknowledged
+
+
+def test_a_second_station_does_not_get_the_same_port(cell: CellOnPty, sorter: SerialSorter) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    wait_for(lambda: sorter.health().connected)
+    second = SerialSorter(SerialSettings(cell.line.port))
+    second.open()
+    try:
+        assert "lock" in second.health().last_error
+        assert one_part(cell, sorter, 1).acknowledged
+    finally:
+        second.close()
+
+
+@pytest.mark.parametrize("baud", [115200, -1])
+def test_what_waiting_cannot_cure_is_an_error_that_says_what_to_do(tmp_path: Path, baud: int) -> None:
+    file = tmp_path / "no device"
+    file.touch()
+    with pytest.raises(SorterError, match=r"by-id|115200"):
+        SerialSorter(SerialSettings(str(file), baud=baud)).open()
+    with pytest.raises(SorterError, match=r"sorter\.port"):
+        SerialSorter(SerialSettings(""))
+
+
+def test_closing_never_raises_and_leaves_a_receipt_for_every_result(
+    cell: CellOnPty, sorter: SerialSorter
+) -> None:
+    SerialSorter(SerialSettings("/dev/absent")).close()
+    sorter.open()
+    sorter.set_ready(True)
+    wait_for(lambda: cell.protocol.station_ready)
+    cell.place(1)
+    assert sorter.wait_trigger(5) is not None
+    sorter.close()
+    sorter.close()
+    sorter.tell(reject(1))
+    receipt = sorter.wait_receipt(0)
+    assert receipt is not None
+    assert not receipt.acknowledged
+    wait_for(lambda: not cell.protocol.station_ready)
+    assert cell.protocol.linked, "the cell heard it from the station, not from the silence"
+
+
+def test_the_serial_protocol_stands_in_the_table_of_protocols() -> None:
+    module, _, name = PROTOCOLS["serial"].partition(":")
+    assert (module, name) == (SerialSorter.__module__, SerialSorter.__name__)

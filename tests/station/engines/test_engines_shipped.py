@@ -1,0 +1,67 @@
+"""The engine that ships: whole, proven by every back end of this machine, and INT8 within its gate."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from station.decision import part_class
+from station.engines import open_engine, runnable
+from station.engines.folder import load_manifest, read_golden
+from station.engines.prove import prove
+
+FOLDER = Path(__file__).parents[3] / "engines" / "servo-motor-housing"
+
+
+def test_the_folder_is_whole_and_has_twelve_golden_parts_of_every_class() -> None:
+    manifest = load_manifest(FOLDER)
+    assert len(manifest.golden) == 12
+    assert {part.truth for part in manifest.golden} == set(manifest.classes)
+    assert manifest.patch_px == 256
+    assert (FOLDER / "card.md").is_file()
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 60e6
+
+
+def test_the_recorded_scores_name_what_is_on_every_golden_part() -> None:
+    manifest = load_manifest(FOLDER)
+    for part in manifest.golden:
+        for scores in part.scores.values():
+            assert manifest.classes[part_class(scores)] == part.truth
+
+
+def test_int8_passes_the_gate_of_its_own_figures() -> None:
+    assert load_manifest(FOLDER).int8_refusal() == ""
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [
+        ("openvino", "int8"),
+        ("openvino", "bf16"),
+        ("openvino", "fp32"),
+        ("onnxruntime-cpu", "int8"),
+        ("onnxruntime-cpu", "fp32"),
+    ],
+)
+def test_every_back_end_reproduces_all_golden_parts(backend: str, precision: str, tmp_path: Path) -> None:
+    manifest = load_manifest(FOLDER)
+    engine = open_engine(FOLDER, backend, precision, cache=tmp_path)
+    report = prove(engine, manifest)
+    engine.close()
+    assert report.passed, report.failures
+    assert report.parts == 12
+
+
+def test_all_back_ends_of_one_network_agree_on_golden_patches(tmp_path: Path) -> None:
+    manifest = load_manifest(FOLDER)
+    patches = np.concatenate([read_golden(manifest, part)[::5] for part in manifest.golden[::2]])
+    found: dict[str, np.ndarray] = {}
+    for backend, precision in runnable(FOLDER):
+        engine = open_engine(FOLDER, backend, precision, cache=tmp_path)
+        scores = engine.scores(patches)
+        engine.close()
+        network = "int8" if precision == "int8" else "fp32"  # bf16 and fp16 are fp32's, computed coarsely
+        expected = found.setdefault(network, scores)
+        assert (scores.argmax(axis=1) == expected.argmax(axis=1)).all()
+        tolerance = manifest.int8_tolerance if network == "int8" else manifest.tolerance
+        assert np.abs(scores - expected).max() <= tolerance

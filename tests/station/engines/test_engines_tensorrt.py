@@ -1,0 +1,256 @@
+"""The TensorRT back end against a stand-in for its SDK: plan building and caching, memory, deadlines.
+
+The stand-in has the documented calls of tensorrt 10 and cuda-python 12 and computes with ONNX Runtime.
+What it cannot show is whether a real TensorRT behaves as documented; `station engines --prove --backend
+tensorrt` on a device does.
+"""
+
+import ctypes
+import enum
+import logging
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from station.engines import available, open_engine
+from station.engines.backends.tensorrt_engine import plan_path
+from station.engines.interface import EngineDeadlineError, EngineError
+
+
+class _Sdk:
+    """What the stand-in remembers and what a test may ask it to do."""
+
+    def __init__(self) -> None:
+        self.builds: list[dict] = []
+        self.timing_caches: list[bytes] = []
+        self.unfinished_queries = 0
+        self.live: dict[int, object] = {}
+
+
+class _Error(enum.IntEnum):
+    cudaSuccess = 0  # noqa: N815
+    cudaErrorNotReady = 600  # noqa: N815
+
+
+def _fake_cuda(sdk: _Sdk) -> types.SimpleNamespace:
+    def allocate(size: int) -> tuple[_Error, int]:
+        memory = (ctypes.c_uint8 * size)()
+        sdk.live[ctypes.addressof(memory)] = memory
+        return _Error.cudaSuccess, ctypes.addressof(memory)
+
+    def free(address: int) -> tuple[_Error]:
+        del sdk.live[address]
+        return (_Error.cudaSuccess,)
+
+    def copy(target: int, source: int, size: int, kind: str, stream: int) -> tuple[_Error]:
+        ctypes.memmove(target, source, size)
+        return (_Error.cudaSuccess,)
+
+    def query(stream: int) -> tuple[_Error]:
+        if sdk.unfinished_queries:
+            sdk.unfinished_queries -= 1
+            return (_Error.cudaErrorNotReady,)
+        return (_Error.cudaSuccess,)
+
+    return types.SimpleNamespace(
+        cudaError_t=_Error,
+        cudaMemcpyKind=types.SimpleNamespace(cudaMemcpyHostToDevice="in", cudaMemcpyDeviceToHost="out"),
+        cudaMalloc=allocate,
+        cudaMallocHost=allocate,
+        cudaFree=free,
+        cudaFreeHost=free,
+        cudaMemcpyAsync=copy,
+        cudaStreamCreate=lambda: (_Error.cudaSuccess, 7),
+        cudaStreamDestroy=lambda stream: (_Error.cudaSuccess,),
+        cudaStreamSynchronize=lambda stream: (_Error.cudaSuccess,),
+        cudaStreamQuery=query,
+        cudaGetDeviceProperties=lambda device: (
+            _Error.cudaSuccess,
+            types.SimpleNamespace(name=b"Stand-in", major=9, minor=0),
+        ),
+    )
+
+
+def _fake_tensorrt(sdk: _Sdk) -> types.ModuleType:
+    trt = types.ModuleType("tensorrt")
+    trt.__version__ = "10.9.0.34"
+
+    class Logger:
+        WARNING = 2
+
+        def __init__(self, level: int) -> None: ...
+
+    class Context:
+        def __init__(self, content: bytes) -> None:
+            self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            self._addresses: dict[str, int] = {}
+            self._shape: tuple[int, ...] = ()
+
+        def set_tensor_address(self, name: str, address: int) -> None:
+            self._addresses[name] = address
+
+        def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+            self._shape = tuple(shape)
+            return shape[0] <= 64
+
+        def execute_async_v3(self, stream: int) -> bool:
+            size = int(np.prod(self._shape))
+            memory = (ctypes.c_uint8 * size).from_address(self._addresses["patches"])
+            patches = np.ctypeslib.as_array(memory).reshape(self._shape)
+            (scores,) = self._session.run(None, {"patches": patches})
+            ctypes.memmove(self._addresses["probabilities"], scores.ctypes.data, scores.nbytes)
+            return True
+
+    class Runtime:
+        def __init__(self, logger: Logger) -> None: ...
+
+        def deserialize_cuda_engine(self, plan: bytes) -> object | None:
+            if not plan.startswith(b"PLAN"):
+                return None
+            return types.SimpleNamespace(create_execution_context=lambda: Context(plan[4:]))
+
+    class Config:
+        def __init__(self) -> None:
+            self.flags: set[str] = set()
+
+        def set_memory_pool_limit(self, pool: str, size: int) -> None: ...
+
+        def set_flag(self, flag: str) -> None:
+            self.flags.add(flag)
+
+        def add_optimization_profile(self, profile: object) -> None:
+            self.profile = profile
+
+        def create_timing_cache(self, content: bytes) -> bytes:
+            sdk.timing_caches.append(content)
+            return content
+
+        def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> None: ...
+
+        def get_timing_cache(self) -> types.SimpleNamespace:
+            return types.SimpleNamespace(serialize=lambda: b"times")
+
+    class Profile:
+        def set_shape(self, name: str, least: tuple, usual: tuple, most: tuple) -> None:
+            self.shapes = (name, least, usual, most)
+
+    class Builder:
+        def __init__(self, logger: Logger) -> None: ...
+
+        def create_network(self, flags: int) -> dict:
+            return {}
+
+        def create_builder_config(self) -> Config:
+            return Config()
+
+        def create_optimization_profile(self) -> Profile:
+            return Profile()
+
+        def build_serialized_network(self, network: dict, config: Config) -> bytes:
+            sdk.builds.append({"flags": config.flags, "shapes": config.profile.shapes})
+            return b"PLAN" + network["content"]
+
+    class OnnxParser:
+        num_errors = 1
+
+        def __init__(self, network: dict, logger: Logger) -> None:
+            self._network = network
+
+        def parse(self, content: bytes) -> bool:
+            self._network["content"] = content
+            return True
+
+        def get_error(self, index: int) -> str:
+            return "no error"
+
+    trt.Logger, trt.Runtime, trt.Builder, trt.OnnxParser = Logger, Runtime, Builder, OnnxParser
+    trt.MemoryPoolType = types.SimpleNamespace(WORKSPACE="workspace")
+    trt.BuilderFlag = types.SimpleNamespace(FP16="fp16", INT8="int8")
+    return trt
+
+
+@pytest.fixture
+def sdk(monkeypatch: pytest.MonkeyPatch) -> _Sdk:
+    sdk = _Sdk()
+    bindings = types.ModuleType("cuda.bindings")
+    bindings.runtime = _fake_cuda(sdk)
+    monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    monkeypatch.setitem(sys.modules, "tensorrt", _fake_tensorrt(sdk))
+    return sdk
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags"), [("fp32", set()), ("fp16", {"fp16"}), ("int8", {"fp16", "int8"})]
+)
+def test_each_precision_is_built_with_its_flags_and_proves_itself(
+    sdk: _Sdk, tiny_engine_master: Path, tiny_patches: np.ndarray, tmp_path: Path, precision: str, flags: set
+) -> None:
+    engine = open_engine(tiny_engine_master, "tensorrt", precision, cache=tmp_path)
+    assert sdk.builds[0]["flags"] == flags
+    assert sdk.builds[0]["shapes"] == ("patches", (1, 16, 16, 1), (16, 16, 16, 1), (64, 16, 16, 1))
+    assert engine.info.device == "Stand-in sm_90"
+    for count in (1, 5, 64, 65, 96):
+        assert engine.scores(tiny_patches[:count]).shape == (count, 3)
+    engine.close()
+    engine.close()
+    assert not sdk.live
+
+
+def test_a_plan_is_built_once_and_read_afterwards(
+    sdk: _Sdk, tiny_engine_master: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        open_engine(tiny_engine_master, "tensorrt", "fp16", cache=tmp_path).close()
+    assert len(sdk.builds) == 1
+    open_engine(tiny_engine_master, "tensorrt", "fp32", cache=tmp_path).close()
+    assert len(sdk.builds) == 2
+    assert sdk.timing_caches == [b"", b"times"]
+
+
+def test_a_plan_that_cannot_be_read_is_built_anew_and_said(
+    sdk: _Sdk, tiny_engine_master: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_engine(tiny_engine_master, "tensorrt", "fp16", cache=tmp_path).close()
+    (plan,) = (tmp_path / "tensorrt").glob("*.plan")
+    plan.write_bytes(b"from another GPU")
+    caplog.set_level(logging.WARNING)
+    open_engine(tiny_engine_master, "tensorrt", "fp16", cache=tmp_path).close()
+    assert len(sdk.builds) == 2
+    assert "cannot be read by this TensorRT" in caplog.text
+    assert plan.read_bytes().startswith(b"PLAN")
+
+
+def test_a_late_gpu_is_a_missed_deadline_and_a_hung_one_breaks_the_engine(
+    sdk: _Sdk, tiny_engine_master: Path, tiny_patches: np.ndarray, tmp_path: Path
+) -> None:
+    engine = open_engine(tiny_engine_master, "tensorrt", "fp16", cache=tmp_path)
+    sdk.unfinished_queries = 200
+    with pytest.raises(EngineDeadlineError, match="did not score"):
+        engine.scores(tiny_patches[:4], timeout_s=0.001)
+    sdk.unfinished_queries = 0
+    assert engine.scores(tiny_patches[:4], timeout_s=5).shape == (4, 3)
+    sdk.unfinished_queries = sys.maxsize
+    with pytest.raises(EngineDeadlineError):
+        engine.scores(tiny_patches[:4], timeout_s=0.001)
+    with pytest.raises(EngineError, match="hangs since a missed deadline; restart the station"):
+        engine.scores(tiny_patches[:4])
+
+
+def test_tensorrt_11_is_refused_with_the_version_to_install(sdk: _Sdk, tiny_engine_master: Path) -> None:
+    sys.modules["tensorrt"].__version__ = "11.0.0"
+    (status,) = [status for status in available() if status.name == "tensorrt"]
+    assert not status.present
+    assert "pip install 'tensorrt>=10,<11'" in status.reason
+
+
+def test_a_plan_is_kept_apart_by_gpu_version_network_and_precision(tmp_path: Path) -> None:
+    facts = ["Orin sm_87", "10.3.0", "a" * 64, "int8"]
+    first = plan_path(tmp_path, *facts)
+    others = {plan_path(tmp_path, *facts[:i], facts[i] + "x", *facts[i + 1 :]) for i in range(4)}
+    assert len(others | {first}) == 5
+    assert first == plan_path(tmp_path, *facts)
