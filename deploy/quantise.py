@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from station.engines.interface import EngineError
+
 _PASSING = frozenset({"MaxPool", "Concat", "Identity"})
 """Operators through which values travel without being recomputed."""
 _CALIBRATION_BATCH = 8
@@ -40,7 +42,7 @@ _SHARES = tuple(np.linspace(1.0, 0.1, 91).tolist())
 INPUT, OUTPUT = "patches", "probabilities"
 
 
-class QuantiseError(Exception):
+class QuantiseError(EngineError):
     """A network cannot be quantised; the message says what to change."""
 
 

@@ -1,19 +1,45 @@
-"""The workshop's errors; each message says what to do about it."""
+"""The workshop's errors: one tree, and each message says what to do about it."""
 
 from __future__ import annotations
 
+from station.strict_yaml import DocumentError
 
-class TrainingError(Exception):
-    """Training cannot start or go on; the message says what to do about it."""
+
+class WorkshopError(Exception):
+    """The workshop cannot do what was asked; the root of all errors below, and what ``retrain`` reports."""
+
+
+class TrainingError(WorkshopError):
+    """A training cannot start or cannot continue."""
 
 
 class TrainingStoppedError(TrainingError):
-    """SIGTERM or SIGINT came; a checkpoint was written and the same command goes on from it."""
+    """SIGTERM or SIGINT stopped a training; it wrote a checkpoint, and the same command continues from it."""
 
 
-class DatasetError(Exception):
-    """A training set cannot be read or does not fit; the message says what to do about it."""
+class DivergedError(TrainingError):
+    """A loss is no longer a number; the training wrote nothing that could enter a data set."""
 
 
-class ExportError(Exception):
-    """A network cannot be exported faithfully; the message says where it differs."""
+class CollapseError(TrainingError):
+    """A generator draws nearly the same picture again and again; its weights are not written."""
+
+
+class DatasetError(WorkshopError):
+    """A set of pictures cannot be read, or does not fit what it is wanted for."""
+
+
+class MetricsError(WorkshopError):
+    """Pictures, weights or figures cannot be compared."""
+
+
+class ExportError(WorkshopError):
+    """An exported network would not decide as the trained network does."""
+
+
+class ExperimentError(WorkshopError):
+    """An experiment cannot be run or reported."""
+
+
+class PlanError(WorkshopError, DocumentError):
+    """The plan of an experiment cannot be used; the message names file, line, key and remedy."""

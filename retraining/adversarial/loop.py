@@ -25,8 +25,8 @@ from models.critics import CRITICS
 from models.generators import GENERATORS
 from retraining.adversarial.diffaugment import CHANCES, diffaugment
 from retraining.adversarial.losses import LOSSES, gradient_penalty
-from retraining.adversarial.plan import SYSTEMS, AdversarialPlan, CollapseError, DivergedError, System
-from retraining.errors import TrainingError, TrainingStoppedError
+from retraining.adversarial.plan import SYSTEMS, AdversarialPlan, System
+from retraining.errors import CollapseError, DivergedError, TrainingError, TrainingStoppedError
 from retraining.runs.curves import draw_pair_curves
 from retraining.runs.distributed import World, average_gradients, average_numbers, choose_device, open_world
 from retraining.runs.folder import StepLog, close_run, open_run, save_state, stop_requests

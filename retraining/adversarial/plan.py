@@ -10,14 +10,6 @@ from models.adversarial_layers import SIZES
 from retraining.errors import TrainingError
 
 
-class DivergedError(TrainingError):
-    """A loss is no longer a number; nothing was written that could enter a data set."""
-
-
-class CollapseError(TrainingError):
-    """The generator draws nearly the same picture again and again; its weights are not handed out."""
-
-
 @dataclass(frozen=True, slots=True)
 class System:
     """A pair of networks and how it learns: what a paper calls its GAN."""

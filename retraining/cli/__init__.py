@@ -58,16 +58,13 @@ def main() -> None:
     page the kernel clears them for longer than the step computes.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch's allocator when it is first asked
-    from deploy.quantise import QuantiseError
-    from retraining.classifiers.loop import TrainingError
-    from retraining.errors import ExportError
-    from retraining.surfaces import DatasetError
+    from retraining.errors import WorkshopError
     from station.engines.interface import EngineError
     from station.strict_yaml import DocumentError
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         app()
-    except (DocumentError, DatasetError, TrainingError, ExportError, QuantiseError, EngineError) as error:
+    except (WorkshopError, EngineError, DocumentError) as error:
         print(f"retrain: {error}", file=sys.stderr)
         sys.exit(2)

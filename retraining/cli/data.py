@@ -21,9 +21,9 @@ from retraining.cli.options import (
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from retraining.data.doors import Door
     from retraining.data.duplicates import Reporter
     from retraining.data.manifest import Dataset
+    from retraining.data.readers import Reader
 
 app = typer.Typer(
     name="data",
@@ -76,8 +76,8 @@ def from_folders(
     from retraining.data.folders import Folders
     from retraining.data.listing import CLASS_FOLDERS
 
-    door = Folders(root, pattern or CLASS_FOLDERS, _names(classes), _renamed(rename), labelled_by)
-    _build(door, out, reach)
+    reader = Folders(root, pattern or CLASS_FOLDERS, _names(classes), _renamed(rename), labelled_by)
+    _build(reader, out, reach)
 
 
 @app.command("from-voc")
@@ -105,10 +105,10 @@ def from_voc(
     from retraining.data.boxes import VocBoxes
     from retraining.data.listing import CLASS_FOLDERS
 
-    door = VocBoxes(
+    reader = VocBoxes(
         images, boxes, pattern or CLASS_FOLDERS, _names(classes), _renamed(rename), trust_boxes, margin=margin
     )
-    _build(door, out, reach)
+    _build(reader, out, reach)
 
 
 @app.command("from-masks")
@@ -135,7 +135,7 @@ def from_masks(
     from retraining.data.listing import CLASS_FOLDERS
     from retraining.data.masks import Masks
 
-    door = Masks(
+    reader = Masks(
         images,
         masks,
         pattern or CLASS_FOLDERS,
@@ -146,7 +146,7 @@ def from_masks(
         sound_windows,
         seed,
     )
-    _build(door, out, reach)
+    _build(reader, out, reach)
 
 
 @app.command("from-rendered")
@@ -169,11 +169,11 @@ def from_rendered(
     from station.recipe import find_recipe
 
     with counted("parts", parts) as report:
-        door = Rendered(
+        reader = Rendered(
             out, find_recipe(recipe, recipes), parts, seed, whole=whole, processes=processes,
             report=lambda done: report(done, ""),
         )  # fmt: skip
-        dataset = door.read()
+        dataset = reader.read()
     _write(dataset, out)
 
 
@@ -239,7 +239,7 @@ def split(
     """
     from retraining.data.manifest import load_dataset
     from retraining.data.splits import split_by_count, split_by_share
-    from retraining.surfaces import DatasetError
+    from retraining.errors import DatasetError
 
     numbers = {"train": train, "validation": validation, "test": test}
     given = {name: number for name, number in numbers.items() if number}
@@ -298,11 +298,11 @@ _SHORT = 300
 """Characters of a note that are shown; the manifest holds it whole."""
 
 
-def _build(door: Door, out: Path, reach: int) -> None:
-    from retraining.data.doors import build
+def _build(reader: Reader, out: Path, reach: int) -> None:
+    from retraining.data.readers import build
 
     with _stages() as report:
-        dataset = build(door, reach=reach, report=report)
+        dataset = build(reader, reach=reach, report=report)
     _write(dataset, out)
 
 
@@ -354,7 +354,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _renamed(pairs: list[str] | None) -> dict[str, str]:
-    from retraining.surfaces import DatasetError
+    from retraining.errors import DatasetError
 
     found = {}
     for pair in pairs or []:

@@ -84,9 +84,10 @@ def experiment(
 
 def open_experiment(name: str, size: str, experiments: Path) -> tuple[Experiment, SizeName, tuple[Task, ...]]:
     """The plan, the size's name and all tasks; raises :class:`PlanError` or :class:`ExperimentError`."""
+    from retraining.errors import ExperimentError
     from retraining.experiments.kinds import load_experiment, tasks_of
     from retraining.experiments.plan import find_plan
-    from retraining.experiments.tasks import ExperimentError, with_needs
+    from retraining.experiments.tasks import with_needs
 
     if size not in ("reduced", "full"):
         raise ExperimentError(f"size is reduced or full, not {size!r}")

@@ -47,7 +47,8 @@ def further(
         retrain further engines/servo-motor-housing --out runs/further/servo-motor-housing
 
     """
-    from retraining.classifiers.loop import TrainingError, build_network, load_weights
+    from retraining.classifiers.loop import build_network, load_weights
+    from retraining.errors import TrainingError
     from retraining.evaluation.report import evaluation_report
     from retraining.shipping.engine import Provenance, ship
     from retraining.shipping.further import FURTHER, train_further

@@ -73,9 +73,9 @@ def gan(
     """
     import torch
 
-    from retraining.adversarial.loop import AdversarialPlan, CollapseError, DivergedError, train_pair
+    from retraining.adversarial.loop import AdversarialPlan, train_pair
     from retraining.data.dataset import load_dataset, load_pixels
-    from retraining.errors import TrainingError
+    from retraining.errors import CollapseError, DivergedError, TrainingError
     from retraining.runs.distributed import choose_device, open_world
 
     plan = AdversarialPlan(

@@ -62,7 +62,7 @@ def paste(
 
     """
     from retraining.data.dataset import PictureSet
-    from retraining.surfaces import DatasetError
+    from retraining.errors import DatasetError
     from retraining.synthesis.paste_sets import paste_set
 
     real = _open(data, split, size, channels, recipe, recipes)

@@ -75,6 +75,7 @@ def thresholds(
         retrain thresholds --recipe commutator --engine my-engine --data ../shared/data/kolektorsdd
 
     """
+    from retraining.errors import DatasetError
     from retraining.evaluation.recipe_numbers import recipe_lines, write_recipe
     from retraining.evaluation.scored_parts import known_patches
     from retraining.evaluation.temperature import fit_temperature
@@ -86,7 +87,6 @@ def thresholds(
         write_points,
     )
     from retraining.evaluation.thresholds import choose, common_levels, trade_off, with_levels
-    from retraining.surfaces import DatasetError
     from station.recipe import find_recipe
 
     if write is not None and write.exists():

@@ -1,1 +1,1 @@
-"""Data sets of labelled pictures: doors, manifests, duplicates, splits, and the paper's three versions."""
+"""Data sets of labelled pictures: readers, manifests, duplicates, splits, and the paper's three versions."""

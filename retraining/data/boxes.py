@@ -1,4 +1,4 @@
-"""The door for pictures with boxes in VOC's XML: each box becomes a window with the box's class."""
+"""The reader of pictures with boxes in VOC's XML: each box becomes a window with the box's class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from retraining.data.listing import (
     make_dataset,
 )
 from retraining.data.manifest import Dataset, Window
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class VocBoxes:
     """px; a smaller box is widened to this."""
 
     def read(self) -> Dataset:
-        """See :class:`retraining.data.doors.Door`."""
+        """See :class:`retraining.data.readers.Reader`."""
         found, notes = list_named(self.images, self.pattern, self.rename)
         pictures = _by_stem(found)
         files = sorted(self.boxes.glob("*.xml"))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retraining.data.manifest import Dataset
 from retraining.data.pixels import PictureSet, load_pixels
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 _MARGIN = 170
 """px for the class's name."""

@@ -1,4 +1,4 @@
-"""The door for folders of pictures: the class is in the path."""
+"""The reader of folders of pictures: the class is in the path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Folders:
     labelled_by: str = "person"
 
     def read(self) -> Dataset:
-        """See :class:`retraining.data.doors.Door`."""
+        """See :class:`retraining.data.readers.Reader`."""
         found, notes = list_named(self.root, self.pattern, self.rename)
         classes = class_order((n.label for n in found), tuple(self.classes))
         notes += counted_note(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.pixels import PictureSet
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the doors share: finding picture files, reading labels and groups from their names, digests."""
+"""What the readers share: finding picture files, reading labels and groups from their names, digests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retraining.data.manifest import Dataset, Picture, Window, file_digest
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 CLASS_FOLDERS = r"(?P<label>[^/]+)/.+"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 MANIFEST = "dataset.json"
 VERSION = 1
@@ -42,7 +42,7 @@ class Picture:
     group: str
     """What a split never cuts: a part, a tile, a commutator, a cluster of near duplicates."""
     source: str
-    """The door it came through: ``folder``, ``voc``, ``mask``, ``rendered``, ``synthetic:<run digest>``."""
+    """Where it was read from: ``folder``, ``voc``, ``mask``, ``rendered``, ``synthetic:<run digest>``."""
     labelled_by: str
     """One of :data:`LABELLERS`."""
     split: str = ""

@@ -1,4 +1,4 @@
-"""The door for pictures with masks: whole pictures, or windows around what the masks mark."""
+"""The reader of pictures with masks: whole pictures, or windows around what the masks mark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from retraining.data.listing import (
 )
 from retraining.data.manifest import Dataset, Window
 from retraining.data.pixels import read_picture
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 _BRIGHT = 127
 """A mask's pixel is marked above this."""
@@ -56,7 +56,7 @@ class Masks:
     """Where sound windows lie."""
 
     def read(self) -> Dataset:
-        """See :class:`retraining.data.doors.Door`."""
+        """See :class:`retraining.data.readers.Reader`."""
         found, notes = list_named(self.images, self.pattern, self.rename, skip=self.masks)
         masks = _mask_files(self.masks)
         entries: list[tuple[Named, Window | None]] = []

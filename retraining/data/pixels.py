@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.manifest import Dataset, Picture
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 TRUSTED = ("person", "renderer")
 """Whose labels are trained on unless asked otherwise: those that are right by looking, or by making."""

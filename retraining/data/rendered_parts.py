@@ -1,4 +1,4 @@
-"""The door for rendered parts: whole surfaces as pictures, or the patches that the station cuts from them.
+"""The reader of rendered parts: whole surfaces as pictures, or the patches that the station cuts from them.
 
 A part's surface is written once, at the recipe's size, beside its mask; patches are windows of it on the
 station's grid. Parts that are there already are not rendered again, so that an interrupted rendering goes on.
@@ -22,7 +22,8 @@ from retraining.data.listing import Named, make_dataset
 from retraining.data.manifest import Dataset, Window
 from retraining.data.pixels import read_picture
 from retraining.data.synthetic import write_png
-from retraining.surfaces import SOUND, DatasetError
+from retraining.errors import DatasetError
+from retraining.surfaces import SOUND
 from retraining.surfaces.crops import CropRules, Defect, find_defects
 from retraining.surfaces.rendered import (
     TRAINING_SEEDS,
@@ -92,7 +93,7 @@ class Rendered:
     report: Callable[[int], None] = lambda done: None
 
     def read(self) -> Dataset:
-        """See :class:`retraining.data.doors.Door`."""
+        """See :class:`retraining.data.readers.Reader`."""
         if not 1 <= self.parts <= PARTS_A_SEED:
             raise DatasetError(f"{self.parts} parts cannot be rendered as one set; use 1 to {PARTS_A_SEED}")
         first = TRAINING_SEEDS + self.seed * PARTS_A_SEED

@@ -25,7 +25,8 @@ from retraining.data.manifest import Dataset, Picture
 from retraining.data.pixels import PictureSet, join, load_pixels
 from retraining.data.rendered_parts import PARTS_A_SEED, PartOrder, render_parts, station_patches
 from retraining.data.splits import split_by_share
-from retraining.surfaces import SOUND, DatasetError
+from retraining.errors import DatasetError
+from retraining.surfaces import SOUND
 from retraining.surfaces.rendered import GOLDEN_SEEDS, TRAINING_SEEDS
 from simulation.rendering.parts import RenderedPart
 from simulation.truth import CLASS_NAMES

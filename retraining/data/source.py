@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.pixels import PictureSet
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 from retraining.surfaces.crops import WINDOW, Batch
 
 SAMPLINGS = ("balanced", "natural")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.manifest import SPLITS, Dataset
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 def split_by_share(dataset: Dataset, shares: Mapping[str, float], seed: int) -> Dataset:

@@ -1,4 +1,4 @@
-"""Folders of synthetic pictures: written with their manifest, and the door for them.
+"""Folders of synthetic pictures: written with their manifest, and their reader.
 
 A folder holds one sub-folder of PNGs a class and a ``dataset.json`` that says by what they were made. They
 are labelled by nobody ("synthetic"), so that they are trained on only where somebody asks for them.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.manifest import Dataset, Picture, file_digest, load_dataset, save_dataset
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Synthetic:
     root: Path
 
     def read(self) -> Dataset:
-        """See :class:`retraining.data.doors.Door`."""
+        """See :class:`retraining.data.readers.Reader`."""
         dataset = load_dataset(self.root)
         strange = [p.name for p in dataset.pictures if p.labelled_by != "synthetic"]
         if strange:
             raise DatasetError(
-                f"{strange[0]} in {self.root} is not synthetic; open the folder by another door"
+                f"{strange[0]} in {self.root} is not synthetic; read the folder by another reader"
             )
         return dataset
 

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from retraining.errors import DatasetError
 from retraining.runs.folder import close_run, open_run, read_run
-from retraining.surfaces import DatasetError
 
 Made = TypeVar("Made")
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 from retraining.surfaces.rendered import GOLDEN_SEEDS
 from simulation.rendering.parts import RenderedPart, render_part
 from simulation.truth import PartTruth, SimulationError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 from station.recipe import ProductClass, Recipe, load_recipe
 
 

@@ -20,10 +20,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from retraining.errors import DatasetError
 from retraining.evaluation.part_runs import PartLog, in_processes
 from retraining.evaluation.parts import PartResult, check_test_seeds, figures, part_result, rendered_test_part
 from retraining.evaluation.proportions import ends, shown
-from retraining.surfaces import DatasetError, resize_mask
+from retraining.surfaces import resize_mask
 from retraining.surfaces.rendered import check_renderable
 from simulation.rendering.metal import natural_scratches
 from simulation.truth import PartTruth, Region

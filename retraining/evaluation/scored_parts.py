@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from retraining.data.manifest import Dataset
 from retraining.data.pixels import TRUSTED, cut_window, read_picture
 from retraining.data.rendered_parts import grid_windows, patch_label
+from retraining.errors import DatasetError
 from retraining.evaluation.part_runs import PartLog, in_processes
 from retraining.evaluation.parts import check_test_seeds, rendered_test_part
-from retraining.surfaces import SOUND, DatasetError, Surfaces, resize_mask
+from retraining.surfaces import SOUND, Surfaces, resize_mask
 from retraining.surfaces.crops import CropRules, find_defects
 from retraining.surfaces.rendered import check_renderable
 from station.engines.interface import Scorer

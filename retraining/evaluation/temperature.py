@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 LOWEST, HIGHEST = 0.05, 20.0
 """What a recipe takes."""

@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
+from retraining.errors import DatasetError
 from retraining.evaluation.proportions import ends, parts_needed
 from retraining.evaluation.scored_parts import ScoredPart
 from retraining.evaluation.temperature import tempered
-from retraining.surfaces import SOUND, DatasetError
+from retraining.surfaces import SOUND
 from station.decision import Verdict, decide, fault
 from station.recipe import DecisionRules, Recipe
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from retraining.errors import ExperimentError
 from retraining.experiments.plan import Section, Steps
-from retraining.experiments.tasks import Cell, ExperimentError, Place, Sheet
+from retraining.experiments.tasks import Cell, Place, Sheet
 from station.strict_yaml import closest
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class Grown:
 
 def grow(place: Place, plan: AdversarialPlan, real: Pixels, count: int) -> Grown:
     """Train a pair on ``real`` in the task's folder and draw ``count`` pictures; goes on after a kill."""
-    from retraining.adversarial.loop import CollapseError, DivergedError, train_pair
+    from retraining.adversarial.loop import train_pair
+    from retraining.errors import CollapseError, DivergedError
     from retraining.synthesis.sampling import sample
 
     def report(step: int, line: str) -> None:

@@ -29,8 +29,8 @@ from retraining.classifiers.loop import (
     probabilities,
     train,
 )
+from retraining.errors import DatasetError
 from retraining.shipping.export import export_onnx
-from retraining.surfaces import DatasetError
 from retraining.surfaces.crops import RandomCrops
 from retraining.surfaces.photographs import Picture, list_pictures, read_image, read_pictures
 from station.decision import decide

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from retraining.errors import PlanError
 from retraining.experiments import latent_grid, neu_cls, neu_cls_64, rare_class, sdg_gan, smh_versions
-from retraining.experiments.plan import Experiment, PlanError, Section, SizeName
+from retraining.experiments.plan import Experiment, Section, SizeName
 from retraining.experiments.tasks import Task
 from station.strict_yaml import Mistake, closest, load_document, read_bytes
 

@@ -12,7 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from station.strict_yaml import DocumentError, Mistake, closest
+from retraining.errors import PlanError
+from station.strict_yaml import Mistake, closest
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
@@ -21,10 +22,6 @@ Steps = Annotated[int, Field(ge=1, le=10_000_000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 SizeName = Literal["reduced", "full"]
-
-
-class PlanError(DocumentError):
-    """A plan cannot be used; the message names file, line, key and remedy."""
 
 
 class Section(BaseModel):

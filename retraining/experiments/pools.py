@@ -17,7 +17,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from retraining.experiments.tasks import ExperimentError, Outcome, Roots, Task, perform
+from retraining.errors import ExperimentError
+from retraining.experiments.tasks import Outcome, Roots, Task, perform
 
 DIED = "its process died (out of memory?); the same command goes on from its checkpoint"
 _LOOK_FOR_PARENT_S = 0.25

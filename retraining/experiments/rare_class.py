@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from retraining.errors import ExperimentError
 from retraining.experiments.common import (
     KID_SCALE,
     Loss,
@@ -41,7 +42,7 @@ from retraining.experiments.smh_parts import (
     surfaces_of,
     write_parts,
 )
-from retraining.experiments.tasks import Cell, ExperimentError, Place, Result, Task
+from retraining.experiments.tasks import Cell, Place, Result, Task
 
 if TYPE_CHECKING:
     from retraining.evaluation.parts import PartResult

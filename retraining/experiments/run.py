@@ -12,9 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from retraining.errors import ExperimentError
 from retraining.experiments.pools import Pool
 from retraining.experiments.tasks import (
-    ExperimentError,
     Outcome,
     Roots,
     Task,

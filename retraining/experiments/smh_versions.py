@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from retraining.errors import ExperimentError
 from retraining.experiments.common import (
     Network,
     Pair,
@@ -32,7 +33,7 @@ from retraining.experiments.smh_parts import (
     surfaces_of,
     write_parts,
 )
-from retraining.experiments.tasks import Cell, ExperimentError, Place, Result, Task
+from retraining.experiments.tasks import Cell, Place, Result, Task
 
 if TYPE_CHECKING:
     from retraining.data.dataset import Dataset

@@ -20,15 +20,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from retraining.surfaces import DatasetError
+from retraining.errors import ExperimentError
 
 Json = Any
 State = Literal["done", "failed", "stopped", "begun", "not run"]
 _TELL_EVERY_S = 0.5
-
-
-class ExperimentError(DatasetError):
-    """An experiment cannot be run or shown; the message says what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +194,7 @@ def perform(task: Task, experiment: Path, roots: Roots) -> Outcome:
 
     Two runs that meet at one task wait for each other.
     """
-    from retraining.classifiers.loop import TrainingStoppedError
+    from retraining.errors import TrainingStoppedError
     from retraining.runs.folder import git_state, machine, versions
 
     folder = experiment / task.key

@@ -1,6 +1,5 @@
-"""How good synthetic pictures are: one door, :func:`compare`, and the table of what it found."""
+"""How good synthetic pictures are: :func:`compare`, and the table of what it found."""
 
-from retraining.metrics.errors import MetricsError
 from retraining.metrics.extractors import open_extractor
 from retraining.metrics.features import Extractor
 from retraining.metrics.figures import Figures, compare
@@ -11,7 +10,6 @@ __all__ = [
     "Extractor",
     "Figures",
     "Interval",
-    "MetricsError",
     "compare",
     "open_extractor",
     "over_seeds",

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from types import MappingProxyType
 
-from retraining.metrics.errors import MetricsError
+from retraining.errors import MetricsError
 from retraining.metrics.features import (
     Extractor,
     digest_of,

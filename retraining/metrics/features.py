@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.pixels import resize
-from retraining.metrics.errors import MetricsError
+from retraining.errors import MetricsError
 
 Pixels = NDArray[np.uint8]
 

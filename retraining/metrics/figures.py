@@ -9,8 +9,8 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from retraining.errors import MetricsError
 from retraining.metrics.distances import fid, inception_score, kid
-from retraining.metrics.errors import MetricsError
 from retraining.metrics.features import Extractor, Pixels, check_pixels, digests, mirrors
 from retraining.metrics.intervals import Interval, wilson
 from retraining.metrics.neighbours import (

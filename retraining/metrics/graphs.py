@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.metrics.errors import MetricsError
+from retraining.errors import MetricsError
 from retraining.metrics.features import Network, Pixels
 
 SQUEEZENET_SIDE = 224

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.torchvision_schemas import define_missing_operators
-from retraining.metrics.errors import MetricsError
+from retraining.errors import MetricsError
 from retraining.metrics.features import Network, Pixels
 
 SIDE = 299

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from retraining.metrics.errors import MetricsError
+from retraining.errors import MetricsError
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from retraining.metrics.errors import MetricsError
+from retraining.errors import MetricsError
 from retraining.metrics.figures import KID_BELOW, Figures, require_same_extractor
 from retraining.metrics.intervals import Interval, t_interval
 

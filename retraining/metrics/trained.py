@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.classifiers import CLASSIFIERS
-from retraining.metrics.errors import MetricsError
+from retraining.errors import MetricsError
 from retraining.metrics.features import Extractor, Network, Pixels
 
 

@@ -1,6 +1,5 @@
 """Training sets as the station sees them: product surfaces with a class for each pixel."""
 
-from retraining.errors import DatasetError
 from retraining.surfaces.training_set import (
     SOUND,
     Surfaces,
@@ -12,7 +11,6 @@ from retraining.surfaces.training_set import (
 
 __all__ = [
     "SOUND",
-    "DatasetError",
     "Surfaces",
     "join_surfaces",
     "load_surfaces",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.dataset import PictureSet
-from retraining.metrics.errors import MetricsError
+from retraining.errors import MetricsError
 from retraining.metrics.features import Extractor, Pixels, check_pixels, mirrors
 from retraining.metrics.figures import MINIMUM
 from retraining.metrics.intervals import Interval, t_interval

@@ -14,7 +14,8 @@ from retraining.data.manifest import Dataset
 from retraining.data.pixels import PictureSet, read_picture
 from retraining.data.rendered_parts import read_mask
 from retraining.data.synthetic import write_synthetic
-from retraining.surfaces import SOUND, DatasetError, Surfaces
+from retraining.errors import DatasetError
+from retraining.surfaces import SOUND, Surfaces
 from retraining.synthesis.pasting import Pixels, paste_from_pictures, paste_from_surfaces
 
 Reporter = Callable[[str, int], None]

@@ -26,7 +26,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.surfaces import SOUND, DatasetError, Surfaces, resize_mask
+from retraining.errors import DatasetError
+from retraining.surfaces import SOUND, Surfaces, resize_mask
 from retraining.surfaces.crops import CropRules, Defect, find_defects
 
 Pixels = NDArray[np.uint8]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from retraining.adversarial.loop import SYSTEMS, AdversarialPlan, CollapseError, DivergedError, train_pair
-from retraining.classifiers.loop import TrainingError, TrainingStoppedError
+from retraining.adversarial.loop import SYSTEMS, AdversarialPlan, train_pair
+from retraining.errors import CollapseError, DivergedError, TrainingError, TrainingStoppedError
 from retraining.synthesis.sampling import sample
 
 PLAN = AdversarialPlan(

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from retraining.cli import app
 from retraining.data.dataset import load_dataset
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 def _run(*words: object) -> str:

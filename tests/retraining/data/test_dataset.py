@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retraining.data.dataset import Picture, join, load_dataset, load_pixels, save_dataset
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 def test_a_manifest_reads_back_as_it_was_written(make_dataset, tmp_path: Path) -> None:

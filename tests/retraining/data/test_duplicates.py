@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from retraining.data.checks import faults, shortcuts
-from retraining.data.doors import build
 from retraining.data.duplicates import find_duplicates, group_duplicates
 from retraining.data.folders import Folders
+from retraining.data.readers import build
 from retraining.data.splits import split_by_share
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from retraining.data import smh
 from retraining.data.dataset import Dataset, load_dataset, save_dataset
-from retraining.data.doors import open_door
 from retraining.data.growth import Changes, grow
 from retraining.data.pixels import PictureSet
+from retraining.data.readers import open_reader
 from retraining.data.rendered_parts import PartOrder, Rendered, grid_windows, render_parts, station_patches
 from retraining.data.splits import torn_groups
 from retraining.data.synthetic import write_synthetic
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 from retraining.surfaces.rendered import TRAINING_SEEDS
 from simulation.truth import CLASS_NAMES
 from station.recipe import Recipe, load_recipe
@@ -150,10 +150,10 @@ def test_a_patch_bears_a_name_only_when_it_shows_enough(small: Recipe, tmp_path:
 
 
 def test_a_rendered_part_comes_through_its_door_and_is_kept(small: Recipe, tmp_path: Path) -> None:
-    door = open_door(
+    reader = open_reader(
         "rendered", folder=tmp_path / "cache", recipe=tmp_path / "small.yaml", parts=1, seed=9, processes=1
     )
-    dataset = door.read()
+    dataset = reader.read()
     assert 14 <= len(dataset) <= 16
     assert len({p.group for p in dataset.pictures}) == 1
     surface = tmp_path / "cache" / dataset.pictures[0].path

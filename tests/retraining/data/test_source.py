@@ -7,7 +7,7 @@ import pytest
 
 from retraining.data.dataset import PictureSet, load_pixels
 from retraining.data.source import PictureSource
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 @pytest.fixture

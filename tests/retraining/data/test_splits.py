@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retraining.data.dataset import Dataset, Picture
 from retraining.data.splits import folds, split_by_count, split_by_share, torn_groups
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 def _dataset(sizes: dict[str, list[int]]) -> Dataset:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.golden import DoubtfulPartError
-from retraining.errors import ExportError
+from retraining.errors import DatasetError, ExportError
 from retraining.evaluation.parts import (
     PartResult,
     evaluate,
@@ -21,7 +21,6 @@ from retraining.evaluation.parts import (
 from retraining.evaluation.report import confusion_table, draw_detection, evaluation_report
 from retraining.shipping.engine import renew_golden_parts
 from retraining.shipping.export import golden_parts
-from retraining.surfaces import DatasetError
 from retraining.surfaces.rendered import GOLDEN_SEEDS, TRAINING_SEEDS, Mixture, render_surfaces
 from station.engines.folder import load_manifest, read_golden
 from station.engines.interface import EngineError

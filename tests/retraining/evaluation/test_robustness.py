@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retraining.errors import DatasetError
 from retraining.evaluation.part_runs import PartLog
 from retraining.evaluation.proportions import ends, parts_needed, shown
 from retraining.evaluation.robustness import (
@@ -19,7 +20,6 @@ from retraining.evaluation.robustness import (
     robustness_table,
     write_figures,
 )
-from retraining.surfaces import DatasetError
 from simulation.truth import Region
 from station.recipe import Recipe, load_recipe
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from drivers.sorters.interface import Outcome
 from retraining.data.manifest import Dataset, Picture, file_digest
 from retraining.data.synthetic import write_png
+from retraining.errors import DatasetError
 from retraining.evaluation.recipe_numbers import recipe_lines, write_recipe
 from retraining.evaluation.scored_parts import (
     UNKNOWN,
@@ -39,7 +40,7 @@ from retraining.evaluation.thresholds import (
     trade_off,
     with_levels,
 )
-from retraining.surfaces import DatasetError, Surfaces
+from retraining.surfaces import Surfaces
 from station.decision import decide
 from station.recipe import Recipe, load_recipe
 

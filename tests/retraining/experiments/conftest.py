@@ -9,7 +9,8 @@ from typing import Literal
 
 import pytest
 
-from retraining.experiments.plan import Experiment, PlanError, Section, Steps
+from retraining.errors import PlanError
+from retraining.experiments.plan import Experiment, Section, Steps
 from retraining.experiments.tasks import Outcome, Roots, Task, perform
 from station.strict_yaml import load_document
 

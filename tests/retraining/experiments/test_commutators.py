@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from retraining.classifiers.loop import TrainingPlan
+from retraining.errors import DatasetError
 from retraining.experiments.commutators import (
     average_precision,
     choose_threshold,
@@ -14,7 +15,6 @@ from retraining.experiments.commutators import (
     inspect_pictures,
     with_threshold,
 )
-from retraining.surfaces import DatasetError
 from retraining.surfaces.photographs import item_number, list_pictures, read_pictures
 from station.decision import decide
 from station.recipe import Recipe, load_recipe

@@ -13,9 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from retraining.cli import app
+from retraining.errors import PlanError
 from retraining.experiments.gathering import Gathered, gather
 from retraining.experiments.kinds import KINDS, load_experiment, size_of, tasks_of
-from retraining.experiments.plan import Experiment, PlanError, SizeName
+from retraining.experiments.plan import Experiment, SizeName
 from retraining.experiments.pools import Pool
 from retraining.experiments.run import run
 from retraining.experiments.tasks import Roots, with_needs

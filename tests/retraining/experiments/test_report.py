@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from retraining.errors import PlanError
 from retraining.experiments.gathering import Gathered, gather
-from retraining.experiments.plan import PlanError
 from retraining.experiments.pools import Pool
 from retraining.experiments.report import html_report, markdown_report, write_reports
 from retraining.experiments.run import run

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from retraining.errors import ExperimentError
 from retraining.experiments.pools import DIED, Pool, ProcessPool, RayPool
 from retraining.experiments.run import chosen, run
-from retraining.experiments.tasks import ExperimentError, Roots, Task, read_result, state_of, with_needs
+from retraining.experiments.tasks import Roots, Task, read_result, state_of, with_needs
 
 FIRST = Task("first", "toy_tasks:count", {"row": "first", "value": 0.5})
 SECOND = Task("second", "toy_tasks:count", {"row": "second", "value": 0.25}, (FIRST,))

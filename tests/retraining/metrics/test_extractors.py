@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from models.classifiers import CLASSIFIERS
-from retraining.metrics import Extractor, MetricsError, compare, open_extractor
+from retraining.errors import MetricsError
+from retraining.metrics import Extractor, compare, open_extractor
 from retraining.metrics.degradation import degrade
 from retraining.metrics.inception import build
 from retraining.metrics.lpips import Lpips

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from retraining.data.dataset import PictureSet
-from retraining.metrics import Extractor, MetricsError
+from retraining.errors import MetricsError
+from retraining.metrics import Extractor
 from retraining.synthesis.gate import (
     PAPER_SHARES,
     GateRules,

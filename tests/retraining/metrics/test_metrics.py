@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retraining.errors import MetricsError
 from retraining.metrics import (
     Extractor,
     Figures,
-    MetricsError,
     compare,
     over_seeds,
     t_interval,

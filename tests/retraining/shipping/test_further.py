@@ -8,8 +8,9 @@ import torch
 from typer.testing import CliRunner
 
 from models.classifiers import CLASSIFIERS
-from retraining.classifiers.loop import TrainingError, probabilities
+from retraining.classifiers.loop import probabilities
 from retraining.cli import app
+from retraining.errors import TrainingError
 from retraining.shipping.export import export_onnx
 from retraining.shipping.further import weights_of_engine
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from retraining.errors import DatasetError
 from retraining.surfaces import (
-    DatasetError,
     Surfaces,
     join_surfaces,
     load_surfaces,

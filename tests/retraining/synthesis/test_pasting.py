@@ -11,7 +11,8 @@ from retraining.cli import app
 from retraining.data.manifest import Dataset, Picture, file_digest, load_dataset, save_dataset
 from retraining.data.pixels import PictureSet, load_pixels
 from retraining.data.synthetic import write_png
-from retraining.surfaces import DatasetError, Surfaces
+from retraining.errors import DatasetError
+from retraining.surfaces import Surfaces
 from retraining.synthesis.paste_sets import paste_set
 from retraining.synthesis.pasting import (
     PasteRules,
@@ -143,7 +144,7 @@ def test_only_pictures_without_a_direction_are_turned_by_a_quarter() -> None:
 
 @pytest.fixture
 def whole_surfaces(toy_surfaces: Surfaces, tmp_path: Path) -> Path:
-    """A data set of whole surfaces with their masks, as the door of rendered parts leaves it."""
+    """A data set of whole surfaces with their masks, as the reader of rendered parts leaves it."""
     root = tmp_path / "whole"
     pictures = []
     for folder in ("surfaces", "masks"):

@@ -1,4 +1,4 @@
-"""What comes through each door."""
+"""What each reader makes of its source."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from retraining.data.dataset import load_pixels
-from retraining.data.doors import DOORS, build, open_door
 from retraining.data.folders import Folders
 from retraining.data.masks import windows_around
+from retraining.data.readers import READERS, build, open_reader
 from retraining.data.synthetic import write_synthetic
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
 def _write_voc(path: Path, objects: list[tuple[str, int, int, int, int]], side: int = 64) -> None:
@@ -77,7 +77,7 @@ def test_boxes_become_windows_of_their_class_and_doubtful_ones_are_left_out(tmp_
     _write_voc(tmp_path / "boxes" / "l1.xml", [("line", 60, 1, 64, 64), ("line", 60, 60, 80, 64)])
     _write_voc(tmp_path / "boxes" / "lost.xml", [("pit", 1, 1, 9, 9)])
     options = {"images": tmp_path / "images", "boxes": tmp_path / "boxes", "margin": 0.0}
-    dataset = open_door("voc", **options).read()
+    dataset = open_reader("voc", **options).read()
     assert {(p.path, p.label, p.window) for p in dataset.pictures} == {
         ("pit/p1.png", "pit", (15, 10, 20, 20)),
         ("line/l1.png", "line", (0, 0, 64, 64)),
@@ -86,14 +86,14 @@ def test_boxes_become_windows_of_their_class_and_doubtful_ones_are_left_out(tmp_
     assert "1 boxes bear another class than their picture and were left out: p1.xml box 2 (line)" in notes
     assert "l1.xml box 2" in notes
     assert "lost.xml" in notes
-    believed = open_door("voc", **options, trust_boxes=True).read()
+    believed = open_reader("voc", **options, trust_boxes=True).read()
     assert ("pit/p1.png", "line", (0, 0, 20, 20)) in {(p.path, p.label, p.window) for p in believed.pictures}
 
 
 def test_windows_of_boxes_keep_their_margin_and_stay_inside(tmp_path: Path, noise) -> None:
     noise(tmp_path / "images" / "a" / "p.png", 1, 64)
     _write_voc(tmp_path / "boxes" / "p.xml", [("a", 1, 1, 4, 4), ("a", 21, 21, 40, 40)])
-    dataset = open_door("voc", images=tmp_path / "images", boxes=tmp_path / "boxes", margin=0.25).read()
+    dataset = open_reader("voc", images=tmp_path / "images", boxes=tmp_path / "boxes", margin=0.25).read()
     assert [p.window for p in dataset.pictures] == [(0, 0, 16, 16), (15, 15, 30, 30)]
     assert load_pixels(dataset, 16, 1).pixels.shape == (2, 16, 16, 1)
 
@@ -112,8 +112,10 @@ def masked(tmp_path: Path, noise) -> Path:
 
 
 def test_masks_give_windows_around_defects_and_away_from_them(masked: Path) -> None:
-    door = open_door("masks", images=masked, masks=masked / "masks", side=16, sound="good", sound_windows=3)
-    dataset = door.read()
+    reader = open_reader(
+        "masks", images=masked, masks=masked / "masks", side=16, sound="good", sound_windows=3
+    )
+    dataset = reader.read()
     assert dataset.classes == ("good", "a")
     marked = {p.window for p in dataset.pictures if p.label == "a"}
     assert marked == {(0, 0, 16, 16), (47, 27, 16, 16)}
@@ -128,7 +130,7 @@ def test_masks_give_windows_around_defects_and_away_from_them(masked: Path) -> N
 
 
 def test_masks_prove_whole_pictures(masked: Path) -> None:
-    dataset = open_door("masks", images=masked, masks=masked / "masks", sound="good").read()
+    dataset = open_reader("masks", images=masked, masks=masked / "masks", sound="good").read()
     assert [(p.path, p.label, p.window) for p in dataset.pictures] == [
         ("a/1.png", "a", None),
         ("good/3.png", "good", None),
@@ -145,7 +147,7 @@ def test_spots_that_fit_into_one_window_share_it() -> None:
 def test_synthetic_pictures_are_labelled_by_nobody(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (3, 8, 8, 1)).astype(np.uint8)
     write_synthetic(tmp_path / "made", {"b": pixels}, "run-7", ("a", "b"))
-    dataset = build(open_door("synthetic", root=tmp_path / "made"))
+    dataset = build(open_reader("synthetic", root=tmp_path / "made"))
     assert {(p.source, p.labelled_by) for p in dataset.pictures} == {("synthetic:run-7", "synthetic")}
     assert (load_pixels(dataset, 8, 1, labelled_by=("synthetic",)).pixels == pixels).all()
     with pytest.raises(DatasetError, match="synthetic"):
@@ -158,14 +160,14 @@ def test_the_synthetic_door_refuses_other_pictures(make_dataset) -> None:
     dataset = make_dataset()
     save_dataset(dataset, dataset.root)
     with pytest.raises(DatasetError, match="is not synthetic"):
-        open_door("synthetic", root=dataset.root).read()
+        open_reader("synthetic", root=dataset.root).read()
 
 
 def test_unknown_doors_and_options_are_refused_by_name() -> None:
-    assert set(DOORS) == {"folders", "voc", "masks", "rendered", "synthetic"}
+    assert set(READERS) == {"folders", "voc", "masks", "rendered", "synthetic"}
     with pytest.raises(DatasetError, match="use folders"):
-        open_door("window")
+        open_reader("window")
     with pytest.raises(DatasetError, match="not colour"):
-        open_door("folders", root=Path(), colour=True)
+        open_reader("folders", root=Path(), colour=True)
     with pytest.raises(DatasetError, match="it needs boxes"):
-        open_door("voc", images=Path())
+        open_reader("voc", images=Path())

@@ -1,8 +1,9 @@
-"""The doors through which pictures come into a data set, by name.
+"""The readers that make data sets of pictures, by name.
 
-A door is a small frozen class: its fields are its options, ``read`` gives the data set with what it noticed.
-A new source of pictures (say, the bundles that stations hand off) is one more file with such a class and one
-more line in :data:`DOORS`; duplicates, splits, manifests, checks and ``open_door`` then work for it.
+A reader is a small frozen class: its fields are its options, and ``read`` returns the data set with notes on
+what it noticed. A new kind of source (for example the bundles that stations hand off) is one more file with
+such a class and one more line in :data:`READERS`; the search for duplicates, the splits, the manifest, the
+checks and ``open_reader`` then work for it.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from retraining.data.manifest import Dataset
 from retraining.data.masks import Masks
 from retraining.data.rendered_parts import Rendered
 from retraining.data.synthetic import Synthetic
-from retraining.surfaces import DatasetError
+from retraining.errors import DatasetError
 
 
-class Door(Protocol):
-    """A source of labelled pictures."""
+class Reader(Protocol):
+    """Reads labelled pictures from one kind of source."""
 
     def read(self) -> Dataset:
-        """The pictures with their labels, who gave them, and groups as far as names tell them.
+        """The pictures with their labels, who labelled them, and groups where the file names give them.
 
         Raises :class:`DatasetError` with what to do about it.
         """
         ...
 
 
-DOORS: Mapping[str, Callable[..., Door]] = MappingProxyType(
+READERS: Mapping[str, Callable[..., Reader]] = MappingProxyType(
     {
         "folders": Folders,
         "voc": VocBoxes,
@@ -43,34 +44,34 @@ DOORS: Mapping[str, Callable[..., Door]] = MappingProxyType(
         "synthetic": Synthetic,
     }
 )
-"""Door by name; the options of each are its class's fields."""
+"""Readers by name; the options of each are its class's fields."""
 
 
-def open_door(name: str, **options: Any) -> Door:
-    """A door by name with its options; raises :class:`DatasetError` for unknown ones."""
-    if name not in DOORS:
-        raise DatasetError(f"no door is called {name!r}; use {', '.join(DOORS)}")
-    made = DOORS[name]
+def open_reader(name: str, **options: Any) -> Reader:
+    """A reader by name with its options; raises :class:`DatasetError` for an unknown or missing one."""
+    if name not in READERS:
+        raise DatasetError(f"no reader is called {name!r}; use {', '.join(READERS)}")
+    made = READERS[name]
     known = {field.name: field for field in dataclasses.fields(made)}  # type: ignore[arg-type]
     unknown = set(options) - set(known)
     missing = {n for n, f in known.items() if _needed(f)} - set(options)
     if unknown or missing:
         raise DatasetError(
-            f"the door {name} knows the options {', '.join(known)}"
+            f"the reader {name} knows the options {', '.join(known)}"
             + (f", not {', '.join(sorted(unknown))}" if unknown else "")
             + (f"; it needs {', '.join(sorted(missing))}" if missing else "")
         )
     return made(**options)
 
 
-def build(door: Door, *, reach: int = REACH, report: Reporter = silent) -> Dataset:
-    """What comes through a door, with duplicates in one group and notes on shortcuts.
+def build(reader: Reader, *, reach: int = REACH, report: Reporter = silent) -> Dataset:
+    """The data set that a reader gives, with duplicates in one group and notes on shortcuts.
 
-    Rendered and synthetic pictures are each made anew and not searched for duplicates. ``reach`` is how many
-    following names are looked at for overlaps; 0 for none.
+    Rendered and synthetic pictures are not searched for duplicates, because each of them was made by itself.
+    ``reach`` is how many of the following names are searched for overlaps; 0: none.
     """
-    dataset = door.read()
-    if isinstance(door, Rendered | Synthetic):
+    dataset = reader.read()
+    if isinstance(reader, Rendered | Synthetic):
         return dataset
     grouped = group_duplicates(dataset, reach=reach, report=report)
     return grouped.with_pictures(grouped.pictures, *shortcuts(grouped))
