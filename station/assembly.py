@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drivers.cameras.interface import Camera, Frame
+from drivers.cameras.interface import Camera
 from drivers.sorters.interface import Outcome, Sorter
-from simulation.cell.process import start_cell
-from simulation.cell.settings import CellSettings
-from simulation.rendering.pool import write_frames
-from simulation.truth import TruthBook
 from station import config as settings
 from station.config import StationConfig, load_config
 from station.engines import open_engine
@@ -28,6 +24,7 @@ from station.journal.events import PartRecord
 from station.line import Line
 from station.line_values import LineSettings, Mode
 from station.recipe import Recipe, find_recipe, load_recipe
+from station.simulated_plant import Progress, simulated_camera, simulated_plant
 
 PICTURES_OF = {
     "none": frozenset[Outcome](),
@@ -39,20 +36,6 @@ log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from station.pictures.saving import PictureSaver
-
-Progress = Callable[[int, int], None]
-"""Frames rendered, frames in all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plant:
-    """The simulated plant beside a station; empty where everything is real."""
-
-    truths: TruthBook | None = None
-
-    def identify(self, frame: Frame) -> object | None:
-        """What is really on the part of a frame; None when nobody knows."""
-        return self.truths.lookup(frame.pixels) if self.truths is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +67,9 @@ def make_camera(config: StationConfig) -> Camera:
                 "pip install 'inspection-station[pylon]'",
                 camera.emulation,
             )
-            return _simulated(settings.SimulatedCamera(kind="simulated", mode=camera.mode), camera.emulation)
+            return simulated_camera(
+                settings.SimulatedCamera(kind="simulated", mode=camera.mode), camera.emulation
+            )
         from drivers.cameras.genicam.settings import PylonSettings, TriggerKind
         from drivers.cameras.pylon import PylonCamera
 
@@ -123,29 +108,7 @@ def make_camera(config: StationConfig) -> Camera:
     if pool is None and config.simulation is not None and config.simulation.pool is not None:
         pool = config.simulation.pool.folder
     assert pool is not None, "the configuration has been checked for a pool"
-    return _simulated(camera, pool)
-
-
-def _simulated(camera: settings.SimulatedCamera, pool: Path) -> Camera:
-    from simulation.camera import SimulatedCamera, SimulatedCameraSettings
-    from simulation.camera_faults import CameraFaults
-
-    return SimulatedCamera(
-        SimulatedCameraSettings(
-            pool,
-            rate_hz=camera.rate_hz,
-            free_running=camera.mode == "free-running",
-            repeat=camera.repeat,
-        ),
-        CameraFaults(
-            drop_share=camera.lose,
-            incomplete_share=camera.incomplete,
-            late_share=camera.late,
-            late_s=camera.late_ms / 1000,
-            lose_share=camera.disconnect,
-            seed=camera.seed,
-        ),
-    )
+    return simulated_camera(camera, pool)
 
 
 def make_sorter(config: StationConfig, recipe: Recipe) -> Sorter:
@@ -221,57 +184,6 @@ def line_settings(config: StationConfig) -> LineSettings:
         engine_failures_allowed=limits.engine_failures_allowed,
         hung_after_s=limits.hung_after_ms / 1000,
         pictures_of=PICTURES_OF[config.images.save],
-    )
-
-
-@contextmanager
-def simulated_plant(
-    config: StationConfig, recipe: Recipe, parts: int | None, progress: Progress
-) -> Iterator[Plant]:
-    """Render the pool if it is missing and start the cell; nothing where the plant is real.
-
-    Raises ``SimulationError``.
-    """
-    simulation = config.simulation
-    if simulation is None:
-        yield Plant()
-        return
-    truths = None
-    if simulation.pool is not None:
-        pool = simulation.pool
-        truths = write_frames(pool.folder, pool.frames, pool.seed, progress=progress)
-    with ExitStack() as stack:
-        if simulation.cell is not None:
-            stack.enter_context(start_cell(cell_settings(config, recipe, parts)))
-        yield Plant(truths)
-
-
-def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> CellSettings:
-    """What the simulated cell is told, its port being the station's."""
-    assert config.simulation is not None
-    assert config.simulation.cell is not None
-    cell, wrong = config.simulation.cell, config.simulation.cell.misbehave
-    Path(config.sorter.port).parent.mkdir(parents=True, exist_ok=True)
-    return CellSettings(
-        link=config.sorter.port,
-        parts=parts or cell.parts,
-        rate_hz=cell.rate_hz,
-        in_flight=cell.in_flight,
-        recipe=recipe.name,
-        good_bin=recipe.classes[0].bin,
-        reject_bin=recipe.fault_bin,
-        verdict_ms=cell.verdict_ms,
-        seed=cell.seed,
-        log=str(Path(config.sorter.port).with_suffix(".jsonl")),
-        late=wrong.late,
-        late_ms=wrong.late_ms,
-        silent=wrong.silent,
-        duplicate=wrong.duplicate,
-        garble=wrong.garble,
-        wrong_part_id=wrong.wrong_part_id,
-        wrong_bin=wrong.wrong_bin,
-        unplug_every_s=wrong.unplug_every_s,
-        unplug_s=wrong.unplug_s,
     )
 
 

@@ -77,7 +77,7 @@ def _plant(config: StationConfig, recipe: Recipe) -> Iterator[None]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from station.assembly import simulated_plant
+    from station.simulated_plant import simulated_plant
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("rendering the simulated frames", visible=False, total=None)

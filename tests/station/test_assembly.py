@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from simulation.camera import SimulatedCamera
-from station.assembly import cell_settings, line_settings, load, make_camera
+from station.assembly import line_settings, load, make_camera
 from station.config import load_config
 from station.line_values import Mode
+from station.simulated_plant import cell_settings
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "config" / "demo.yaml"

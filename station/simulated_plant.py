@@ -1,0 +1,107 @@
+"""The plant beside a station that has none: a pool of frames, a robot cell, a camera, and the ground truth.
+
+The only file of the daemon that knows ``simulation/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.cameras.interface import Camera, Frame
+from simulation.camera import SimulatedCamera, SimulatedCameraSettings
+from simulation.camera_faults import CameraFaults
+from simulation.cell.process import start_cell
+from simulation.cell.settings import CellSettings
+from simulation.rendering.pool import write_frames
+from simulation.truth import TruthBook
+from station import config as settings
+from station.config import StationConfig
+from station.recipe import Recipe
+
+Progress = Callable[[int, int], None]
+"""Frames rendered, frames in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The simulated plant beside a station; empty where everything is real."""
+
+    truths: TruthBook | None = None
+
+    def identify(self, frame: Frame) -> object | None:
+        """What is really on the part of a frame; None when nobody knows."""
+        return self.truths.lookup(frame.pixels) if self.truths is not None else None
+
+
+@contextmanager
+def simulated_plant(
+    config: StationConfig, recipe: Recipe, parts: int | None, progress: Progress
+) -> Iterator[Plant]:
+    """Render the pool if it is missing and start the cell; nothing where the plant is real.
+
+    Raises ``SimulationError``.
+    """
+    simulation = config.simulation
+    if simulation is None:
+        yield Plant()
+        return
+    truths = None
+    if simulation.pool is not None:
+        pool = simulation.pool
+        truths = write_frames(pool.folder, pool.frames, pool.seed, progress=progress)
+    with ExitStack() as stack:
+        if simulation.cell is not None:
+            stack.enter_context(start_cell(cell_settings(config, recipe, parts)))
+        yield Plant(truths)
+
+
+def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> CellSettings:
+    """What the simulated cell is told, its port being the station's."""
+    assert config.simulation is not None
+    assert config.simulation.cell is not None
+    cell, wrong = config.simulation.cell, config.simulation.cell.misbehave
+    Path(config.sorter.port).parent.mkdir(parents=True, exist_ok=True)
+    return CellSettings(
+        link=config.sorter.port,
+        parts=parts or cell.parts,
+        rate_hz=cell.rate_hz,
+        in_flight=cell.in_flight,
+        recipe=recipe.name,
+        good_bin=recipe.classes[0].bin,
+        reject_bin=recipe.fault_bin,
+        verdict_ms=cell.verdict_ms,
+        seed=cell.seed,
+        log=str(Path(config.sorter.port).with_suffix(".jsonl")),
+        late=wrong.late,
+        late_ms=wrong.late_ms,
+        silent=wrong.silent,
+        duplicate=wrong.duplicate,
+        garble=wrong.garble,
+        wrong_part_id=wrong.wrong_part_id,
+        wrong_bin=wrong.wrong_bin,
+        unplug_every_s=wrong.unplug_every_s,
+        unplug_s=wrong.unplug_s,
+    )
+
+
+def simulated_camera(camera: settings.SimulatedCamera, pool: Path) -> Camera:
+    """The camera of the simulation, not opened, with the faults that its section asks for."""
+    return SimulatedCamera(
+        SimulatedCameraSettings(
+            pool,
+            rate_hz=camera.rate_hz,
+            free_running=camera.mode == "free-running",
+            repeat=camera.repeat,
+        ),
+        CameraFaults(
+            drop_share=camera.lose,
+            incomplete_share=camera.incomplete,
+            late_share=camera.late,
+            late_s=camera.late_ms / 1000,
+            lose_share=camera.disconnect,
+            seed=camera.seed,
+        ),
+    )
