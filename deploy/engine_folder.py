@@ -23,6 +23,7 @@ from deploy.quantise import cast_first
 from station.engines.folder import MANIFEST, EngineManifest, load_manifest
 from station.engines.interface import EngineError
 from station.engines.manifest import FORMAT, INT8_SIGNED, Figures, Int8Gate, Variant
+from station.files import write_file
 from station.patching.geometry import cut_surface
 
 MODEL_FILES: Mapping[Variant, str] = {
@@ -101,11 +102,11 @@ def write_engine_folder(
     parts = []
     for name, (truth, surface) in zip(_names(golden), golden, strict=True):
         path = places / name
-        if not cv2.imwrite(str(path), surface):
-            raise EngineError(f"{path} cannot be written; check the disk")
+        _, content = cv2.imencode(".png", surface)
+        write_file(path, content.tobytes())
         parts.append({"path": f"golden/{name}", "sha256": _digest(path), "truth": truth})
     table = places / "scores.json"
-    table.write_text(json.dumps(recorded, separators=(",", ":")) + "\n", encoding="utf-8")
+    write_file(table, json.dumps(recorded, separators=(",", ":")) + "\n")
     document = {
         "format": FORMAT,
         "name": description.name,
@@ -126,7 +127,7 @@ def write_engine_folder(
     if description.int8_gate is not None:
         document["int8_gate"] = description.int8_gate.model_dump()
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    write_file(folder / MANIFEST, text)
     return load_manifest(folder)
 
 

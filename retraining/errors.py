@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from drivers.errors import InspectionError
 from station.strict_yaml import DocumentError
 
 
-class WorkshopError(Exception):
+class WorkshopError(InspectionError):
     """The workshop cannot do what was asked; the root of all errors below, and what ``retrain`` reports."""
 
 

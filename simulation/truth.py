@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.errors import InspectionError
+
 CLASS_NAMES: tuple[str, ...] = ("defect-free", "imprinted", "pits", "roll-marks", "scratches")
 """The classes of the paper's Algorithm 1, in its order; a mask's value is the index here."""
 
@@ -27,7 +29,7 @@ PRODUCT_WIDTHS: tuple[int, ...] = (385, 570, 690, 935, 1065, 1575)
 """px; the six sizes of housing (figure 2 of the paper)."""
 
 
-class SimulationError(Exception):
+class SimulationError(InspectionError):
     """A part, a pool or a truth file cannot be made or read; the message says what to change."""
 
 

@@ -19,6 +19,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from drivers.errors import InspectionError
+
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 24
 MAX_NODES = 20_000
@@ -37,7 +39,7 @@ class Mistake:
     remedy: str
 
 
-class DocumentError(Exception):
+class DocumentError(InspectionError):
     """A YAML file cannot be used; the message has one line ``file:line: key: problem: remedy`` a mistake."""
 
     def __init__(self, path: Path, *mistakes: Mistake) -> None:

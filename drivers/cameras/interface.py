@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.errors import InspectionError
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -55,7 +57,7 @@ class CameraHealth:
     details: dict[str, str] = field(default_factory=dict)
 
 
-class CameraError(Exception):
+class CameraError(InspectionError):
     """A camera did not do what it was asked; the message says what to do about it."""
 
 

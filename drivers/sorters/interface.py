@@ -13,6 +13,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 
+from drivers.errors import InspectionError
+
 
 class Outcome(StrEnum):
     """How a trigger ends; there is no fourth way."""
@@ -85,7 +87,7 @@ class SorterHealth:
     """Messages that fitted no part or no session, and were ignored."""
 
 
-class SorterError(Exception):
+class SorterError(InspectionError):
     """The sorter cannot be used as configured; the message says what to do about it."""
 
 

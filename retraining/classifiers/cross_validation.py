@@ -6,7 +6,6 @@ that was interrupted goes on with the same call.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from retraining.data.dataset import PictureSet
 from retraining.data.splits import folds
 from retraining.errors import TrainingError
 from retraining.runs.distributed import is_first
+from station.files import write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,4 @@ def _write(found: CrossValidation, path: Path, seed: int) -> None:
         "macro_f1": found.macro_f1,
         "folds": [{"accuracy": fold.accuracy, "macro_f1": fold.macro_f1} for fold in found.folds],
     }
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_json(path, content)

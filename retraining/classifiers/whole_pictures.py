@@ -10,7 +10,6 @@ where they are given, and are the last average otherwise.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from retraining.classifiers.loop import (
 from retraining.data.dataset import PictureSet
 from retraining.data.source import PictureSource
 from retraining.runs.distributed import choose_device, is_first
+from station.files import write_json
 
 __all__ = [
     "ClassifierResult", "draw_confusion", "in_epochs", "picture_validator", "result_table", "score_pictures",
@@ -199,7 +199,4 @@ def _spent(log: Path) -> tuple[int, float]:
 
 def write_result(result: ClassifierResult, path: Path) -> None:
     """The result as JSON, the weights by their file's name; the file is there whole or not at all."""
-    unfinished = path.with_suffix(".part")
-    content = {**asdict(result), "weights": result.weights.name}
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_json(path, {**asdict(result), "weights": result.weights.name})

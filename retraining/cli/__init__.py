@@ -58,13 +58,11 @@ def main() -> None:
     page the kernel clears them for longer than the step computes.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch's allocator when it is first asked
-    from retraining.errors import WorkshopError
-    from station.engines.interface import EngineError
-    from station.strict_yaml import DocumentError
+    from drivers.errors import InspectionError
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         app()
-    except (WorkshopError, EngineError, DocumentError) as error:
+    except InspectionError as error:
         print(f"retrain: {error}", file=sys.stderr)
         sys.exit(2)

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retraining.errors import DatasetError
+from station.files import write_file
 
 MANIFEST = "dataset.json"
 VERSION = 1
@@ -165,9 +166,7 @@ def save_dataset(dataset: Dataset, folder: Path) -> Path:
         + "\n]}\n"
     )
     target = folder / MANIFEST
-    unfinished = target.with_suffix(".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, target)
+    write_file(target, text)
     return target
 
 

@@ -6,7 +6,6 @@ are labelled by nobody ("synthetic"), so that they are trained on only where som
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from retraining.data.manifest import Dataset, Picture, file_digest, load_dataset, save_dataset
 from retraining.errors import DatasetError
+from station.files import write_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ def write_synthetic(
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write ``(H, W)`` or ``(H, W, C)`` in one step, so that a file that is there is whole."""
-    unfinished = path.with_suffix(".part.png")
-    if not cv2.imwrite(str(unfinished), image):
-        raise DatasetError(f"{unfinished} cannot be written; is there room?")
-    os.replace(unfinished, path)
+    _, content = cv2.imencode(".png", image)
+    try:
+        write_file(path, content.tobytes(), durable=False)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be written ({error.strerror or error}); is there room?") from None

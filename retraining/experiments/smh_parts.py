@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.experiments.common import dataset_notes
-from retraining.experiments.tasks import Place, Result, Roots, Task, write_json
+from retraining.experiments.tasks import Place, Result, Roots, Task
+from station.files import write_json
 from station.recipe import PatchGrid, Recipe, SurfaceSize, find_recipe, load_recipe
 
 if TYPE_CHECKING:

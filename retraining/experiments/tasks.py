@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import importlib
 import json
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from retraining.errors import ExperimentError
+from station.files import write_json
 
 Json = Any
 State = Literal["done", "failed", "stopped", "begun", "not run"]
@@ -231,16 +231,6 @@ def perform(task: Task, experiment: Path, roots: Roots) -> Outcome:
         }
         write_json(folder / "result.json", described)
         return Outcome(task.key, "done", "", progress.seconds)
-
-
-def write_json(path: Path, content: Json) -> None:
-    """Write JSON so that the file is there whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, allow_nan=True)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 class _Progress:

@@ -26,6 +26,8 @@ from typing import Any
 import torch
 
 from retraining.errors import TrainingError
+from station.files import replacing, write_json
+from station.machine import cores, processor
 
 TENSORBOARD = "RETRAIN_TENSORBOARD"
 """The environment variable that asks for TensorBoard's events."""
@@ -57,8 +59,8 @@ def open_run(
         "machine": machine(),
     }
     earlier = read_run(folder)["sessions"] if first_step and (folder / "run.json").is_file() else []
-    _write(
-        folder,
+    write_json(
+        folder / "run.json",
         {
             "format": _FORMAT,
             "kind": kind,
@@ -79,7 +81,7 @@ def close_run(folder: Path, outcome: str, figures: Mapping[str, Any]) -> None:
     content["outcome"] = outcome
     content["figures"] = figures
     content["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
-    _write(folder, content)
+    write_json(folder / "run.json", content)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -121,17 +123,10 @@ def git_state() -> dict[str, Any] | None:
 
 def machine() -> dict[str, Any]:
     """Processor, cores, what it can multiply with, and the GPU where there is one."""
-    found: dict[str, Any] = {"cores": os.cpu_count(), "system": platform.platform()}
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            found["processor"] = value.strip()
-        elif name.strip() == "flags":
-            found["cpu_flags"] = [f for f in value.split() if f.startswith(("avx", "amx", "fma", "sse4"))]
+    here = processor()
+    found: dict[str, Any] = {"cores": cores(), "system": platform.platform(), "processor": here.model}
+    if here.flags:
+        found["cpu_flags"] = sorted(f for f in here.flags if f.startswith(("avx", "amx", "fma", "sse4")))
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
@@ -183,9 +178,8 @@ def _open_board(folder: Path, first_step: int) -> Any:
 
 def save_state(state: object, path: Path) -> None:
     """``torch.save``, replacing an older file at once or not at all."""
-    unfinished = path.with_suffix(".part")
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+    with replacing(path) as fresh:
+        torch.save(state, fresh)
 
 
 @contextmanager
@@ -206,9 +200,3 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _write(folder: Path, content: Mapping[str, Any]) -> None:
-    unfinished = folder / "run.json.part"
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(folder / "run.json")

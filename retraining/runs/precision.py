@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
+
+from station.machine import processor
 
 
 def resolve_precision(asked: str, device: torch.device | None = None) -> str:
@@ -13,8 +13,4 @@ def resolve_precision(asked: str, device: torch.device | None = None) -> str:
         return asked
     if device is not None and device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return "fp32"
-    return "bf16" if "amx_bf16" in flags or "avx512_bf16" in flags else "fp32"
+    return "bf16" if processor().multiplies_bf16 else "fp32"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from retraining.surfaces import Surfaces
 from station.engines.folder import EngineManifest, load_manifest
 from station.engines.interface import EngineError
 from station.engines.manifest import INT8_SIGNED, Variant
+from station.machine import cores, processor
 from station.recipe import Recipe
 
 
@@ -152,7 +152,7 @@ nothing about real housings, on which it has to be trained again (`retrain class
 |---|---|
 {settings}
 
-Reproduce with `{provenance.command}`. Trained on {processor()}.
+Reproduce with `{provenance.command}`. Trained on {cores()} cores of {processor().model}.
 
 ## Figures
 
@@ -165,17 +165,3 @@ none of them seen in training; whole frames through the station's own patching a
 The fp32 file differs from the trained network by at most {deviation:.1e}. INT8 was calibrated on
 {quantised.calibration_patches} training patches; {quantised.top1_agreement:.2%} of them keep their class.
 """
-
-
-def processor() -> str:
-    """The processor's name and its number of cores."""
-    import os
-
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"{os.cpu_count()} cores of {name}"

@@ -6,7 +6,6 @@ same number of steps, 0 is always among them, and what is judged on are validati
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -18,6 +17,7 @@ from retraining.data.dataset import PictureSet
 from retraining.data.source import PictureSource
 from retraining.metrics.intervals import Interval
 from retraining.synthesis.gate import PAPER_SHARES, ShareCurve, best_share, draw_shares
+from station.files import write_json
 
 Reporter = Callable[[float, int, int, str], None]
 """Called after each step, and after each training, with share, seed, step and a line of text."""
@@ -70,9 +70,7 @@ def validate_shares(
         "gain": curve.gain.value,
         "certain": curve.helps,
     }
-    unfinished = folder / "shares.json.part"
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(folder / "shares.json")
+    write_json(folder / "shares.json", content)
     return curve
 
 

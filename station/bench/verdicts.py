@@ -6,14 +6,11 @@ ratios are not.
 
 from __future__ import annotations
 
-import os
-import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,25 +105,6 @@ def rivals(recipe: Recipe) -> list[Contender]:
 def contender(name: str, engine: Engine, *, pipelined: bool) -> Contender:
     """An engine as a contender."""
     return Contender(name, engine.scores, pipelined)
-
-
-def machine() -> str:
-    """The processor in one line: model, cores, and the instructions that matter to inference."""
-    model, flags = platform.processor() or platform.machine(), ""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        pairs = (line.partition(":") for line in information.read_text().splitlines())
-        lines = {key.strip(): value.strip() for key, _, value in pairs}
-        model, flags = lines.get("model name", model), lines.get("flags", "")
-    useful = [
-        name
-        for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-        if name in flags.split()
-    ]
-
-    return (
-        f"{model}, {len(os.sched_getaffinity(0))} cores, {' '.join(useful) or 'no vector extensions known'}"
-    )
 
 
 def _check(contender: Contender, frame: NDArray[np.uint8], recipe: Recipe) -> None:

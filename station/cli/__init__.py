@@ -28,28 +28,12 @@ app.command("simulate")(simulate.simulate)
 
 def main() -> None:
     """Run the command; an error the person can mend is one line on stderr and exit code 2."""
-    from drivers.cameras.interface import CameraError
-    from drivers.sorters.interface import SorterError
-    from simulation.truth import SimulationError
-    from station.config import ConfigError
-    from station.engines.interface import EngineError
-    from station.journal import JournalError
-    from station.pictures.saving import PictureError
-    from station.recipe import RecipeError
+    from drivers.errors import InspectionError
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         app()
-    except (
-        ConfigError,
-        RecipeError,
-        CameraError,
-        SorterError,
-        EngineError,
-        JournalError,
-        PictureError,
-        SimulationError,
-    ) as error:
+    except InspectionError as error:
         print(f"station: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:

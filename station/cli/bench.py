@@ -44,12 +44,13 @@ def bench(
     from station.bench.patching import patching_timings
     from station.engines import open_engine, runnable
     from station.engines.interface import EngineError
+    from station.machine import processor
     from station.recipe import find_recipe, load_recipe
 
     console, status = Console(), Console(stderr=True)
     prepared = load_recipe(find_recipe(recipe, recipes))
     folder = engines / prepared.engine
-    console.print(f"machine: {benchmark.machine()}; {threads} threads", highlight=False)
+    console.print(f"machine: {processor()}; {threads} threads", highlight=False)
     with status.status("rendering one housing of each width") as show:
         frames = {width: render_part(900_000 + width, width=width).frame() for width in PRODUCT_WIDTHS}
         show.update("patching")
@@ -105,7 +106,7 @@ def bench(
         console.print(f"not measured: {reason}", highlight=False)
     if json_file is not None:
         document = {
-            "machine": benchmark.machine(),
+            "machine": str(processor()),
             "threads": threads,
             "patching_ms": {str(width): asdict(times) for width, times in cuts.items()},
             "paths": [asdict(timing) for timing in timings],

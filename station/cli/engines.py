@@ -36,16 +36,16 @@ def engines(
     from rich.console import Console
     from rich.table import Table
 
-    from station.bench.verdicts import machine
     from station.engines import available, open_engine, runnable
     from station.engines.folder import load_manifest
     from station.engines.interface import EngineError
     from station.engines.prove import golden_patches
     from station.engines.prove import prove as prove_engine
     from station.engines.timing import benchmark
+    from station.machine import processor
 
     console, status = Console(), Console(stderr=True)
-    console.print(f"machine: {machine()}; {threads} threads", highlight=False)
+    console.print(f"machine: {processor()}; {threads} threads", highlight=False)
     table = Table(title="back ends", title_justify="left")
     for column in ("back end", "here", "version", "why not"):
         table.add_column(column)

@@ -12,8 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +24,8 @@ from station.engines.interface import BackendStatus, Engine, EngineError, Engine
 from station.engines.manifest import INT8_SIGNED
 from station.engines.prove import golden_patches, require_proof
 from station.engines.timing import benchmark
+from station.files import write_json
+from station.machine import cores, processor
 
 BACKENDS = (openvino.NAME, onnxruntime.CPU, tensorrt.NAME, onnxruntime.TENSORRT, onnxruntime.CUDA)
 PRECISIONS = ("int8", "bf16", "fp16", "fp32")
@@ -244,21 +244,11 @@ def _key(
         _SCHEME,
         manifest.digest,
         manifest.folder.name,
-        _processor(),
+        [processor().model, sorted(processor().flags), cores()],
         [asdict(status) for status in here],
         (backend, precision, options.threads, options.chunk),
     )
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = [platform.processor()]
-    told = {line.partition(":")[0].strip(): line for line in lines}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "\n".join([told.get("model name", platform.machine()), told.get("flags", ""), str(cores)])
 
 
 def _remembered(cache: Path | None, key: str) -> Choice | None:
@@ -282,10 +272,7 @@ def _remember(cache: Path | None, key: str, choice: Choice) -> None:
     del found["measured_now"]
     folder = cache / "choices"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-            json.dump(found, file)
-        Path(file.name).replace(folder / f"{key}.json")
+        write_json(folder / f"{key}.json", found)
     except OSError as problem:
         _log.warning(
             "the choice of the engine cannot be kept in %s (%s); the next start measures again",

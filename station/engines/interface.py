@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.errors import InspectionError
+
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8 patches ``(N, patch, patch, C)`` -> probabilities ``(N, classes)``."""
 
@@ -38,7 +40,7 @@ class EngineInfo:
     load_ms: float
 
 
-class EngineError(Exception):
+class EngineError(InspectionError):
     """An engine cannot be loaded, proved or run; the message says what to do about it."""
 
 

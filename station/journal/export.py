@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args, get_type_hints
 
+from station.files import replacing
 from station.journal.events import COLUMNS, PartRecord, scores_to_json
 from station.journal.schema import JournalError, explain
 
@@ -56,7 +54,7 @@ def export(records: Iterable[PartRecord], target: str, kind: str) -> int:
         return _TEXT[kind](records, sys.stdout)
     path = Path(target)
     try:
-        with _replacing(path) as fresh:
+        with replacing(path) as fresh:
             if kind == "parquet":
                 return _parquet(records, fresh)
             with fresh.open("w", encoding="utf-8", newline="") as file:
@@ -152,22 +150,3 @@ def _table(record: PartRecord) -> list[list[float]] | None:
     scores = record.scores
     rows: list[list[float]] = (scores if scores.ndim == 2 else scores.reshape(-1, 1)).tolist()
     return rows
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; it takes the place of ``path`` when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        yield fresh
-        descriptor = os.open(fresh, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(fresh, path)
-    except BaseException:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise

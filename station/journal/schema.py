@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from drivers.errors import InspectionError
+from station.files import write_json
 from station.journal.events import COLUMNS, ChainError, Event, Row, apply, digest_of, genesis, utc_ago
 
 SCHEMA_VERSION = 2
@@ -109,7 +110,7 @@ PUT_EVENT = "INSERT INTO events (seq, record_id, kind, at, payload, digest) VALU
 GET_EVENTS = "SELECT seq, record_id, kind, at, payload, digest FROM events ORDER BY seq"
 
 
-class JournalError(Exception):
+class JournalError(InspectionError):
     """The journal cannot be used as asked; the message says what to do about it."""
 
 
@@ -259,12 +260,8 @@ def read_head_file(journal: Path) -> Head | None:
 
 def write_head_file(journal: Path, head: Head) -> None:
     """Remember how far the journal has come; the file is replaced as a whole. Raises OSError."""
-    path = head_file(journal)
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(
-        json.dumps({"journal_id": head.journal_id, "seq": head.seq, "digest": head.digest}) + "\n"
-    )
-    os.replace(fresh, path)
+    content = {"journal_id": head.journal_id, "seq": head.seq, "digest": head.digest}
+    write_json(head_file(journal), content, indent=None)
 
 
 def require_whole_tail(connection: sqlite3.Connection, path: Path, head: Head, side: Head | None) -> None:
@@ -333,15 +330,6 @@ def _to_2(connection: sqlite3.Connection) -> None:
 
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _to_2}
 """From which version -> what brings the file to the next one."""
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names of new files durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _open_uri(uri: str) -> sqlite3.Connection:

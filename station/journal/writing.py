@@ -27,6 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from station.files import sync_folder
 from station.journal import values as values_of
 from station.journal.events import (
     COLUMNS,
@@ -57,7 +58,6 @@ from station.journal.schema import (
     read_head,
     read_head_file,
     require_whole_tail,
-    sync_folder,
     write_head_file,
 )
 from station.journal.values import PartDetails, Values

@@ -9,6 +9,7 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.errors import InspectionError
 from station.recipe import PatchGrid, Recipe
 
 
@@ -27,7 +28,7 @@ class Reason(StrEnum):
     BLACK = "black"
 
 
-class PatchingError(Exception):
+class PatchingError(InspectionError):
     """A frame cannot be inspected; ``reason`` is the code, the message says what was seen and what to do."""
 
     def __init__(self, reason: Reason, message: str) -> None:

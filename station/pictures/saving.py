@@ -9,7 +9,6 @@ in ``.pictures`` in the folder, are ever deleted.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.errors import InspectionError
+from station.files import write_file
 from station.pictures.drawing import (
     Picture,
     Sight,
@@ -48,7 +49,7 @@ SHEET_TILES = 60
 POLL_S = 0.1
 
 
-class PictureError(Exception):
+class PictureError(InspectionError):
     """A picture cannot be written; the message says what to do about it."""
 
 
@@ -191,7 +192,8 @@ class PictureSaver:
         # Noted before it is there: a kill in between leaves a line without a file, not a file for ever.
         with (self.folder / INDEX).open("a", encoding="utf-8") as index:
             index.write(f"{path.name} {len(content)}\n")
-        _write_file(path, content)
+        # Not durable: an fsync for each picture would compete with the journal's.
+        write_file(path, content, durable=False)
         with self._lock:
             self._written[path.name] = len(content)
             self._paths.append(path)
@@ -214,7 +216,7 @@ class PictureSaver:
             removed = True
         if removed:
             lines = "".join(f"{name} {length}\n" for name, length in self._written.items())
-            _write_file(self.folder / INDEX, lines.encode())
+            write_file(self.folder / INDEX, lines, durable=False)
 
 
 def write_overlay(
@@ -249,23 +251,11 @@ def write_contact_sheet(
 
 def _write_named(path: Path, picture: Picture) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_file(path, _encode(picture, path.suffix))
+        write_file(path, _encode(picture, path.suffix))
     except OSError as error:
         raise PictureError(
             f"{path} cannot be written: {error.strerror or error}: choose another folder"
         ) from error
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    """The file as a whole or not at all. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.part")
-    try:
-        fresh.write_bytes(content)
-        os.replace(fresh, path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
 
 
 def _encode(picture: Picture, suffix: str) -> bytes:

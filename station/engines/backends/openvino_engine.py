@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from station.engines.backends.checked import GRACE_S, CheckedEngine
 from station.engines.folder import EngineManifest, model_bytes
 from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions
 from station.engines.manifest import Variant
+from station.machine import processor
 
 NAME = "openvino"
 CHUNKS = (1, 4)
@@ -40,7 +40,7 @@ def status() -> BackendStatus:
         reason = "OpenVINO found no processor it supports; use the onnxruntime-cpu back end"
         return BackendStatus(NAME, False, reason, "", "", ())
     device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
-    precisions = ("int8", "bf16", "fp32") if _has_bf16() else ("int8", "fp32")
+    precisions = ("int8", "bf16", "fp32") if processor().multiplies_bf16 else ("int8", "fp32")
     return BackendStatus(NAME, True, "", str(openvino.__version__).partition("-")[0], device, precisions)
 
 
@@ -176,15 +176,6 @@ def _stop(requests: list[Any]) -> bool:
         except RuntimeError:  # "was canceled": it has stopped
             continue
     return stopped
-
-
-def _has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; OpenVINO would emulate it, slowly, on any AVX-512."""
-    try:
-        words = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return "amx_bf16" in words or "avx512_bf16" in words
 
 
 def _loaded(info: EngineInfo, started: float) -> EngineInfo:

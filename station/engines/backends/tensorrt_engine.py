@@ -11,8 +11,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
-import os
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from station.engines.backends.checked import GRACE_S, CheckedEngine
 from station.engines.folder import EngineManifest, model_bytes
 from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions
 from station.engines.manifest import INT8_SIGNED, Variant
+from station.files import write_file
 
 NAME = "tensorrt"
 PRECISIONS = ("int8", "fp16", "fp32")
@@ -235,19 +234,9 @@ def _build(
             "TensorRT built no plan; its log above says why. The fp32 network needs the least of it"
         )
     if path is not None and times is not None:
-        _write(path, bytes(plan))
-        _write(times, bytes(config.get_timing_cache().serialize()))
+        write_file(path, bytes(plan))
+        write_file(times, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: a power cut must not leave half a plan."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
 
 
 def _cuda() -> Any:

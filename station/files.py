@@ -1,0 +1,61 @@
+"""Write a file whole or not at all: whoever reads it finds the old content or the new one, never a half.
+
+The content is written beside the file under a hidden name, brought to the disk, and renamed over it. After
+a power cut one of the two is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A name beside ``path`` to write to; it takes the place of ``path`` when the block ends well.
+
+    Folders are made. With an exception, ``path`` stays as it was and nothing is left beside it. ``durable``
+    waits for the disk; without it a power cut may bring the old content back. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield fresh
+        if durable:
+            _sync(fresh)
+        os.replace(fresh, path)
+        if durable:
+            sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
+
+
+def write_file(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Write bytes, or text as UTF-8; see :func:`replacing`. Raises OSError."""
+    with replacing(path, durable=durable) as fresh:
+        fresh.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
+    """Write JSON with a line feed at its end; see :func:`replacing`. Raises OSError."""
+    write_file(path, json.dumps(content, indent=indent) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's files to the disk. Raises OSError."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
