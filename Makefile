@@ -3,6 +3,8 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 CONFIG ?= config/demo.yaml
 PARTS  ?= 200
+# Files of tests are shared out among two processes; a file's tests stay together, as their fixtures do.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: run test test-all check lint bench clean help
 
@@ -18,11 +20,11 @@ check: $(VENV)/.device  ## validate the demo's config and prove camera, engine, 
 bench: $(VENV)/.workshop  ## the throughput figures of docs/results.md, all paths side by side
 	$(VENV)/bin/station bench
 
-test: $(VENV)/.workshop lint  ## every test but the slow ones
-	$(PYTHON) -m pytest
+test: $(VENV)/.workshop lint  ## every test but the slow ones, in two processes
+	$(PYTHON) -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.workshop lint  ## every test, the slow ones too
-	$(PYTHON) -m pytest -m ''
+	$(PYTHON) -m pytest $(PARALLEL) -m ''
 
 lint: $(VENV)/.workshop  ## style, types and the direction of the arrows between the rooms
 	$(VENV)/bin/ruff check .
