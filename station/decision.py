@@ -12,11 +12,15 @@ probability. A recipe may extend it:
   is the only rule that makes fewer patches defective; every step up of it lets more defects escape.
 
 Equal probabilities go to the defect. Whatever is not a full set of probabilities is a fault.
+
+:func:`judge` is the rule itself; it needs no bins, so that an engine without a recipe is judged by it too.
+:func:`decide` adds the bin. Nothing else names a part's class or says which patches are defective.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +33,43 @@ FAULT_CLASS = 255
 
 SUM_TOLERANCE = 1e-3
 """How far the probabilities of a patch may sum from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the decision must know of a product; values by class stand in the order of ``classes``."""
+
+    patches: int
+    """Patches of one part."""
+    classes: tuple[str, ...]
+    """The first one is the good one."""
+    temperature: float
+    thresholds: tuple[float, ...]
+    """From which probability on a patch counts as a class; 0 = not used."""
+    releases: tuple[float, ...]
+    """Below which defect probability a patch of a class is let pass; 0 = never."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """The rules of a recipe."""
+        return cls(
+            recipe.patch_count,
+            tuple(entry.name for entry in recipe.classes),
+            recipe.decision.temperature,
+            tuple(entry.threshold for entry in recipe.classes),
+            tuple(entry.release_below for entry in recipe.classes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the patches of a part say, without a bin; the fields are those of :class:`Verdict`."""
+
+    class_index: int
+    confidence: float
+    patch: int | None
+    reason: str
+    labels: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +88,8 @@ class Verdict:
     bin: int
     reason: str
     """Which rule decided, in words; ASCII."""
+    labels: tuple[int, ...] = ()
+    """The class index of every patch, 0 where it is not defective; empty for a fault."""
 
 
 def decide(scores: NDArray[np.float32], recipe: Recipe) -> Verdict:
@@ -54,14 +97,36 @@ def decide(scores: NDArray[np.float32], recipe: Recipe) -> Verdict:
 
     Never raises for bad scores: they are a fault.
     """
-    problem = _problem(scores, recipe)
+    found = judge(scores, Rules.of(recipe))
+    if found.class_index == FAULT_CLASS:
+        return fault(found.reason, recipe)
+    own = recipe.classes[found.class_index]
+    outcome = Outcome.REJECT if found.class_index else Outcome.ACCEPT
+    return Verdict(
+        outcome,
+        found.class_index,
+        own.name,
+        found.confidence,
+        found.patch,
+        own.bin,
+        found.reason,
+        found.labels,
+    )
+
+
+def judge(scores: NDArray[np.float32], rules: Rules) -> Judgement:
+    """The class of a part from ``scores`` (patches, classes), probabilities in the rules' order.
+
+    Never raises for bad scores: they are a fault.
+    """
+    problem = _problem(scores, rules)
     if problem:
-        return fault(problem, recipe)
-    probabilities = _tempered(np.asarray(scores, dtype=np.float64), recipe.decision.temperature)
-    classes = recipe.classes
-    thresholds = np.array([entry.threshold or np.inf for entry in classes])
+        return Judgement(FAULT_CLASS, 0.0, None, problem, ())
+    probabilities = tempered(scores, rules.temperature)
+    names = rules.classes
+    thresholds = np.array([threshold or np.inf for threshold in rules.thresholds])
     thresholds[0] = np.inf
-    release = np.array([entry.release_below for entry in classes])
+    release = np.array(rules.releases)
 
     # Lines 8-9 of Algorithm 1: the most probable class; a tie with defect-free goes to the defect.
     defects = probabilities[:, 1:]
@@ -76,23 +141,24 @@ def decide(scores: NDArray[np.float32], recipe: Recipe) -> Verdict:
     # Lines 12-14: among the defective patches, the class with the highest probability.
     label = np.where(by_argmax, strongest, np.argmax(over_p, axis=1))
     label_p = np.where(by_argmax, strongest_p, over_p.max(axis=1))
-    defective = np.flatnonzero(by_argmax | by_threshold)
-    if defective.size:
-        patch = int(min(defective, key=lambda i: (-label_p[i], label[i], i)))
-        index = int(label[patch])
+    defective = by_argmax | by_threshold
+    labels = tuple(np.where(defective, label, 0).tolist())
+    if defective.any():
+        patch = int(min(np.flatnonzero(defective), key=lambda i: (-label_p[i], label[i], i)))
+        index = labels[patch]
         p = float(label_p[patch])
-        rule = "most probable class" if by_argmax[patch] else f"threshold {classes[index].threshold:g}"
-        reason = f"patch {patch}: {classes[index].name} {_shown(p)} ({rule})"
-        return Verdict(Outcome.REJECT, index, classes[index].name, p, patch, classes[index].bin, reason)
+        rule = "most probable class" if by_argmax[patch] else f"threshold {rules.thresholds[index]:g}"
+        reason = f"patch {patch}: {names[index]} {_shown(p)} ({rule})"
+        return Judgement(index, p, patch, reason, labels)
 
     good = probabilities[:, 0]
     patch = int(np.argmin(good))
     p = float(good[patch])
     released = int(np.count_nonzero(strongest_p >= good))
-    reason = f"all {len(good)} patches {classes[0].name}, least {_shown(p)} at {patch}"
+    reason = f"all {len(good)} patches {names[0]}, least {_shown(p)} at {patch}"
     if released:
         reason = f"no defect of {len(good)} patches, {released} released, least {_shown(p)} at {patch}"
-    return Verdict(Outcome.ACCEPT, 0, classes[0].name, p, patch, classes[0].bin, reason)
+    return Judgement(0, p, patch, reason, labels)
 
 
 def fault(reason: str, recipe: Recipe) -> Verdict:
@@ -100,9 +166,20 @@ def fault(reason: str, recipe: Recipe) -> Verdict:
     return Verdict(Outcome.FAULT, FAULT_CLASS, "fault", 0.0, None, recipe.fault_bin, reason)
 
 
-def _problem(scores: NDArray[np.float32], recipe: Recipe) -> str:
+def tempered(scores: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """softmax(log p / T) along the last axis; as given for T = 1."""
+    given = np.asarray(scores, dtype=np.float64)
+    if temperature == 1.0:
+        return given
+    with np.errstate(divide="ignore"):
+        logs = np.log(given) / temperature
+    weights = np.exp(logs - logs.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True), np.float64)
+
+
+def _problem(scores: NDArray[np.float32], rules: Rules) -> str:
     """Why these scores are not a full set of probabilities; empty when they are."""
-    wanted = (recipe.patch_count, len(recipe.classes))
+    wanted = (rules.patches, len(rules.classes))
     shape = getattr(scores, "shape", None)
     if shape is None or not np.issubdtype(scores.dtype, np.floating):
         return "scores are not an array of floating-point numbers"
@@ -117,17 +194,6 @@ def _problem(scores: NDArray[np.float32], recipe: Recipe) -> str:
         patch = int(np.argmin(right))
         return f"patch {patch}: scores are no probabilities (sum {sums[patch]:.4g})"
     return ""
-
-
-def _tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """softmax(log p / T), rows of (patches, classes); as given for T = 1."""
-    if temperature == 1.0:
-        return probabilities
-    with np.errstate(divide="ignore"):
-        logs = np.log(probabilities) / temperature
-    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-    tempered: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-    return tempered
 
 
 def _shown(p: float) -> str:

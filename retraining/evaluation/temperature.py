@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.errors import DatasetError
+from station.decision import tempered
 
 LOWEST, HIGHEST = 0.05, 20.0
 """What a recipe takes."""
@@ -71,17 +72,6 @@ def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> T
         expected_calibration_error(scores, labels),
         expected_calibration_error(tempered(scores, value), labels),
     )
-
-
-def tempered(scores: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """softmax(log p / T) along the last axis, as :mod:`station.decision` does it."""
-    given = np.asarray(scores, np.float64)
-    if temperature == 1.0:
-        return given
-    with np.errstate(divide="ignore"):
-        logs = np.log(given) / temperature
-    weights = np.exp(logs - logs.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True), np.float64)
 
 
 def reliability(

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from drivers.sorters.interface import Outcome
 from retraining.evaluation.proportions import ends, shown
 from retraining.evaluation.scored_parts import ScoredPart
-from retraining.evaluation.temperature import Temperature, reliability, tempered
+from retraining.evaluation.temperature import Temperature, reliability
 from retraining.evaluation.thresholds import NEUTRAL, OperatingPoint, verdicts
 from retraining.surfaces import SOUND
+from station.decision import tempered
 from station.recipe import Recipe
 
 if TYPE_CHECKING:

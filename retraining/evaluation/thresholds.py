@@ -25,9 +25,8 @@ from drivers.sorters.interface import Outcome
 from retraining.errors import DatasetError
 from retraining.evaluation.proportions import ends, parts_needed
 from retraining.evaluation.scored_parts import ScoredPart
-from retraining.evaluation.temperature import tempered
 from retraining.surfaces import SOUND
-from station.decision import Verdict, decide, fault
+from station.decision import Verdict, decide, fault, tempered
 from station.recipe import DecisionRules, Recipe
 
 NEUTRAL = 0.5

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from station.recipe import Recipe
 
 EXIT_ACCEPTED, EXIT_REJECTED, EXIT_FAULTED = 0, 1, 3
+
+
+PatchDetails = dict[str, Any]
+"""What the JSON file says of patches: ``patch_scores``, and ``patch_labels`` (0 = not defective)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +95,13 @@ def inspect(
     try:
         require_fit(engine, prepared)
         rows: list[Inspected] = []
-        scores: list[list[list[float]] | None] = []
+        details: list[PatchDetails] = []
         common = common_folder(pictures)
         for path in track(pictures, "inspecting", console=Console(stderr=True), transient=True):
             beside = None if overlays is None else overlays / path.absolute().relative_to(common).parent
-            row, table = _inspect_one(path, prepared, engine, beside, all_overlays)
+            row, detail = _inspect_one(path, prepared, engine, beside, all_overlays)
             rows.append(row)
-            scores.append(table)
+            details.append(detail)
     finally:
         engine.close()
 
@@ -105,7 +109,7 @@ def inspect(
     if csv_file is not None:
         _write_csv(csv_file, rows)
     if json_file is not None:
-        _write_json(json_file, rows, scores, prepared, engine)
+        _write_json(json_file, rows, details, prepared, engine)
     outcomes = Counter(row.outcome for row in rows)
     console.print(
         f"{len(rows)} pictures: {outcomes['accept']} accepted, {outcomes['reject']} rejected, "
@@ -143,7 +147,7 @@ def common_folder(pictures: Sequence[Path]) -> Path:
 
 def _inspect_one(
     path: Path, recipe: Recipe, engine: Engine, overlays: Path | None, all_overlays: bool
-) -> tuple[Inspected, list[list[float]] | None]:
+) -> tuple[Inspected, PatchDetails]:
     from drivers.cameras.interface import CameraError
     from drivers.cameras.picture_files import read_image
     from drivers.sorters.interface import Outcome
@@ -181,7 +185,8 @@ def _inspect_one(
         score=score,
         milliseconds=milliseconds,
     )
-    return row, None if scores is None else [[float(p) for p in line] for line in scores]
+    table = None if scores is None else [[float(p) for p in line] for line in scores]
+    return row, {"patch_scores": table, "patch_labels": list(verdict.labels)}
 
 
 def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
@@ -213,13 +218,13 @@ def _write_csv(path: Path, rows: list[Inspected]) -> None:
 
 
 def _write_json(
-    path: Path, rows: list[Inspected], scores: list[list[list[float]] | None], recipe: Recipe, engine: Engine
+    path: Path, rows: list[Inspected], details: list[PatchDetails], recipe: Recipe, engine: Engine
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "recipe": {"name": recipe.name, "version": recipe.version, "digest": recipe.digest},
         "engine": asdict(engine.info),
         "classes": [entry.name for entry in recipe.classes],
-        "pictures": [asdict(row) | {"patch_scores": table} for row, table in zip(rows, scores, strict=True)],
+        "pictures": [asdict(row) | detail for row, detail in zip(rows, details, strict=True)],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")

@@ -200,21 +200,18 @@ def _headline(verdict: Verdict, *, short: bool = False) -> str:
 
 
 def _defective(sight: Sight) -> list[int]:
-    """Patches whose most probable class is a defect."""
-    if sight.scores is None:
-        return []
-    return [int(index) for index in np.flatnonzero(sight.scores.argmax(axis=1))]
+    """The patches that the decision took for defective."""
+    return [index for index, label in enumerate(sight.verdict.labels) if label and index < len(sight.boxes)]
 
 
 def _marked(sight: Sight, *, thick: int, label: bool) -> Picture:
     """The base with the deciding patch framed and labelled, other defective ones lightly."""
     base, verdict = sight.base.copy(), sight.verdict
     for index in _defective(sight):
-        if index != verdict.patch and sight.scores is not None:
-            box, most = sight.boxes[index], int(sight.scores[index].argmax())
+        if index != verdict.patch:
+            box = sight.boxes[index]
             _frame(base, box, OTHER, 2)
-            text = f"{_class_name(sight, most)} {sight.scores[index, most]:.2f}"
-            _label(base, text, box, OTHER, 0.55)
+            _label(base, _named(sight, index), box, OTHER, 0.55)
     if verdict.patch is not None:
         box = sight.boxes[verdict.patch]
         _frame(base, box, COLOURS[verdict.outcome], thick)
@@ -267,15 +264,15 @@ def _draw_scores(canvas: Picture, sight: Sight, corner: tuple[int, int]) -> int:
 
 def _draw_others(canvas: Picture, sight: Sight, corner: tuple[int, int]) -> None:
     """Further defective patches, the surest first, as many as there is room for."""
-    scores, side, gap = sight.scores, 276, 24
+    side, gap = 276, 24
     others = [index for index in _defective(sight) if index != sight.verdict.patch]
-    if scores is None or not others:
+    if not others:
         return
     x, y = corner
     if y + 14 + side + 40 > canvas.shape[0]:
         return
     _write(canvas, f"further defective patches: {len(others)}", (x, y), 0.68, INK, width=ENLARGED)
-    others.sort(key=lambda index: -float(scores[index, 1:].max()))
+    others.sort(key=lambda index: -_probability(sight, index))
     for number, index in enumerate(others):
         row, column = divmod(number, 2)
         top, left = y + 14 + row * (side + 44), x + column * (side + gap)
@@ -283,9 +280,17 @@ def _draw_others(canvas: Picture, sight: Sight, corner: tuple[int, int]) -> None
             return
         canvas[top : top + side, left : left + side] = _fit(_colour(sight.patches[index]), side, side)
         cv2.rectangle(canvas, (left, top), (left + side - 1, top + side - 1), OTHER, 2)
-        most = int(scores[index].argmax())
-        text = f"{index}: {_class_name(sight, most)} {scores[index, most]:.2f}"
-        _write(canvas, text, (left, top + side + 24), 0.58, INK, width=side)
+        _write(canvas, f"{index}: {_named(sight, index)}", (left, top + side + 24), 0.58, INK, width=side)
+
+
+def _named(sight: Sight, index: int) -> str:
+    """The class that the decision gave a patch, and its probability."""
+    return f"{_class_name(sight, sight.verdict.labels[index])} {_probability(sight, index):.2f}"
+
+
+def _probability(sight: Sight, index: int) -> float:
+    """The probability of the class that the decision gave a patch; 0 where no scores are at hand."""
+    return 0.0 if sight.scores is None else float(sight.scores[index, sight.verdict.labels[index]])
 
 
 def _class_name(sight: Sight, index: int) -> str:

@@ -87,8 +87,35 @@ def test_the_order_of_the_patches_does_not_matter(
     assert one.patch is not None
     assert other.patch is not None
     assert order[other.patch] == one.patch
-    shown = replace(other, patch=one.patch, reason=one.reason)
+    assert tuple(one.labels[place] for place in order) == other.labels
+    shown = replace(other, patch=one.patch, reason=one.reason, labels=one.labels)
     assert shown == one
+
+
+@given(some_scores(), st.floats(0.0, 0.9), st.floats(0.0, 0.9))
+@settings(deadline=None)
+def test_a_part_is_accepted_if_and_only_if_no_patch_is_labelled_defective(
+    scores: Scores, threshold: float, release: float
+) -> None:
+    rules = {"threshold": threshold, "release_below": release}
+    verdict = decide(scores, with_rules(HOUSING, pits=rules, scratches={"threshold": release / 2}))
+    assert len(verdict.labels) == 16
+    assert (verdict.outcome is Outcome.ACCEPT) == (not any(verdict.labels))
+    if verdict.outcome is Outcome.REJECT:
+        assert verdict.patch is not None
+        assert verdict.labels[verdict.patch] == verdict.class_index
+
+
+def test_every_patch_is_labelled_by_the_rule_that_decides_on_it() -> None:
+    recipe = with_rules(HOUSING, pits={"release_below": 0.6}, scratches={"threshold": 0.3})
+    scores = patches(
+        [0.45, 0.0, 0.55, 0.0, 0.0],  # released
+        [0.2, 0.0, 0.8, 0.0, 0.0],  # most probable
+        [0.6, 0.0, 0.0, 0.05, 0.35],  # over a threshold
+        [0.5, 0.5, 0.0, 0.0, 0.0],  # a tie
+    )
+    assert decide(scores, recipe).labels == (0, 2, 4, 1, *[0] * 12)
+    assert decide(scores[:3], recipe).labels == ()
 
 
 def test_equal_patches_report_the_first_and_equal_classes_the_lower() -> None:

@@ -22,7 +22,7 @@ from retraining.evaluation.scored_parts import (
     rendered_parts,
     surface_parts,
 )
-from retraining.evaluation.temperature import expected_calibration_error, fit_temperature, tempered
+from retraining.evaluation.temperature import expected_calibration_error, fit_temperature
 from retraining.evaluation.threshold_report import (
     classes_table,
     draw_trade_off,
@@ -41,7 +41,7 @@ from retraining.evaluation.thresholds import (
     with_levels,
 )
 from retraining.surfaces import Surfaces
-from station.decision import decide
+from station.decision import decide, tempered
 from station.recipe import Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"

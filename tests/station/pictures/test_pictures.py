@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
-from station.decision import Verdict
+from station.decision import Verdict, decide
 from station.patching import Patches, cut
 from station.pictures.drawing import COLOURS, PANEL, TILE_H, TILE_W, draw_picture, draw_tile, sight_of_surface
 from station.pictures.saving import INDEX, PictureError, PictureSaver, write_contact_sheet, write_overlay
@@ -34,7 +34,16 @@ classes:
 fault_bin: 9
 """
 CLASSES = ("defect-free", "pits", "scratches")
-REJECT = Verdict(Outcome.REJECT, 2, "scratches", 0.97, 5, 3, "patch 5: scratches 0.970 (most probable class)")
+REJECT = Verdict(
+    Outcome.REJECT,
+    2,
+    "scratches",
+    0.97,
+    5,
+    3,
+    "patch 5: scratches 0.970 (most probable class)",
+    (0, 0, 1, 0, 0, 2, 0, 0),
+)
 FAULT = Verdict(Outcome.FAULT, 255, "fault", 0.0, None, 9, "patch 0: a score is not a number")
 
 
@@ -86,6 +95,40 @@ def test_a_picture_frames_the_deciding_patch_and_lightly_the_other_defective_one
         sight.base[good.y : good.y + 60, good.x : good.x + 60],
     )
     assert np.array_equal(patches.surface.pixels, before), "the surface itself is not drawn on"
+
+
+def _looks_marked(patches: Patches, recipe: Recipe, scores: NDArray[np.float32]) -> list[int]:
+    """The patches that a picture of the part does not show as they are."""
+    sight = sight_of_surface("part 7", decide(scores, recipe), patches, scores, CLASSES)
+    picture, found = draw_picture(sight), []
+    for index in range(8):
+        box = patches.surface_box(index)
+        middle = box.y + box.height // 2
+        if tuple(picture[middle, box.x]) != tuple(sight.base[middle, box.x]):
+            found.append(index)
+    return found
+
+
+def _with(recipe: Recipe, **rules: float) -> Recipe:
+    good, pits, scratches = recipe.classes
+    return recipe.model_copy(update={"classes": (good, pits, scratches.model_copy(update=rules))})
+
+
+def test_a_part_rejected_by_a_threshold_shows_every_patch_that_reached_it(
+    patches: Patches, recipe: Recipe
+) -> None:
+    scores = np.tile(np.array([0.98, 0.01, 0.01], np.float32), (8, 1))
+    scores[[1, 6]] = [0.6, 0.05, 0.35], [0.65, 0.05, 0.3]
+    assert _looks_marked(patches, _with(recipe, threshold=0.3), scores) == [1, 6]
+
+
+def test_a_released_patch_is_not_marked_defective_on_an_accepted_part(
+    patches: Patches, recipe: Recipe
+) -> None:
+    scores = np.tile(np.array([0.98, 0.01, 0.01], np.float32), (8, 1))
+    scores[3] = [0.4, 0.05, 0.55]
+    scores[4] = [0.3, 0.05, 0.65]
+    assert _looks_marked(patches, _with(recipe, release_below=0.9), scores) == [4]  # the least certain one
 
 
 @pytest.mark.parametrize(
@@ -200,7 +243,7 @@ def test_a_full_disk_costs_pictures_and_raises_nothing(tmp_path: Path) -> None:
 import numpy as np
 from pathlib import Path
 from drivers.sorters.interface import Outcome
-from station.decision import Verdict
+from station.decision import Verdict, decide
 from station.pictures.saving import PictureSaver
 from station.patching import cut
 from station.recipe import load_recipe
