@@ -111,7 +111,7 @@ def make_camera(config: StationConfig) -> Camera:
     return simulated_camera(camera, pool)
 
 
-def make_sorter(config: StationConfig, recipe: Recipe) -> Sorter:
+def make_sorter(config: StationConfig) -> Sorter:
     """The sorter of the configuration, not opened. Raises ``SorterError``."""
     from drivers.sorters.handshake import HandshakeSettings
     from drivers.sorters.serial.port import SerialSettings, SerialSorter
@@ -129,7 +129,6 @@ def make_sorter(config: StationConfig, recipe: Recipe) -> Sorter:
                 resend_s=sorter.resend_ms / 1000,
                 ack_timeout_s=sorter.ack_timeout_ms / 1000,
                 max_in_hand=sorter.max_in_hand,
-                recipe=recipe.name,
                 name=config.station.name,
             ),
         )
@@ -214,7 +213,7 @@ def assemble(
             )
         line = Line(
             camera=make_camera(config),
-            sorter=make_sorter(config, recipe),
+            sorter=make_sorter(config),
             engine=engine,
             recipe=recipe,
             journal=journal,

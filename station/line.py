@@ -104,6 +104,7 @@ class Line:
         self._parts_wanted = parts
         try:
             self._acquisition.open()
+            self._sorter.prepare(self._recipe.name)
             self._sorter.open()
             self._next_part_id = self._journal.counts().triggers + 1
         except Exception:
@@ -324,7 +325,7 @@ class Line:
         with self._lock:
             self._told[part.trigger.part_id] = part
             self._in_hand.pop(part.record_id, None)
-        self._sorter.tell(
+        self._sorter.send(
             Result(
                 part_id=part.trigger.part_id,
                 outcome=verdict.outcome,

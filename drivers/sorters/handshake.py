@@ -9,7 +9,7 @@ send, triggers and receipts to deliver. The rules, in order:
    is closed (acknowledged, or given up) a repetition is not answered at all: an old verdict is never
    said about a new part.
 3. A trigger is refused, on the wire, while the station is not ready.
-4. A RESULT is repeated until its RESULT-ACK or until its time is over. Every ``tell`` ends in exactly
+4. A RESULT is repeated until its RESULT-ACK or until its time is over. Every ``send`` ends in exactly
    one receipt, and in a good one only if the cell names the bin that it was told.
 5. When the cell restarts, its old parts are nobody's: results for them are not sent, their receipts
    are bad, and their ids are refused until the application has told what it still has in hand.
@@ -50,8 +50,6 @@ class HandshakeSettings:
     """Parts triggered and not yet closed; more are refused as busy."""
     memory: int = 256
     """Triggers remembered to recognise repetitions; older numbers are ignored."""
-    recipe: str = ""
-    """The prepared recipe; triggers that name another are refused. "" refuses none."""
     name: str = "station"
     """Said in HELLO, at most 32 ASCII characters."""
 
@@ -99,7 +97,8 @@ class StationHandshake:
 
     def __init__(self, settings: HandshakeSettings, session: int) -> None:
         self.settings = settings
-        self.recipe = settings.recipe
+        self.recipe = ""
+        """The prepared recipe; triggers that name another are refused. "" refuses none."""
         beat = _ns(settings.heartbeat_s)
         self.link = Link(session, settings.name, beat, beat, _ns(settings.link_timeout_s))
         self.counts = Counts()
@@ -125,6 +124,14 @@ class StationHandshake:
             self.link.beat_now(now_ns)
         return self.tick(now_ns)
 
+    def prepare(self, recipe: str, now_ns: int) -> list[Action]:
+        """Another recipe from now on: say so at once."""
+        if recipe == self.recipe:
+            return []
+        self.recipe = recipe
+        self.link.beat_now(now_ns)
+        return self.tick(now_ns)
+
     def acknowledge(self, part_id: int, now_ns: int) -> list[Action]:
         """The trigger's record is durable."""
         part = self._in_hand.get(part_id)
@@ -134,7 +141,7 @@ class StationHandshake:
         part.answer = self.link.message(wire.TriggerAck(part.trigger, part_id))
         return [part.answer]
 
-    def tell(self, result: Result, now_ns: int) -> list[Action]:
+    def send(self, result: Result, now_ns: int) -> list[Action]:
         """Send a result; a bad receipt at once where the cell cannot be told. Raises :class:`SorterError`."""
         if not (0 <= result.bin <= 255 and 0 <= result.class_index <= 255):
             raise SorterError(
@@ -324,7 +331,8 @@ class StationHandshake:
     def _heartbeat(self) -> wire.Heartbeat:
         if self._ready:
             state = wire.EndState.EXECUTING if self._in_hand else wire.EndState.READY
-            return wire.Heartbeat(self._welcome(), state, "" if self._welcome() else "busy")
+            text = wire.plain_text(self.recipe) if self._welcome() else "busy"
+            return wire.Heartbeat(self._welcome(), state, text)
         state = wire.EndState.HALTED if self._was_ready or self._closed else wire.EndState.PREOPERATIONAL
         return wire.Heartbeat(False, state, self._reason)
 

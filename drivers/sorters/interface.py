@@ -2,9 +2,9 @@
 
 The order of one part, which every protocol keeps: the cell asks (``wait_trigger``); the station makes
 its record durable and its camera ready and then says so (``acknowledge``); the station decides, makes the
-verdict durable and then tells (``tell``, which implies ``acknowledge``); the cell says into which bin the
+verdict durable and then sends it (``send``, which implies ``acknowledge``); the cell says into which bin the
 part went (``wait_receipt``). A sorter never invents a result, never delivers one trigger twice, and
-reports every ``tell`` with exactly one :class:`Receipt`, good or bad.
+reports every ``send`` with exactly one :class:`Receipt`, good or bad.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the cell is told to do with one part."""
+    """What the cell must do with one part."""
 
     part_id: int
     outcome: Outcome
@@ -52,7 +52,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The end of one ``tell``: the cell's acknowledgement, or why there is none."""
+    """The end of one ``send``: the cell's acknowledgement, or why there is none."""
 
     part_id: int
     acknowledged: bool
@@ -80,9 +80,9 @@ class SorterHealth:
     refused: int = 0
     """Triggers refused on the wire, and so not delivered."""
     misplaced: int = 0
-    """Parts that the cell put into another bin than told."""
+    """Parts that the cell put into another bin than the result named."""
     unacknowledged: int = 0
-    """Tells that ended in a bad receipt, misplaced ones among them."""
+    """Results that ended in a bad receipt, misplaced ones among them."""
     unexpected: int = 0
     """Messages that fitted no part or no session, and were ignored."""
 
@@ -100,9 +100,16 @@ class Sorter(ABC):
 
     @abstractmethod
     def set_ready(self, ready: bool, reason: str = "") -> None:
-        """Tell the cell whether triggers are welcome; not ready until told so.
+        """Say to the cell whether triggers are welcome; a sorter begins not ready.
 
         Triggers that come all the same are refused on the wire and not delivered.
+        """
+
+    @abstractmethod
+    def prepare(self, recipe: str) -> None:
+        """Name the prepared recipe, from now on and to the cell; may be called before :meth:`open`.
+
+        Triggers that name another recipe are refused on the wire and not delivered; "" refuses none.
         """
 
     @abstractmethod
@@ -111,13 +118,13 @@ class Sorter(ABC):
 
     @abstractmethod
     def acknowledge(self, trigger: Trigger) -> None:
-        """The trigger's record is durable and the camera ready: tell the cell that a verdict will come.
+        """The trigger's record is durable and the camera ready: say to the cell that a verdict will come.
 
         Where the cell triggers the camera by wire, it does so now, and not before.
         """
 
     @abstractmethod
-    def tell(self, result: Result) -> None:
+    def send(self, result: Result) -> None:
         """Send a result, and again until it is acknowledged or its time is over; returns at once."""
 
     @abstractmethod
@@ -130,4 +137,4 @@ class Sorter(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Tell the cell "not ready", stop serving, release the line. Never raises, may be called twice."""
+        """Say "not ready" to the cell, stop serving, release the line. Never raises, may be called twice."""

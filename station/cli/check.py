@@ -145,8 +145,9 @@ def _sorter(config: StationConfig, recipe: Recipe) -> str:
     from drivers.sorters.interface import SorterError
     from station.assembly import make_sorter
 
-    sorter = make_sorter(config, recipe)
+    sorter = make_sorter(config)
     try:
+        sorter.prepare(recipe.name)
         sorter.open()
         until = time.monotonic() + 3 * config.sorter.link_timeout_ms / 1000
         while not sorter.health().connected and time.monotonic() < until:

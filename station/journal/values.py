@@ -92,7 +92,7 @@ def decided(verdict: Verdict, details: PartDetails, received_ns: int | None) -> 
 def received(
     receipt: Receipt, *, received_ns: int | None, written_ns: int | None, told_ns: int | None
 ) -> Values:
-    """The end of a ``tell``. Without acknowledgement there is a bin only where the cell named another one."""
+    """The end of a ``send``. Without acknowledgement there is a bin only where the cell named another one."""
     return {
         "acknowledged": bool(receipt.acknowledged),
         "ack_bin": int(receipt.bin) if receipt.acknowledged or receipt.bin else None,

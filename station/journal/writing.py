@@ -192,7 +192,7 @@ class Journal:
         self._submit(_Job([(record_id, VERDICT, values)]))
 
     def write_receipt(self, record_id: int, receipt: Receipt, *, told_ns: int | None = None) -> None:
-        """Add the end of a ``tell``; on the disk within :data:`RECEIPT_DELAY_S`, exactly one a verdict.
+        """Add the end of a ``send``; on the disk within :data:`RECEIPT_DELAY_S`, exactly one a verdict.
 
         ``told_ns``: ``time.monotonic_ns()`` when the verdict was handed to the sorter. Raises
         :class:`JournalError` for a second receipt or one without a verdict.

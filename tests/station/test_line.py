@@ -133,7 +133,10 @@ class ScriptedSorter(Sorter):
     def acknowledge(self, trigger: Trigger) -> None:
         self.acknowledged.append(trigger.part_id)
 
-    def tell(self, result: Result) -> None:
+    def prepare(self, recipe: str) -> None:
+        self.prepared = recipe
+
+    def send(self, result: Result) -> None:
         self.on_tell(result)
         self.told.append(result)
         self.receipts.put(Receipt(result.part_id, True, result.bin, time.monotonic_ns()), 1)

@@ -187,7 +187,10 @@ class Cell(Sorter):
             self.acknowledged_at[trigger.part_id] = time.monotonic()
             self.changed.notify_all()
 
-    def tell(self, result: Result) -> None:
+    def prepare(self, recipe: str) -> None:
+        self.prepared = recipe
+
+    def send(self, result: Result) -> None:
         self.receipts.put(Receipt(result.part_id, True, result.bin, time.monotonic_ns()), 1)
         with self.changed:
             assert result.part_id not in self.results

@@ -7,6 +7,7 @@ hexadecimal (from a line monitor, ``02 01 ... 03``) it says which messages they 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from drivers.sorters.serial import frames as wire
 
@@ -25,7 +26,7 @@ def worked_part() -> list[tuple[str, wire.Message]]:
         (TO_STATION, wire.Message(CELL, 0, 1, wire.Hello(wire.Role.CELL, "cell 4"))),
         (TO_CELL, wire.Message(STATION, CELL, 1, wire.Hello(wire.Role.STATION, "station 4"))),
         (TO_STATION, wire.Message(CELL, STATION, 2, ready)),
-        (TO_CELL, wire.Message(STATION, CELL, 2, ready)),
+        (TO_CELL, wire.Message(STATION, CELL, 2, replace(ready, reason=RECIPE))),
         (TO_STATION, wire.Message(CELL, STATION, 3, wire.Trigger(PART, RECIPE))),
         (TO_CELL, wire.Message(STATION, CELL, 3, wire.TriggerAck(3, PART))),
         (

@@ -87,9 +87,9 @@ class SerialSorter(Sorter):
             self._do(self._machine.set_ready(ready, reason, time.monotonic_ns()))
 
     def prepare(self, recipe: str) -> None:
-        """The recipe from now on: triggers that name another are refused as unknown; "" refuses none."""
+        """Name the recipe in the heartbeat at once; triggers that name another are refused as unknown."""
         with self._lock:
-            self._machine.recipe = recipe
+            self._do(self._machine.prepare(recipe, time.monotonic_ns()))
 
     def wait_trigger(self, timeout_s: float) -> Trigger | None:
         """The next trigger, or None after ``timeout_s``."""
@@ -100,10 +100,10 @@ class SerialSorter(Sorter):
         with self._lock:
             self._do(self._machine.acknowledge(trigger.part_id, time.monotonic_ns()))
 
-    def tell(self, result: Result) -> None:
+    def send(self, result: Result) -> None:
         """Send RESULT now, and again until its receipt. Raises :class:`SorterError` for a bin over 255."""
         with self._lock:
-            self._do(self._machine.tell(result, time.monotonic_ns()))
+            self._do(self._machine.send(result, time.monotonic_ns()))
 
     def wait_receipt(self, timeout_s: float) -> Receipt | None:
         """The next receipt, or None after ``timeout_s``; after :meth:`close` what is left."""

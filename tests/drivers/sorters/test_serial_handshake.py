@@ -38,7 +38,7 @@ class Hand:
         return self.number, actions
 
     def tell(self, part_id: int, outcome: Outcome = Outcome.REJECT, bin_: int = 3) -> list[Action]:
-        return self.machine.tell(Result(part_id, outcome, bin_, 1, "scratch"), self.now)
+        return self.machine.send(Result(part_id, outcome, bin_, 1, "scratch"), self.now)
 
     def wait(self, ms: float) -> list[Action]:
         self.now += int(ms * MS)
@@ -155,7 +155,7 @@ def test_an_acknowledgement_before_the_result_is_not_believed() -> None:
     ("settings", "ready", "recipe", "refusal"),
     [
         (HandshakeSettings(), False, "", wire.Refusal.NOT_READY),
-        (HandshakeSettings(recipe="housing"), True, "commutator", wire.Refusal.UNKNOWN_RECIPE),
+        (HandshakeSettings(), True, "commutator", wire.Refusal.UNKNOWN_RECIPE),
         (HandshakeSettings(max_in_hand=1), True, "", wire.Refusal.BUSY),
     ],
 )
@@ -163,6 +163,7 @@ def test_triggers_are_refused_on_the_wire_with_the_reason(
     settings: HandshakeSettings, ready: bool, recipe: str, refusal: wire.Refusal
 ) -> None:
     hand = Hand(settings, ready=ready)
+    hand.machine.prepare("housing", hand.now)
     if refusal is wire.Refusal.BUSY:
         hand.trigger(4)
     number, actions = hand.trigger(5, recipe)
@@ -174,6 +175,16 @@ def test_triggers_are_refused_on_the_wire_with_the_reason(
     hand.machine.set_ready(True, "", hand.now)
     again = hand.send(wire.Trigger(5, recipe), number)
     assert bodies(again, wire.TriggerRefused) == [said], "a refusal stands, also when the reason has gone"
+
+
+def test_the_cell_hears_at_once_which_recipe_is_prepared() -> None:
+    hand = Hand()
+    for recipe in ("housing", "commutator"):
+        (beat,) = bodies(hand.machine.prepare(recipe, hand.now), wire.Heartbeat)
+        assert beat == wire.Heartbeat(True, wire.EndState.READY, recipe)
+    assert hand.machine.prepare("commutator", hand.now) == []
+    _, actions = hand.trigger(5, "commutator")
+    assert actions == [Trigger(5, "commutator", hand.now)]
 
 
 def test_the_same_part_under_a_new_number_is_refused_while_it_is_in_hand() -> None:

@@ -128,7 +128,7 @@ class Plant:
         if outcome is Outcome.ACCEPT:
             self.told_accept.add(piece)
         result = Result(trigger.part_id, outcome, BINS[outcome], 0, "as decided")
-        self.station_does(self.station.tell(result, self.now))
+        self.station_does(self.station.send(result, self.now))
 
     def tell_out_of_the_blue(self, part_id: int) -> None:
         if any(trigger.part_id == part_id for trigger, _ in self.open):
@@ -136,7 +136,7 @@ class Plant:
         self.tells[part_id] += 1
         before = self.receipts[part_id]
         result = Result(part_id, Outcome.ACCEPT, GOOD_BIN, 0, "")
-        self.station_does(self.station.tell(result, self.now))
+        self.station_does(self.station.send(result, self.now))
         assert self.receipts[part_id] == before + 1
 
     def say_ready(self, ready: bool) -> None:

@@ -105,7 +105,7 @@ def one_part(cell: CellOnPty, sorter: SerialSorter, part_id: int) -> Receipt:
     assert trigger is not None
     assert trigger.part_id == part_id
     sorter.acknowledge(trigger)
-    sorter.tell(reject(part_id))
+    sorter.send(reject(part_id))
     receipt = sorter.wait_receipt(5)
     assert receipt is not None
     return receipt
@@ -152,7 +152,7 @@ def test_a_part_in_hand_survives_an_unplug_and_replug(cell: CellOnPty, sorter: S
     cell.pull_out()
     wait_for(lambda: not sorter.health().connected)
     sorter.acknowledge(trigger)
-    sorter.tell(reject(2))
+    sorter.send(reject(2))
     time.sleep(0.2)
     cell.plug_in()
     receipt = sorter.wait_receipt(5)
@@ -172,7 +172,7 @@ def test_a_result_gets_its_bad_receipt_also_while_the_line_is_unplugged(
     cell.place(1)
     assert sorter.wait_trigger(5) is not None
     cell.pull_out()
-    sorter.tell(reject(1))
+    sorter.send(reject(1))
     receipt = sorter.wait_receipt(5)
     assert receipt is not None
     assert not receipt.acknowledged
@@ -204,7 +204,7 @@ def test_the_round_trip_from_trigger_to_acknowledgement_takes_less_than_two_mill
     def acknowledge_all() -> None:
         while (trigger := sorter.wait_trigger(1)) is not None:
             sorter.acknowledge(trigger)
-            sorter.tell(reject(trigger.part_id))
+            sorter.send(reject(trigger.part_id))
 
     unread: list[wire.Message] = []
 
@@ -286,7 +286,7 @@ def test_closing_never_raises_and_leaves_a_receipt_for_every_result(
     assert sorter.wait_trigger(5) is not None
     sorter.close()
     sorter.close()
-    sorter.tell(reject(1))
+    sorter.send(reject(1))
     receipt = sorter.wait_receipt(0)
     assert receipt is not None
     assert not receipt.acknowledged

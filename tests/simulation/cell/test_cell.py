@@ -52,7 +52,7 @@ class Station:
             if not self.dumb:
                 outcome = judge(trigger.part_id)
                 bin_ = GOOD if outcome is Outcome.ACCEPT else SCRAP
-                self.sorter.tell(Result(trigger.part_id, outcome, bin_, 0, "by the id"))
+                self.sorter.send(Result(trigger.part_id, outcome, bin_, 0, "by the id"))
 
     def _collect(self) -> None:
         while not self._end.is_set() or self.sorter.health().connected:
@@ -235,7 +235,7 @@ while True:
         sorter.acknowledge(trigger)
         good = trigger.part_id % 4 != 0
         outcome = Outcome.ACCEPT if good else Outcome.REJECT
-        sorter.tell(Result(trigger.part_id, outcome, 0 if good else 3, 0, ""))
+        sorter.send(Result(trigger.part_id, outcome, 0 if good else 3, 0, ""))
 """
 
 
