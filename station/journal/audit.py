@@ -24,6 +24,7 @@ from station.journal.events import (
     FAULT,
     OPENED,
     REJECT,
+    STATION_EVENTS,
     ChainError,
     Event,
     Row,
@@ -229,6 +230,8 @@ def _walk(
             found.add("chain", f"{where}: {error}", event.record_id)
         seq, digest = event.seq, event.digest
         wanted.pop(digest, None)
+        if event.kind in STATION_EVENTS:
+            continue
         try:
             row = rows[event.record_id] = apply(rows.get(event.record_id), event)
         except ChainError as error:

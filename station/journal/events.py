@@ -29,6 +29,18 @@ Row = dict[str, Any]
 
 OPENED, VERDICT, RECEIPT, RECOVERED = "opened", "verdict", "receipt", "recovered"
 
+STATION_EVENTS = (
+    "start",
+    "stop",
+    "halt",
+    "resume",
+    "changeover",
+    "configuration",
+    "review",
+    "picture",
+)
+"""Events of the station itself, or said later of a record; they change no record."""
+
 ACCEPT, REJECT, FAULT = "accept", "reject", "fault"
 """The outcomes as the journal writes them; the same words as ``drivers.sorters.interface.Outcome``."""
 
@@ -53,6 +65,15 @@ _OPENED_KEYS = (
     "good_bin",
     "fault_bin",
     "classes",
+    "software_version",
+    "config_digest",
+    "camera_model",
+    "camera_serial",
+    "exposure_us",
+    "lot",
+    "serial_number",
+    "shift",
+    "operator",
 )
 _VERDICT_KEYS = (
     "frame_id",
@@ -131,6 +152,16 @@ class PartRecord:
     fault_bin: int
     classes: str | None = None
     """The names of the recipe's classes, the columns of the scores, joined by commas."""
+    software_version: str | None = None
+    config_digest: str | None = None
+    """SHA-256 of the configuration's file."""
+    camera_model: str | None = None
+    camera_serial: str | None = None
+    exposure_us: float | None = None
+    lot: str | None = None
+    serial_number: str | None = None
+    shift: str | None = None
+    operator: str | None = None
     frame_id: int | None = None
     lost_before: int | None = None
     """Frames that the camera lost just before this one."""

@@ -16,10 +16,21 @@ from pathlib import Path
 
 from drivers.errors import InspectionError
 from station.files import write_json
-from station.journal.events import COLUMNS, ChainError, Event, Row, apply, digest_of, genesis, utc_ago
+from station.journal.events import (
+    COLUMNS,
+    STATION_EVENTS,
+    ChainError,
+    Event,
+    Row,
+    apply,
+    digest_of,
+    genesis,
+    utc_ago,
+)
 
-SCHEMA_VERSION = 2
-"""1: events and parts. 2: parts with ``written_ms``, ``told_ms``, the region's lean; head; view records."""
+SCHEMA_VERSION = 3
+"""1: events and parts. 2: parts with ``written_ms``, ``told_ms``, the region's lean; head; view records.
+3: parts with software, configuration, camera, lot and serial number; events of the station."""
 
 APPLICATION_ID = 0x5354_4A4C
 """``STJL`` in the file's header: this SQLite file is a journal of a station."""
@@ -62,6 +73,15 @@ CREATE TABLE parts (
     good_bin INTEGER,
     fault_bin INTEGER NOT NULL,
     classes TEXT,
+    software_version TEXT,
+    config_digest TEXT,
+    camera_model TEXT,
+    camera_serial TEXT,
+    exposure_us REAL,
+    lot TEXT,
+    serial_number TEXT,
+    shift TEXT,
+    operator TEXT,
     frame_id INTEGER,
     lost_before INTEGER,
     frame_complete INTEGER,
@@ -309,6 +329,8 @@ def rebuild_parts(connection: sqlite3.Connection) -> None:
     rows: dict[int, Row] = {}
     for values in connection.execute(GET_EVENTS):
         event = Event(*values)
+        if event.kind in STATION_EVENTS:
+            continue
         try:
             row = rows[event.record_id] = apply(rows.get(event.record_id), event)
         except ChainError as error:
@@ -328,7 +350,7 @@ def _to_2(connection: sqlite3.Connection) -> None:
     rebuild_parts(connection)
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _to_2}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _to_2, 2: rebuild_parts}
 """From which version -> what brings the file to the next one."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,26 @@ NO_RECEIPT = "the station ended before the acknowledgement was written; the part
 
 
 @dataclass(frozen=True, slots=True)
+class PartMarks:
+    """What the cell or a person says of a part; empty is not said."""
+
+    lot: str = ""
+    serial_number: str = ""
+    shift: str = ""
+    operator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraUsed:
+    """The camera that takes a part's frame; empty or None is not known."""
+
+    model: str = ""
+    serial: str = ""
+    exposure_us: float | None = None
+    """Microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class PartDetails:
     """What is known of a part when its verdict is taken; None is what an early fault left unknown."""
 
@@ -44,8 +65,19 @@ class PartDetails:
     precision: str | None = None
 
 
-def opened(trigger: Trigger, recipe: Recipe, *, station: str, mode: str, is_simulated: bool) -> Values:
+def opened(
+    trigger: Trigger,
+    recipe: Recipe,
+    *,
+    station: str,
+    mode: str,
+    is_simulated: bool,
+    config_digest: str | None = None,
+    camera: CameraUsed | None = None,
+    marks: PartMarks | None = None,
+) -> Values:
     """A trigger came."""
+    camera, marks = camera or CameraUsed(), marks or PartMarks()
     return {
         "part_id": int(trigger.part_id),
         "station": station,
@@ -59,7 +91,27 @@ def opened(trigger: Trigger, recipe: Recipe, *, station: str, mode: str, is_simu
         "good_bin": recipe.classes[0].bin,
         "fault_bin": recipe.fault_bin,
         "classes": ",".join(entry.name for entry in recipe.classes),
+        "software_version": software_version(),
+        "config_digest": config_digest,
+        "camera_model": _text(camera.model) or None,
+        "camera_serial": _text(camera.serial) or None,
+        "exposure_us": None if camera.exposure_us is None else float(camera.exposure_us),
+        "lot": _text(marks.lot) or None,
+        "serial_number": _text(marks.serial_number) or None,
+        "shift": _text(marks.shift) or None,
+        "operator": _text(marks.operator) or None,
     }
+
+
+@cache
+def software_version() -> str:
+    """The version of the station's software that is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("inspection-station")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def decided(verdict: Verdict, details: PartDetails, received_ns: int | None) -> Values:

@@ -15,6 +15,7 @@ Events and their chain: ``station.journal.events``. The file: ``station.journal.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sqlite3
@@ -22,10 +23,11 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from station.files import sync_folder
 from station.journal import values as values_of
@@ -34,6 +36,7 @@ from station.journal.events import (
     OPENED,
     RECEIPT,
     RECOVERED,
+    STATION_EVENTS,
     VERDICT,
     ChainError,
     Event,
@@ -60,7 +63,7 @@ from station.journal.schema import (
     require_whole_tail,
     write_head_file,
 )
-from station.journal.values import PartDetails, Values
+from station.journal.values import CameraUsed, PartDetails, PartMarks, Values
 
 if TYPE_CHECKING:
     from drivers.sorters.interface import Receipt, Trigger
@@ -126,10 +129,16 @@ class _Live:
 class Journal:
     """The one writer of a journal file. Thread-safe: any method from any thread."""
 
-    def __init__(self, path: Path, *, station: str) -> None:
-        """Open, create or migrate ``path``. Raises :class:`JournalError`, which says what to do about it."""
+    def __init__(self, path: Path, *, station: str, configuration: str | None = None) -> None:
+        """Open, create or migrate ``path``. Raises :class:`JournalError`, which says what to do about it.
+
+        ``configuration``: the text of the station's configuration; its digest stands in every record.
+        """
         self.path = path
         self._station = station
+        self._config_digest = (
+            None if configuration is None else hashlib.sha256(configuration.encode()).hexdigest()
+        )
         self._queue_lock = threading.Lock()
         self._waiting: list[_Job] = []
         self._receipts: dict[int, _Job] = {}
@@ -168,13 +177,29 @@ class Journal:
         self._in_doubt = frozenset()
         return [record_of(row) for row in job.rows]
 
-    def open_part(self, trigger: Trigger, *, recipe: Recipe, mode: str, is_simulated: bool) -> int:
+    def open_part(
+        self,
+        trigger: Trigger,
+        *,
+        recipe: Recipe,
+        mode: str,
+        is_simulated: bool,
+        camera: CameraUsed | None = None,
+        marks: PartMarks | None = None,
+    ) -> int:
         """Open a trigger's record; on the disk when this returns its id. Raises :class:`JournalError`."""
         if self._in_doubt:
             unfinished = f"{len(self._in_doubt)} records of the last run are unfinished"
             raise JournalError(f"journal {self.path}: {unfinished}: call recover() first")
         values = values_of.opened(
-            trigger, recipe, station=self._station, mode=mode, is_simulated=is_simulated
+            trigger,
+            recipe,
+            station=self._station,
+            mode=mode,
+            is_simulated=is_simulated,
+            config_digest=self._config_digest,
+            camera=camera,
+            marks=marks,
         )
         job = _Job([(0, OPENED, values)], received_ns=trigger.received_ns)
         self._submit(job)
@@ -211,6 +236,21 @@ class Journal:
             full = len(self._receipts) >= RECEIPTS_WAITING
         if full:
             self.flush()
+
+    def write_event(self, kind: str, values: Mapping[str, Any], *, record_id: int | None = None) -> None:
+        """Append an event of the station to the chain; on the disk when this returns.
+
+        ``kind``: one of ``STATION_EVENTS`` (start, stop, halt, resume, changeover, configuration, review,
+        picture). ``values``: what JSON can hold, by name. ``record_id``: the record that the event speaks
+        of, open or closed; left out where it speaks of the station. Raises :class:`JournalError`.
+        """
+        if kind not in STATION_EVENTS:
+            raise JournalError(
+                f"journal {self.path}: {kind!r} is no event of a station: one of {', '.join(STATION_EVENTS)}"
+            )
+        if record_id is not None and not 0 < record_id <= self._last_record:
+            raise JournalError(f"journal {self.path}: record {record_id} was never opened")
+        self._submit(_Job([(record_id or 0, kind, dict(values))]))
 
     def flush(self) -> None:
         """Put every receipt given so far on the disk. Raises :class:`JournalError`."""
@@ -359,6 +399,9 @@ class Journal:
                 seq += 1
                 event = chained(digest, seq, record_id, kind, utc_ago(0), values)
                 digest = event.digest
+                if kind in STATION_EVENTS:
+                    fresh.append(event)
+                    continue
                 live = lives.get(record_id) or changed.get(record_id) or self._live.get(record_id)
                 row = apply(live.row if live else None, event)
                 if any(isinstance(value, int) and abs(value) > _LARGEST for value in row.values()):
@@ -374,7 +417,7 @@ class Journal:
             return False
         links += fresh
         changed |= lives
-        job.rows = [lives[event.record_id].row for event in fresh]
+        job.rows = [lives[event.record_id].row for event in fresh if event.record_id in lives]
         return True
 
     def _write(self, links: list[Event], changed: dict[int, _Live]) -> None:
@@ -407,7 +450,7 @@ class Journal:
                 self._live.pop(record_id, None)
             else:
                 self._live[record_id] = _Live(live.row, live.received_ns, written_ns)
-        self._last_record = max(self._last_record, *changed)
+        self._last_record = max(self._last_record, *changed) if changed else self._last_record
         self._counts = _counted(self._outcomes)
 
     def _failed(self, error: Exception) -> JournalError:

@@ -19,8 +19,10 @@ import numpy as np
 
 from drivers.sorters.interface import Outcome, Receipt, Trigger
 from station.decision import Verdict
-from station.journal import Journal, JournalError, PartDetails
+from station.journal import CameraUsed, Journal, JournalError, PartDetails, PartMarks
 from station.journal.audit import audit
+
+__all__ = ["CameraUsed", "PartMarks"]
 
 CLASSES = ("defect-free", "pits", "scratches")
 RECIPE: Any = SimpleNamespace(

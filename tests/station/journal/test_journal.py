@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import runpy
 import signal
@@ -26,6 +27,10 @@ from station.journal.audit import audit
 from station.journal.reading import JournalReader
 from station.journal.schema import SCHEMA_VERSION
 
+NEW_IN_3 = (
+    "software_version", "config_digest", "camera_model", "camera_serial", "exposure_us",
+    "lot", "serial_number", "shift", "operator",
+)  # fmt: skip
 PLANT = Path(__file__).with_name("journal_plant.py")
 plant = SimpleNamespace(**runpy.run_path(str(PLANT)))
 ACCEPT, REJECT, FAULT, SCORES, CLASSES = plant.ACCEPT, plant.REJECT, plant.FAULT, plant.SCORES, plant.CLASSES
@@ -253,6 +258,41 @@ def test_waiting_threads_share_one_disk_write(path: Path) -> None:
         assert reader.execute("SELECT count(DISTINCT at) FROM events").fetchone()[0] <= 10
         assert reader.execute("PRAGMA data_version").fetchone()[0] == before + 1
         reader.close()
+
+
+def test_events_of_the_station_stand_in_the_chain_beside_the_parts(path: Path) -> None:
+    with make(path) as journal:
+        journal.write_event("start", {"software": "1.0"})
+        record_id = whole_part(journal, 1)
+        journal.write_event("review", {"by": "Ana", "verdict": "good"}, record_id=record_id)
+        with pytest.raises(JournalError, match="no event of a station"):
+            journal.write_event("opened", {})
+        with pytest.raises(JournalError, match="never opened"):
+            journal.write_event("review", {}, record_id=7)
+        journal.write_event("stop", {})
+    report = audit(path)
+    assert report.passed, report.findings
+    assert report.triggers == 1
+
+
+def test_a_record_names_its_lot_camera_software_and_configuration(path: Path) -> None:
+    with plant.Journal(path, station="test", configuration="station: {name: test}") as journal:
+        record_id = journal.open_part(
+            Trigger(1, "", time.monotonic_ns()),
+            recipe=plant.RECIPE,
+            mode="cell",
+            is_simulated=True,
+            camera=plant.CameraUsed("raL8192", "40012345", 120.0),
+            marks=plant.PartMarks(lot="L7", serial_number="SN-1", shift="early", operator="Ana"),
+        )
+        journal.write_verdict(record_id, REJECT, details())
+    with JournalReader(path) as reader:
+        record = reader.record(record_id)
+    assert record is not None
+    assert (record.camera_model, record.camera_serial, record.exposure_us) == ("raL8192", "40012345", 120.0)
+    assert (record.lot, record.serial_number, record.shift, record.operator) == ("L7", "SN-1", "early", "Ana")
+    assert record.config_digest == hashlib.sha256(b"station: {name: test}").hexdigest()
+    assert record.software_version
 
 
 # ---------------------------------------------------------------------- after a crash
@@ -535,6 +575,7 @@ def to_schema_1(path: Path) -> None:
         "ALTER TABLE parts DROP COLUMN told_ms",
         "ALTER TABLE parts DROP COLUMN region_lean_x",
         "ALTER TABLE parts DROP COLUMN region_lean_y",
+        *(f"ALTER TABLE parts DROP COLUMN {name}" for name in NEW_IN_3),
         "PRAGMA user_version = 1",
     )
 
