@@ -22,18 +22,28 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds a contender and round.")] = 3.0,
     rivals: Annotated[bool, typer.Option(help="Measure what the workshop brings too (torch).")] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Compare the pace with another checkout of this software.")
+    ] = None,
 ) -> None:
     """Time frame in memory to verdict: background, resize, patches, scores, decision.
 
     Simulated housings of all six widths are rendered first. Every back end and precision present on
     this machine is measured, with Algorithm 1 taken literally beside them where torch is installed.
 
+    With --against, this checkout and another one are measured in turn, each round in a fresh process.
+
     Examples:
         station bench
 
         station bench --rounds 9 --seconds 5 --json bench.json
 
+        git worktree add ../before HEAD~20 && station bench --against ../before
+
     """
+    if against is not None:
+        _compare(against, rounds, seconds, json_file)
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -113,3 +123,26 @@ def bench(
             "not_measured": refused,
         }
         json_file.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -> None:
+    """Print the pace of this checkout beside that of ``other``."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from station.bench.releases import compare_releases
+    from station.files import write_json
+    from station.machine import processor
+
+    console, status = Console(), Console(stderr=True)
+    console.print(f"machine: {processor()}", highlight=False)
+    with status.status("") as show:
+        ratios = compare_releases(other.resolve(), rounds=rounds, seconds=seconds, progress=show.update)
+    table = Table(title=f"parts per second, {rounds} rounds in turn", title_justify="left")
+    for column in ("path", "this checkout", "the other", "this / other"):
+        table.add_column(column, justify="left" if column == "path" else "right")
+    for ratio in ratios:
+        table.add_row(ratio.name, f"{ratio.here:.1f}", f"{ratio.there:.1f}", f"{ratio.ratio:.3f}")
+    console.print(table)
+    if json_file is not None:
+        write_json(json_file, {"machine": str(processor()), "ratios": [asdict(ratio) for ratio in ratios]})
