@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from deploy.features import name_features
 from deploy.golden import DoubtfulPartError, GoldenRule
 from deploy.quantise import cast_first
 from station.engines.folder import MANIFEST, EngineManifest, load_manifest
@@ -83,7 +84,7 @@ def write_engine_folder(
     surface that :class:`deploy.golden.GoldenRule` refuses is an :class:`EngineError`.
     """
     files = _files(folder)
-    _make_readable_by_tensorrt(files["fp32"])
+    features = _prepare(files)
     rule = golden_rule(folder, description)
     recorded: dict[str, dict[str, list[list[float]]]] = {}
     for name, (truth, surface) in zip(_names(golden), golden, strict=True):
@@ -115,6 +116,7 @@ def write_engine_folder(
         "classes": list(description.classes),
         "patch_px": description.patch_px,
         "channels": description.channels,
+        "features": features,
         "files": {variant: {"path": path.name, "sha256": _digest(path)} for variant, path in files.items()},
         "golden": {
             "tolerance": description.tolerance,
@@ -143,13 +145,23 @@ def _names(golden: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[str]:
     return [f"{number:02d}-{truth.replace(' ', '-')}.png" for number, (truth, _) in enumerate(golden, 1)]
 
 
-def _make_readable_by_tensorrt(path: Path) -> None:
+def _prepare(files: Mapping[Variant, Path]) -> int:
+    """Make the networks readable by TensorRT and give them their second output; the number of features."""
     import onnx
 
-    model = onnx.load(str(path))
-    before = model.SerializeToString()
-    if cast_first(model).SerializeToString() != before:
-        onnx.save(model, str(path))
+    widths: dict[str, int] = {}
+    for path in files.values():
+        model = onnx.load(str(path))
+        before = model.SerializeToString()
+        widths[path.name] = name_features(cast_first(model))
+        if model.SerializeToString() != before:
+            onnx.save(model, str(path))
+    if len(set(widths.values())) > 1:
+        listed = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise EngineError(
+            f"the networks give different numbers of features ({listed}); write INT8 again from fp32"
+        )
+    return next(iter(widths.values()))
 
 
 def _digest(path: Path) -> str:

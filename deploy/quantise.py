@@ -13,9 +13,10 @@ both OpenVINO and ONNX Runtime run fast. Where the pairs stand decides whether a
   largest value spend most of the 256 steps on a few values. (Of 240 crops for an Inception-CNN 98.8 % then
   keep their class, with the whole range 97.9 %.)
 
-Fully connected layers and the softmax stay in fp32: they cost nothing beside the convolutions and decide
-the probabilities. :func:`quantise` can write a second, signed variant (symmetric s8 activations, biases in
-floating point, first convolution unquantised) because TensorRT reads no other INT8.
+Fully connected layers, the features they are given and the softmax stay in fp32: they cost nothing beside
+the convolutions and decide the probabilities. :func:`quantise` can write a second, signed variant
+(symmetric s8 activations, biases in floating point, first convolution unquantised) because TensorRT reads
+no other INT8.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.engines.interface import EngineError
+from station.engines.manifest import FEATURES, PATCHES, PROBABILITIES
 
 _PASSING = frozenset({"MaxPool", "Concat", "Identity"})
 """Operators through which values travel without being recomputed."""
@@ -39,7 +41,6 @@ _BINS = 2048
 """Of the histograms that ranges are chosen by."""
 _SHARES = tuple(np.linspace(1.0, 0.1, 91).tolist())
 """Parts of the whole range that are tried."""
-INPUT, OUTPUT = "patches", "probabilities"
 
 
 class QuantiseError(EngineError):
@@ -153,7 +154,7 @@ class _Plan:
 
     def _picture(self, nodes: list[Any]) -> str | None:
         """The tensor that is the input scaled to 0..1, when the first convolution reads nothing else."""
-        tensor = INPUT
+        tensor = PATCHES
         readers = {name: node for node in nodes for name in node.input}
         scaled = False
         while (node := readers.get(tensor)) is not None and node.op_type in (
@@ -288,14 +289,15 @@ def _simplified(source: Path) -> Any:
             ) from problem
         model = onnx.load(str(path))
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    if [item.name for item in inputs] != [INPUT] or inputs[0].type != "tensor(uint8)":
+    if [item.name for item in inputs] != [PATCHES] or inputs[0].type != "tensor(uint8)":
         raise QuantiseError(
-            f"{source} takes {', '.join(f'{i.name} {i.type}' for i in inputs)}, not `{INPUT}` as uint8; "
+            f"{source} takes {', '.join(f'{i.name} {i.type}' for i in inputs)}, not `{PATCHES}` as uint8; "
             "export it with the scaling inside"
         )
-    if [item.name for item in outputs] != [OUTPUT]:
+    if [item.name for item in outputs] not in ([PROBABILITIES], [PROBABILITIES, FEATURES]):
         raise QuantiseError(
-            f"{source} gives {', '.join(o.name for o in outputs)}, not `{OUTPUT}`; export it with the softmax"
+            f"{source} gives {', '.join(o.name for o in outputs)}, not `{PROBABILITIES}`; "
+            "export it with the softmax"
         )
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise QuantiseError(f"{source} is quantised already; name the fp32 network")
@@ -314,9 +316,9 @@ def cast_first(model: Any) -> Any:
     nodes = list(model.graph.node)
     for first, second in ((a, b) for a in nodes for b in nodes):
         moved = first.op_type == "Transpose" and second.op_type == "Cast"
-        if moved and list(first.input) == [INPUT] and list(second.input) == list(first.output):
+        if moved and list(first.input) == [PATCHES] and list(second.input) == list(first.output):
             between, end = first.output[0], second.output[0]
-            second.input[0], second.output[0] = INPUT, between
+            second.input[0], second.output[0] = PATCHES, between
             first.input[0], first.output[0] = between, f"{between}_transposed"
             for node in nodes:
                 for position, name in enumerate(node.input):
@@ -341,7 +343,7 @@ def _ranges(model: Any, plan: _Plan, patches: NDArray[np.uint8]) -> dict[str, tu
     session = _session(watched.SerializeToString())
     extremes = dict.fromkeys(tensors, (math.inf, -math.inf))
     for batch in _batches(patches):
-        for tensor, values in zip(tensors, session.run(tensors, {INPUT: batch}), strict=True):
+        for tensor, values in zip(tensors, session.run(tensors, {PATCHES: batch}), strict=True):
             low, high = extremes[tensor]
             extremes[tensor] = (min(low, float(values.min())), max(high, float(values.max())))
     strange = [tensor for tensor, limits in extremes.items() if not np.isfinite(limits).all()]
@@ -352,7 +354,7 @@ def _ranges(model: Any, plan: _Plan, patches: NDArray[np.uint8]) -> dict[str, tu
     joined = _group_ranges(plan, extremes)
     counts = {plan.group(tensor): np.zeros(_BINS) for tensor in tensors}
     for batch in _batches(patches):
-        for tensor, values in zip(tensors, session.run(tensors, {INPUT: batch}), strict=True):
+        for tensor, values in zip(tensors, session.run(tensors, {PATCHES: batch}), strict=True):
             counts[plan.group(tensor)] += np.histogram(values, _BINS, joined[tensor])[0]
     best = {group: _least_error(joined[group], count) for group, count in counts.items()}
     return {
@@ -379,7 +381,7 @@ def _least_error(limits: tuple[float, float], counts: NDArray[np.float64]) -> tu
 
 def _scores(content: bytes, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
     session = _session(content)
-    found = [session.run([OUTPUT], {INPUT: batch})[0] for batch in _batches(patches)]
+    found = [session.run([PROBABILITIES], {PATCHES: batch})[0] for batch in _batches(patches)]
     return np.concatenate(found).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.engines.interface import Scorer
+from station.engines.manifest import PATCHES, PROBABILITIES
 
 
 def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -> Scorer:
@@ -23,7 +24,7 @@ def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -
     session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
     def score(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (found,) = session.run(["probabilities"], {"patches": patches})
+        (found,) = session.run([PROBABILITIES], {PATCHES: patches})
         return np.asarray(found, np.float32)
 
     return score

@@ -300,7 +300,7 @@ class Line:
             if part.claimed or part.scores is None:
                 continue
             try:
-                verdict = decide(part.scores, self._recipe)
+                verdict = decide(part.scores.probabilities, self._recipe)
             except Exception as error:
                 log.exception("part %d: decision failed", part.trigger.part_id)
                 verdict = fault(f"no decision: {error!r}", self._recipe)
@@ -339,7 +339,8 @@ class Line:
         self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms, part.truth))
         wanted = verdict.outcome in self._settings.pictures_of
         if wanted and self._pictures is not None and part.patches is not None:
-            self._pictures.offer(part.trigger.part_id, verdict, part.patches, part.scores)
+            scores = None if part.scores is None else part.scores.probabilities
+            self._pictures.offer(part.trigger.part_id, verdict, part.patches, scores)
         part.patches = None
 
     def _receive(self) -> None:

@@ -6,12 +6,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Trigger
-from station.engines.interface import EngineInfo
+from station.engines.interface import EngineInfo, Scores
 from station.journal.values import PartDetails
 from station.patching import Patches
 
@@ -32,7 +29,7 @@ class PartInHand:
     lost_before: int | None = None
     frame_complete: bool | None = None
     patches: Patches | None = None
-    scores: NDArray[np.float32] | None = None
+    scores: Scores | None = None
     told_ns: int | None = None
     """When the cell was told, ``time.monotonic_ns()``."""
     truth: object | None = None
@@ -66,7 +63,7 @@ class PartInHand:
             lost_before=self.lost_before,
             frame_complete=self.frame_complete,
             region=patches.surface.region if patches is not None else None,
-            scores=self.scores,
+            scores=None if self.scores is None else self.scores.probabilities,
             engine_digest=engine.digest,
             backend=engine.backend,
             precision=engine.precision,

@@ -69,7 +69,7 @@ def open_scorers(
         for precision in precisions:
             if precision != "int8" or "int8" in manifest.files:
                 loaded = open_engine(path, backend, precision)
-                found[f"{loaded.info.name} {loaded.info.backend} {precision}"] = loaded.scores
+                found[f"{loaded.info.name} {loaded.info.backend} {precision}"] = loaded.probabilities
     return found
 
 

@@ -1,7 +1,8 @@
 """From trained weights to an engine folder that a station can prove and run.
 
 The graph takes ``patches`` uint8 ``(N, patch, patch, C)`` and gives ``probabilities`` float32
-``(N, classes)``: scaling and softmax are inside, so that no back end can normalise differently.
+``(N, classes)``: scaling and softmax are inside, so that no back end can normalise differently. A network
+with a fully connected head also gives ``features`` float32 ``(N, F)``, what its head is given.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from deploy.features import name_features
 from deploy.golden import DoubtfulPartError
 from deploy.scoring import onnx_scorer
 from retraining.classifiers.loop import probabilities
@@ -91,6 +93,7 @@ def export_onnx(network: nn.Module, path: Path, patch_px: int, channels: int) ->
     model = onnx.load(str(path))
     for node in model.graph.node:  # what the exporter notes there names this machine's files
         node.ClearField("doc_string")
+    name_features(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
     deviation = parity(path, sample, expected)

@@ -100,7 +100,7 @@ def train_further(
     loaded = open_engine(engine, precision="fp32")
     try:
         hard = hard_windows(
-            fresh, recipe, lambda patches: loaded.scores(patches, timeout_s=_SCORE_WITHIN_S), mined
+            fresh, recipe, lambda patches: loaded.probabilities(patches, timeout_s=_SCORE_WITHIN_S), mined
         )
     finally:
         loaded.close()

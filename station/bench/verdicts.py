@@ -104,7 +104,7 @@ def rivals(recipe: Recipe) -> list[Contender]:
 
 def contender(name: str, engine: Engine, *, pipelined: bool) -> Contender:
     """An engine as a contender."""
-    return Contender(name, engine.scores, pipelined)
+    return Contender(name, engine.probabilities, pipelined)
 
 
 def _check(contender: Contender, frame: NDArray[np.uint8], recipe: Recipe) -> None:

@@ -162,7 +162,7 @@ def _inspect_one(
         pixels = read_image(path)
         started = time.perf_counter()
         patches = cut(pixels, recipe)
-        scores = engine.scores(patches.pixels)
+        scores = engine.probabilities(patches.pixels)
         verdict: Verdict = decide(scores, recipe)
     except (CameraError, PatchingError, EngineError) as error:
         verdict = fault(str(error), recipe)

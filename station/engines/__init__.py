@@ -16,9 +16,18 @@ from station.engines.choose import (
     open_chosen,
     runnable,
 )
-from station.engines.interface import Engine, EngineOptions
+from station.engines.interface import Engine, EngineOptions, Scores
 
-__all__ = ["BACKENDS", "PRECISIONS", "Choice", "available", "default_cache", "open_engine", "runnable"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "Choice",
+    "Scores",
+    "available",
+    "default_cache",
+    "open_engine",
+    "runnable",
+]
 
 
 def open_engine(

@@ -220,10 +220,10 @@ def _proven(engine: Engine, manifest: EngineManifest, parts: int | None = None) 
 def _open(manifest: EngineManifest, choice: Choice, options: EngineOptions) -> Engine:
     settings = replace(options, chunk=choice.chunk)
     if choice.backend == openvino.NAME:
-        return openvino.open_engine(manifest, choice.precision, settings)
+        return openvino.load(manifest, choice.precision, settings)
     if choice.backend == tensorrt.NAME:
-        return tensorrt.open_engine(manifest, choice.precision, settings)
-    return onnxruntime.open_engine(choice.backend, manifest, choice.precision, settings)
+        return tensorrt.load(manifest, choice.precision, settings)
+    return onnxruntime.load(choice.backend, manifest, choice.precision, settings)
 
 
 def _status(name: str) -> BackendStatus:

@@ -59,6 +59,8 @@ class EngineManifest:
     classes: tuple[str, ...]
     patch_px: int
     channels: int
+    features: int
+    """Features of a patch; 0: the networks give none."""
     files: Mapping[Variant, Path]
     digests: Mapping[Variant, str]
     """SHA-256 of each file, hex."""
@@ -126,6 +128,7 @@ def load_manifest(folder: Path) -> EngineManifest:
         classes=document.classes,
         patch_px=document.patch_px,
         channels=document.channels,
+        features=document.features,
         files=files,
         digests={variant: entry.sha256 for variant, entry in document.files.items()},
         golden=tuple(golden),

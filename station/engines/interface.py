@@ -1,7 +1,8 @@
 """The small interface every inference back end stands behind.
 
-An engine takes uint8 patches and returns probabilities; scaling to 0..1 and the softmax are inside
-the graph, so that no back end can normalise differently from the others.
+An engine takes uint8 patches and returns probabilities and, where its network gives them, the features
+that they are computed from; scaling to 0..1 and the softmax are inside the graph, so that no back end can
+normalise differently from the others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ from drivers.errors import InspectionError
 
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8 patches ``(N, patch, patch, C)`` -> probabilities ``(N, classes)``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What an engine makes of the patches of one part."""
+
+    probabilities: NDArray[np.float32]
+    """``(N, classes)``."""
+    features: NDArray[np.float32] | None = None
+    """``(N, features)``, the pooled features that the network's head is given; None where it gives none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,8 @@ class EngineInfo:
     patch_px: int
     channels: int
     load_ms: float
+    features: int = 0
+    """Features of a patch; 0: the engine gives none."""
 
 
 class EngineError(InspectionError):
@@ -54,12 +67,18 @@ class Engine(ABC):
     info: EngineInfo
 
     @abstractmethod
-    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
-        """Probabilities ``(N, classes)`` float32 of uint8 patches ``(N, patch, patch, channels)``.
+    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
+        """The scores of uint8 patches ``(N, patch, patch, channels)``.
 
         Any ``N`` >= 1, whatever batch the graph was built for. Raises :class:`EngineDeadlineError`
         after ``timeout_s``, :class:`EngineError` on anything else.
         """
+
+    def probabilities(
+        self, patches: NDArray[np.uint8], timeout_s: float | None = None
+    ) -> NDArray[np.float32]:
+        """The probabilities of :meth:`scores` alone: the engine as a :data:`Scorer`."""
+        return self.scores(patches, timeout_s).probabilities
 
     @abstractmethod
     def close(self) -> None:

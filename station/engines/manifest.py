@@ -18,6 +18,9 @@ FORMAT = 1
 INT8_SIGNED: Final = "int8-signed"
 """The variant with signed activations and floating-point biases, the only INT8 that TensorRT reads."""
 
+PATCHES, PROBABILITIES, FEATURES = "patches", "probabilities", "features"
+"""The names of a network's input and of its outputs in every ONNX file; features are optional."""
+
 Variant = Literal["fp32", "int8", "int8-signed"]
 
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,99}")
@@ -141,6 +144,8 @@ class EngineDocument(_Section):
     """the side of a patch, px"""
     channels: Literal[1, 3]
     """1 (grey) or 3 (BGR)"""
+    features: Annotated[int, Field(ge=0, le=65_536)] = 0
+    """the number of features that the network gives of a patch beside its probabilities; 0 = none"""
     files: Annotated[dict[Variant, FileEntry], Field(min_length=1, max_length=3)]
     """the ONNX files: fp32, and optionally int8 and int8-signed"""
     golden: Golden

@@ -58,7 +58,7 @@ def prove(engine: Engine, manifest: EngineManifest, parts: int | None = None) ->
         try:
             patches = read_golden(manifest, part)
             started = time.perf_counter()
-            scores = engine.scores(patches)
+            scores = engine.probabilities(patches)
             times.append((time.perf_counter() - started) * 1000)
             difference, problem = _compare(scores, part, manifest, precision, tolerance)
         except EngineError as error:

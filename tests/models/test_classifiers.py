@@ -4,12 +4,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from models.classifiers import CLASSIFIERS
 from models.classifiers.backbones import Backbone
 from models.classifiers.layers import convolution_weights, count_parameters
+from retraining.classifiers.augmentation import as_batch
 from retraining.classifiers.loop import probabilities
 from retraining.shipping.export import export_onnx, onnx_scorer
 
@@ -147,6 +149,20 @@ def test_the_exported_graph_scores_as_the_network_does(name: str, tmp_path: Path
         found = score(patches[:count])
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected[:count], atol=1e-4)
+
+
+def test_the_exported_inception_cnn_gives_the_pooled_features_that_its_head_is_given(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = CLASSIFIERS["inception-cnn"](5, 1, 128)
+    network(torch.rand(4, 1, 128, 128))  # running statistics that are not the initial ones
+    patches = np.random.default_rng(2).integers(0, 256, (3, 128, 128, 1), np.uint8)
+    network.eval()
+    with torch.inference_mode():
+        expected = network.features(as_batch(patches)).flatten(1).numpy()
+    export_onnx(network, tmp_path / "model.onnx", 128, 1)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(["features"], {"patches": patches})
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
 
 
 def test_the_exported_file_does_not_say_where_it_was_made(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from drivers.cameras.interface import (
     Frame,
 )
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
-from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo
+from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo, Scores
 from station.journal import Journal
 from station.line import Line
 from station.line_values import LineSettings, Mode
@@ -161,13 +161,13 @@ class ScriptedEngine(Engine):
     def __init__(self) -> None:
         self.script: list[NDArray[np.float32] | Exception | Callable[[], NDArray[np.float32]]] = []
 
-    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
+    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
         if self.script:
             step = self.script.pop(0)
             if isinstance(step, Exception):
                 raise step
-            return step if isinstance(step, np.ndarray) else step()
-        return np.tile(np.array([0.9, 0.1], np.float32), (len(patches), 1))
+            return Scores(step if isinstance(step, np.ndarray) else step())
+        return Scores(np.tile(np.array([0.9, 0.1], np.float32), (len(patches), 1)))
 
     def close(self) -> None:
         pass

@@ -28,7 +28,7 @@ from drivers.cameras.pylon import PylonCamera
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
 from simulation.camera import SimulatedCamera, SimulatedCameraSettings
 from simulation.camera_faults import CameraFaults
-from station.engines.interface import Engine, EngineInfo
+from station.engines.interface import Engine, EngineInfo, Scores
 from station.journal import Journal
 from station.line import Line
 from station.line_values import LineSettings
@@ -108,9 +108,9 @@ class Passing(Engine):
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
+    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
         self.go_on.wait(5)
-        return np.tile(np.array([0.9, 0.1], np.float32), (len(patches), 1))
+        return Scores(np.tile(np.array([0.9, 0.1], np.float32), (len(patches), 1)))
 
     def close(self) -> None:
         pass

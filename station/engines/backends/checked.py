@@ -8,12 +8,11 @@ from abc import abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo
+from station.decision import SUM_TOLERANCE
+from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo, Scores
 
-SUM_TOLERANCE = 1e-3
-"""How far fp32 and INT8 probabilities may sum from 1; what the decision asks for too."""
 LOW_PRECISION_SUM_TOLERANCE = 0.02
-"""The same for bf16 and fp16, where a softmax of a few classes is rounded to 8 or 11 bits."""
+"""The decision's tolerance for bf16 and fp16, where a softmax of a few classes is rounded to 8 or 11 bits."""
 GRACE_S = 2.0
 """How long an inference that missed its deadline has to stop before the engine counts as broken."""
 
@@ -25,7 +24,7 @@ class CheckedEngine(Engine):
         self.info = info
         self._broken = ""
 
-    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
+    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
         """See :class:`Engine`. After a deadline the engine is usable again, or says that it is broken."""
         if self._broken:
             raise EngineError(self._broken)
@@ -46,7 +45,7 @@ class CheckedEngine(Engine):
         return self._checked(self._infer(np.ascontiguousarray(patches), deadline), len(patches))
 
     @abstractmethod
-    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> NDArray[np.float32]:
+    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> Scores:
         """Scores of checked patches; ``deadline`` in ``time.monotonic()`` seconds."""
 
     def _late(self, patches: int, stopped: bool) -> EngineDeadlineError:
@@ -61,8 +60,8 @@ class CheckedEngine(Engine):
             "raise limits.part_deadline_ms or choose a faster back end with `station bench`"
         )
 
-    def _checked(self, found: NDArray[np.float32], patches: int) -> NDArray[np.float32]:
-        scores = np.array(found, dtype=np.float32)
+    def _checked(self, found: Scores, patches: int) -> Scores:
+        scores = np.array(found.probabilities, dtype=np.float32)
         wanted = (patches, len(self.info.classes))
         if scores.shape != wanted:
             raise EngineError(
@@ -77,4 +76,20 @@ class CheckedEngine(Engine):
                 f"{self.info.backend} {self.info.precision} gave scores that are no probabilities; "
                 "run `station engines --prove` and choose a back end that passes"
             )
-        return (scores / sums[:, None]).astype(np.float32) if low else scores
+        if low:
+            scores = (scores / sums[:, None]).astype(np.float32)
+        return Scores(scores, self._checked_features(found.features, patches))
+
+    def _checked_features(
+        self, found: NDArray[np.float32] | None, patches: int
+    ) -> NDArray[np.float32] | None:
+        if not self.info.features:
+            return None
+        features = np.array(found, dtype=np.float32)
+        if features.shape != (patches, self.info.features) or not np.isfinite(features).all():
+            raise EngineError(
+                f"{self.info.backend} {self.info.precision} gave features of shape {features.shape}, not "
+                f"finite ones of shape {(patches, self.info.features)}; run `station engines --prove` and "
+                "choose a back end that passes"
+            )
+        return features

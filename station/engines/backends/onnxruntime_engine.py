@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from station.engines.backends.checked import GRACE_S, CheckedEngine
 from station.engines.folder import EngineManifest, model_bytes
-from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions
-from station.engines.manifest import INT8_SIGNED, Variant
+from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions, Scores
+from station.engines.manifest import FEATURES, INT8_SIGNED, PATCHES, PROBABILITIES, Variant
 
 CPU, CUDA, TENSORRT = "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt"
 PROVIDERS = {
@@ -47,9 +47,7 @@ def status(name: str) -> BackendStatus:
     return BackendStatus(name, True, "", str(onnxruntime.__version__), device, PRECISIONS[name])
 
 
-def open_engine(
-    name: str, manifest: EngineManifest, precision: str, options: EngineOptions
-) -> OnnxRuntimeEngine:
+def load(name: str, manifest: EngineManifest, precision: str, options: EngineOptions) -> OnnxRuntimeEngine:
     """Load the network with the provider of back end ``name``. Raises :class:`EngineError`."""
     return OnnxRuntimeEngine(name, manifest, precision, options)
 
@@ -104,13 +102,14 @@ class OnnxRuntimeEngine(CheckedEngine):
                 patch_px=manifest.patch_px,
                 channels=manifest.channels,
                 load_ms=(time.perf_counter() - started) * 1000,
+                features=manifest.features,
             )
         )
 
-    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> NDArray[np.float32]:
+    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> Scores:
         run = self._new_run()
         try:
-            job: Future[NDArray[np.float32]] = self._worker.submit(self._run, patches, run)
+            job: Future[Scores] = self._worker.submit(self._run, patches, run)
         except RuntimeError:
             raise EngineError(f"engine {self.info.name} is closed; open it again") from None
         try:
@@ -130,13 +129,13 @@ class OnnxRuntimeEngine(CheckedEngine):
                 "restart the station"
             ) from problem
 
-    def _run(self, patches: NDArray[np.uint8], run: Any) -> NDArray[np.float32]:
-        found = []
-        for start in range(0, len(patches), self._batch):
-            batch = patches[start : start + self._batch]
-            (scores,) = self._session.run(["probabilities"], {"patches": batch}, run)
-            found.append(scores)
-        return np.concatenate(found)
+    def _run(self, patches: NDArray[np.uint8], run: Any) -> Scores:
+        wanted = [PROBABILITIES, FEATURES] if self.info.features else [PROBABILITIES]
+        batches = [
+            self._session.run(wanted, {PATCHES: patches[start : start + self._batch]}, run)
+            for start in range(0, len(patches), self._batch)
+        ]
+        return Scores(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
     def close(self) -> None:
         """End the worker and free the session."""
@@ -159,9 +158,9 @@ def _providers(
         "trt_fp16_enable": precision != "fp32",
         "trt_int8_enable": precision == "int8",
         # One profile for every batch, or a new number of patches would build a new plan in mid-line.
-        "trt_profile_min_shapes": f"patches:1x{shape}",
-        "trt_profile_opt_shapes": f"patches:16x{shape}",
-        "trt_profile_max_shapes": f"patches:{LARGEST_BATCH[TENSORRT]}x{shape}",
+        "trt_profile_min_shapes": f"{PATCHES}:1x{shape}",
+        "trt_profile_opt_shapes": f"{PATCHES}:16x{shape}",
+        "trt_profile_max_shapes": f"{PATCHES}:{LARGEST_BATCH[TENSORRT]}x{shape}",
     }
     if options.cache is not None:
         folder = options.cache / "onnxruntime-tensorrt" / f"{manifest.digests[variant][:16]}-{precision}"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from station.engines.backends.checked import GRACE_S, CheckedEngine
 from station.engines.folder import EngineManifest, model_bytes
-from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions
-from station.engines.manifest import Variant
+from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions, Scores
+from station.engines.manifest import FEATURES, PROBABILITIES, Variant
 from station.machine import processor
 
 NAME = "openvino"
@@ -44,7 +44,7 @@ def status() -> BackendStatus:
     return BackendStatus(NAME, True, "", str(openvino.__version__).partition("-")[0], device, precisions)
 
 
-def open_engine(manifest: EngineManifest, precision: str, options: EngineOptions) -> OpenVinoEngine:
+def load(manifest: EngineManifest, precision: str, options: EngineOptions) -> OpenVinoEngine:
     """Compile the network for this processor. Raises :class:`EngineError`."""
     return OpenVinoEngine(manifest, precision, options)
 
@@ -76,6 +76,8 @@ class OpenVinoEngine(CheckedEngine):
                     "INFERENCE_PRECISION_HINT": _HINTS[precision],
                 },
             )
+            names = [PROBABILITIES, FEATURES] if manifest.features else [PROBABILITIES]
+            self._outputs = [compiled.output(name) for name in names]
             self._requests = [
                 compiled.create_infer_request() for _ in range(options.threads * _REQUESTS_A_STREAM)
             ]
@@ -95,16 +97,18 @@ class OpenVinoEngine(CheckedEngine):
                 patch_px=manifest.patch_px,
                 channels=manifest.channels,
                 load_ms=0.0,
+                features=manifest.features,
             )
         )
         self._abandoned: object = None
         self.info = _loaded(self.info, started)
 
-    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> NDArray[np.float32]:
+    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> Scores:
         requests = self._requests
         if not requests:
             raise EngineError(f"engine {self.info.name} is closed; open it again")
-        found = np.empty((len(patches), len(self.info.classes)), np.float32)
+        widths = (len(self.info.classes), self.info.features)
+        found = [np.empty((len(patches), width), np.float32) for width in widths[: len(self._outputs)]]
         running: list[tuple[Any, int, NDArray[np.uint8]]] = []
         try:
             for number, start in enumerate(range(0, len(patches), self._chunk)):
@@ -132,10 +136,13 @@ class OpenVinoEngine(CheckedEngine):
             raise EngineError(
                 f"OpenVINO failed on {len(patches)} patches ({_first_line(problem)}); restart the station"
             ) from problem
-        return found
+        return Scores(*found)
 
     def _collect(
-        self, job: tuple[Any, int, NDArray[np.uint8]], found: NDArray[np.float32], deadline: float | None
+        self,
+        job: tuple[Any, int, NDArray[np.uint8]],
+        found: list[NDArray[np.float32]],
+        deadline: float | None,
     ) -> None:
         """Wait for a chunk and put its scores in place; the job holds the memory the request reads."""
         request, start, _ = job
@@ -143,8 +150,9 @@ class OpenVinoEngine(CheckedEngine):
             request.wait()
         elif not request.wait_for(max(0, int((deadline - time.monotonic()) * 1000))):
             raise TimeoutError
-        rows = found[start : start + self._chunk]
-        rows[:] = request.get_output_tensor(0).data[: len(rows)]
+        for whole, output in zip(found, self._outputs, strict=True):
+            rows = whole[start : start + self._chunk]
+            rows[:] = request.get_tensor(output).data[: len(rows)]
 
     def close(self) -> None:
         """Free the processor's memory; of a hung inference, only when it ends."""

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from station.engines.backends.checked import GRACE_S, CheckedEngine
 from station.engines.folder import EngineManifest, model_bytes
-from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions
-from station.engines.manifest import INT8_SIGNED, Variant
+from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions, Scores
+from station.engines.manifest import FEATURES, INT8_SIGNED, PATCHES, PROBABILITIES, Variant
 from station.files import write_file
 
 NAME = "tensorrt"
@@ -60,7 +60,7 @@ def plan_path(cache: Path, gpu: str, version: str, digest: str, precision: str) 
     return cache / "tensorrt" / f"{key}.plan"
 
 
-def open_engine(manifest: EngineManifest, precision: str, options: EngineOptions) -> TensorRtEngine:
+def load(manifest: EngineManifest, precision: str, options: EngineOptions) -> TensorRtEngine:
     """Read the plan of this device from the cache or build it (minutes). Raises :class:`EngineError`."""
     return TensorRtEngine(manifest, precision, options)
 
@@ -102,9 +102,18 @@ class TensorRtEngine(CheckedEngine):
         self._runtime, self._engine, self._context = runtime, engine, context
         self._stream = _call(self._cuda.cudaStreamCreate())
         self._patches = _Buffer(self._cuda, (LARGEST_BATCH, side, side, channels), np.dtype(np.uint8))
-        self._scores = _Buffer(self._cuda, (LARGEST_BATCH, len(manifest.classes)), np.dtype(np.float32))
-        context.set_tensor_address("patches", self._patches.device)
-        context.set_tensor_address("probabilities", self._scores.device)
+        widths = {PROBABILITIES: len(manifest.classes)}
+        if manifest.features:
+            widths[FEATURES] = manifest.features
+        self._outputs = {
+            name: _Buffer(self._cuda, (LARGEST_BATCH, width), np.dtype(np.float32))
+            for name, width in widths.items()
+        }
+        for name, buffer in {PATCHES: self._patches, **self._outputs}.items():
+            if not context.set_tensor_address(name, buffer.device):
+                raise EngineError(
+                    f"the network has no {name!r}; the ONNX file does not belong to this engine.yaml"
+                )
         super().__init__(
             EngineInfo(
                 name=manifest.name,
@@ -116,28 +125,29 @@ class TensorRtEngine(CheckedEngine):
                 patch_px=side,
                 channels=channels,
                 load_ms=0.0,
+                features=manifest.features,
             )
         )
         self.info = replace(self.info, load_ms=(time.perf_counter() - started) * 1000)
 
-    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> NDArray[np.float32]:
+    def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> Scores:
         if self._context is None:
             raise EngineError(f"engine {self.info.name} is closed; open it again")
-        found = []
+        found: list[list[NDArray[np.float32]]] = []
         for start in range(0, len(patches), LARGEST_BATCH):
             batch = patches[start : start + LARGEST_BATCH]
             self._launch(batch)
             if not self._finished(deadline):
                 stopped = self._finished(time.monotonic() + GRACE_S)
                 raise self._late(len(patches), stopped)
-            found.append(self._scores.host[: len(batch)].copy())
-        return np.concatenate(found)
+            found.append([buffer.host[: len(batch)].copy() for buffer in self._outputs.values()])
+        return Scores(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     def _launch(self, batch: NDArray[np.uint8]) -> None:
         """Copy in, compute, copy out; all on the stream, nothing waits."""
         cuda, kinds = self._cuda, self._cuda.cudaMemcpyKind
         self._patches.host[: len(batch)] = batch
-        if not self._context.set_input_shape("patches", batch.shape):
+        if not self._context.set_input_shape(PATCHES, batch.shape):
             raise EngineError(
                 f"the plan does not take patches of shape {batch.shape}; delete it and start again"
             )
@@ -152,15 +162,13 @@ class TensorRtEngine(CheckedEngine):
         )
         if not self._context.execute_async_v3(int(self._stream)):
             raise EngineError("TensorRT refused to run the network; its log above says why")
-        _call(
-            cuda.cudaMemcpyAsync(
-                self._scores.host.ctypes.data,
-                self._scores.device,
-                len(batch) * len(self.info.classes) * 4,
-                kinds.cudaMemcpyDeviceToHost,
-                self._stream,
+        for buffer in self._outputs.values():
+            rows = buffer.host[: len(batch)]
+            _call(
+                cuda.cudaMemcpyAsync(
+                    rows.ctypes.data, buffer.device, rows.nbytes, kinds.cudaMemcpyDeviceToHost, self._stream
+                )
             )
-        )
 
     def _finished(self, deadline: float | None) -> bool:
         """Wait for the stream, by polling where there is a deadline: CUDA has no timed wait."""
@@ -183,7 +191,8 @@ class TensorRtEngine(CheckedEngine):
             return
         self._context = self._engine = self._runtime = None
         self._patches.free()
-        self._scores.free()
+        for buffer in self._outputs.values():
+            buffer.free()
         self._cuda.cudaStreamDestroy(self._stream)
 
 
@@ -223,7 +232,7 @@ def _build(
         config.set_flag(tensorrt.BuilderFlag.INT8)
     shape = (manifest.patch_px, manifest.patch_px, manifest.channels)
     profile = builder.create_optimization_profile()
-    profile.set_shape("patches", (1, *shape), (_USUAL_BATCH, *shape), (LARGEST_BATCH, *shape))
+    profile.set_shape(PATCHES, (1, *shape), (_USUAL_BATCH, *shape), (LARGEST_BATCH, *shape))
     config.add_optimization_profile(profile)
     times = path.with_name("layer-times.bin") if path is not None else None
     known = times.read_bytes() if times is not None and times.is_file() else b""

@@ -1,5 +1,7 @@
 """Every back end gives the same answers, takes any number of patches, keeps deadlines and fails closed."""
 
+import hashlib
+import shutil
 import subprocess
 import sys
 import time
@@ -7,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from station.engines import available, open_engine, runnable
 from station.engines.backends.checked import CheckedEngine
 from station.engines.folder import load_manifest
-from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineOptions
+from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineOptions, Scores
 from station.engines.prove import prove
 
 HERE = [
@@ -42,17 +45,63 @@ def test_golden_parts_are_reproduced_within_tolerance(engine: Engine, tiny_engin
 def test_any_number_of_patches_gives_the_scores_of_each(
     engine: Engine, tiny_patches: np.ndarray, count: int
 ) -> None:
-    scores = engine.scores(tiny_patches[:count])
+    scores = engine.probabilities(tiny_patches[:count])
     assert scores.shape == (count, 3)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
-    one = engine.scores(tiny_patches[count - 1 : count])
+    one = engine.probabilities(tiny_patches[count - 1 : count])
     np.testing.assert_allclose(scores[-1:], one, atol=5e-3)
+
+
+def test_features_come_with_the_scores_for_any_number_of_patches(
+    engine: Engine, tiny_patches: np.ndarray, tmp_path: Path, tiny_engine_master: Path
+) -> None:
+    reference = open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path)
+    expected = reference.scores(tiny_patches).features
+    assert expected is not None
+    assert (expected.std(axis=0) > 0).all()
+    for count in (1, 3, 17, len(tiny_patches)):
+        found = engine.scores(tiny_patches[:count])
+        assert found.features is not None
+        assert found.features.shape == (count, engine.info.features) == (count, 8)
+        assert found.features.dtype == np.float32
+        np.testing.assert_allclose(found.features, expected[:count], atol=0.02 * expected.max())
+        np.testing.assert_array_equal(found.probabilities, engine.probabilities(tiny_patches[:count]))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime-cpu"])
+def test_an_engine_without_features_works_as_before(
+    tiny_engine: Path, tiny_patches: np.ndarray, tmp_path: Path, backend: str
+) -> None:
+    _say(tiny_engine, features=0)
+    engine = open_engine(tiny_engine, backend, "fp32", cache=tmp_path / "cache")
+    scores = engine.scores(tiny_patches)
+    assert (engine.info.features, scores.features) == (0, None)
+    assert scores.probabilities.shape == (len(tiny_patches), 3)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime-cpu"])
+def test_features_that_the_network_does_not_give_are_an_engine_error(
+    tiny_engine: Path, tiny_onnx: Path, tmp_path: Path, backend: str
+) -> None:
+    shutil.copy(tiny_onnx, tiny_engine / "model.onnx")
+    digest = hashlib.sha256(tiny_onnx.read_bytes()).hexdigest()
+    _say(tiny_engine, files={"fp32": {"path": "model.onnx", "sha256": digest}})
+    with pytest.raises(EngineError, match=r"features|cannot load"):
+        open_engine(tiny_engine, backend, "fp32", cache=tmp_path / "cache")
+    _say(tiny_engine, features=9)
+    with pytest.raises(EngineError, match=r"features|cannot load"):
+        open_engine(tiny_engine, backend, "fp32", cache=tmp_path / "cache")
+
+
+def _say(folder: Path, **changes: object) -> None:
+    path = folder / "engine.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False))
 
 
 def test_patches_need_not_lie_in_one_piece_of_memory(engine: Engine, tiny_patches: np.ndarray) -> None:
     np.testing.assert_allclose(
-        engine.scores(tiny_patches[::3]), engine.scores(tiny_patches[::3].copy()), atol=1e-6
+        engine.probabilities(tiny_patches[::3]), engine.probabilities(tiny_patches[::3].copy()), atol=1e-6
     )
 
 
@@ -70,26 +119,26 @@ def test_patches_need_not_lie_in_one_piece_of_memory(engine: Engine, tiny_patche
 )
 def test_what_is_no_stack_of_patches_is_an_engine_error(engine: Engine, patches: object) -> None:
     with pytest.raises(EngineError, match="takes uint8"):
-        engine.scores(patches)  # type: ignore[arg-type]
+        engine.probabilities(patches)  # type: ignore[arg-type]
 
 
 def test_a_missed_deadline_is_its_own_error_and_the_engine_goes_on(
     engine: Engine, tiny_patches: np.ndarray
 ) -> None:
     many = np.concatenate([tiny_patches] * 200)
-    before = engine.scores(tiny_patches)
+    before = engine.probabilities(tiny_patches)
     started = time.perf_counter()
     with pytest.raises(EngineDeadlineError, match="did not score"):
-        engine.scores(many, timeout_s=0.0)
+        engine.probabilities(many, timeout_s=0.0)
     assert time.perf_counter() - started < 2
-    np.testing.assert_array_equal(engine.scores(tiny_patches, timeout_s=30), before)
+    np.testing.assert_array_equal(engine.probabilities(tiny_patches, timeout_s=30), before)
 
 
 def test_a_closed_engine_says_so_and_may_be_closed_again(engine: Engine, tiny_patches: np.ndarray) -> None:
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed"):
-        engine.scores(tiny_patches)
+        engine.probabilities(tiny_patches)
 
 
 def test_back_ends_agree_with_each_other(
@@ -98,7 +147,7 @@ def test_back_ends_agree_with_each_other(
     reference = None
     for backend, precision in HERE:
         engine = open_engine(tiny_engine_master, backend, precision, cache=tmp_path)
-        scores = engine.scores(tiny_patches)
+        scores = engine.probabilities(tiny_patches)
         engine.close()
         reference = scores if reference is None else reference
         assert np.abs(scores - reference).max() <= 0.02
@@ -109,10 +158,12 @@ def test_back_ends_agree_with_each_other(
 def test_the_chunk_changes_no_score(
     tiny_engine_master: Path, tiny_patches: np.ndarray, tmp_path: Path, chunk: int
 ) -> None:
-    expected = open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path).scores(tiny_patches)
+    expected = open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path).probabilities(
+        tiny_patches
+    )
     for backend in ("openvino", "onnxruntime-cpu"):
         engine = open_engine(tiny_engine_master, backend, "fp32", chunk=chunk, cache=tmp_path)
-        np.testing.assert_allclose(engine.scores(tiny_patches), expected, atol=1e-4)
+        np.testing.assert_allclose(engine.probabilities(tiny_patches), expected, atol=1e-4)
 
 
 def test_an_engine_names_what_is_loaded(engine: Engine, tiny_engine_master: Path) -> None:
@@ -180,10 +231,7 @@ def test_a_precision_that_a_back_end_lacks_is_an_error_not_another_precision(
 def test_a_network_that_gives_no_probabilities_is_not_trusted(
     tiny_engine: Path, tmp_path: Path, backend: str
 ) -> None:
-    import hashlib
-
     import onnx
-    import yaml
 
     model = onnx.load(str(tiny_engine / "model.onnx"))
     for node in model.graph.node:
@@ -205,10 +253,6 @@ def test_a_network_that_gives_no_probabilities_is_not_trusted(
 def test_a_file_that_is_no_network_is_an_engine_error(
     tiny_engine: Path, tmp_path: Path, backend: str
 ) -> None:
-    import hashlib
-
-    import yaml
-
     (tiny_engine / "model.onnx").write_bytes(b"no network")
     path = tiny_engine / "engine.yaml"
     document = yaml.safe_load(path.read_text())
@@ -235,9 +279,9 @@ def test_an_engine_that_hangs_after_a_missed_deadline_is_broken_for_good(
 
     engine = Hanging(info)
     with pytest.raises(EngineDeadlineError):
-        engine.scores(tiny_patches, timeout_s=0.01)
+        engine.probabilities(tiny_patches, timeout_s=0.01)
     with pytest.raises(EngineError, match="hangs since a missed deadline; restart the station"):
-        engine.scores(tiny_patches)
+        engine.probabilities(tiny_patches)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +303,7 @@ def test_scores_that_are_no_probabilities_never_leave_an_engine(
 
     class Wrong(CheckedEngine):
         def _infer(self, patches, deadline):
-            return scores
+            return Scores(scores, np.zeros((len(patches), self.info.features), np.float32))
 
         def close(self) -> None: ...
 

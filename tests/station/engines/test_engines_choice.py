@@ -186,10 +186,10 @@ def test_a_remembered_choice_that_no_longer_holds_is_measured_again_and_fails_cl
     patches = golden_patches(manifest)
     engine, _ = open_chosen(tiny_engine, "openvino", "fp32", options)
     assert prove(engine, manifest).passed
-    assert engine.scores(patches).shape == (8, 3)
+    assert engine.probabilities(patches).shape == (8, 3)
     engine.close()
     with pytest.raises(EngineError, match="closed"):
-        engine.scores(patches)
+        engine.probabilities(patches)
     assert not prove(engine, manifest).passed
 
 

@@ -58,7 +58,7 @@ def test_all_back_ends_of_one_network_agree_on_golden_patches(tmp_path: Path) ->
     found: dict[str, np.ndarray] = {}
     for backend, precision in runnable(FOLDER):
         engine = open_engine(FOLDER, backend, precision, cache=tmp_path)
-        scores = engine.scores(patches)
+        scores = engine.probabilities(patches)
         engine.close()
         network = "int8" if precision == "int8" else "fp32"  # bf16 and fp16 are fp32's, computed coarsely
         expected = found.setdefault(network, scores)

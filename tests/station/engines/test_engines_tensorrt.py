@@ -90,8 +90,9 @@ def _fake_tensorrt(sdk: _Sdk) -> types.ModuleType:
             self._addresses: dict[str, int] = {}
             self._shape: tuple[int, ...] = ()
 
-        def set_tensor_address(self, name: str, address: int) -> None:
+        def set_tensor_address(self, name: str, address: int) -> bool:
             self._addresses[name] = address
+            return True
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
             self._shape = tuple(shape)
@@ -101,8 +102,9 @@ def _fake_tensorrt(sdk: _Sdk) -> types.ModuleType:
             size = int(np.prod(self._shape))
             memory = (ctypes.c_uint8 * size).from_address(self._addresses["patches"])
             patches = np.ctypeslib.as_array(memory).reshape(self._shape)
-            (scores,) = self._session.run(None, {"patches": patches})
-            ctypes.memmove(self._addresses["probabilities"], scores.ctypes.data, scores.nbytes)
+            for output in self._session.get_outputs():
+                (values,) = self._session.run([output.name], {"patches": patches})
+                ctypes.memmove(self._addresses[output.name], values.ctypes.data, values.nbytes)
             return True
 
     class Runtime:
@@ -195,7 +197,7 @@ def test_each_precision_is_built_with_its_flags_and_proves_itself(
     assert sdk.builds[0]["shapes"] == ("patches", (1, 16, 16, 1), (16, 16, 16, 1), (64, 16, 16, 1))
     assert engine.info.device == "Stand-in sm_90"
     for count in (1, 5, 64, 65, 96):
-        assert engine.scores(tiny_patches[:count]).shape == (count, 3)
+        assert engine.probabilities(tiny_patches[:count]).shape == (count, 3)
     engine.close()
     engine.close()
     assert not sdk.live
@@ -231,14 +233,14 @@ def test_a_late_gpu_is_a_missed_deadline_and_a_hung_one_breaks_the_engine(
     engine = open_engine(tiny_engine_master, "tensorrt", "fp16", cache=tmp_path)
     sdk.unfinished_queries = 200
     with pytest.raises(EngineDeadlineError, match="did not score"):
-        engine.scores(tiny_patches[:4], timeout_s=0.001)
+        engine.probabilities(tiny_patches[:4], timeout_s=0.001)
     sdk.unfinished_queries = 0
-    assert engine.scores(tiny_patches[:4], timeout_s=5).shape == (4, 3)
+    assert engine.probabilities(tiny_patches[:4], timeout_s=5).shape == (4, 3)
     sdk.unfinished_queries = sys.maxsize
     with pytest.raises(EngineDeadlineError):
-        engine.scores(tiny_patches[:4], timeout_s=0.001)
+        engine.probabilities(tiny_patches[:4], timeout_s=0.001)
     with pytest.raises(EngineError, match="hangs since a missed deadline; restart the station"):
-        engine.scores(tiny_patches[:4])
+        engine.probabilities(tiny_patches[:4])
 
 
 def test_tensorrt_11_is_refused_with_the_version_to_install(sdk: _Sdk, tiny_engine_master: Path) -> None:
