@@ -1,4 +1,4 @@
-"""The ``retrain`` command: the offline workshop. One file a command, importing what is heavy inside."""
+"""The ``retrain`` command: the workshop. One file per command, which imports the heavy libraries it needs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from retraining.cli import (
     classifier,
     commutators,
     data,
+    engine,
     evaluate,
     experiment,
-    further,
+    fine_tune,
     gan,
     golden,
     networks,
     paste,
+    patches,
     report,
     robustness,
     shares,
     synthesise,
     thresholds,
 )
+from station.cli.help import keep_examples
 
 app = typer.Typer(
     name="retrain",
@@ -34,28 +37,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("classifier")(classifier.classifier)
+app.command("classifier", cls=classifier.ClassifierCommand)(classifier.classifier)
 app.add_typer(data.app)
+app.command("engine")(engine.engine)
 app.command("evaluate")(evaluate.evaluate_engines)
 app.command("commutators")(commutators.commutators)
 app.command("experiment")(experiment.experiment)
-app.command("further")(further.further)
+app.command("fine-tune")(fine_tune.fine_tune)
+app.command(
+    "further",
+    hidden=True,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(fine_tune.further)
 app.command("gan")(gan.gan)
 app.command("golden")(golden.golden)
 app.command("networks")(networks.networks)
 app.command("paste")(paste.paste)
+app.command("patches")(patches.patches)
 app.command("report")(report.report)
 app.command("robustness")(robustness.robustness)
 app.command("shares")(shares.shares)
 app.command("synthesise")(synthesise.synthesise)
 app.command("thresholds")(thresholds.thresholds)
+keep_examples(app)
 
 
 def main() -> None:
-    """Run the command; an error the person can mend is one line on stderr and exit code 2.
+    """Run the command; an error that the user can mend is one line on stderr and exit code 2.
 
-    torch takes huge pages where the system lets it: a step's tensors are fresh memory each time, and page by
-    page the kernel clears them for longer than the step computes.
+    torch uses huge pages where the system allows it: the tensors of a step are new memory each time, and
+    clearing it in small pages takes the kernel longer than the step computes.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch's allocator when it is first asked
     from drivers.errors import InspectionError

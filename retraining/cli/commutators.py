@@ -11,19 +11,24 @@ from retraining.cli.options import RecipeOption, RecipesOption, load_named_recip
 
 
 def commutators(
-    data: Annotated[Path, typer.Argument(help="KolektorSDD: a folder with normal/, defect/ and masks/.")],
+    data: Annotated[
+        Path, typer.Argument(help="The KolektorSDD pictures: a folder with normal/, defect/ and masks/.")
+    ],
     recipe: RecipeOption = "commutator",
     recipes: RecipesOption = Path("recipes"),
-    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, each with its own seed.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Steps a training.")] = 300,
-    last_training_item: Annotated[int, typer.Option(help="Items up to this number train.")] = 33,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of trainings, each with its own seed.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Steps per training.")] = 300,
+    last_training_item: Annotated[
+        int, typer.Option(help="Commutators up to this number are trained on; the others are inspected.")
+    ] = 33,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/commutators"),
 ) -> None:
-    """Train on photographs of some commutators and inspect the others, once for each seed.
+    """Train on photographs of some commutators and inspect the others, once per seed.
 
-    The photographs' licence is CC BY-NC-SA: networks trained on them are for your own research only.
+    The photographs have the licence CC BY-NC-SA: use networks trained on them for your own research only.
 
     Examples:
+
         retrain commutators path/to/kolektorsdd --seeds 3
 
     """

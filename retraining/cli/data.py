@@ -14,6 +14,7 @@ from retraining.cli.options import (
     RecipeOption,
     RecipesOption,
     counted,
+    listed,
     load_named_recipe,
     progress_bars,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="data",
-    help="Build data sets from pictures, split and check them; pictures stay where they are.",
+    help="Make data sets from pictures, split them and check them; the pictures stay where they are.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -39,66 +40,77 @@ SetArgument = Annotated[Path, typer.Argument(help="A dataset.json, or its folder
 PatternOption = Annotated[
     str | None,
     typer.Option(
-        help="Regular expression for a picture's path, with (?P<label>...) and, where names tell what "
-        "belongs together, (?P<group>...). Default: one sub-folder a class."
+        help="Regular expression for the path of a picture, with `(?P<label>...)` and, where names tell "
+        "which pictures belong together, `(?P<group>...)`. Default: one sub-folder per class."
     ),
 ]
 ClassesOption = Annotated[
-    str, typer.Option(help="Classes in order, the good one first, with commas; others are left out.")
+    str, typer.Option(help="Classes in order, the good one first, separated by commas; others are left out.")
 ]
-RenameOption = Annotated[list[str] | None, typer.Option(help="LABEL=CLASS, as often as needed.")]
+RenameOption = Annotated[
+    list[str] | None,
+    typer.Option(help="LABEL=CLASS: name of the class for a label of the pattern; may be repeated."),
+]
 ReachOption = Annotated[
-    int, typer.Option(min=0, help="Following names that are searched for overlapping crops; 0: none.")
+    int,
+    typer.Option(min=0, help="How many of the next file names are searched for overlapping crops; 0: none."),
 ]
 ShareOption = Annotated[
-    float, typer.Option(min=0.0, help="Share of each class, or with --count pictures of each class.")
+    float,
+    typer.Option(min=0.0, help="Share of each class, or with --count the number of pictures of each class."),
 ]
 
 
 @app.command("from-folders")
 def from_folders(
-    root: Annotated[Path, typer.Argument(help="Folder with one sub-folder of pictures a class.")],
+    root: Annotated[Path, typer.Argument(help="Folder with one sub-folder of pictures per class.")],
     out: OutOption,
     pattern: PatternOption = None,
     classes: ClassesOption = "",
     rename: RenameOption = None,
-    labelled_by: Annotated[str, typer.Option(help="person, station, renderer or synthetic.")] = "person",
+    labelled_by: Annotated[
+        str, typer.Option(help="Who labelled them: person, station, renderer or synthetic.")
+    ] = "person",
     reach: ReachOption = 12,
 ) -> None:
-    """Folders of pictures, their class in the path.
+    """Make a data set from folders of pictures whose class is in their path.
 
     Examples:
+
         retrain data from-folders pictures --out data/mine
 
-        retrain data from-folders flat --pattern "(?P<label>[A-Za-z]+)_" --rename Cr=crazing --out data/flat
+        retrain data from-folders flat --out data/mine --pattern "(?P<label>[a-z]+)_" --rename cr=crack
 
     """
     from retraining.data.folders import Folders
     from retraining.data.listing import CLASS_FOLDERS
 
-    reader = Folders(root, pattern or CLASS_FOLDERS, _names(classes), _renamed(rename), labelled_by)
+    reader = Folders(root, pattern or CLASS_FOLDERS, listed(classes), _renamed(rename), labelled_by)
     _build(reader, out, reach)
 
 
 @app.command("from-voc")
 def from_voc(
     images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
-    boxes: Annotated[Path, typer.Argument(help="Folder of the .xml files, named as the pictures are.")],
+    boxes: Annotated[
+        Path, typer.Argument(help="Folder of the .xml files, which have the names of the pictures.")
+    ],
     out: OutOption,
     pattern: PatternOption = None,
     classes: ClassesOption = "",
     rename: RenameOption = None,
     trust_boxes: Annotated[
-        bool, typer.Option(help="Believe a box whose class is not its picture's; default: leave it out.")
+        bool, typer.Option(help="Keep a box whose class is not that of its picture; default: leave it out.")
     ] = False,
     margin: Annotated[
-        float, typer.Option(min=0.0, help="Added on each side, as a share of the longer side.")
+        float, typer.Option(min=0.0, help="Margin around a box on each side, as a share of its longer side.")
     ] = 0.1,
     reach: ReachOption = 12,
 ) -> None:
-    """Windows around the boxes of pictures (VOC's XML).
+    """Make a data set of windows around boxes, which are given as VOC's XML.
 
-    Example:
+    Examples:
+
         retrain data from-voc images boxes --out data/boxes
 
     """
@@ -106,7 +118,7 @@ def from_voc(
     from retraining.data.listing import CLASS_FOLDERS
 
     reader = VocBoxes(
-        images, boxes, pattern or CLASS_FOLDERS, _names(classes), _renamed(rename), trust_boxes, margin=margin
+        images, boxes, pattern or CLASS_FOLDERS, listed(classes), _renamed(rename), trust_boxes, margin=margin
     )
     _build(reader, out, reach)
 
@@ -114,22 +126,25 @@ def from_voc(
 @app.command("from-masks")
 def from_masks(
     images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
-    masks: Annotated[Path, typer.Argument(help="Folder of the masks, named as the pictures are.")],
+    masks: Annotated[Path, typer.Argument(help="Folder of the masks, which have the names of the pictures.")],
     out: OutOption,
     pattern: PatternOption = None,
     classes: ClassesOption = "",
     rename: RenameOption = None,
-    sound: Annotated[str, typer.Option(help="The class of what no mask marks.")] = "sound",
-    side: Annotated[int, typer.Option(min=0, help="px of windows around defects; 0: whole pictures.")] = 0,
-    sound_windows: Annotated[int, typer.Option(min=0, help="Windows without a mark from each picture.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Where sound windows lie.")] = 1,
+    sound: Annotated[str, typer.Option(help="Class of pictures and windows without a mark.")] = "sound",
+    side: Annotated[
+        int, typer.Option(min=0, help="Side of windows around defects, px; 0: whole pictures.")
+    ] = 0,
+    sound_windows: Annotated[int, typer.Option(min=0, help="Windows without a mark per picture.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the places of windows without a mark.")] = 1,
     reach: ReachOption = 12,
 ) -> None:
-    """Pictures with masks: whole ones, or windows around what is marked.
+    r"""Make a data set from pictures with masks: whole pictures, or windows around the marked defects.
 
-    Example:
-        retrain data from-masks kolektorsdd kolektorsdd/masks --side 128 --sound normal
-        --pattern "(?P<label>normal|defect)/(?P<group>kos[0-9]+)_" --out data/commutators
+    Examples:
+
+        retrain data from-masks pictures masks --side 128 --sound normal --out data/commutators \
+            --pattern "(?P<label>normal|defect)/(?P<group>kos[0-9]+)_"
 
     """
     from retraining.data.listing import CLASS_FOLDERS
@@ -139,7 +154,7 @@ def from_masks(
         images,
         masks,
         pattern or CLASS_FOLDERS,
-        _names(classes),
+        listed(classes),
         _renamed(rename),
         sound,
         side,
@@ -156,12 +171,17 @@ def from_rendered(
     recipes: RecipesOption = Path("recipes"),
     parts: Annotated[int, typer.Option(min=1, help="Parts to render.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the parts.")] = 1,
-    whole: Annotated[bool, typer.Option(help="Whole surfaces in place of the station's patches.")] = False,
+    whole: Annotated[
+        bool, typer.Option(help="Write whole surfaces instead of the station's patches.")
+    ] = False,
     processes: ProcessesOption = 2,
 ) -> None:
-    """Rendered parts: the station's patches, grouped by part. What is rendered already stays.
+    """Make a data set of rendered parts: the patches that the station cuts, grouped by part.
 
-    Example:
+    Parts that are rendered already are not rendered again.
+
+    Examples:
+
         retrain data from-rendered --parts 64 --out data/rendered
 
     """
@@ -182,16 +202,17 @@ def smh(
     out: OutOption,
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
-    share: Annotated[float, typer.Option(help="Of Table 4's counts.")] = 1.0,
+    share: Annotated[float, typer.Option(help="Share of the counts in Table 4.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the parts.")] = 60,
     processes: ProcessesOption = 2,
 ) -> None:
-    """The originals of the SMHSI paper's Table 4 from rendered housings: whole parts and their patches,
-    split.
+    """Make the original pictures of the SMHSI paper's Table 4 from rendered housings, already split.
 
-    Writes `whole/dataset.json` and `patches/dataset.json`; what is rendered already stays.
+    The command writes whole parts to `whole/dataset.json` and their patches to `patches/dataset.json`. Parts
+    that are rendered already are not rendered again.
 
-    Example:
+    Examples:
+
         retrain data smh --share 0.25 --out data/smh
 
     """
@@ -219,19 +240,20 @@ def smh(
 def split(
     dataset: SetArgument,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Another folder; default: in place.")
+        Path | None, typer.Option("--out", "-o", help="Folder for the split data set. Default: where it is.")
     ] = None,
     train: ShareOption = 0.7,
     validation: ShareOption = 0.0,
     test: ShareOption = 0.3,
     count: Annotated[
-        bool, typer.Option(help="Numbers are pictures of each class; the rest is left out.")
+        bool, typer.Option(help="The numbers are pictures of each class; the others are left out.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another split.")] = 1,
 ) -> None:
-    """Split a data set by group: what belongs together stays together.
+    """Split a data set into train, validation and test by group, so that related pictures stay together.
 
     Examples:
+
         retrain data split data/mine --train 0.7 --test 0.3
 
         retrain data split data/neu-64 --count --train 140 --test 60 --out data/neu-64-200
@@ -245,7 +267,7 @@ def split(
     given = {name: number for name, number in numbers.items() if number}
     loaded = load_dataset(dataset)
     if count and any(number != int(number) for number in given.values()):
-        raise DatasetError("with --count the numbers are whole pictures of each class")
+        raise DatasetError("with --count, --train, --validation and --test are whole numbers of pictures")
     if count:
         done = split_by_count(loaded, {name: int(number) for name, number in given.items()}, seed)
     else:
@@ -255,10 +277,12 @@ def split(
 
 @app.command("check")
 def check(dataset: SetArgument, reach: ReachOption = 12) -> None:
-    """Look for changed files, the same picture on two sides of a split, empty classes; exit code 1 for a
-    fault.
+    """Check a data set for changed files, for one picture in two splits, and for empty classes.
 
-    Example:
+    The exit code is 1 if a fault is found.
+
+    Examples:
+
         retrain data check data/mine
 
     """
@@ -266,7 +290,7 @@ def check(dataset: SetArgument, reach: ReachOption = 12) -> None:
     from retraining.data.manifest import read_manifest
 
     loaded = read_manifest(dataset)
-    with _stages() as report:
+    with _search_bars() as report:
         found = faults(loaded, reach=reach, report=report)
     for fault in found:
         print(f"fault: {fault}")
@@ -280,11 +304,17 @@ def check(dataset: SetArgument, reach: ReachOption = 12) -> None:
 @app.command("show")
 def show(
     dataset: SetArgument,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet here.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="File for a contact sheet.")] = None,
     per_class: Annotated[int, typer.Option(min=1, help="Samples of each class on the sheet.")] = 10,
-    notes: Annotated[bool, typer.Option(help="Notes at full length.")] = False,
+    notes: Annotated[bool, typer.Option(help="Show the notes at full length.")] = False,
 ) -> None:
-    """Counts by class and split, who labelled, and the notes of a data set."""
+    """Show a data set: pictures by class and split, who labelled them, and its notes.
+
+    Examples:
+
+        retrain data show data/mine --sheet sheet.png
+
+    """
     from retraining.data.contact_sheet import contact_sheet
     from retraining.data.manifest import load_dataset
 
@@ -295,13 +325,13 @@ def show(
 
 
 _SHORT = 300
-"""Characters of a note that are shown; the manifest holds it whole."""
+"""Characters of a note that are shown; the manifest has all of it."""
 
 
 def _build(reader: Reader, out: Path, reach: int) -> None:
     from retraining.data.readers import build
 
-    with _stages() as report:
+    with _search_bars() as report:
         dataset = build(reader, reach=reach, report=report)
     _write(dataset, out)
 
@@ -336,8 +366,8 @@ def _print(dataset: Dataset, length: int | None) -> None:
 
 
 @contextmanager
-def _stages() -> Iterator[Reporter]:
-    """A progress bar for each stage of a search for duplicates."""
+def _search_bars() -> Iterator[Reporter]:
+    """One progress bar for each stage of a search for duplicates."""
     with progress_bars() as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -347,10 +377,6 @@ def _stages() -> Iterator[Reporter]:
             bars.update(tasks[stage], completed=done)
 
         yield report
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _renamed(pairs: list[str] | None) -> dict[str, str]:

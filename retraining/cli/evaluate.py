@@ -9,6 +9,8 @@ import typer
 
 from retraining.cli.options import (
     BackendOption,
+    MixedOption,
+    PartsPerClassOption,
     RecipeOption,
     RecipesOption,
     TestSeedOption,
@@ -20,32 +22,39 @@ from retraining.cli.options import (
 
 def evaluate_engines(
     engine: Annotated[
-        list[Path] | None, typer.Option(help="Engine folder or ONNX file; may be given several times.")
+        list[Path] | None,
+        typer.Option(help="Engine folder or ONNX file; may be repeated. Default: the recipe's engine."),
     ] = None,
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
-    parts_per_class: Annotated[int, typer.Option(min=1, help="Test parts of each class.")] = 80,
-    mixed: Annotated[int, typer.Option(min=0, help="Test parts with several kinds of defect.")] = 20,
+    parts_per_class: PartsPerClassOption = 80,
+    mixed: MixedOption = 20,
     seed: TestSeedOption = 7,
-    csv: Annotated[Path | None, typer.Option(help="Write one row a part and engine.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="File for the results, with one row per part and engine.")
+    ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw detection against contrast and size (PNG).")
+        Path | None, typer.Option(help="File for a chart of detection against contrast and size (PNG).")
     ] = None,
     backend: BackendOption = "onnxruntime-cpu",
     precision: Annotated[
-        list[str] | None, typer.Option(help="fp32, bf16, fp16, int8; may be repeated; else fp32 and int8.")
+        list[str] | None,
+        typer.Option(
+            help="fp32, bf16, fp16 or int8 of an engine folder; may be repeated. Default: fp32, int8."
+        ),
     ] = None,
 ) -> None:
-    """Inspect rendered parts with unseen seeds as the station would, and print the tables.
+    """Inspect rendered test parts as the station would, and print tables of escapes, overkill and verdicts.
 
-    All precisions of an engine folder are evaluated side by side on the same frames.
+    No training part has the seed of a test part. All engines and precisions inspect the same frames.
 
     Examples:
+
         retrain evaluate --parts-per-class 80 --seed 7
 
         retrain evaluate --parts-per-class 10 --backend openvino --precision fp32 --precision bf16
 
-        retrain evaluate --engine runs/classifier/servo-motor-housing --parts-per-class 10 --csv parts.csv
+        retrain evaluate --engine runs/engine/servo-motor-housing --parts-per-class 10 --csv parts.csv
 
     """
     from retraining.evaluation.parts import evaluate, rendered_test_parts, write_results

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from retraining.experiments.run import Standing, Summary
     from retraining.experiments.tasks import Task
 
-NameArgument = Annotated[str, typer.Argument(help="An experiment's name, or a YAML file.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of an experiment, or a YAML file.")]
 SizeOption = Annotated[str, typer.Option(help="reduced (a laptop) or full (a GPU).")]
-ExperimentsOption = Annotated[Path, typer.Option(help="Folder of experiments, for those given by name.")]
-RunsOption = Annotated[Path, typer.Option(help="Where results are kept, a folder an experiment.")]
+ExperimentsOption = Annotated[
+    Path, typer.Option(help="Folder of experiments, for experiments given by name.")
+]
+RunsOption = Annotated[Path, typer.Option(help="Folder for results, with one folder per experiment.")]
 
 
 def experiment(
@@ -28,25 +30,29 @@ def experiment(
     data_root: Annotated[
         Path | None, typer.Option(envvar="RETRAIN_DATA_ROOT", help="Folder that holds the data sets.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Tasks at a time; they share the cores.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Tasks that run at the same time; they share the cores.")
+    ] = 1,
     ray: Annotated[str | None, typer.Option(help="Run on Ray: local, auto, or a cluster's address.")] = None,
     only: Annotated[
-        str | None, typer.Option(help="Only tasks whose name fits this glob, and what they need.")
+        str | None,
+        typer.Option(help="Run only tasks whose name matches this pattern, and the tasks that they need."),
     ] = None,
     list_tasks: Annotated[
-        bool, typer.Option("--list", help="List the tasks and their state; run none.")
+        bool, typer.Option("--list", help="List the tasks and their state, and run none.")
     ] = False,
     experiments: ExperimentsOption = Path("experiments"),
     recipes: RecipesOption = Path("recipes"),
     out: RunsOption = Path("runs/experiments"),
 ) -> None:
-    """Repeat a paper's table: run what is not done yet, then write the report.
+    """Repeat a table of a paper: run the tasks that are not done yet, then write the report.
 
-    What is done is kept and skipped; after a kill the same command goes on where it stood. A task that fails
-    does not end the others. Exit code 1: some task failed or was stopped.
+    Results are kept, and a task that has one is not run again; so the same command continues an interrupted
+    experiment. A task that fails does not stop the others; the exit code is then 1.
 
     Examples:
-        retrain experiment neu-cls --data-root ../shared/data
+
+        retrain experiment neu-cls --data-root data
 
         retrain experiment neu-cls-64 --size full --ray auto
 
@@ -97,7 +103,7 @@ def open_experiment(name: str, size: str, experiments: Path) -> tuple[Experiment
 
 
 def render(plan: Experiment, size_name: SizeName, tasks: tuple[Task, ...], folder: Path) -> tuple[Path, Path]:
-    """Write the reports of whatever results there are."""
+    """Write the reports from the results that exist."""
     from retraining.experiments.gathering import gather
     from retraining.experiments.kinds import size_of
     from retraining.experiments.report import write_reports
@@ -121,15 +127,15 @@ def _tell(summary: Summary, page: Path) -> None:
     for task in summary.blocked:
         print(f"not run, because a task that it needs failed: {task.name}")
     if summary.stopped:
-        print("stopped; the same command goes on from here")
+        print("stopped; the same command continues from here")
     print(
-        f"{summary.done} tasks done, {summary.skipped} were done before, {len(summary.failed)} failed, "
+        f"{summary.done} tasks done, {summary.skipped} done before, {len(summary.failed)} failed, "
         f"of {summary.total}\nreport: {page}"
     )
 
 
 class _Bars:
-    """A bar for the experiment with its time left, and one for each task under way."""
+    """One bar for the experiment with the time that it still needs, and one for each running task."""
 
     def __init__(self, title: str, total: int) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"),

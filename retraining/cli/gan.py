@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retraining.cli.options import progress_bars
+from retraining.cli.options import (
+    ChannelsOption,
+    DeviceOption,
+    PrecisionOption,
+    ResumeOption,
+    ThreadsOption,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -16,54 +23,58 @@ if TYPE_CHECKING:
 
 
 def gan(
-    dataset: Annotated[
-        Path, typer.Option(help="A dataset.json, or its folder (`retrain data` writes them).")
-    ],
+    dataset: Annotated[Path, typer.Option(help="A `dataset.json`, or its folder; `retrain data` makes one.")],
     class_names: Annotated[
         list[str] | None,
-        typer.Option("--class", help="Class to train a pair of networks for; several times, or all."),
+        typer.Option("--class", help="Class to train a generator for, or all; may be repeated."),
     ] = None,
     system: Annotated[
         str, typer.Option(help="gan, dcgan, lsgan, wgan-gp, sdg-gan or latent-mapping.")
     ] = "sdg-gan",
     size: Annotated[int, typer.Option(help="Side of the pictures: 32, 64, 128 or 256 px.")] = 64,
-    channels: Annotated[int, typer.Option(help="1: grey, 3: colour.")] = 1,
+    channels: ChannelsOption = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the generator.")] = 2000,
-    batch: Annotated[int, typer.Option(min=2, help="Pictures a step, over all processes.")] = 64,
-    latent: Annotated[int | None, typer.Option(help="Numbers of a latent vector.")] = None,
+    batch: Annotated[int, typer.Option(min=2, help="Pictures per step, over all processes.")] = 64,
+    latent: Annotated[int | None, typer.Option(help="Length of the latent vector.")] = None,
     mapping_layers: Annotated[
         int | None, typer.Option(help="Layers of the mapping network (latent-mapping only).")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of both networks.")] = None,
-    critic_steps: Annotated[int | None, typer.Option(help="Of the critic, for one of the generator.")] = None,
-    ema: Annotated[float, typer.Option(help="Average of the generator handed out; 0: the last one.")] = 0.999,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate of both networks.")] = None,
+    critic_steps: Annotated[
+        int | None, typer.Option(help="Steps of the critic per step of the generator.")
+    ] = None,
+    ema: Annotated[
+        float, typer.Option(help="Decay of the averaged generator that is kept; 0 keeps the last one.")
+    ] = 0.999,
     flips: Annotated[bool, typer.Option(help="Mirror real pictures at random.")] = True,
     diffaugment: Annotated[
-        bool, typer.Option(help="Change what the critic sees at random: for some dozens of pictures.")
+        bool,
+        typer.Option(
+            help="Change real and drawn pictures at random before the critic; for few real pictures."
+        ),
     ] = False,
     split: Annotated[
-        str, typer.Option(help="Part of the data set to learn from; auto: train, if it is split.")
+        str, typer.Option(help="Split of the data set to train on; auto: train, if it is split.")
     ] = "auto",
-    out: Annotated[Path, typer.Option("--out", "-o", help="A run folder a class is made below.")] = Path(
-        "runs/gan"
-    ),
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and latent vectors.")] = 1,
-    precision: Annotated[
-        str, typer.Option(help="auto, fp32 or bf16; auto: bf16 where the processor has it.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder that gets one run folder per class.")
+    ] = Path("runs/gan"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and latent vectors.")] = 1,
+    precision: PrecisionOption = "auto",
+    device: DeviceOption = "auto",
     sheet_every: Annotated[int, typer.Option(min=1, help="Steps between sheets of samples.")] = 250,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the run folders' checkpoints.")] = True,
+    threads: ThreadsOption = 0,
+    resume: ResumeOption = True,
 ) -> None:
-    """Train a generator of pictures of one class, or one for each class.
+    """Train a generator and its critic for one class of pictures, or for each class.
 
-    Options that are not given are the system's own, those of its paper. A class that collapses or diverges
-    is reported, the others are trained all the same. An interrupted run (Ctrl-C, SIGTERM) leaves a
-    checkpoint; the same command goes on from it. Several GPUs or processes share the batch under `torchrun`.
+    An option that is not given has the value of the system's paper. If the training of one class collapses or
+    diverges, this is reported and the other classes are trained all the same. Ctrl-C or SIGTERM stops a run
+    with a checkpoint; the same command continues it. Several processes share the batch under `torchrun`.
 
     Examples:
+
         retrain gan --dataset data/neu --class scratches --system dcgan --steps 3000
 
         retrain gan --dataset data/smh --class all --system sdg-gan --size 256 --batch 16 --out runs/sdg
@@ -115,18 +126,18 @@ def gan(
 
 
 def training_part(dataset: Dataset, asked: str) -> str | None:
-    """The split to load: ``auto`` is ``train`` where the data set is split, else everything (None)."""
+    """The split to load: ``auto`` is ``train`` where the data set is split, otherwise all of it (None)."""
     if asked != "auto":
         return asked or None
     return "train" if any(p.split for p in dataset.pictures) else None
 
 
 def chosen_classes(dataset: Dataset, asked: list[str]) -> list[str]:
-    """The classes meant by ``--class``, ``all`` being every one; raises :class:`TrainingError`."""
+    """The classes that ``--class`` names, every one for ``all``; raises :class:`TrainingError`."""
     from retraining.errors import TrainingError
 
     if asked == ["all"]:
         return list(dataset.classes)
     if not asked or set(asked) - set(dataset.classes):
-        raise TrainingError(f"--class is one of {', '.join(dataset.classes)}, or all")
+        raise TrainingError(f"--class takes {', '.join(dataset.classes)}, or all")
     return list(dict.fromkeys(asked))

@@ -12,17 +12,18 @@ from retraining.cli.options import RecipeOption, RecipesOption, load_named_recip
 
 def golden(
     engine: Annotated[
-        Path | None, typer.Option(help="Engine folder; default: that of the recipe in engines/.")
+        Path | None, typer.Option(help="Engine folder. Default: the recipe's engine in engines/.")
     ] = None,
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
 ) -> None:
-    """Choose the golden parts of an engine folder again and record their scores; its networks stay.
+    """Choose the golden parts of an engine folder again and record their scores.
 
-    Rendered parts that the networks get right, in every class, and that rounding to bf16 leaves alone.
-    A part that is one already stays one.
+    The networks stay as they are. Golden parts are rendered parts of every class that the networks decide
+    correctly, with and without rounding to bf16. A golden part that still qualifies is kept.
 
     Examples:
+
         retrain golden --engine engines/servo-motor-housing
 
     """

@@ -25,19 +25,21 @@ PAPERS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("critic", "sdg-gan"): "6,993,409 (SMHSI, Table 3)",
     }
 )
-"""What papers print for five classes and 256 px; their own networks grey, those of others in colour."""
+"""The counts that papers give for five classes and 256 px: their own networks for grey, others for colour."""
 
 
 def networks(
     size: Annotated[int, typer.Option(min=1, help="Side of the pictures, px.")] = 256,
-    classes: Annotated[int, typer.Option(min=2, help="Classes of the classifiers.")] = 5,
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes of the classifiers.")] = 5,
 ) -> None:
-    """List every network by name with its parameters, the paper's figure beside it.
+    """List every network by name, with its number of parameters beside the paper's.
 
-    The papers' own networks are counted for grey pictures, timm's for colour. Batch normalisation's running
-    values count for classifiers, as in the papers' tables, and not for generators and critics.
+    The papers' own networks are counted for grey pictures, those of timm for colour. The running values of
+    batch normalisation are counted for classifiers, as in the papers' tables, and not for generators and
+    critics.
 
     Examples:
+
         retrain networks
 
         retrain networks --size 64 --classes 9

@@ -20,14 +20,43 @@ _console = Console(stderr=True)
 
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name or path.")]
 RecipesOption = Annotated[Path, typer.Option(help="Folder of recipes, for recipes given by name.")]
-PartsOption = Annotated[int, typer.Option(min=10, help="Rendered parts to train on.")]
-CacheOption = Annotated[Path, typer.Option(help="Where rendered sets are kept for the next run.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the rendered parts and of the training.")]
+CacheOption = Annotated[Path, typer.Option(help="Folder where rendered sets are kept for the next run.")]
 TestSeedOption = Annotated[
-    int, typer.Option(min=0, help="Seed of the test parts; no training part shares it.")
+    int, typer.Option(min=0, help="Seed of the test parts; no training part has the same seed.")
 ]
-BackendOption = Annotated[str, typer.Option(help="Back end for engine folders, or auto.")]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes that render.")]
+PartsPerClassOption = Annotated[int, typer.Option(min=1, help="Test parts of each class.")]
+MixedOption = Annotated[int, typer.Option(min=0, help="Test parts with several kinds of defect.")]
+BackendOption = Annotated[str, typer.Option(help="Back end that runs engine folders, or auto.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="Number of processes that render.")]
+NetworkOption = Annotated[
+    str, typer.Option(help="inception-cnn, resnet18 ...; `retrain networks` lists them all.")
+]
+SideOption = Annotated[int, typer.Option(min=32, help="Side to which pictures are resized, px.")]
+ChannelsOption = Annotated[int, typer.Option(help="1 for grey, 3 for colour.")]
+EpochsOption = Annotated[float, typer.Option(min=0.01, help="Passes over the real training pictures.")]
+LearningRateOption = Annotated[float, typer.Option(help="Highest learning rate of the schedule.")]
+L2Option = Annotated[
+    float, typer.Option(help="L2 penalty on convolution weights (the paper: 0.01 over 100 epochs).")
+]
+AugmentOption = Annotated[
+    str,
+    typer.Option(
+        help="Random changes, separated by commas: flips, brightness, noise, turns, shift, zoom; or none."
+    ),
+]
+SamplingOption = Annotated[
+    str, typer.Option(help="natural: classes as often as in the data set; balanced: all equally often.")
+]
+LabelledByOption = Annotated[
+    str,
+    typer.Option(help="Labels to use, separated by commas: person, renderer, station, synthetic."),
+]
+PrecisionOption = Annotated[
+    str, typer.Option(help="fp32, bf16 or auto; auto is bf16 where the processor has it.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="Threads of the training; 0: all cores.")]
+ResumeOption = Annotated[bool, typer.Option(help="Continue from the run folder's checkpoint.")]
 
 
 def load_named_recipe(name: str, folder: Path) -> Recipe:
@@ -38,22 +67,27 @@ def load_named_recipe(name: str, folder: Path) -> Recipe:
 
 
 def chosen_changes(words: str) -> Augmentation:
-    """What ``--augment`` asks for: kinds of change, or ``none``; raises :class:`TrainingError`."""
+    """The changes that ``--augment`` names, or no change for ``none``; raises :class:`TrainingError`."""
     from retraining.classifiers.augmentation import augmentation
     from retraining.errors import TrainingError
 
     try:
-        return augmentation([] if words == "none" else [name.strip() for name in words.split(",")])
+        return augmentation(() if words == "none" else listed(words))
     except ValueError as error:
         raise TrainingError(f"--augment: {error}") from None
+
+
+def listed(words: str) -> tuple[str, ...]:
+    """The names of a list separated by commas."""
+    return tuple(name.strip() for name in words.split(",") if name.strip())
 
 
 def open_scorers(
     paths: list[Path], backend: str, precisions: tuple[str, ...] = ("fp32", "int8")
 ) -> dict[str, Scorer]:
-    """A scorer for each of the precisions that an engine folder has a file for, and for each ONNX file.
+    """One scorer per ONNX file, and one per precision that an engine folder has a file for.
 
-    bf16 and fp16 are computed from the fp32 file. Raises :class:`EngineError`, also when the back end does
+    bf16 and fp16 are computed from the fp32 file. Raises :class:`EngineError`, also where the back end does
     not compute one of the precisions.
     """
     from deploy.scoring import onnx_scorer
@@ -74,7 +108,7 @@ def open_scorers(
 
 
 def model_digests(paths: list[Path]) -> tuple[str, ...]:
-    """SHA-256 of each engine's manifest or ONNX file: by them a kept run knows its networks."""
+    """SHA-256 of each engine's manifest or ONNX file, by which a later run recognises its networks."""
     import hashlib
 
     from station.engines.folder import load_manifest
@@ -96,7 +130,7 @@ def progress_bars() -> Iterator[Progress]:
 
 @contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar; lines of text that are not empty stay above it."""
+    """A progress bar; it takes the count and a line, which stays above the bar if it is not empty."""
     with progress_bars() as progress:
         task = progress.add_task(what, total=total, status="")
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retraining.cli.options import RecipeOption, RecipesOption, load_named_recipe, progress_bars
+from retraining.cli.options import (
+    ChannelsOption,
+    RecipeOption,
+    RecipesOption,
+    load_named_recipe,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -20,45 +26,55 @@ def paste(
     data: Annotated[
         Path,
         typer.Argument(
-            help="Data set of pictures; or of whole rendered parts, with their masks/; or a folder with "
-            "normal/, defect/ and masks/, which --recipe cuts."
+            help="Data set of pictures or of whole rendered parts; or a folder with normal/, defect/ and "
+            "masks/, whose pictures are cut by --recipe."
         ),
     ],
     count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 600,
-    size: Annotated[int, typer.Option(min=16, help="px a side; of patches, where there are masks.")] = 64,
-    channels: Annotated[int, typer.Option(help="1 (grey) or 3.")] = 1,
+    size: Annotated[
+        int,
+        typer.Option(min=16, help="Side of the pictures, px; where there are masks, side of the patches."),
+    ] = 64,
+    channels: ChannelsOption = 1,
     clean: Annotated[
         str | None,
         typer.Option(
-            help="Class without defects, onto which pictures of the others go. Without one, pictures of a "
-            "class are mixed with each other. Not needed where there are masks."
+            help="Class without defects, onto whose pictures the defects of the others are pasted. If none "
+            "is given, pictures of one class are mixed with each other. Not needed where there are masks."
         ),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--class", help="Class to make; may be repeated. Default: all.")
+        list[str] | None,
+        typer.Option("--class", help="Class to make pictures of; may be repeated. Default: all."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Part of the set; auto: train, if it is split.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of every choice.")] = 1,
+    split: Annotated[
+        str, typer.Option(help="Split of the data set to use; auto: train, if it is split.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 1,
     recipe: RecipeOption = "commutator",
     recipes: RecipesOption = Path("recipes"),
     extractor: Annotated[
         str | None,
-        typer.Option(help="Measure the pictures against the real ones, KIND:PATH, as in retrain synthesise."),
+        typer.Option(
+            help="Network that measures the pictures against the real ones, as in `retrain synthesise`."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the new data set.")] = Path(
         "data/pasted"
     ),
 ) -> None:
-    """Cut defects out of real pictures and blend them onto others: the rival a generator has to beat.
+    """Cut defects out of real pictures and blend them onto other pictures, without learning anything.
 
-    Writes a data set like that of `retrain synthesise`, labelled "synthetic", and contact-sheet.png.
+    A generator is worth its training only if its pictures are better than these. The command writes a data
+    set labelled "synthetic", as `retrain synthesise` does, and `contact-sheet.png`.
 
     Examples:
+
         retrain paste data/neu-cls-64 --size 64 --count 600 --extractor squeezenet:SqueezeNet_fp16.onnx
 
         retrain paste data/housings --size 256 --count 200 --class scratches
 
-        retrain paste ../shared/data/kolektorsdd --recipe commutator --size 256
+        retrain paste my-commutators --recipe commutator --size 256
 
     """
     from retraining.data.dataset import PictureSet
@@ -67,7 +83,9 @@ def paste(
 
     real = _open(data, split, size, channels, recipe, recipes)
     if extractor is not None and not isinstance(real, PictureSet):
-        raise DatasetError("--extractor measures against pictures of one size; there are whole surfaces here")
+        raise DatasetError(
+            "--extractor measures pictures of one size, but these are whole surfaces; leave it out"
+        )
     with progress_bars() as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -100,7 +118,7 @@ def paste(
 def _open(
     data: Path, split: str, size: int, channels: int, recipe: str, recipes: Path
 ) -> Surfaces | PictureSet:
-    """What is at ``data``: photographs with masks, whole surfaces with masks, or pictures."""
+    """What lies at ``data``: photographs with masks, whole surfaces with masks, or pictures."""
     from retraining.cli.gan import training_part
     from retraining.data.dataset import load_dataset, load_pixels
     from retraining.surfaces.photographs import list_pictures, read_pictures

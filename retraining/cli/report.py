@@ -13,9 +13,12 @@ def report(
     experiments: ExperimentsOption = Path("experiments"),
     out: RunsOption = Path("runs/experiments"),
 ) -> None:
-    """Write an experiment's report (HTML, Markdown) from whatever results exist; the others say "not run".
+    """Write the report of an experiment from the results that exist so far.
+
+    The report is one HTML file and one Markdown file; a figure without a result says "not run".
 
     Examples:
+
         retrain report neu-cls
 
         retrain report neu-cls-64 --size full

@@ -9,6 +9,7 @@ import typer
 
 from retraining.cli.options import (
     BackendOption,
+    PartsPerClassOption,
     ProcessesOption,
     RecipeOption,
     RecipesOption,
@@ -23,18 +24,23 @@ from retraining.cli.options import (
 def robustness(
     engine: Annotated[
         list[Path] | None,
-        typer.Option(help="Engine folder or ONNX file; may be given several times. Default: the recipe's."),
+        typer.Option(help="Engine folder or ONNX file; may be repeated. Default: the recipe's engine."),
     ] = None,
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="blur, noise, gain, offset, glare or scratches; may be repeated. Default: all."),
+        typer.Option(
+            help="Disturbance: blur, noise, gain, offset, glare or scratches; may be repeated. Default: all."
+        ),
     ] = None,
-    parts_per_class: Annotated[int, typer.Option(min=1, help="Test parts of each class.")] = 20,
+    parts_per_class: PartsPerClassOption = 20,
     seed: TestSeedOption = 7,
     precision: Annotated[
-        list[str] | None, typer.Option(help="fp32, bf16 or int8 of an engine folder; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Precision of an engine folder: fp32, bf16 or int8; may be repeated. Default: fp32."
+        ),
     ] = None,
     backend: BackendOption = "onnxruntime-cpu",
     processes: ProcessesOption = 2,
@@ -42,12 +48,13 @@ def robustness(
         "runs/robustness"
     ),
 ) -> None:
-    """Disturb whole frames - blur, noise, light, natural scratches - and inspect them as the station would.
+    """Disturb whole frames by blur, noise, light or natural scratches, and inspect them as the station would.
 
-    Writes robustness.csv, robustness.md, the curves robustness.png and samples.png, and prints the table.
-    A killed run goes on with the same command.
+    The command prints a table and writes it to `robustness.md` and `robustness.csv`, with curves in
+    `robustness.png` and example patches in `samples.png`. The same command continues an interrupted run.
 
     Examples:
+
         retrain robustness
 
         retrain robustness --kind blur --kind gain --parts-per-class 4 --out runs/quick-look

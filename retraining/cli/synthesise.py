@@ -28,34 +28,43 @@ def synthesise(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the new data set.")] = Path(
         "data/synthetic"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Of the latent vectors.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the latent vectors.")] = 1,
     against: Annotated[
-        Path | None, typer.Option(help="Data set of real pictures: gates the new ones and measures them.")
+        Path | None,
+        typer.Option(help="Data set of real pictures, against which the new ones are checked and measured."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Part of it; auto: train, if it is split.")] = "auto",
+    split: Annotated[
+        str, typer.Option(help="Split of the real data set to use; auto: train, if it is split.")
+    ] = "auto",
     extractor: Annotated[
         str | None,
-        typer.Option(help="What measures distances, KIND:PATH, e.g. squeezenet:SqueezeNet_fp16.onnx."),
+        typer.Option(help="Network that measures distances, as KIND:PATH, for example squeezenet:net.onnx."),
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="Independent classifier of the same classes, e.g. classifier:resnet18@64:best.pt."),
+        typer.Option(
+            help="Independent classifier of the same classes, for example classifier:resnet18@64:best.pt."
+        ),
     ] = None,
     gate: Annotated[
-        bool, typer.Option(help="Turn away copies, repeats, strays and what the judge doubts.")
+        bool,
+        typer.Option(
+            help="Leave out copies, repeats, outliers, and pictures of which the judge is not sure."
+        ),
     ] = True,
 ) -> None:
-    """Draw pictures from trained generators into a data set of their own, and say how good they are.
+    """Draw pictures from trained generators, write them as a data set, and measure how good they are.
 
-    The set's `dataset.json` names the generator of each picture; `sheets/` shows real pictures beside drawn
-    ones. With `--against` copies of real pictures, repeats and strays are turned away, and the table of
-    figures (KID, FID, precision, recall ...) is printed and kept in `figures.md`: of what the generator drew,
-    and of what the gate left.
+    The file `dataset.json` names the generator of each picture; the folder `sheets` shows real pictures
+    beside drawn ones. With `--against`, copies of real pictures, repeats and outliers are left out. Then the
+    figures (KID, FID, precision, recall ...) before and after this selection are printed and written to
+    `figures.md`.
 
     Examples:
+
         retrain synthesise runs/gan --count 600 --out data/synthetic
 
-        retrain synthesise runs/gan/scratches --count 200 --against data/neu --extractor squeezenet:net.onnx
+        retrain synthesise runs/gan/scratches --against data/neu --extractor squeezenet:net.onnx
 
     """
     from retraining.data.dataset import load_dataset, load_pixels
@@ -69,7 +78,9 @@ def synthesise(
     measure = gating = None
     if against is not None:
         if extractor is None:
-            raise TrainingError("--against needs --extractor, which says what distances are measured by")
+            raise TrainingError(
+                "--against needs --extractor, which names the network that measures distances"
+            )
         plan, _ = open_generator(found[0].weights)
         manifest = load_dataset(against)
         real = load_pixels(manifest, plan.size, plan.channels, split=training_part(manifest, split))
@@ -103,7 +114,7 @@ def make_gate(
 ) -> Gate:
     """The gate of :mod:`retraining.synthesis.gate` for pictures of each class of ``real``.
 
-    Of a generator that was trained with flips, mirror images of real pictures are copies too.
+    If a generator was trained with flips, mirror images of real pictures count as copies too.
     """
     from retraining.synthesis.gate import GateRules, Selection, gate
 
@@ -134,9 +145,9 @@ def figures_of(
     extractor: Extractor,
     mirrored: Collection[str] = (),
 ) -> str:
-    """A table of figures a class; ``rows`` are sets of pictures by class and then by name.
+    """One table of figures per class; ``rows`` are sets of pictures by class and then by name.
 
-    Of the classes ``mirrored`` mirror images of real pictures are copies too.
+    For the classes ``mirrored``, mirror images of real pictures count as copies too.
     """
     from retraining.metrics import compare, table
 
@@ -157,5 +168,6 @@ def _check_classes(runs: tuple[TrainedRun, ...], real: PictureSet) -> None:
     strange = [run.label for run in runs if run.label not in real.classes]
     if strange:
         raise TrainingError(
-            f"the generators draw {', '.join(strange)}, the real pictures are of {', '.join(real.classes)}"
+            f"the generators draw {', '.join(strange)}, but the real pictures show {', '.join(real.classes)}"
+            "; name the data set that the generators were trained on"
         )

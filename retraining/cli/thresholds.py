@@ -31,48 +31,54 @@ def thresholds(
         float, typer.Option(min=0.0, max=0.999, help="Share of defective parts that may escape.")
     ] = 0.005,
     surely: Annotated[
-        bool, typer.Option(help="The upper end of the 95 % interval must meet the target, not the count.")
+        bool, typer.Option(help="Let the upper end of the 95 % interval meet the target, not just the count.")
     ] = False,
     engine: Annotated[
-        Path | None, typer.Option(help="Engine folder or ONNX file. Default: the recipe's.")
+        Path | None, typer.Option(help="Engine folder or ONNX file. Default: the recipe's engine.")
     ] = None,
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Instead of rendered parts: dataset.json of whole frames, or a folder with normal/, defect/ "
-            "and masks/."
+            help="Use these pictures instead of rendered parts: a `dataset.json` of whole frames, or a "
+            "folder with normal/, defect/ and masks/."
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of dataset.json: the pictures to use.")] = "validation",
+    split: Annotated[str, typer.Option(help="Split of the data set to use.")] = "validation",
     parts_per_class: Annotated[int, typer.Option(min=1, help="Rendered parts of each class.")] = 100,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the rendered parts; not one that weights or figures came from.")
+        int,
+        typer.Option(
+            min=0, help="Seed of the rendered parts; neither training nor test figures may have used it."
+        ),
     ] = 4321,
     temperature: Annotated[bool, typer.Option(help="Fit a temperature first.")] = True,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or int8 of an engine folder.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="Precision of an engine folder: fp32, bf16 or int8.")
+    ] = "fp32",
     backend: BackendOption = "onnxruntime-cpu",
     processes: ProcessesOption = 2,
     out: Annotated[Path, typer.Option(help="Run folder: scores by part, curve, tables.")] = Path(
         "runs/thresholds"
     ),
     write: Annotated[
-        Path | None, typer.Option(help="Copy the recipe with the new numbers in it to this new file.")
+        Path | None, typer.Option(help="New file for a copy of the recipe with the new numbers.")
     ] = None,
 ) -> None:
-    """Set a recipe's thresholds and temperature from parts of known truth, to a target escape rate.
+    """Choose a recipe's thresholds and temperature for a target escape rate, from parts whose truth is known.
 
-    Prints the lines of the recipe, the trade-off of escapes against overkill, and writes them as
-    thresholds.csv, thresholds.md and thresholds.png. A killed run goes on with the same command; with another
-    target the scores are used again.
+    The command prints the lines for the recipe and the trade-off between escapes and overkill. It writes them
+    to `thresholds.csv`, `thresholds.md` and `thresholds.png`. The same command continues an interrupted run;
+    another target uses the same scores again.
 
     Examples:
+
         retrain thresholds --target 0.005
 
         retrain thresholds --target 0.02 --surely --parts-per-class 200 --write recipes/stricter.yaml
 
-        retrain thresholds --recipe commutator --engine my-engine --data ../shared/data/kolektorsdd
+        retrain thresholds --recipe commutator --engine my-engine --data my-commutators
 
     """
     from retraining.errors import DatasetError
@@ -90,7 +96,7 @@ def thresholds(
     from station.recipe import find_recipe
 
     if write is not None and write.exists():
-        raise DatasetError(f"{write} exists; give a new file by --write")
+        raise DatasetError(f"{write} exists already; name a new file by --write")
     chosen_recipe = load_named_recipe(recipe, recipes)
     path = engine or Path("engines") / chosen_recipe.engine
     scorer = next(iter(open_scorers([path], backend, (precision,)).values()), None)
@@ -130,7 +136,7 @@ def thresholds(
     print(report)
     if write is not None:
         written = write_recipe(find_recipe(recipe, recipes), write, after)
-        print(f"\n{write}: version {written.version}; compare it with the old one before the line runs it")
+        print(f"\n{write}: version {written.version}; compare it with the old recipe before the line uses it")
 
 
 def _rendered(

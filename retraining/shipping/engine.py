@@ -144,7 +144,7 @@ output `probabilities` (N, {len(classes)}). Licence: Apache-2.0.
 {provenance.data}
 
 No photograph was used. The figures below say how the network does on parts from the same simulation; they say
-nothing about real housings, on which it has to be trained again (`retrain classifier --data`).
+nothing about real housings, on which it has to be trained again (`retrain patches`).
 
 ## Training
 

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from station.cli import bench, check, engines, inspect, journal, run, simulate
+from station.cli.help import keep_examples
 
 app = typer.Typer(
     name="station",
@@ -24,6 +25,7 @@ app.add_typer(journal.app, name="journal")
 app.command("engines")(engines.engines)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)
+keep_examples(app)
 
 
 def main() -> None:

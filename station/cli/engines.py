@@ -30,7 +30,7 @@ def engines(
 
         station engines --prove
 
-        station engines --prove --backend tensorrt   # on a device with TensorRT: builds the plan, proves it
+        station engines --prove --backend tensorrt   # builds and proves the plan on this GPU
 
     """
     from rich.console import Console

@@ -22,7 +22,7 @@ from retraining.classifiers.loop import (
     resolve_precision,
     train,
 )
-from retraining.classifiers.stages import stages, train_in_stages
+from retraining.classifiers.patch_sizes import plan_stages, train_in_stages
 from retraining.classifiers.validation import part_validator
 from retraining.surfaces import Surfaces
 from retraining.surfaces.crops import RandomCrops
@@ -85,7 +85,7 @@ def test_the_weights_that_validate_best_are_kept(source: RandomCrops, tmp_path: 
 def test_the_second_stage_begins_with_the_convolutions_of_the_first(
     toy_surfaces: Surfaces, tmp_path: Path
 ) -> None:
-    plan = stages(256, replace(PLAN, validate_every=1), small_steps=1, full_steps=1)
+    plan = plan_stages(256, replace(PLAN, validate_every=1), small_steps=1, full_steps=1)
     assert [(s.patch_px, s.plan.steps, s.plan.batch) for s in plan] == [(128, 1, 4), (256, 1, 2)]
     larger = Surfaces(
         np.tile(toy_surfaces.pixels, (1, 2, 2, 1)),
@@ -99,7 +99,7 @@ def test_the_second_stage_begins_with_the_convolutions_of_the_first(
 
 
 def test_small_recipes_train_in_one_stage() -> None:
-    assert [s.patch_px for s in stages(128, PLAN, small_steps=50, full_steps=3)] == [128]
+    assert [s.patch_px for s in plan_stages(128, PLAN, small_steps=50, full_steps=3)] == [128]
 
 
 def test_carried_weights_see_a_defect_in_any_quarter() -> None:

@@ -239,7 +239,11 @@ def test_a_data_set_without_a_split_is_refused_with_the_remedy(dataset: Path, tm
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
-    [(("--side", 64), "needs --dataset"), (("--dataset", "x", "--parts", 20), "cannot be used")],
+    [
+        (("--side", 64), "by --dataset; `retrain engine` trains on rendered parts"),
+        (("--dataset", "x", "--parts", 20), "option of `retrain engine` now"),
+        (("--data=patches",), "option of `retrain patches` now"),
+    ],
 )
 def test_options_of_the_other_way_are_not_ignored(words: tuple[object, ...], complaint: str) -> None:
     result = CliRunner().invoke(app, ["classifier", *(str(word) for word in words)])

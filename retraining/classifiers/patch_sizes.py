@@ -1,7 +1,7 @@
-"""Training a classifier from small patches to large ones.
+"""Training a classifier on small patches first and on the recipe's patches then.
 
-The network is fully convolutional up to its flattened layer, so it first learns on patches of half the
-side, four to a full one in cost, and its convolutions are carried over
+Up to its flattened layer the network is convolutional. So it first learns on patches of half the side, each
+of which costs a quarter, and its convolutions are carried over
 (:func:`retraining.classifiers.loop.carry_weights`).
 """
 
@@ -20,17 +20,19 @@ SMALL_PATCH_PX = 128
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stretch of training at one patch size."""
+    """One part of a training, at one patch size."""
 
     patch_px: int
     plan: TrainingPlan
 
 
-def stages(recipe_patch_px: int, base: TrainingPlan, small_steps: int, full_steps: int) -> tuple[Stage, ...]:
-    """Both stages of a run; only the second where the recipe's patches are small already.
+def plan_stages(
+    recipe_patch_px: int, base: TrainingPlan, small_steps: int, full_steps: int
+) -> tuple[Stage, ...]:
+    """Both stages of a run; only the second one where the recipe's patches are small already.
 
-    The full stage begins from trained convolutions and so takes two fifths of the learning rate, and half the
-    batch, whose patches are four times the size.
+    The second stage begins with trained convolutions, so it takes two fifths of the learning rate. It takes
+    half the batch, because its patches are four times the size.
     """
     if small_steps == 0 or recipe_patch_px <= SMALL_PATCH_PX:
         return (Stage(recipe_patch_px, replace(base, steps=full_steps)),)
@@ -56,8 +58,8 @@ def train_in_stages(
 ) -> Path:
     """Run the stages one after the other and return the best weights of the last.
 
-    ``source_for`` and ``validator_for`` are given the patch size. Each stage has its own folder below
-    ``folder``; a finished or interrupted stage is taken up where it stands.
+    ``source_for`` and ``validator_for`` get the patch size. Each stage has its own folder below ``folder``;
+    a stage that is finished is not run again, and an interrupted one continues from its checkpoint.
     """
     weights: Path | None = None
     for stage in plan:

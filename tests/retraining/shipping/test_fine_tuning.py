@@ -12,7 +12,7 @@ from retraining.classifiers.loop import probabilities
 from retraining.cli import app
 from retraining.errors import TrainingError
 from retraining.shipping.export import export_onnx
-from retraining.shipping.further import weights_of_engine
+from retraining.shipping.fine_tuning import weights_of_engine
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_an_engine_of_another_architecture_is_refused(
 
 
 def test_an_engine_folder_of_another_name_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
-    wanted = ["further", "engines/servo-motor-housing", "--out", str(tmp_path / "better")]
+    wanted = ["fine-tune", "engines/servo-motor-housing", "--out", str(tmp_path / "better")]
     result = CliRunner().invoke(app, [*wanted, "--cache", str(tmp_path / "cache")])
     assert isinstance(result.exception, TrainingError)
     assert str(tmp_path / "better" / "servo-motor-housing") in str(result.exception)

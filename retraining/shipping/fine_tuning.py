@@ -1,8 +1,8 @@
-"""Further training of an engine that ships already: fresh parts, and above all the mistakes it makes on them.
+"""Fine-tuning of an engine that ships already: on fresh parts, and above all on the mistakes it makes there.
 
-An engine folder holds its network folded and without an optimiser. :func:`weights_of_engine` makes it a
-network that can be trained again, :func:`train_further` looks for its mistakes with the engine itself, which
-is many times as fast as torch, and trains on.
+An engine folder holds its network folded and without an optimiser. :func:`weights_of_engine` turns it into a
+network that can be trained again. :func:`fine_tune` looks for the mistakes with the engine itself, which is
+many times as fast as torch, and continues the training.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from station.engines import open_engine
 from station.engines.folder import load_manifest
 from station.recipe import Recipe
 
-FURTHER = TrainingPlan(steps=640, batch=16, learning_rate=2.5e-4, replay_share=0.25)
+FINE_TUNING = TrainingPlan(steps=640, batch=16, learning_rate=2.5e-4, replay_share=0.25)
 """A quarter of the learning rate of the first training, a quarter of each batch mistakes."""
 _SCORE_WITHIN_S = 60.0
 _SAMPLED = 64
@@ -72,21 +72,21 @@ def weights_of_engine(model: Path, network: nn.Module, patches: NDArray[np.uint8
     network.eval()
 
 
-def train_further(
+def fine_tune(
     engine: Path,
     recipe: Recipe,
     known: Surfaces,
     fresh: Surfaces,
     folder: Path,
     *,
-    plan: TrainingPlan = FURTHER,
+    plan: TrainingPlan = FINE_TUNING,
     resume: bool = True,
     report: Reporter = lambda step, line: None,
     mined: Callable[[int], None] = lambda done: None,
 ) -> Path:
     """Train the engine's network on ``fresh`` and ``known`` parts, its mistakes on the fresh ones repeated.
 
-    Returns the weights ``folder/best.pt``. The same call goes on with an interrupted run. Raises
+    Returns the weights ``folder/best.pt``. The same call continues an interrupted run. Raises
     :class:`TrainingError` and :class:`station.engines.interface.EngineError`.
     """
     manifest = load_manifest(engine)
