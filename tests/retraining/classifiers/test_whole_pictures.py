@@ -246,6 +246,6 @@ def test_a_data_set_without_a_split_is_refused_with_the_remedy(dataset: Path, tm
     ],
 )
 def test_options_of_the_other_way_are_not_ignored(words: tuple[object, ...], complaint: str) -> None:
-    result = CliRunner().invoke(app, ["classifier", *(str(word) for word in words)])
+    result = CliRunner().invoke(app, ["classifier", *(str(word) for word in words)], env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert complaint in result.output
