@@ -26,6 +26,7 @@ from station.engines.interface import EngineError
 from station.engines.manifest import FORMAT, INT8_SIGNED, Figures, Int8Gate, Variant
 from station.files import write_file
 from station.patching.geometry import cut_surface
+from station.recipe import PatchGrid
 
 MODEL_FILES: Mapping[Variant, str] = {
     "fp32": "model.onnx",
@@ -90,7 +91,7 @@ def write_engine_folder(
     for name, (truth, surface) in zip(_names(golden), golden, strict=True):
         pixels = surface.reshape(surface.shape[0], surface.shape[1], description.channels)
         try:
-            found = rule.record(truth, cut_surface(pixels, description.patch_px))
+            found = rule.record(truth, cut_surface(pixels, PatchGrid(size=description.patch_px)))
         except DoubtfulPartError as doubt:
             raise EngineError(f"{name}: {doubt}; choose another golden part") from None
         for precision, scores in found.items():

@@ -65,10 +65,15 @@ def name_features(model: Any) -> int:
 def _head_input(graph: Any) -> str:
     """The tensor that the first fully connected layer of the head reads; empty where there is no head."""
     makers = {output: node for node in graph.node for output in node.output}
-    constants = {item.name for item in graph.initializer}
+    stored = {item.name for item in graph.initializer}
+
+    def constant(name: str) -> bool:
+        """Whether a tensor is stored, or made of stored ones alone: the exporter copies equal biases."""
+        return name in stored or (name in makers and all(constant(given) for given in makers[name].input))
+
     tensor, found = PROBABILITIES, ""
     while (node := makers.get(tensor)) is not None and node.op_type in _LAYERS | _PASSING:
-        values = [name for name in node.input if name and name not in constants]
+        values = [name for name in node.input if name and not constant(name)]
         if len(values) != 1:
             break
         tensor = values[0]

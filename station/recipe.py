@@ -125,6 +125,15 @@ class PatchGrid(_Section):
         """Distance from one patch to the next, px of the surface."""
         return self.size - self.overlap_px
 
+    def counts(self, height: int, width: int) -> tuple[int, int]:
+        """Whole patches down and across a surface of ``height`` x ``width`` px; at least 0."""
+        down, across = ((side - self.size) // self.stride + 1 for side in (height, width))
+        return max(down, 0), max(across, 0)
+
+    def fills(self, side: int) -> bool:
+        """Whether the patches reach exactly from one end of a side of the surface, px, to the other."""
+        return side >= self.size and (side - self.size) % self.stride == 0
+
 
 class ProductClass(_Section):
     """One class of the engine, in the engine's order; the first is the good one."""
@@ -175,9 +184,7 @@ class Recipe(_Section):
     @property
     def grid(self) -> tuple[int, int]:
         """Patches down and across."""
-        rows = (self.surface.height - self.patch.size) // self.patch.stride + 1
-        columns = (self.surface.width - self.patch.size) // self.patch.stride + 1
-        return rows, columns
+        return self.patch.counts(self.surface.height, self.surface.width)
 
     @property
     def patch_count(self) -> int:
@@ -189,7 +196,7 @@ class Recipe(_Section):
     def _grid_fits(self) -> Self:
         for axis, length in (("height", self.surface.height), ("width", self.surface.width)):
             size, stride = self.patch.size, self.patch.stride
-            if length < size or (length - size) % stride:
+            if not self.patch.fills(length):
                 below = size + max(0, (length - size) // stride) * stride
                 fitting = f"{below} or {below + stride}" if below < length else f"{below}"
                 overlap = self.patch.overlap_px

@@ -112,10 +112,11 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_patches() -> np.ndarray:
     """Patches of all three classes, uint8 (N, 16, 16, 1)."""
-    from station.patching.geometry import cut_surface
+    from station.patching import cut_surface
+    from station.recipe import PatchGrid
 
     surfaces = [tiny_surface(TINY_CLASSES[seed % 3], 900 + seed)[..., None] for seed in range(12)]
-    return np.concatenate([cut_surface(surface, TINY_PATCH) for surface in surfaces])
+    return np.concatenate([cut_surface(surface, PatchGrid(size=TINY_PATCH)) for surface in surfaces])
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from retraining.classifiers.loop import (
 from retraining.surfaces import SOUND, Surfaces, join_surfaces
 from retraining.surfaces.crops import RandomCrops
 from station.engines.interface import Scorer
-from station.patching.geometry import grid_patches
+from station.patching import cut_surface, patch_boxes
 from station.recipe import Recipe
 
 ALARM = 0.05
@@ -43,14 +43,13 @@ def hard_windows(
     report: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.int64]:
     """Windows ``(n, 4)`` (surface, top, left, label) of the hard patches on the station's grid."""
-    rows, columns = recipe.grid
-    side, stride = recipe.patch.size, recipe.patch.stride
+    boxes = patch_boxes(recipe.surface.height, recipe.surface.width, recipe.patch)
     found: list[tuple[int, int, int, int]] = []
     for index in range(len(surfaces)):
-        scores = score(grid_patches(surfaces.pixels[index], recipe))
-        for number in range(rows * columns):
-            top, left = (number // columns) * stride, (number % columns) * stride
-            mask = surfaces.masks[index, top : top + side, left : left + side]
+        scores = score(cut_surface(surfaces.pixels[index], recipe.patch))
+        for number, box in enumerate(boxes):
+            top, left = box.y, box.x
+            mask = surfaces.masks[index, top : top + box.height, left : left + box.width]
             seen = np.bincount(mask.ravel(), minlength=len(surfaces.classes))[1:]
             alarm = float(1.0 - scores[number, SOUND])
             if not seen.any():

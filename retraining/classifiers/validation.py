@@ -12,7 +12,7 @@ from drivers.sorters.interface import Outcome
 from retraining.classifiers.loop import Validation, Validator, probabilities
 from retraining.surfaces import SOUND, Surfaces
 from station.decision import decide
-from station.patching.geometry import grid_patches
+from station.patching import cut_surface
 from station.recipe import PatchGrid, Recipe
 
 
@@ -34,7 +34,7 @@ def part_validator(surfaces: Surfaces, recipe: Recipe) -> Validator:
     def validate(network: nn.Module) -> Validation:
         right, escapes, overkill, doubt = 0, 0, 0, 0.0
         for index, label in enumerate(truth):
-            scores = probabilities(network, grid_patches(surfaces.pixels[index], recipe))
+            scores = probabilities(network, cut_surface(surfaces.pixels[index], recipe.patch))
             verdict = decide(scores, recipe)
             right += verdict.class_index == label
             escapes += label != SOUND and verdict.outcome == Outcome.ACCEPT

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from retraining.surfaces.rendered import (
 )
 from simulation.rendering.parts import RENDERER_VERSION, RenderedPart, render_part
 from simulation.truth import CLASS_NAMES, SimulationError
+from station.patching import patch_boxes
 from station.recipe import Recipe, load_recipe
 
 PARTS_A_SEED = 100_000
@@ -146,7 +147,7 @@ def station_patches(parts: Dataset, recipe: Recipe, rules: CropRules | None = No
     for part in parts.pictures:
         mask = read_mask(parts, part.path)
         defects = find_defects(0, mask)
-        for window in grid_windows(recipe):
+        for window in station_windows(recipe):
             label = patch_label(mask, window, defects, limits)
             if label is None:
                 ambiguous += 1
@@ -156,11 +157,10 @@ def station_patches(parts: Dataset, recipe: Recipe, rules: CropRules | None = No
     return parts.with_pictures(found, *([note] if ambiguous else []))
 
 
-def grid_windows(recipe: Recipe) -> Iterable[Window]:
-    """The station's patches as windows of the surface, row by row."""
-    rows, columns = recipe.grid
-    side, stride = recipe.patch.size, recipe.patch.stride
-    return [(row * stride, column * stride, side, side) for row in range(rows) for column in range(columns)]
+def station_windows(recipe: Recipe) -> list[Window]:
+    """The station's patches as windows of the surface, in its order."""
+    boxes = patch_boxes(recipe.surface.height, recipe.surface.width, recipe.patch)
+    return [(box.y, box.x, box.height, box.width) for box in boxes]
 
 
 def read_mask(parts: Dataset, path: str) -> NDArray[np.uint8]:

@@ -31,8 +31,7 @@ from simulation.truth import PartTruth, Region
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Scorer
 from station.engines.manifest import Figures
-from station.patching import PatchingError, cut
-from station.patching.geometry import grid_patches
+from station.patching import PatchingError, cut, cut_surface
 from station.recipe import Recipe
 
 Frame = NDArray[np.uint8]
@@ -213,7 +212,7 @@ def draw_samples(recipe: Recipe, per_class: int, seed: int, number: int, picture
     part = rendered_test_part(recipe, per_class, seed, number)
     frame, size = part.frame(), recipe.surface
     mask = resize_mask(part.mask, size.height, size.width)[..., None]
-    shown = int(grid_patches(mask, recipe).astype(bool).sum(axis=(1, 2, 3)).argmax())
+    shown = int(cut_surface(mask, recipe.patch).astype(bool).sum(axis=(1, 2, 3)).argmax())
     across = 1 + max(len(kind.strengths) for kind in DISTURBANCES.values())
     side = recipe.patch.size
     sheet = np.full((len(DISTURBANCES) * side, across * side), 255, np.uint8)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from retraining.data.manifest import Dataset
 from retraining.data.pixels import TRUSTED, cut_window, read_picture
-from retraining.data.rendered_parts import grid_windows, patch_label
+from retraining.data.rendered_parts import patch_label, station_windows
 from retraining.errors import DatasetError
 from retraining.evaluation.part_runs import PartLog, in_processes
 from retraining.evaluation.parts import check_test_seeds, rendered_test_part
@@ -25,8 +25,7 @@ from retraining.surfaces import SOUND, Surfaces, resize_mask
 from retraining.surfaces.crops import CropRules, find_defects
 from retraining.surfaces.rendered import check_renderable
 from station.engines.interface import Scorer
-from station.patching import PatchingError, cut
-from station.patching.geometry import grid_patches
+from station.patching import PatchingError, cut, cut_surface
 from station.recipe import Recipe
 
 UNKNOWN = -1
@@ -93,7 +92,7 @@ def surface_parts(
     for index in range(len(surfaces)):
         mask = np.asarray(surfaces.masks[index])
         labels = tuple(int(k) for k in np.unique(mask) if k != SOUND) or (SOUND,)
-        scores = score(grid_patches(np.asarray(surfaces.pixels[index]), recipe))
+        scores = score(cut_surface(np.asarray(surfaces.pixels[index]), recipe.patch))
         found.append(ScoredPart(surfaces.names[index], labels, scores, patch_labels(mask, recipe)))
         report(index + 1)
     return found
@@ -137,7 +136,7 @@ def patch_labels(mask: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.int64]:
     defect, or too much of another, is :data:`UNKNOWN`.
     """
     defects, rules = find_defects(0, mask), CropRules()
-    found = (patch_label(mask, window, defects, rules) for window in grid_windows(recipe))
+    found = (patch_label(mask, window, defects, rules) for window in station_windows(recipe))
     return np.array([UNKNOWN if label is None else label for label in found], np.int64)
 
 

@@ -36,8 +36,7 @@ from retraining.surfaces.photographs import Picture, list_pictures, read_image, 
 from station.decision import decide
 from station.engines.interface import Scorer
 from station.engines.manifest import Figures
-from station.patching import cut
-from station.patching.geometry import cut_surface
+from station.patching import cut, cut_surface
 from station.recipe import Recipe
 
 KEPT_BACK = 5
@@ -139,7 +138,7 @@ def write_engine(
             continue
         surface = cut(read_image(picture.path, recipe.surface.channels), recipe).surface.pixels
         with suppress(DoubtfulPartError):
-            rule.record(name, cut_surface(surface, recipe.patch.size))
+            rule.record(name, cut_surface(surface, recipe.patch))
             golden[name].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
     if not all(golden.values()):
         raise DatasetError("the network is sure of no training picture of some class; train longer")

@@ -26,8 +26,7 @@ from retraining.surfaces import Surfaces
 from retraining.surfaces.crops import RandomCrops
 from retraining.surfaces.rendered import GOLDEN_SEEDS
 from simulation.rendering.parts import render_part
-from station.patching import cut
-from station.patching.geometry import cut_surface
+from station.patching import cut, cut_surface
 from station.recipe import Recipe
 
 OPSET = 17
@@ -146,7 +145,7 @@ def golden_parts(
             seed = GOLDEN_SEEDS + 1 + number + attempt * count
             surface = cut(render_part(seed, kind=name if label else None).frame(), recipe).surface.pixels
             try:
-                record(name, cut_surface(surface, recipe.patch.size))
+                record(name, cut_surface(surface, recipe.patch))
             except DoubtfulPartError as doubt:
                 doubts.append(str(doubt))
                 continue

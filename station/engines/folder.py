@@ -26,6 +26,7 @@ from station.engines.manifest import (
     Variant,
 )
 from station.patching.geometry import cut_surface
+from station.recipe import PatchGrid
 from station.strict_yaml import DocumentError, Mistake, load_document
 
 MANIFEST = "engine.yaml"
@@ -161,7 +162,7 @@ def read_golden(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uin
         raise EngineError(f"{part.file} is no picture; copy the engine's folder again")
     pixels = np.asarray(surface, np.uint8).reshape(*surface.shape[:2], manifest.channels)
     try:
-        patches = cut_surface(pixels, manifest.patch_px)
+        patches = cut_surface(pixels, PatchGrid(size=manifest.patch_px))
     except ValueError as problem:
         raise EngineError(f"{part.file}: {problem}; the golden part belongs to another engine") from None
     for precision, scores in part.scores.items():

@@ -2,6 +2,25 @@
 
 from station.patching.cutting import cut, cut_region
 from station.patching.finding import find_product
-from station.patching.geometry import Patches, PatchingError, Reason, Region, Surface
+from station.patching.geometry import (
+    Patches,
+    PatchingError,
+    Reason,
+    Region,
+    Surface,
+    cut_surface,
+    patch_boxes,
+)
 
-__all__ = ["Patches", "PatchingError", "Reason", "Region", "Surface", "cut", "cut_region", "find_product"]
+__all__ = [
+    "Patches",
+    "PatchingError",
+    "Reason",
+    "Region",
+    "Surface",
+    "cut",
+    "cut_region",
+    "cut_surface",
+    "find_product",
+    "patch_boxes",
+]

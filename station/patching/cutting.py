@@ -17,11 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.patching.area import count_extremes, resize_area
-from station.patching.finding import (
-    _as_recipe_sees,
-    find_product,
-)
-from station.patching.geometry import Patches, PatchingError, Reason, Region, Surface
+from station.patching.finding import _as_recipe_sees, find_product
+from station.patching.geometry import Patches, PatchingError, Reason, Region, Surface, cut_surface
 from station.recipe import Recipe
 
 
@@ -41,24 +38,10 @@ def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Pat
     starts_x = _starts(region.x, region.lean_x, region.height, pixels.shape[1] - region.width)
     starts_y = _starts(region.y, region.lean_y, region.width, pixels.shape[0] - region.height)
     surface = resize_area(pixels, starts_x, starts_y, size.height, size.width, size.channels)
-    patches = _cut_surface(surface, recipe)
+    patches = cut_surface(surface, recipe.patch)
     _check_patches(patches, recipe)
     mm = (recipe.product.mm_per_px_x, recipe.product.mm_per_px_y)
     return Patches(patches, Surface(surface, region), recipe.patch, recipe.grid[1], mm)
-
-
-def _cut_surface(surface: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    """(H, W, C) -> (N, patch, patch, C), row by row, left to right."""
-    rows, columns = recipe.grid
-    patch, channels = recipe.patch, recipe.surface.channels
-    down, across, value = surface.strides
-    view = np.lib.stride_tricks.as_strided(
-        surface,
-        (rows, columns, patch.size, patch.size, channels),
-        (down * patch.stride, across * patch.stride, down, across, value),
-        writeable=False,
-    )
-    return np.ascontiguousarray(view).reshape(rows * columns, patch.size, patch.size, channels)
 
 
 def _check_patches(patches: NDArray[np.uint8], recipe: Recipe) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.errors import InspectionError
-from station.recipe import PatchGrid, Recipe
+from station.recipe import PatchGrid
 
 
 class Reason(StrEnum):
@@ -104,9 +104,7 @@ class Patches:
         """The patch's rectangle in the surface, px. Raises IndexError."""
         if not 0 <= index < len(self.pixels):
             raise IndexError(f"patch {index} of {len(self.pixels)}")
-        row, column = divmod(index, self.columns)
-        size, stride = self.grid.size, self.grid.stride
-        return Region(column * stride, row * stride, size, size)
+        return _box(*divmod(index, self.columns), self.grid)
 
     def frame_box(self, index: int) -> Region:
         """The smallest upright rectangle of whole frame pixels that holds the patch. Raises IndexError."""
@@ -147,18 +145,34 @@ def _bounds(corners: list[tuple[float, float]]) -> Region:
     return Region(left, top, right - left, bottom - top)
 
 
-def cut_surface(surface: NDArray[np.uint8], patch_px: int) -> NDArray[np.uint8]:
-    """A surface ``(H, W, C)`` as adjoining patches ``(N, patch, patch, C)``, left to right, then down."""
+def cut_surface(surface: NDArray[np.uint8], patch: PatchGrid) -> NDArray[np.uint8]:
+    """The patches of a surface ``(H, W, C)``, row by row, left to right.
+
+    Returns ``(N, patch, patch, C)``, C-contiguous. The one function that cuts: a line, a report and an
+    engine's proof see the same patches. Raises ``ValueError`` for a surface that they do not fill exactly.
+    """
     height, width, channels = surface.shape
-    if height % patch_px or width % patch_px:
-        raise ValueError(f"a surface of {height} x {width} px is not filled by patches of {patch_px} px")
-    grid = surface.reshape(height // patch_px, patch_px, width // patch_px, patch_px, channels)
-    return np.ascontiguousarray(grid.swapaxes(1, 2).reshape(-1, patch_px, patch_px, channels))
+    if not (patch.fills(height) and patch.fills(width)):
+        overlap = f" with {patch.overlap_px} px overlap" if patch.overlap_px else ""
+        raise ValueError(
+            f"a surface of {height} x {width} px is not filled by patches of {patch.size} px{overlap}"
+        )
+    rows, columns = patch.counts(height, width)
+    down, across, value = surface.strides
+    view = np.lib.stride_tricks.as_strided(
+        surface,
+        (rows, columns, patch.size, patch.size, channels),
+        (down * patch.stride, across * patch.stride, down, across, value),
+        writeable=False,
+    )
+    return np.ascontiguousarray(view).reshape(rows * columns, patch.size, patch.size, channels)
 
 
-def grid_patches(surface: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    """The recipe's patches of a surface ``(H, W, C)``, row by row: ``(N, patch, patch, C)``."""
-    rows, columns = recipe.grid
-    side, stride = recipe.patch.size, recipe.patch.stride
-    corners = [(row * stride, column * stride) for row in range(rows) for column in range(columns)]
-    return np.stack([surface[y : y + side, x : x + side] for y, x in corners])
+def patch_boxes(height: int, width: int, patch: PatchGrid) -> list[Region]:
+    """Where :func:`cut_surface` cuts a surface of ``height`` x ``width`` px, in its order."""
+    rows, columns = patch.counts(height, width)
+    return [_box(row, column, patch) for row in range(rows) for column in range(columns)]
+
+
+def _box(row: int, column: int, patch: PatchGrid) -> Region:
+    return Region(column * patch.stride, row * patch.stride, patch.size, patch.size)

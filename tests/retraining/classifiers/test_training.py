@@ -26,7 +26,7 @@ from retraining.classifiers.patch_sizes import plan_stages, train_in_stages
 from retraining.classifiers.validation import part_validator
 from retraining.surfaces import Surfaces
 from retraining.surfaces.crops import RandomCrops
-from station.patching.geometry import grid_patches
+from station.patching import cut_surface
 from station.recipe import Recipe
 
 PLAN = TrainingPlan(steps=4, batch=4, precision="fp32", checkpoint_every=2, validate_every=4)
@@ -163,4 +163,4 @@ def test_validation_counts_whole_parts(toy_surfaces: Surfaces, toy_recipe: Recip
 
     found = part_validator(toy_surfaces, toy_recipe)(Bright())
     assert found.summary == "parts right 6/9, escapes 0, overkill 0"
-    assert grid_patches(toy_surfaces.pixels[0], toy_recipe).shape == (4, 128, 128, 1)
+    assert cut_surface(toy_surfaces.pixels[0], toy_recipe.patch).shape == (4, 128, 128, 1)

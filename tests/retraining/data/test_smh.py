@@ -11,7 +11,7 @@ from retraining.data.dataset import Dataset, load_dataset, save_dataset
 from retraining.data.growth import Changes, grow
 from retraining.data.pixels import PictureSet
 from retraining.data.readers import open_reader
-from retraining.data.rendered_parts import PartOrder, Rendered, grid_windows, render_parts, station_patches
+from retraining.data.rendered_parts import PartOrder, Rendered, render_parts, station_patches, station_windows
 from retraining.data.splits import torn_groups
 from retraining.data.synthetic import write_synthetic
 from retraining.errors import DatasetError
@@ -49,7 +49,7 @@ def _draw(order: PartOrder, recipe: Recipe, folder: Path) -> None:
     rng = np.random.default_rng(order.seed)
     surface = rng.integers(100, 140, (256, 64)).astype(np.uint8)
     mask = np.zeros_like(surface)
-    for top, left, side, _ in list(grid_windows(recipe))[:5] if order.kind != CLASS_NAMES[0] else []:
+    for top, left, side, _ in list(station_windows(recipe))[:5] if order.kind != CLASS_NAMES[0] else []:
         mask[top + 8 : top + side - 8, left + 8 : left + side - 8] = CLASS_NAMES.index(order.kind)
     for name, pixels in (("surfaces", surface + 100 * (mask > 0)), ("masks", mask)):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from station.bench.patching import patching_timings
-from station.patching import Patches, PatchingError, Reason, Region, cut, cut_region, find_product
-from station.recipe import Recipe, load_recipe
+from station.patching import (
+    Patches,
+    PatchingError,
+    Reason,
+    Region,
+    cut,
+    cut_region,
+    cut_surface,
+    find_product,
+    patch_boxes,
+)
+from station.recipe import PatchGrid, Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 HOUSING = load_recipe(RECIPES / "servo-motor-housing.yaml")
@@ -396,6 +406,41 @@ def test_points_of_a_tilted_product_map_to_where_they_are_in_the_frame() -> None
     for x, y in ((2300, 400), (2700, 3000)):
         across, down = patches.surface_point(x, y)
         assert patches.surface.pixels[round(down), round(across), 0] > 240
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> tuple[int, int, PatchGrid]:
+    """A height, a width and patches that fill them, with any overlap."""
+    size = draw(st.integers(16, 40))
+    patch = PatchGrid(size=size, overlap_px=draw(st.integers(0, size - 1)))
+    rows, columns = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    return size + (rows - 1) * patch.stride, size + (columns - 1) * patch.stride, patch
+
+
+@given(grids(), st.sampled_from((1, 3)))
+@settings(deadline=None)
+def test_the_line_cuts_a_surface_as_every_other_caller_does(
+    grid: tuple[int, int, PatchGrid], channels: int
+) -> None:
+    height, width, patch = grid
+    product = COMMUTATOR.product.model_copy(update={"widths_px": (width,), "height_px": height})
+    size = COMMUTATOR.surface.model_copy(update={"height": height, "width": width, "channels": channels})
+    recipe = COMMUTATOR.model_copy(update={"product": product, "surface": size, "patch": patch})
+    pixels = np.random.default_rng(height * width).integers(80, 180, (height, width, channels), np.uint8)
+
+    patches = cut(pixels, recipe)
+    boxes = patch_boxes(height, width, patch)
+    assert len(patches.pixels) == recipe.patch_count == len(boxes)
+    assert boxes == [patches.surface_box(index) for index in range(len(boxes))]
+    expected = [pixels[box.y : box.y + box.height, box.x : box.x + box.width] for box in boxes]
+    assert np.array_equal(patches.pixels, expected)
+    assert np.array_equal(cut_surface(patches.surface.pixels, patch), patches.pixels)
+    assert np.array_equal(cut_surface(pixels[::1, ::-1][:, ::-1], patch), expected)
+
+
+def test_a_surface_that_the_patches_do_not_fill_is_not_cut() -> None:
+    with pytest.raises(ValueError, match=r"48 x 42 px is not filled by patches of 16 px with 8 px overlap"):
+        cut_surface(np.zeros((48, 42, 1), np.uint8), PatchGrid(size=16, overlap_px=8))
 
 
 def test_boxes_in_mm_tile_the_product() -> None:
