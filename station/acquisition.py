@@ -96,17 +96,17 @@ class Acquisition:
             self._camera.trigger(self._grab_timeout_s)
             frame = self._camera.grab(self._grab_timeout_s)
         except (CameraTimeoutError, EndOfFramesError) as error:
-            self._discard()
+            self.discard()
             raise NoFrameError(f"no frame: {error}") from error
         except CameraError as error:
             self._lose(error)
             raise NoFrameError(f"camera lost: {error}") from error
         if frame.lost_before:
-            self._discard()
+            self.discard()
             lost = f"{frame.lost_before} exposure(s) lost: the frame may be another part's"
             raise NoFrameError(lost, frame.lost_before)
         if self.by_wire and frame.frame_id != 0:
-            self._discard()
+            self.discard()
             raise NoFrameError(f"frame {frame.frame_id} is not the first one since the part's trigger")
         return frame
 
@@ -139,6 +139,13 @@ class Acquisition:
         except CameraError as error:
             self._lose(error)
 
+    def discard(self) -> None:
+        """Empty the camera, so that no frame of the past meets the next part."""
+        try:
+            self._empty()
+        except CameraError as error:
+            self._lose(error)
+
     def health(self) -> CameraHealth:
         """The camera's counters."""
         return self._camera.health()
@@ -146,13 +153,6 @@ class Acquisition:
     def close(self) -> None:
         """Give the camera back."""
         self._camera.close()
-
-    def _discard(self) -> None:
-        """Empty the camera, so that no frame of the past meets the next part."""
-        try:
-            self._empty()
-        except CameraError as error:
-            self._lose(error)
 
     def _empty(self) -> None:
         """Throw away every frame and the exposure under way. Raises :class:`CameraError`."""

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from drivers.cameras.interface import Camera
-from drivers.sorters.interface import Outcome, Sorter
+from drivers.sorters.interface import Sorter
 from station import config as settings
 from station.config import StationConfig, load_config
 from station.engines import open_engine
@@ -23,19 +22,12 @@ from station.journal import Journal
 from station.journal.events import PartRecord
 from station.line import Line
 from station.line_values import LineSettings, Mode
+from station.observers import Observers, make_observers
+from station.prepared import Prepared
 from station.recipe import Recipe, find_recipe, load_recipe
 from station.simulated_plant import Progress, simulated_camera, simulated_plant
 
-PICTURES_OF = {
-    "none": frozenset[Outcome](),
-    "rejects": frozenset({Outcome.REJECT}),
-    "faults-and-rejects": frozenset({Outcome.REJECT, Outcome.FAULT}),
-}
-
 log = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from station.pictures.saving import PictureSaver
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +36,8 @@ class Station:
 
     line: Line
     config: StationConfig
-    recipe: Recipe
-    engine: Engine
-    pictures: PictureSaver | None
+    journal: Journal
+    observers: Observers
     doubtful: list[PartRecord]
     """Parts that a crash left without a verdict or without an acknowledgement; all are closed now."""
 
@@ -182,7 +173,6 @@ def line_settings(config: StationConfig) -> LineSettings:
         queue_capacity=limits.queue_capacity,
         engine_failures_allowed=limits.engine_failures_allowed,
         hung_after_s=limits.hung_after_ms / 1000,
-        pictures_of=PICTURES_OF[config.images.save],
     )
 
 
@@ -197,29 +187,18 @@ def assemble(
         config.paths.journal.parent.mkdir(parents=True, exist_ok=True)
         journal = stack.enter_context(Journal(config.paths.journal, station=config.station.name))
         doubtful = journal.recover()
-        engine = make_engine(config, recipe)
-        stack.callback(engine.close)
-        pictures = None
-        if config.images.save != "none":
-            from station.pictures.saving import PictureSaver
-
-            pictures = stack.enter_context(
-                PictureSaver(
-                    config.paths.images,
-                    quota_mb=config.images.quota_mb,
-                    capacity=config.images.queue,
-                    classes=[entry.name for entry in recipe.classes],
-                )
-            )
+        prepared = Prepared(recipe, make_engine(config, recipe))
+        observers = Observers(make_observers(config, plant))
         line = Line(
             camera=make_camera(config),
             sorter=make_sorter(config),
-            engine=engine,
-            recipe=recipe,
+            prepared=prepared,
             journal=journal,
             settings=line_settings(config),
-            pictures=pictures,
+            observers=observers,
             is_simulated=config.is_simulated,
-            identify=plant.identify if plant.truths is not None else None,
         )
-        yield Station(line, config, recipe, engine, pictures, doubtful)
+        # The engine prepared last; those of before are closed by the line.
+        stack.callback(lambda: line.prepared.engine.close())
+        stack.callback(observers.close)
+        yield Station(line, config, journal, observers, doubtful)

@@ -2,10 +2,14 @@
 
 Read :class:`Line` downward once to follow a part: a cell asks (``_take``) and is answered (``_welcome``),
 the camera looks (``_expose``), the surface is cut into patches (``_cut``), the engine scores them
-(``_classify``), one decision is taken (``_decide``), written and told (``_settle``), and acknowledged
+(``_classify``), one decision is taken (``_decide``), written and sent (``_settle``), and acknowledged
 (``_receive``). Each stage is one thread with a bounded queue before it, so that the slowest stage sets the
-pace and not their sum. Whatever happens on the way, a part is settled exactly once, and by nothing but
-``_settle``: the first verdict counts, and only ``_decide`` can ever bring an accept.
+pace and not their sum. It takes a frozen :class:`PartInHand` and hands on one that knows more. Whatever
+happens on the way, a part is settled exactly once, and by nothing but ``_settle``: the first verdict counts,
+and only ``_decide`` can ever bring an accept. Observers are shown the part after that.
+
+A part takes what is prepared (recipe, engine) when it is triggered and keeps it to its end, so that the line
+changes over between two parts without stopping.
 
 Free running, there is no trigger: every frame is a part, and so is every frame that was lost.
 """
@@ -17,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from drivers.cameras.interface import Camera, Frame
 from drivers.sorters.interface import Result, Sorter, Trigger
@@ -26,15 +29,13 @@ from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineError
 from station.journal import Journal, JournalError
 from station.line_values import LineSettings, LineStatus, Mode
-from station.part import PartInHand
+from station.observers import Observers
+from station.part import InspectedPart, PartInHand
 from station.patching import PatchingError, cut
+from station.prepared import Prepared
 from station.queues import BoundedQueue
-from station.recipe import Recipe
 from station.statistics import Settled, Statistics
 from station.supervision import Readiness
-
-if TYPE_CHECKING:
-    from station.pictures.saving import PictureSaver
 
 log = logging.getLogger(__name__)
 
@@ -50,22 +51,18 @@ class Line:
         *,
         camera: Camera,
         sorter: Sorter,
-        engine: Engine,
-        recipe: Recipe,
+        prepared: Prepared,
         journal: Journal,
         settings: LineSettings,
-        pictures: PictureSaver | None = None,
+        observers: Observers | None = None,
         is_simulated: bool = False,
-        identify: Callable[[Frame], object | None] | None = None,
     ) -> None:
         self._sorter = sorter
-        self._engine = engine
-        self._recipe = recipe
+        self._prepared = prepared
         self._journal = journal
         self._settings = settings
-        self._pictures = pictures
+        self._observers = observers or Observers()
         self._is_simulated = is_simulated
-        self._identify = identify
 
         self._statistics = Statistics()
         self._readiness = Readiness(self._announce)
@@ -78,12 +75,19 @@ class Line:
         self._scores: BoundedQueue[PartInHand] = BoundedQueue("scores", capacity)
         self._lock = threading.Lock()
         self._in_hand: dict[int, PartInHand] = {}
-        self._told: dict[int, PartInHand] = {}
+        self._sent: dict[int, tuple[PartInHand, int]] = {}
+        """Part id -> the part, and when its verdict was handed to the sorter."""
+        self._taking: Prepared | None = None
+        """What a part is just being opened with; it is not in hand yet."""
+        self._replaced: list[Engine] = []
+        """Engines of before a changeover, each to be closed when its last part is done."""
         self._ahead: Trigger | None = None
         """A trigger that came before the part before it had its frame; it is the next to be taken."""
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
+        self._halted_ns = 0
+        """When the station was halted last; parts triggered before are finished."""
         self._calls_ns: dict[str, int] = {}
         """Calls into foreign code that are under way: what, and since when."""
         self._failure = ""
@@ -104,7 +108,7 @@ class Line:
         self._parts_wanted = parts
         try:
             self._acquisition.open()
-            self._sorter.prepare(self._recipe.name)
+            self._sorter.prepare(self._prepared.recipe.name)
             self._sorter.open()
             self._next_part_id = self._journal.counts().triggers + 1
         except Exception:
@@ -131,20 +135,54 @@ class Line:
         self._stopping.set()
         self._wait_until(lambda: not self._in_hand)
         for part in self._parts_in_hand():
-            self._settle(part, fault("the station stopped before the part was done", self._recipe))
-        self._wait_until(lambda: not self._told)
+            self._settle(part, self._fault(part, "the station stopped before the part was done"))
+        self._wait_until(lambda: not self._sent)
         self._ended.set()
         for thread in self._threads:
             thread.join(self._settings.stop_timeout_s)
             if thread.is_alive():
                 log.error("stage %s does not end; left behind", thread.name)
+        if not any(thread.is_alive() for thread in self._threads):
+            self._close_replaced()
         self._sorter.close()
         self._acquisition.close()
+
+    @property
+    def prepared(self) -> Prepared:
+        """What the next part will be judged with."""
+        return self._prepared
+
+    def prepare(self, prepared: Prepared) -> None:
+        """Change over between two parts: those in hand finish with what they began with.
+
+        The line closes the engine of before when its last part is done; the one prepared last is closed by
+        whoever opened it.
+        """
+        with self._lock:
+            before, self._prepared = self._prepared, prepared
+            self._replaced = [
+                engine for engine in (*self._replaced, before.engine) if engine is not prepared.engine
+            ]
+            self._engine_failures = 0
+        self._sorter.prepare(prepared.recipe.name)
+
+    def halt(self, reason: str) -> None:
+        """No part from now on, until :meth:`resume`; those in hand are finished."""
+        self._halted_ns = time.monotonic_ns()
+        self._readiness.block(Readiness.HALTED, f"halted: {reason}")
+
+    def resume(self) -> None:
+        """Parts are welcome again, unless something else speaks against it."""
+        self._readiness.clear(Readiness.HALTED)
 
     def status(self) -> LineStatus:
         """A snapshot of the whole line, from any thread."""
         statistics = self._statistics.snapshot()
+        prepared = self._prepared
         return LineStatus(
+            recipe=prepared.recipe.name,
+            recipe_digest=prepared.recipe_digest,
+            engine=prepared.engine.info,
             state=self._readiness.state(
                 parts_in_hand=statistics.in_hand,
                 free_running=self._settings.mode is Mode.FREE_RUNNING,
@@ -154,6 +192,7 @@ class Line:
             camera=self._acquisition.health(),
             sorter=self._sorter.health(),
             queues=(self._frames.status(), self._patches.status(), self._scores.status()),
+            observers=self._observers.status(),
             failure=self._failure,
         )
 
@@ -170,9 +209,12 @@ class Line:
                     self._acquisition.probe()
                 continue
             part = self._take(trigger)
-            if trigger.recipe not in ("", self._recipe.name):
-                asked = f"the cell asked for recipe {trigger.recipe!r}, {self._recipe.name!r} is prepared"
-                self._settle(part, fault(asked, self._recipe))
+            prepared = part.prepared.recipe.name
+            if trigger.recipe not in ("", prepared):
+                asked = f"the cell asked for recipe {trigger.recipe!r}, {prepared!r} is prepared"
+                self._settle(part, self._fault(part, asked))
+            elif self._halted and trigger.received_ns > self._halted_ns:
+                self._settle(part, self._fault(part, "the cell triggered while the station was halted"))
             elif self._welcome(part):
                 self._expose(part)
             self._count_down()
@@ -180,7 +222,7 @@ class Line:
     def _acquire_freely(self) -> None:
         """Free running: every frame is a part, every lost one a faulted part."""
         while not self._stopping.is_set():
-            if not self._acquisition.is_there(self._stopping):
+            if not self._acquisition.is_there(self._stopping) or not self._goes_on():
                 continue
             with self._calling("camera"):
                 frame = self._acquisition.following()
@@ -189,36 +231,49 @@ class Line:
                     self._stopping.set()
                 continue
             for _ in range(frame.lost_before):
-                lost = self._take(self._trigger_of_frame(frame))
-                self._settle(lost, fault("the frame of this part was lost by the camera", self._recipe))
+                lost = self._take_frame(frame)
+                self._settle(lost, self._fault(lost, "the frame of this part was lost by the camera"))
                 self._count_down()
-            self._look(self._take(self._trigger_of_frame(frame)), frame)
+            self._look(self._take_frame(frame), frame)
             self._count_down()
+
+    def _goes_on(self) -> bool:
+        """Free running: whether frames are parts now; those of a halt are nobody's and thrown away."""
+        if not self._halted:
+            return True
+        while self._halted and not self._stopping.wait(POLL_S):
+            with self._calling("camera"):
+                self._acquisition.probe()
+        with self._calling("camera"):
+            self._acquisition.discard()
+        return False
 
     def _take(self, trigger: Trigger) -> PartInHand:
         """Make the part's record durable, once and before anything else."""
+        with self._lock:
+            prepared = self._taking = self._prepared
         record_id = self._journal.open_part(
-            trigger, recipe=self._recipe, mode=self._settings.mode, is_simulated=self._is_simulated
+            trigger, recipe=prepared.recipe, mode=self._settings.mode, is_simulated=self._is_simulated
         )
         deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
-        part = PartInHand(trigger, record_id, deadline_ns)
-        part.stages_ns["trigger"] = trigger.received_ns
+        part = PartInHand(trigger, prepared, record_id, deadline_ns, {"trigger": trigger.received_ns})
         with self._lock:
             self._in_hand[record_id] = part
+            self._taking = None
         self._statistics.trigger()
         return part
 
     def _welcome(self, part: PartInHand) -> bool:
-        """Make the camera ready for the part, then tell the cell that a verdict will come.
+        """Make the camera ready for the part, then say to the cell that a verdict will come.
 
-        In this order: a cell that triggers the camera by wire does so as soon as it is told. A part that
+        In this order: a cell that triggers the camera by wire does so as soon as it knows. A part that
         cannot be exposed is not acknowledged; its verdict says it all.
         """
         try:
             with self._calling("camera"):
                 self._acquisition.prepare()
         except NoFrameError as error:
-            self._settle(part, fault(str(error), self._recipe))
+            self._settle(part, self._fault(part, str(error)))
         if part.claimed:
             return False
         self._sorter.acknowledge(part.trigger)
@@ -230,13 +285,13 @@ class Line:
             with self._calling("camera"):
                 frame = self._acquisition.expose()
         except NoFrameError as error:
-            part.lost_before = error.lost_before
-            self._settle(part, fault(str(error), self._recipe))
+            part = self._known(part.unseen(error.lost_before))
+            self._settle(part, self._fault(part, str(error)))
             return
         if self._acquisition.by_wire and self._next_is_in_place(frame):
-            part.seen_by(frame)
+            part = self._known(part.seen(frame))
             both = "the cell triggered the next part before this one's frame was there: it may show either"
-            self._settle(part, fault(both, self._recipe))
+            self._settle(part, self._fault(part, both))
         else:
             self._look(part, frame)
 
@@ -247,52 +302,47 @@ class Line:
 
     def _look(self, part: PartInHand, frame: Frame) -> None:
         """Hand a frame on; only a complete one may be classified."""
-        part.seen_by(frame)
+        part = self._known(part.seen(frame))
         if frame.complete:
-            part.frame = frame
             self._pass_on(part, self._frames)
         else:
-            self._settle(part, fault(f"incomplete frame: {frame.problem}", self._recipe))
+            self._settle(part, self._fault(part, f"incomplete frame: {frame.problem}"))
 
     def _cut(self) -> None:
         """Background off, resize, patches."""
         while (part := self._next(self._frames)) is not None:
-            frame, part.frame = part.frame, None
-            if part.claimed or frame is None:
+            if part.claimed or part.frame is None:
                 continue
             try:
-                part.patches = cut(frame.pixels, self._recipe)
-                if self._identify is not None:
-                    part.truth = self._identify(frame)
+                patches = cut(part.frame.pixels, part.prepared.recipe)
             except PatchingError as error:
-                self._settle(part, fault(str(error), self._recipe))
+                self._settle(part, self._fault(part, str(error)))
             except Exception as error:
                 log.exception("part %d: cutting failed", part.trigger.part_id)
-                self._settle(part, fault(f"cutting failed: {error!r}", self._recipe))
+                self._settle(part, self._fault(part, f"cutting failed: {error!r}"))
             else:
-                part.reached("cut")
+                part = self._known(part.cut(patches, keep_frame=self._observers.need_frames))
                 self._pass_on(part, self._patches)
 
     def _classify(self) -> None:
         """Probabilities of every patch, within what is left of the part's time."""
-        while (part := self._next(self._patches)) is not None:
-            patches = part.patches
-            if part.claimed or patches is None:
+        while (part := self._next(self._patches, meanwhile=self._close_replaced)) is not None:
+            if part.claimed or part.patches is None:
                 continue
+            engine = part.prepared.engine
             try:
                 with self._calling("engine"):
-                    part.scores = self._engine.scores(patches.pixels, timeout_s=max(part.left_s, 0.001))
+                    scores = engine.scores(part.patches.pixels, timeout_s=max(part.left_s, 0.001))
             except EngineError as error:
-                self._settle(part, fault(f"no scores: {error}", self._recipe))
-                self._count_engine_failure(error)
+                self._settle(part, self._fault(part, f"no scores: {error}"))
+                self._count_engine_failure(engine, error)
             except Exception as error:
                 log.exception("part %d: classification failed", part.trigger.part_id)
-                self._settle(part, fault(f"no scores: {error!r}", self._recipe))
-                self._count_engine_failure(error)
+                self._settle(part, self._fault(part, f"no scores: {error!r}"))
+                self._count_engine_failure(engine, error)
             else:
                 self._engine_failures = 0
-                part.reached("scored")
-                self._pass_on(part, self._scores)
+                self._pass_on(self._known(part.scored(scores)), self._scores)
 
     def _decide(self) -> None:
         """One decision a part, and none that comes too late."""
@@ -300,30 +350,31 @@ class Line:
             if part.claimed or part.scores is None:
                 continue
             try:
-                verdict = decide(part.scores.probabilities, self._recipe)
+                verdict = decide(part.scores.probabilities, part.prepared.recipe)
             except Exception as error:
                 log.exception("part %d: decision failed", part.trigger.part_id)
-                verdict = fault(f"no decision: {error!r}", self._recipe)
-            part.reached("decided")
+                verdict = self._fault(part, f"no decision: {error!r}")
+            part = self._known(part.decided())
             if part.stages_ns["decided"] > part.deadline_ns:
-                verdict = self._too_late()
+                verdict = self._too_late(part)
             if self._failure:
-                verdict = fault(f"the line has halted: {self._failure}", self._recipe)
+                verdict = self._fault(part, f"the line has halted: {self._failure}")
             self._settle(part, verdict)
 
     def _settle(self, part: PartInHand, verdict: Verdict) -> None:
-        """The part's one verdict: durable first, then told. A second one for the part is ignored."""
+        """The part's one verdict: durable first, then sent. A second one for the part is ignored."""
         if not part.claim():
             return
         try:
-            self._journal.write_verdict(part.record_id, verdict, part.details(self._engine.info))
+            self._journal.write_verdict(part.record_id, verdict, part.details())
         except JournalError as error:
-            # Not durable, so not told: the cell's own time-out puts the part on the reject side and the
+            # Not durable, so not sent: the cell's own time-out puts the part on the reject side and the
             # record, still open, is faulted at the next start.
-            self._halt(f"the journal cannot be written: {error}")
+            self._fail(f"the journal cannot be written: {error}")
             return
+        handed_ns = time.monotonic_ns()
         with self._lock:
-            self._told[part.trigger.part_id] = part
+            self._sent[part.trigger.part_id] = part, handed_ns
             self._in_hand.pop(part.record_id, None)
         self._sorter.send(
             Result(
@@ -334,14 +385,9 @@ class Line:
                 reason=verdict.reason,
             )
         )
-        part.told_ns = time.monotonic_ns()
-        verdict_ms = (part.told_ns - part.trigger.received_ns) / 1e6
-        self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms, part.truth))
-        wanted = verdict.outcome in self._settings.pictures_of
-        if wanted and self._pictures is not None and part.patches is not None:
-            scores = None if part.scores is None else part.scores.probabilities
-            self._pictures.offer(part.trigger.part_id, verdict, part.patches, scores)
-        part.patches = None
+        verdict_ms = (time.monotonic_ns() - part.trigger.received_ns) / 1e6
+        self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms))
+        self._observers.offer(InspectedPart(part, verdict, handed_ns))
 
     def _receive(self) -> None:
         """What the cell says it did with the part, added to the record."""
@@ -350,16 +396,17 @@ class Line:
             if receipt is None:
                 continue
             with self._lock:
-                part = self._told.get(receipt.part_id)
-            if part is None:
-                log.error("a receipt for part %d, which was not told anything", receipt.part_id)
+                sent = self._sent.get(receipt.part_id)
+            if sent is None:
+                log.error("a receipt for part %d, for which no result was sent", receipt.part_id)
                 continue
-            self._journal.write_receipt(part.record_id, receipt, told_ns=part.told_ns)
+            part, handed_ns = sent
+            self._journal.write_receipt(part.record_id, receipt, told_ns=handed_ns)
             self._statistics.receipt(receipt, (receipt.at_ns - part.trigger.received_ns) / 1e6)
             if not receipt.acknowledged:
                 log.warning("part %d: %s", receipt.part_id, receipt.problem)
             with self._lock:
-                self._told.pop(receipt.part_id, None)
+                self._sent.pop(receipt.part_id, None)
 
     def _watch(self) -> None:
         """Fault what passes its deadline, whatever stage it hangs in; halt when a call never ends."""
@@ -367,12 +414,12 @@ class Line:
             now = time.monotonic_ns()
             for called, since_ns in list(self._calls_ns.items()):
                 if now - since_ns > self._settings.hung_after_s * 1e9 and not self._failure:
-                    self._halt(
+                    self._fail(
                         f"a call to the {called} has not come back for {self._settings.hung_after_s:g} s"
                     )
             for part in self._parts_in_hand():
                 if now > part.deadline_ns and not part.claimed:
-                    self._settle(part, self._too_late())
+                    self._settle(part, self._too_late(part))
 
     # ------------------------------------------------------------------ helpers, in the order of use
 
@@ -382,7 +429,7 @@ class Line:
             stage()
         except Exception as error:
             log.exception("stage %s died", stage.__name__)
-            self._halt(f"stage {stage.__name__.strip('_')} died: {error!r}")
+            self._fail(f"stage {stage.__name__.strip('_')} died: {error!r}")
 
     @contextmanager
     def _calling(self, what: str) -> Iterator[None]:
@@ -397,9 +444,24 @@ class Line:
         log.info("ready" if ready else f"not ready: {reason}")
         self._sorter.set_ready(ready, reason)
 
-    def _trigger_of_frame(self, frame: Frame) -> Trigger:
+    @property
+    def _halted(self) -> bool:
+        return self._readiness.blocked_by(Readiness.HALTED)
+
+    def _take_frame(self, frame: Frame) -> PartInHand:
+        """Free running: the part that a frame shows, or that a lost one would have shown."""
         part_id, self._next_part_id = self._next_part_id, self._next_part_id + 1
-        return Trigger(part_id=part_id, recipe=self._recipe.name, received_ns=frame.arrived_ns)
+        return self._take(Trigger(part_id=part_id, recipe="", received_ns=frame.arrived_ns))
+
+    def _known(self, part: PartInHand) -> PartInHand:
+        """Keep what is known of a part for whoever must settle it meanwhile."""
+        with self._lock:
+            if part.record_id in self._in_hand:
+                self._in_hand[part.record_id] = part
+        return part
+
+    def _fault(self, part: PartInHand, reason: str) -> Verdict:
+        return fault(reason, part.prepared.recipe)
 
     def _count_down(self) -> None:
         if self._parts_wanted is not None:
@@ -412,24 +474,43 @@ class Line:
         """Wait for room in the next stage's queue, but not past the part's deadline."""
         if not queue.put(part, part.left_s):
             full = f"queue {queue.name!r} stayed full until the part's deadline"
-            self._settle(part, fault(full, self._recipe))
+            self._settle(part, self._fault(part, full))
 
-    def _next(self, queue: BoundedQueue[PartInHand]) -> PartInHand | None:
-        """The next part of a stage; None when the line ends."""
+    def _next(
+        self, queue: BoundedQueue[PartInHand], meanwhile: Callable[[], None] = lambda: None
+    ) -> PartInHand | None:
+        """The next part of a stage; None when the line ends. ``meanwhile`` is called between two looks."""
         while not self._ended.is_set():
+            meanwhile()
             part = queue.get(POLL_S)
             if part is not None:
                 return part
         return None
 
-    def _count_engine_failure(self, error: Exception) -> None:
+    def _close_replaced(self) -> None:
+        """Close the replaced engines whose last part is done; called by the thread that uses engines."""
+        if not self._replaced:
+            return
+        with self._lock:
+            taken = [part.prepared for part in self._in_hand.values()]
+            taken += [self._taking] if self._taking is not None else []
+            in_use = {id(prepared.engine) for prepared in taken}
+            unused = [engine for engine in self._replaced if id(engine) not in in_use]
+            self._replaced = [engine for engine in self._replaced if id(engine) in in_use]
+        for engine in unused:
+            engine.close()
+
+    def _count_engine_failure(self, engine: Engine, error: Exception) -> None:
+        if engine is not self._prepared.engine:
+            return  # one that has been replaced is no reason to halt
         self._engine_failures += 1
         if self._engine_failures >= self._settings.engine_failures_allowed:
-            self._halt(f"the engine failed {self._engine_failures} times in a row: {error}")
+            self._fail(f"the engine failed {self._engine_failures} times in a row: {error}")
 
-    def _too_late(self) -> Verdict:
-        limit = f"no verdict within the deadline of {self._settings.deadline_s * 1000:.0f} ms"
-        return fault(limit, self._recipe)
+    def _too_late(self, part: PartInHand) -> Verdict:
+        return self._fault(
+            part, f"no verdict within the deadline of {self._settings.deadline_s * 1000:.0f} ms"
+        )
 
     def _parts_in_hand(self) -> list[PartInHand]:
         with self._lock:
@@ -440,10 +521,10 @@ class Line:
         while not done() and not self._failure and time.monotonic() < until:
             time.sleep(0.005)
 
-    def _halt(self, reason: str) -> None:
+    def _fail(self, reason: str) -> None:
         """The line cannot go on: not ready, and the process ends so that systemd starts it afresh."""
         if not self._failure:
             self._failure = reason
             log.critical("halted: %s", reason)
-        self._readiness.block("halted", reason)
+        self._readiness.block(Readiness.FAILED, reason)
         self._stopping.set()

@@ -1,4 +1,4 @@
-"""What the line is told before it starts, and what it tells while it runs."""
+"""What the line is given before it starts, and what it shows while it runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from drivers.cameras.interface import CameraHealth
-from drivers.sorters.interface import Outcome, SorterHealth
+from drivers.sorters.interface import SorterHealth
+from station.engines.interface import EngineInfo
+from station.observers import ObserverStatus
 from station.queues import QueueStatus
 from station.statistics import RunStatistics
 from station.supervision import State
@@ -36,8 +38,6 @@ class LineSettings:
     """Waiting times between attempts to reopen a lost camera; the last one repeats."""
     engine_failures_allowed: int = 3
     """This many parts in a row without scores halt the line: systemd starts it afresh."""
-    pictures_of: frozenset[Outcome] = frozenset({Outcome.REJECT})
-    """Which parts' pictures are kept; a part that was never cut has none."""
     hung_after_s: float = 10.0
     """A camera or engine call that has not come back after this long will not: the line halts."""
 
@@ -48,9 +48,16 @@ class LineStatus:
 
     state: State
     reason: str
+    recipe: str
+    """The prepared one."""
+    recipe_digest: str
+    """SHA-256 of its file, hexadecimal."""
+    engine: EngineInfo
     statistics: RunStatistics
     camera: CameraHealth
     sorter: SorterHealth
     queues: tuple[QueueStatus, ...]
+    """The line's own, in the order of a part's way."""
+    observers: tuple[ObserverStatus, ...]
     failure: str
     """Why the line halted by itself; empty while it runs or was asked to stop."""

@@ -1,39 +1,44 @@
-"""One part in hand: what is known of it so far. Its values are made once and never changed."""
+"""What is known of one part, from its trigger to its verdict: frozen, and made anew by each stage.
+
+A stage takes a :class:`PartInHand`, and hands on a new one that knows more. All that are made of one part
+share its claim, so that whoever claims first - a stage, or the watch over the deadline - writes its verdict.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Trigger
-from station.engines.interface import EngineInfo, Scores
+from station.decision import Verdict
+from station.engines.interface import Scores
 from station.journal.values import PartDetails
 from station.patching import Patches
+from station.prepared import Prepared
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PartInHand:
-    """Each field is written by one stage of the line and read by those behind it."""
+    """A part without a verdict, as far as it has come."""
 
     trigger: Trigger
+    prepared: Prepared
+    """What was prepared when the part was triggered."""
     record_id: int
     deadline_ns: int
     """``time.monotonic_ns()`` after which the part is a fault."""
-    stages_ns: dict[str, int] = field(default_factory=dict)
+    stages_ns: Mapping[str, int] = field(default_factory=dict)
     """When the part was through each stage, ``time.monotonic_ns()``."""
     frame: Frame | None = None
-    """Held until it is cut, and no longer: a frame is 20 MB."""
+    """Held until it is cut, and longer only for an observer that needs it: a frame is 20 MB."""
     frame_id: int | None = None
     lost_before: int | None = None
     frame_complete: bool | None = None
     patches: Patches | None = None
     scores: Scores | None = None
-    told_ns: int | None = None
-    """When the cell was told, ``time.monotonic_ns()``."""
-    truth: object | None = None
-    """What a simulated plant knows of the part."""
     _claim: threading.Lock = field(default_factory=threading.Lock)
 
     def claim(self) -> bool:
@@ -50,30 +55,66 @@ class PartInHand:
         """Seconds to the deadline, at least 0."""
         return max(self.deadline_ns - time.monotonic_ns(), 0) / 1e9
 
-    def reached(self, stage: str) -> None:
-        """Note the time."""
-        self.stages_ns[stage] = time.monotonic_ns()
+    def seen(self, frame: Frame) -> PartInHand:
+        """The part with its frame."""
+        return replace(
+            self._reached("frame"),
+            frame=frame,
+            frame_id=frame.frame_id,
+            lost_before=frame.lost_before,
+            frame_complete=frame.complete,
+        )
 
-    def details(self, engine: EngineInfo) -> PartDetails:
+    def unseen(self, lost_before: int | None) -> PartInHand:
+        """The part that got no frame, and how many exposures the camera lost before that was known."""
+        return replace(self, lost_before=lost_before)
+
+    def cut(self, patches: Patches, *, keep_frame: bool) -> PartInHand:
+        """The part with its patches."""
+        return replace(self._reached("cut"), patches=patches, frame=self.frame if keep_frame else None)
+
+    def scored(self, scores: Scores) -> PartInHand:
+        """The part with the probabilities of its patches."""
+        return replace(self._reached("scored"), scores=scores)
+
+    def decided(self) -> PartInHand:
+        """The part whose decision has been taken, and is still to be written."""
+        return self._reached("decided")
+
+    def details(self) -> PartDetails:
         """What the journal keeps of the part beside its verdict."""
-        patches = self.patches
+        engine = self.prepared.engine.info
         return PartDetails(
-            stages_ns=dict(self.stages_ns),
+            stages_ns=self.stages_ns,
             frame_id=self.frame_id,
             lost_before=self.lost_before,
             frame_complete=self.frame_complete,
-            region=patches.surface.region if patches is not None else None,
-            scores=None if self.scores is None else self.scores.probabilities,
+            region=self.patches.surface.region if self.patches is not None else None,
+            scores=self.scores.probabilities if self.scores is not None else None,
             engine_digest=engine.digest,
             backend=engine.backend,
             precision=engine.precision,
         )
 
-    def seen_by(self, frame: Frame) -> None:
-        """Note which frame is the part's."""
-        self.reached("frame")
-        self.frame_id, self.lost_before, self.frame_complete = (
-            frame.frame_id,
-            frame.lost_before,
-            frame.complete,
-        )
+    def _reached(self, stage: str) -> PartInHand:
+        return replace(self, stages_ns={**self.stages_ns, stage: time.monotonic_ns()})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InspectedPart:
+    """A part whose verdict is in the journal and on its way to the cell; what observers are offered."""
+
+    part: PartInHand
+    """As far as it had come: a part that was faulted early has no frame, no patches or no scores."""
+    verdict: Verdict
+    sent_ns: int
+    """``time.monotonic_ns()`` when the verdict was handed to the sorter."""
+
+    @property
+    def part_id(self) -> int:
+        """The cell's number of the part."""
+        return self.part.trigger.part_id
+
+    def without_frame(self) -> InspectedPart:
+        """The same without the 20 MB of its frame."""
+        return self if self.part.frame is None else replace(self, part=replace(self.part, frame=None))

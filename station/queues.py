@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,21 +22,25 @@ class QueueStatus:
     highest: int
     """The longest it has ever been."""
     shed: int
-    """Items refused because it was full."""
+    """Items that found no room, or made room for a worthier one."""
 
 
 class BoundedQueue(Generic[T]):
     """First in, first out, at most ``capacity`` items.
 
     The decision path uses :meth:`put` (wait for room: back-pressure up to the camera's own buffers);
-    everything beside the path uses :meth:`offer` (never wait: shed and count).
+    everything beside the path uses :meth:`offer` (never wait: shed and count). Of what is offered to a full
+    queue, an item for which ``gives_way`` holds is shed before one for which it does not.
     """
 
-    def __init__(self, name: str, capacity: int) -> None:
+    def __init__(
+        self, name: str, capacity: int, *, gives_way: Callable[[T], bool] = lambda item: True
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"queue {name!r} needs a capacity of at least 1, got {capacity}")
         self.name = name
         self.capacity = capacity
+        self._gives_way = gives_way
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._highest = 0
@@ -55,11 +60,19 @@ class BoundedQueue(Generic[T]):
             return True
 
     def offer(self, item: T) -> bool:
-        """Append ``item`` if there is room now; else shed it, count it and return False."""
+        """Append ``item`` if there is room now, or room can be made; else count it as shed and return False.
+
+        Room is made, for an item that does not give way, by shedding the oldest one that does.
+        """
         with self._changed:
             if len(self._items) >= self.capacity:
                 self._shed += 1
-                return False
+                if self._gives_way(item):
+                    return False
+                lesser = next((place for place, one in enumerate(self._items) if self._gives_way(one)), None)
+                if lesser is None:
+                    return False
+                del self._items[lesser]
             self._append(item)
             return True
 

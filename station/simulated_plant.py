@@ -16,7 +16,7 @@ from simulation.camera_faults import CameraFaults
 from simulation.cell.process import start_cell
 from simulation.cell.settings import CellSettings
 from simulation.rendering.pool import write_frames
-from simulation.truth import TruthBook
+from simulation.truth import PartTruth, TruthBook
 from station import config as settings
 from station.config import StationConfig
 from station.recipe import Recipe
@@ -31,7 +31,12 @@ class Plant:
 
     truths: TruthBook | None = None
 
-    def identify(self, frame: Frame) -> object | None:
+    @property
+    def knows_truth(self) -> bool:
+        """Whether there is a ground truth to compare verdicts with."""
+        return self.truths is not None
+
+    def identify(self, frame: Frame) -> PartTruth | None:
         """What is really on the part of a frame; None when nobody knows."""
         return self.truths.lookup(frame.pixels) if self.truths is not None else None
 

@@ -1,20 +1,35 @@
-"""Counts and times of a run, kept beside the line and read by the live view and the summary."""
+"""Counts and times of a run, kept beside the line and read by the live view, the summary and the status.
+
+The decision path counts every part itself, so that the counts are exact whatever observers shed. What it
+writes has a fixed size - counters, histograms, a ring of the last seconds - so that one count costs a few
+microseconds and whoever looks holds the lock only to copy a few hundred numbers. Everything derived from
+them is computed outside the lock.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from drivers.sorters.interface import Outcome, Receipt
 from station.decision import Verdict
 
-REMEMBERED = 100_000
-"""Latencies kept for the percentiles; older ones are forgotten so that memory stays flat."""
 RATE_WINDOW_S = 10.0
+"""Parts per second are counted over this time."""
+REASONS = 200
+"""Different reasons of faults that are told apart; of more, the rarest is forgotten."""
+
+_SMALLEST_MS, _LARGEST_MS, _STEP = 0.01, 3_600_000.0, 1.02
+"""The histograms' range, and the ratio of two neighbouring buckets: a percentile is right within 1 %."""
+_BUCKETS = math.ceil(math.log(_LARGEST_MS / _SMALLEST_MS) / math.log(_STEP)) + 1
+_SLOT_S = 0.1
+_SLOTS = round(RATE_WINDOW_S / _SLOT_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +44,7 @@ class Percentiles:
 
     @staticmethod
     def of(values_ms: list[float]) -> Percentiles:
-        """The percentiles of a list of times."""
+        """The exact percentiles of a list of times."""
         if not values_ms:
             return Percentiles(0, 0.0, 0.0, 0.0, 0.0)
         p50, p95, p99 = np.percentile(values_ms, (50, 95, 99))
@@ -38,14 +53,12 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """One part's end, as the live view and the summary need it."""
+    """One part's end, as the live view needs it."""
 
     part_id: int
     verdict: Verdict
     verdict_ms: float
-    """Trigger to verdict told, milliseconds."""
-    truth: object | None
-    """What the simulation knows of the part; None for a real one."""
+    """Trigger to verdict sent, milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +81,6 @@ class RunStatistics:
     to_verdict: Percentiles
     to_acknowledged: Percentiles
     last: Settled | None
-    settled: tuple[Settled, ...] = field(default=(), repr=False)
-    """Every part with a known truth, for the confusion table."""
 
     @property
     def yield_fraction(self) -> float:
@@ -78,21 +89,55 @@ class RunStatistics:
         return self.accepted / done if done else 0.0
 
 
+class Histogram:
+    """Times in buckets that grow by 2 %: a fixed size for any number of parts. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * _BUCKETS
+        self._longest = 0.0
+
+    def add(self, ms: float) -> None:
+        """Count one time, milliseconds."""
+        place = int(math.log(max(ms, _SMALLEST_MS) / _SMALLEST_MS) / math.log(_STEP))
+        self._counts[min(place, _BUCKETS - 1)] += 1
+        self._longest = max(self._longest, ms)
+
+    def copy(self) -> Histogram:
+        """A second histogram with the same counts."""
+        other = Histogram.__new__(Histogram)
+        other._counts, other._longest = self._counts.copy(), self._longest
+        return other
+
+    def percentiles(self) -> Percentiles:
+        """The percentiles, each within 1 % of the exact one."""
+        reached = list(accumulate(self._counts))
+        count = reached[-1]
+        if not count:
+            return Percentiles(0, 0.0, 0.0, 0.0, 0.0)
+        p50, p95, p99 = (self._at(reached, count * share) for share in (0.50, 0.95, 0.99))
+        return Percentiles(count, p50, p95, p99, self._longest)
+
+    def _at(self, reached: list[int], rank: float) -> float:
+        place = next(place for place, so_far in enumerate(reached) if so_far >= rank)
+        middle: float = _SMALLEST_MS * _STEP ** (place + 0.5)
+        return min(middle, self._longest)
+
+
 class Statistics:
     """Thread-safe counters of one run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._triggers = 0
-        self._outcomes: Counter[Outcome] = Counter()
+        self._outcomes = dict.fromkeys(Outcome, 0)
         self._classes: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
         self._acknowledged = 0
         self._unacknowledged = 0
-        self._to_verdict: deque[float] = deque(maxlen=REMEMBERED)
-        self._to_acknowledged: deque[float] = deque(maxlen=REMEMBERED)
-        self._recent: deque[float] = deque(maxlen=10_000)
-        self._with_truth: deque[Settled] = deque(maxlen=REMEMBERED)
+        self._to_verdict = Histogram()
+        self._to_acknowledged = Histogram()
+        self._slots = [(-1, 0)] * _SLOTS
+        """Verdicts by tenth of a second: (which one, how many)."""
         self._last: Settled | None = None
 
     def trigger(self) -> None:
@@ -102,49 +147,58 @@ class Statistics:
 
     def verdict(self, settled: Settled) -> None:
         """One part less is in hand."""
+        slot = int(time.monotonic() / _SLOT_S)
         with self._lock:
             self._outcomes[settled.verdict.outcome] += 1
             if settled.verdict.outcome is Outcome.REJECT:
                 self._classes[settled.verdict.class_name] += 1
             elif settled.verdict.outcome is Outcome.FAULT:
                 self._faults[settled.verdict.reason] += 1
-                if len(self._faults) > 200:
+                if len(self._faults) > REASONS:
                     self._faults.pop(min(self._faults, key=self._faults.__getitem__))
-            self._to_verdict.append(settled.verdict_ms)
-            self._recent.append(time.monotonic())
+            self._to_verdict.add(settled.verdict_ms)
+            of, count = self._slots[slot % _SLOTS]
+            self._slots[slot % _SLOTS] = (slot, count + 1 if of == slot else 1)
             self._last = settled
-            if settled.truth is not None:
-                self._with_truth.append(settled)
 
     def receipt(self, receipt: Receipt, latency_ms: float) -> None:
         """The cell's answer to one result, or its absence."""
         with self._lock:
             if receipt.acknowledged:
                 self._acknowledged += 1
-                self._to_acknowledged.append(latency_ms)
+                self._to_acknowledged.add(latency_ms)
             else:
                 self._unacknowledged += 1
 
     def snapshot(self) -> RunStatistics:
-        """The state of the run now."""
+        """The state of the run now. Copies under the lock and computes outside it."""
         with self._lock:
-            now = time.monotonic()
-            recent = [moment for moment in self._recent if now - moment <= RATE_WINDOW_S]
-            span = max(now - recent[0], 1.0) if recent else 1.0
-            done = self._outcomes.total()
-            return RunStatistics(
-                triggers=self._triggers,
-                accepted=self._outcomes[Outcome.ACCEPT],
-                rejected=self._outcomes[Outcome.REJECT],
-                faulted=self._outcomes[Outcome.FAULT],
-                in_hand=self._triggers - done,
-                acknowledged=self._acknowledged,
-                unacknowledged=self._unacknowledged,
-                classes=dict(self._classes.most_common()),
-                faults=dict(self._faults.most_common()),
-                parts_per_s=len(recent) / span,
-                to_verdict=Percentiles.of(list(self._to_verdict)),
-                to_acknowledged=Percentiles.of(list(self._to_acknowledged)),
-                last=self._last,
-                settled=tuple(self._with_truth),
-            )
+            triggers, outcomes = self._triggers, self._outcomes.copy()
+            acknowledged, unacknowledged = self._acknowledged, self._unacknowledged
+            classes, faults = self._classes.copy(), self._faults.copy()
+            to_verdict, to_acknowledged = self._to_verdict.copy(), self._to_acknowledged.copy()
+            slots, last = self._slots.copy(), self._last
+        return RunStatistics(
+            triggers=triggers,
+            accepted=outcomes[Outcome.ACCEPT],
+            rejected=outcomes[Outcome.REJECT],
+            faulted=outcomes[Outcome.FAULT],
+            in_hand=triggers - sum(outcomes.values()),
+            acknowledged=acknowledged,
+            unacknowledged=unacknowledged,
+            classes=dict(classes.most_common()),
+            faults=dict(faults.most_common()),
+            parts_per_s=_rate(slots, time.monotonic()),
+            to_verdict=to_verdict.percentiles(),
+            to_acknowledged=to_acknowledged.percentiles(),
+            last=last,
+        )
+
+
+def _rate(slots: list[tuple[int, int]], now_s: float) -> float:
+    """Parts per second over the window, or since the first part in it, but over one second at least."""
+    recent = [(slot, count) for slot, count in slots if slot >= 0 and now_s - slot * _SLOT_S <= RATE_WINDOW_S]
+    if not recent:
+        return 0.0
+    span_s = max(now_s - min(recent)[0] * _SLOT_S, 1.0)
+    return sum(count for _, count in recent) / span_s

@@ -39,6 +39,10 @@ class Readiness:
 
     STARTING = "starting"
     STOPPING = "stopping"
+    HALTED = "halted"
+    """By request."""
+    FAILED = "failed"
+    """The line has given up; the process is to be started afresh."""
 
     def __init__(self, on_change: Callable[[bool, str], None]) -> None:
         self._on_change = on_change
@@ -58,6 +62,11 @@ class Readiness:
         with self._lock:
             if self._reasons.pop(name, None) is not None:
                 self._on_change(not self._reasons, self.reason)
+
+    def blocked_by(self, name: str) -> bool:
+        """Whether ``name`` is a reason now."""
+        with self._lock:
+            return name in self._reasons
 
     @property
     def ready(self) -> bool:
@@ -79,6 +88,10 @@ class Readiness:
             return State.HALTED
         if self.STARTING in reasons:
             return State.PREOPERATIONAL
+        if self.FAILED in reasons:
+            return State.ERROR
+        if self.HALTED in reasons:
+            return State.HALTED
         if reasons:
             return State.ERROR
         if free_running:

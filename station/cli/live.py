@@ -29,6 +29,9 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
     head = Text()
     head.append(f" {status.state} ", style=f"reverse {STATE_STYLES.get(status.state, 'green')}")
     head.append(f"  {status.reason}" if status.reason else "")
+    engine = status.engine
+    what = Text(f"recipe {status.recipe}, engine {engine.name} {engine.digest[:12]} on ", style="dim")
+    what.append(f"{engine.backend} {engine.precision}")
 
     counts = Table.grid(padding=(0, 2))
     counts.add_row("parts", f"[bold]{run.triggers}[/]" + (f" of {parts}" if parts else ""))
@@ -66,9 +69,18 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
         f"{sorter.resent} resent, {sorter.garbled} garbled, {run.unacknowledged} unacknowledged",
     )
 
+    beside = Table.grid(padding=(0, 2))
+    if status.queues:
+        waiting = (f"{one.name} {one.length} of {one.capacity}" for one in status.queues)
+        beside.add_row("waiting", ", ".join(waiting), style="dim")
+    for one in status.observers:
+        shown = Text(one.note or f"{one.observed} parts", style="dim")
+        shown.append(f"  {one.problem}" if one.problem else "", style="yellow")
+        beside.add_row(Text(one.name, style="dim"), shown)
+
     columns = Table.grid(padding=(0, 4))
     columns.add_row(counts, pareto, times)
-    rows: list[RenderableType] = [head, "", columns, "", devices, "", _last_verdict(status)]
+    rows: list[RenderableType] = [head, what, "", columns, "", devices, "", beside, "", _last_verdict(status)]
     if parts:
         rows.append(ProgressBar(total=parts, completed=run.triggers - run.in_hand, width=76))
     return Panel(Group(*rows), title=title, title_align="left", width=100)
@@ -84,6 +96,7 @@ def plain_line(status: LineStatus, parts: int | None) -> str:
         f"p99 {run.to_acknowledged.p99:.0f} ms to acknowledgement"
     )
     notes = [status.reason] if status.reason else []
+    notes += [f"{one.name}: {one.problem}" for one in status.observers if one.problem]
     if not status.sorter.connected:
         notes.append(
             f"the cell does not answer on {status.sorter.description} {status.sorter.last_error}".strip()

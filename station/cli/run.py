@@ -48,6 +48,7 @@ def run(
     from station.bench.memory import MemoryLog
     from station.cli.live import live_view, save_picture
     from station.cli.summary import print_summary
+    from station.observers.truth import GroundTruth
     from station.supervision import sd_notify
 
     if verbose:
@@ -71,16 +72,17 @@ def run(
         progress.stop()
         for record in station.doubtful:
             console.print(f"[yellow]left by the last run:[/] {record}", highlight=False)
-        line, info = station.line, station.engine.info
+        line, prepared = station.line, station.line.prepared
+        recipe, info = prepared.recipe, prepared.engine.info
         line.start(parts)
         sd_notify("READY=1")
         ready_s = time.monotonic() - begun
         console.print(
-            f"ready after {ready_s:.1f} s: recipe {station.recipe.name}, engine {info.digest[:12]} on "
+            f"ready after {ready_s:.1f} s: recipe {recipe.name}, engine {info.digest[:12]} on "
             f"{info.backend} {info.precision}",
             highlight=False,
         )
-        title = f"station {station.config.station.name} · recipe {station.recipe.name}"
+        title = f"station {station.config.station.name}"
         memory = MemoryLog()
         with live_view(console, title, parts) as show:
             while not stop.is_set() and not line.wait(0.25):
@@ -93,20 +95,22 @@ def run(
             line.stop()
         if picture is not None:
             save_picture(picture, last, title, parts)
+        station.observers.close()
         status = line.status()
-        print_summary(console, status, station.recipe, str(memory), _pictures(station))
+        truth = station.observers.find(GroundTruth)
+        confusion = truth.confusion() if truth is not None else None
+        print_summary(console, status, str(memory), confusion, _pictures(station))
     if status.failure:
         raise typer.Exit(1)
 
 
 def _pictures(station: Station) -> tuple[str, ...]:
-    """Finish the pictures of the run, and say where they are."""
-    from station.pictures.saving import PictureError
+    """Where the pictures of the run are."""
+    from station.pictures.saving import PictureError, PictureSaver
 
-    saver = station.pictures
+    saver = station.observers.find(PictureSaver)
     if saver is None:
         return ()
-    saver.close()
     lines = [f"{len(saver.saved())} parts in {saver.folder}"]
     moment = datetime.now().strftime("%Y%m%d-%H%M%S")
     try:
@@ -115,8 +119,4 @@ def _pictures(station: Station) -> tuple[str, ...]:
         lines.append(f"no contact sheet: {error}")
     else:
         lines += [f"all on one sheet: {sheet}"] if sheet is not None else []
-    status = saver.status()
-    if status.queue.shed or status.failed:
-        problem = f": {status.last_error}" if status.last_error else ""
-        lines.append(f"{status.queue.shed} shed, {status.failed} not written{problem}")
     return tuple(lines)

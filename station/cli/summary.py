@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
-from drivers.sorters.interface import Outcome
-from simulation.truth import PartTruth
 from station.line_values import LineStatus
-from station.recipe import Recipe
-from station.statistics import Settled
+from station.observers import ObserverStatus
+from station.observers.truth import Confusion
 
 
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Verdicts against the simulation's ground truth."""
-
-    rows: dict[str, dict[str, int]]
-    """True class -> verdict (class, ``accept`` as the good class's name, or ``fault``) -> parts."""
-    parts: int
-    right: int
-    right_by_another: int
-    """Right, but under the name of another of the part's kinds of defect: off the table's diagonal."""
-    escapes: tuple[int, ...]
-    """Part ids of defective parts that were accepted."""
-    overkill: tuple[int, ...]
-    """Part ids of good parts that were rejected."""
-    faulted: int
-
-
-def confusion(settled: tuple[Settled, ...], classes: tuple[str, ...]) -> Confusion:
-    """Compare; a part with several kinds of defect is right under any of their names."""
-    good = classes[0]
-    rows = {name: dict.fromkeys((*classes, "fault"), 0) for name in classes}
-    right, right_by_another, faulted = 0, 0, 0
-    escapes: list[int] = []
-    overkill: list[int] = []
-    for one in settled:
-        if not isinstance(one.truth, PartTruth):
-            continue
-        found = "fault" if one.verdict.outcome is Outcome.FAULT else one.verdict.class_name
-        rows[one.truth.label][found] += 1
-        right += found in one.truth.labels
-        right_by_another += found in one.truth.labels and found != one.truth.label
-        faulted += found == "fault"
-        if one.truth.label != good and found == good:
-            escapes.append(one.part_id)
-        if one.truth.label == good and found not in (good, "fault"):
-            overkill.append(one.part_id)
-    parts = sum(sum(row.values()) for row in rows.values())
-    return Confusion(rows, parts, right, right_by_another, tuple(escapes), tuple(overkill), faulted)
-
-
-def summary(status: LineStatus, recipe: Recipe, memory: str, pictures: tuple[str, ...]) -> RenderableType:
+def summary(
+    status: LineStatus, memory: str, confusion: Confusion | None = None, pictures: tuple[str, ...] = ()
+) -> RenderableType:
     """Everything a person asks after a run."""
     run = status.statistics
     counts = Table(title="Parts", title_justify="left", show_header=False, box=None)
@@ -68,12 +27,12 @@ def summary(status: LineStatus, recipe: Recipe, memory: str, pictures: tuple[str
     )
     counts.add_row("acknowledged", f"{run.acknowledged}, not acknowledged {run.unacknowledged}")
     for reason, count in run.faults.items():
-        counts.add_row("", f"[yellow]{count} x[/] {reason}")
+        counts.add_row("", f"[yellow]{count} x[/] {escape(reason)}")
 
     times = Table(title="Milliseconds from trigger to", title_justify="left", box=None)
     for column in ("", "p50", "p95", "p99", "longest", "parts"):
         times.add_column(column, justify="left" if not column else "right")
-    for name, of in (("verdict told", run.to_verdict), ("acknowledged bin", run.to_acknowledged)):
+    for name, of in (("verdict sent", run.to_verdict), ("acknowledged bin", run.to_acknowledged)):
         values = (of.p50, of.p95, of.p99, of.longest)
         times.add_row(name, *(f"{value:.1f}" for value in values), str(of.count))
 
@@ -84,20 +43,32 @@ def summary(status: LineStatus, recipe: Recipe, memory: str, pictures: tuple[str
         + (f", {camera.discarded} thrown away unasked or late" if camera.discarded else "")
     )
     rows: list[RenderableType] = [counts, "", times, "", frames, f"memory: {memory}"]
-    if run.settled:
-        rows += ["", *_confusion_table(confusion(run.settled, tuple(c.name for c in recipe.classes)))]
+    queues = ", ".join(f"{one.name} {one.highest} of {one.capacity}" for one in status.queues)
+    rows += [f"longest queues: {queues}"] if queues else []
+    rows += ["", *map(_observer, status.observers)] if status.observers else []
+    if confusion is not None and confusion.parts:
+        rows += ["", *_confusion_table(confusion)]
     if pictures:
-        rows += ["", "pictures:", *(f"  {line}" for line in pictures)]
+        rows += ["", "pictures:", *(f"  {escape(line)}" for line in pictures)]
     if status.failure:
-        rows += ["", f"[bold red]halted: {status.failure}[/]"]
+        rows += ["", f"[bold red]halted: {escape(status.failure)}[/]"]
     return Group(*rows)
 
 
 def print_summary(
-    console: Console, status: LineStatus, recipe: Recipe, memory: str, pictures: tuple[str, ...]
+    console: Console,
+    status: LineStatus,
+    memory: str,
+    confusion: Confusion | None = None,
+    pictures: tuple[str, ...] = (),
 ) -> None:
     """Print the summary."""
-    console.print(summary(status, recipe, memory, pictures), highlight=False)
+    console.print(summary(status, memory, confusion, pictures), highlight=False)
+
+
+def _observer(status: ObserverStatus) -> str:
+    problem = f"; [yellow]{escape(status.problem)}[/]" if status.problem else ""
+    return f"{status.name}: {escape(status.note) or f'{status.observed} parts'}{problem}"
 
 
 def _confusion_table(found: Confusion) -> list[RenderableType]:
@@ -115,12 +86,11 @@ def _confusion_table(found: Confusion) -> list[RenderableType]:
                 style = "bold white on red"
             cells.append(f"[{style}]{row[name]}[/]")
         table.add_row(truth, *cells)
-    accuracy = found.right / found.parts if found.parts else 0.0
     lines: list[RenderableType] = [
         table,
-        f"accuracy {accuracy:.2%} of {found.parts} parts with known truth",
-        f"escapes (defective, accepted): {_some(found.escapes)}",
-        f"overkill (good, rejected): {_some(found.overkill)}",
+        f"accuracy {found.accuracy:.2%} of {found.parts} parts with known truth",
+        f"escapes (defective, accepted): {_some(found.escapes, found.escaped)}",
+        f"overkill (good, rejected): {_some(found.overkill, found.killed)}",
     ]
     if found.right_by_another:
         several = (
@@ -132,8 +102,8 @@ def _confusion_table(found: Confusion) -> list[RenderableType]:
     return lines
 
 
-def _some(part_ids: tuple[int, ...]) -> str:
-    if not part_ids:
+def _some(count: int, part_ids: tuple[int, ...]) -> str:
+    if not count:
         return "0"
-    shown = ", ".join(map(str, part_ids[:20])) + (", …" if len(part_ids) > 20 else "")
-    return f"{len(part_ids)} (part {shown})"
+    shown = ", ".join(map(str, part_ids[:20])) + (", …" if count > 20 else "")
+    return f"{count} (part {shown})"

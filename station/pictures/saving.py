@@ -1,29 +1,29 @@
 """Pictures of parts on the disk, written beside the decision path and within a quota.
 
-The line offers a part and goes on at once. A thread draws and writes it; when its queue is full the
-picture is shed and counted. Whatever happens here - a full disk, a folder taken away - costs pictures
-and never a part. The oldest pictures make room for new ones; only files that this class wrote, and noted
-in ``.pictures`` in the folder, are ever deleted.
+The saver is an observer: parts wait for it in a queue that sheds them when it is full. Whatever happens
+here - a full disk, a folder taken away - costs pictures and never a part. The oldest pictures make room for
+new ones; only files that this class wrote, and noted in ``.pictures`` in the folder, are ever deleted.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.errors import InspectionError
+from drivers.sorters.interface import Outcome
 from station.files import write_file
+from station.observers.interface import Observer
 from station.pictures.drawing import (
     Picture,
     Sight,
@@ -33,20 +33,17 @@ from station.pictures.drawing import (
     sight_of_frame,
     sight_of_surface,
 )
-from station.queues import BoundedQueue, QueueStatus
 
 if TYPE_CHECKING:
     from station.decision import Verdict
+    from station.part import InspectedPart
     from station.patching import Patches
     from station.recipe import Recipe
-
-log = logging.getLogger(__name__)
 
 INDEX = ".pictures"
 """What this class wrote into the folder: one ``name size`` a line, oldest first."""
 SHEET_TILES = 60
 """Parts on the contact sheet of a run: the latest ones."""
-POLL_S = 0.1
 
 
 class PictureError(InspectionError):
@@ -55,30 +52,18 @@ class PictureError(InspectionError):
 
 @dataclass(frozen=True, slots=True)
 class PictureStatus:
-    """A snapshot of what became of the pictures."""
+    """A snapshot of the pictures that were written; what was shed or failed is counted where it waited."""
 
-    queue: QueueStatus
-    """Parts that wait to be drawn, and how many were shed because it was full."""
     saved: int
-    failed: int
-    """Not written: disk full, folder gone, larger than the quota."""
     deleted: int
     """Old ones that made room."""
     bytes_used: int
-    last_error: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    at: datetime
-    part_id: int
-    verdict: Verdict
-    patches: Patches
-    scores: NDArray[np.float32] | None
+class PictureSaver(Observer):
+    """Saves pictures of the parts that it is shown."""
 
-
-class PictureSaver:
-    """Saves pictures of the parts offered to it, in a thread of its own."""
+    name = "pictures"
 
     def __init__(
         self,
@@ -86,55 +71,51 @@ class PictureSaver:
         *,
         quota_mb: float,
         capacity: int = 8,
-        classes: Sequence[str] = (),
+        outcomes: frozenset[Outcome] = frozenset({Outcome.REJECT}),
         suffix: str = ".jpg",
     ) -> None:
-        """Start saving into ``folder``: JPEG (20 times quicker to make), or PNG with ``suffix=".png"``.
+        """Save into ``folder``: JPEG (20 times quicker to make), or PNG with ``suffix=".png"``.
 
-        The quota is over everything that was ever saved into this folder; ``classes`` are the names of
-        the recipe's classes, for labels. Never raises: a folder that cannot be used costs pictures.
+        The quota is over everything that was ever saved into this folder. Never raises: a folder that
+        cannot be used costs pictures.
         """
         self.folder = folder
+        self.capacity = capacity
+        self.outcomes = outcomes
         self._quota = int(quota_mb * 1e6)
-        self._classes = tuple(classes)
         self._suffix = suffix
-        self._offers: BoundedQueue[_Offer] = BoundedQueue("pictures", capacity)
         self._tiles: deque[bytes] = deque(maxlen=SHEET_TILES)
         self._lock = threading.Lock()
-        self._saved = self._failed = self._deleted = self._offered = 0
-        self._last_error = ""
-        self._paths: list[Path] = []
+        self._saved = self._deleted = 0
         self._written = _read_index(folder)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="pictures", daemon=True)
-        self._thread.start()
+        self._of_before = frozenset(self._written)
 
-    def offer(
-        self, part_id: int, verdict: Verdict, patches: Patches, scores: NDArray[np.float32] | None
-    ) -> bool:
-        """Have a picture made of a part; never waits, never raises. False when it was shed."""
-        if self._ended.is_set():
-            return False
-        self._offered += 1
-        return self._offers.offer(_Offer(datetime.now(UTC), part_id, verdict, patches, scores))
+    def observe(self, part: InspectedPart) -> None:
+        """Draw and write the part's picture; a part that was never cut has none.
+
+        Raises :class:`PictureError` or OSError.
+        """
+        if part.part.patches is not None:
+            self._save(part, part.part.patches)
+        status = self.status()
+        self.note = (
+            f"{status.saved} saved, {status.deleted} old ones deleted, {status.bytes_used / 1e6:.1f} MB"
+        )
 
     def status(self) -> PictureStatus:
         """Counts, without waiting."""
         with self._lock:
-            used = sum(self._written.values())
-            return PictureStatus(
-                self._offers.status(), self._saved, self._failed, self._deleted, used, self._last_error
-            )
+            return PictureStatus(self._saved, self._deleted, sum(self._written.values()))
 
     def saved(self) -> list[Path]:
         """The pictures saved since the start and not deleted since, oldest first."""
         with self._lock:
-            return [path for path in self._paths if path.name in self._written]
+            return [self.folder / name for name in self._written if name not in self._of_before]
 
     def write_contact_sheet(self, target: Path, title: str = "") -> Path | None:
         """Put the latest parts saved on one picture; None when there were none. Raises :class:`PictureError`.
 
-        What still waits in the queue is not on it: :meth:`close` first.
+        What still waits in the queue is not on it: close the observers first.
         """
         with self._lock:
             tiles, count = list(self._tiles), self._saved
@@ -145,46 +126,15 @@ class PictureSaver:
         write_contact_sheet(pictures, target, f"{title}: {shown}" if title else shown)
         return target
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Finish what waits, for at most this long. Never raises, may be called twice."""
-        self._ended.set()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            log.warning("pictures: the disk is slow, %d pictures are given up", self._offers.status().length)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # ------------------------------------------------------------------ the thread
-
-    def _work(self) -> None:
-        while True:
-            ended = self._ended.is_set()
-            offer = self._offers.get(0.0 if ended else POLL_S)
-            if offer is None:
-                if ended:
-                    return
-                continue
-            try:
-                self._save(offer)
-            except Exception as error:  # counted; a picture is never worth a part
-                if str(error) != self._last_error:
-                    log.warning("pictures: %s", error)
-                with self._lock:
-                    self._failed += 1
-                    self._last_error = str(error)
-
-    def _save(self, offer: _Offer) -> None:
-        part = f"part {offer.part_id}"
-        sight = sight_of_surface(part, offer.verdict, offer.patches, offer.scores, self._classes)
-        stamp = offer.at.strftime("%Y%m%dT%H%M%S.%f")[:-3]
-        kind = offer.verdict.class_name.replace(" ", "-")
-        path = self.folder / f"{stamp}Z-part-{offer.part_id}-{kind}{self._suffix}"
+    def _save(self, inspected: InspectedPart, patches: Patches) -> None:
+        part, verdict = inspected.part, inspected.verdict
+        classes = [entry.name for entry in part.prepared.recipe.classes]
+        scores = None if part.scores is None else part.scores.probabilities
+        sight = sight_of_surface(f"part {inspected.part_id}", verdict, patches, scores, classes)
+        sent = datetime.now(UTC) - timedelta(microseconds=(time.monotonic_ns() - inspected.sent_ns) / 1000)
+        stamp = sent.strftime("%Y%m%dT%H%M%S.%f")[:-3]
+        kind = verdict.class_name.replace(" ", "-")
+        path = self.folder / f"{stamp}Z-part-{inspected.part_id}-{kind}{self._suffix}"
         content = _encode(draw_picture(sight), self._suffix)
         tile = _encode(draw_tile(sight), ".jpg")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +146,6 @@ class PictureSaver:
         write_file(path, content, durable=False)
         with self._lock:
             self._written[path.name] = len(content)
-            self._paths.append(path)
             self._tiles.append(tile)
             self._saved += 1
 

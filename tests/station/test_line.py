@@ -24,6 +24,7 @@ from station.engines.interface import Engine, EngineDeadlineError, EngineError, 
 from station.journal import Journal
 from station.line import Line
 from station.line_values import LineSettings, Mode
+from station.prepared import Prepared
 from station.queues import BoundedQueue
 from station.recipe import Recipe, load_recipe
 
@@ -190,8 +191,7 @@ class Plant:
         line = Line(
             camera=self.camera,
             sorter=self.sorter,
-            engine=self.engine,
-            recipe=self.recipe,
+            prepared=Prepared(self.recipe, self.engine),
             journal=self.journal,
             settings=LineSettings(**(values | settings)),  # type: ignore[arg-type]
         )

@@ -32,6 +32,9 @@ from station.engines.interface import Engine, EngineInfo, Scores
 from station.journal import Journal
 from station.line import Line
 from station.line_values import LineSettings
+from station.observers import Observer, Observers
+from station.part import InspectedPart
+from station.prepared import Prepared
 from station.queues import BoundedQueue
 from station.recipe import Recipe, load_recipe
 
@@ -207,6 +210,22 @@ class Cell(Sorter):
         pass
 
 
+class Seen(Observer):
+    """Writes down which exposure each accepted part was judged by; a frame is named after it."""
+
+    name = "seen"
+    capacity = 1000
+    outcomes = frozenset({Outcome.ACCEPT})
+    needs_frame = True
+
+    def __init__(self) -> None:
+        self.judged: dict[int, int] = {}
+
+    def observe(self, part: InspectedPart) -> None:
+        assert part.part.frame is not None
+        self.judged[part.part_id] = int(Path(part.part.frame.source).stem)
+
+
 @dataclass
 class Plant:
     camera: Camera | WiredEmulator
@@ -215,13 +234,16 @@ class Plant:
     journal: Journal
     line: Line
     said: list[str]
+    observers: Observers
+    seen: Seen
 
     def judged_by(self) -> dict[int, int]:
         """Accepted part -> the exposure it was judged by."""
-        parts = self.line.status().statistics.settled
-        return {
-            part.part_id: int(str(part.truth)) for part in parts if part.verdict.outcome is Outcome.ACCEPT
-        }
+        accepted = sum(result.outcome is Outcome.ACCEPT for result in self.cell.results.values())
+        until = time.monotonic() + 5
+        while len(self.seen.judged) < accepted and time.monotonic() < until:
+            time.sleep(0.002)
+        return self.seen.judged
 
     def close(self) -> None:
         """Stop, and see that nothing was forgotten and nobody was judged by another's frame."""
@@ -233,6 +255,7 @@ class Plant:
         counts = self.journal.counts()
         assert (counts.triggers, counts.accepted, counts.open) == (run.triggers, run.accepted, 0)
         self.journal.close()
+        self.observers.close()
         if isinstance(self.camera, WiredEmulator):
             return  # its frames do not say which exposure they are
         judged = self.judged_by()
@@ -281,11 +304,12 @@ def started(
         camera = Camera(wired, faults or CameraFaults(), said)
     cell, engine = Cell(camera, said), Passing()
     journal = Journal(folder / "journal.sqlite", station="test")
+    seen = Seen()
+    observers = Observers([] if emulated else [seen])
     line = Line(
         camera=camera,
         sorter=cell,
-        engine=engine,
-        recipe=recipe,
+        prepared=Prepared(recipe, engine),
         journal=journal,
         settings=LineSettings(
             deadline_s=deadline_s,
@@ -293,10 +317,10 @@ def started(
             reopen_after_s=(0.01,),
             stop_timeout_s=2.0,
         ),
-        identify=lambda frame: Path(frame.source).stem,
+        observers=observers,
     )
     line.start()
-    return Plant(camera, cell, engine, journal, line, said)
+    return Plant(camera, cell, engine, journal, line, said, observers, seen)
 
 
 @pytest.fixture

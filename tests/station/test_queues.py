@@ -42,3 +42,15 @@ def test_put_waits_for_room_and_gives_up_after_its_time() -> None:
 def test_a_queue_without_room_is_refused() -> None:
     with pytest.raises(ValueError, match="capacity of at least 1"):
         BoundedQueue("none", 0)
+
+
+def test_in_a_full_queue_what_gives_way_is_shed_first_whether_it_waits_or_comes() -> None:
+    queue: BoundedQueue[str] = BoundedQueue("pictures", 3, gives_way=lambda item: item.startswith("good"))
+    for item in ("good 1", "reject 1", "good 2"):
+        assert queue.offer(item)
+    assert not queue.offer("good 3")
+    assert queue.offer("reject 2")
+    assert queue.offer("reject 3")
+    assert not queue.offer("reject 4"), "nothing that waits gives way"
+    assert [queue.get(0) for _ in range(3)] == ["reject 1", "reject 2", "reject 3"]
+    assert queue.status().shed == 4

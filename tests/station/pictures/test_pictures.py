@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from drivers.sorters.interface import Outcome
+from drivers.sorters.interface import Outcome, Trigger
 from station.decision import Verdict, decide
+from station.engines.interface import Engine, Scores
+from station.observers import Observers
+from station.part import InspectedPart, PartInHand
 from station.patching import Patches, cut
 from station.pictures.drawing import COLOURS, PANEL, TILE_H, TILE_W, draw_picture, draw_tile, sight_of_surface
 from station.pictures.saving import INDEX, PictureError, PictureSaver, write_contact_sheet, write_overlay
+from station.prepared import Prepared
+from station.queues import QueueStatus
 from station.recipe import Recipe, load_recipe
 
 RECIPE = """
@@ -73,7 +82,72 @@ def scores() -> NDArray[np.float32]:
     return table
 
 
-def wait_for(saver: PictureSaver, done: int) -> None:
+class NoEngine(Engine):
+    """Pictures need none."""
+
+    def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+@functools.cache
+def prepared() -> Prepared:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "strip.yaml"
+        file.write_text(RECIPE % 1)
+        return Prepared(load_recipe(file), NoEngine())
+
+
+@dataclass(frozen=True)
+class Status:
+    queue: QueueStatus
+    saved: int
+    failed: int
+    deleted: int
+    bytes_used: int
+    last_error: str
+
+
+class saving:  # noqa: N801 - a context manager
+    """A saver behind its queue, as the line has it."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.saver = PictureSaver(folder, **settings)
+        self.observers = Observers([self.saver])
+
+    def offer(
+        self, part_id: int, verdict: Verdict, patches: Patches, scores: NDArray[np.float32] | None
+    ) -> bool:
+        """Whether the part was taken."""
+        (before,) = self.observers.status()
+        trigger = Trigger(part_id, "", time.monotonic_ns())
+        given = None if scores is None else Scores(scores)
+        part = PartInHand(trigger, prepared(), part_id, 0, patches=patches, scores=given)
+        self.observers.offer(InspectedPart(part, verdict, time.monotonic_ns()))
+        (after,) = self.observers.status()
+        return after.queue.shed == before.queue.shed
+
+    def status(self) -> Status:
+        (post,) = self.observers.status()
+        own = self.saver.status()
+        return Status(post.queue, own.saved, post.failed, own.deleted, own.bytes_used, post.last_error)
+
+    def saved(self) -> list[Path]:
+        return self.saver.saved()
+
+    def write_contact_sheet(self, target: Path, title: str = "") -> Path | None:
+        return self.saver.write_contact_sheet(target, title)
+
+    def __enter__(self) -> saving:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.observers.close()
+
+
+def wait_for(saver: saving, done: int) -> None:
     until = time.monotonic() + 20
     while saver.status().saved + saver.status().failed < done and time.monotonic() < until:
         time.sleep(0.01)
@@ -145,7 +219,7 @@ def test_a_fault_is_drawn_whatever_the_scores_are(
 def test_the_pictures_of_a_run_are_saved_with_the_part_in_the_name(
     tmp_path: Path, patches: Patches, scores: NDArray[np.float32]
 ) -> None:
-    with PictureSaver(tmp_path / "pictures", quota_mb=10, classes=CLASSES) as saver:
+    with saving(tmp_path / "pictures", quota_mb=10) as saver:
         assert saver.offer(4711, REJECT, patches, scores)
     (path,) = saver.saved()
     assert "part-4711-scratches" in path.name
@@ -156,7 +230,7 @@ def test_the_pictures_of_a_run_are_saved_with_the_part_in_the_name(
 
 
 def test_png_is_kept_without_loss(tmp_path: Path, patches: Patches, scores: NDArray[np.float32]) -> None:
-    with PictureSaver(tmp_path, quota_mb=10, suffix=".png", classes=CLASSES) as saver:
+    with saving(tmp_path, quota_mb=10, suffix=".png") as saver:
         saver.offer(1, REJECT, patches, scores)
     drawn = draw_picture(sight_of_surface("part 1", REJECT, patches, scores, CLASSES))
     assert np.array_equal(cv2.imread(str(saver.saved()[0])), drawn)
@@ -165,7 +239,7 @@ def test_png_is_kept_without_loss(tmp_path: Path, patches: Patches, scores: NDAr
 def test_an_offer_never_waits_and_what_is_too_much_is_shed_and_counted(
     tmp_path: Path, patches: Patches, scores: NDArray[np.float32]
 ) -> None:
-    with PictureSaver(tmp_path, quota_mb=100, capacity=2) as saver:
+    with saving(tmp_path, quota_mb=100, capacity=2) as saver:
         started = time.monotonic()
         taken = sum(saver.offer(part, REJECT, patches, scores) for part in range(200))
         assert time.monotonic() - started < 1.0
@@ -173,7 +247,8 @@ def test_an_offer_never_waits_and_what_is_too_much_is_shed_and_counted(
         assert (status.queue.name, status.queue.capacity) == ("pictures", 2)
         assert status.queue.shed == 200 - taken > 0
     assert saver.status().saved == taken
-    assert not saver.offer(1, REJECT, patches, scores), "after close nothing is taken"
+    saver.offer(1, REJECT, patches, scores)
+    assert saver.status().queue.length == 0, "after close nothing is taken"
 
 
 def test_the_oldest_pictures_make_room_and_foreign_files_are_never_touched(
@@ -181,10 +256,10 @@ def test_the_oldest_pictures_make_room_and_foreign_files_are_never_touched(
 ) -> None:
     foreign = tmp_path / "00000101T000000.000Z-part-1-scratches.jpg"
     foreign.write_bytes(b"x" * 500_000)
-    with PictureSaver(tmp_path, quota_mb=10) as saver:
+    with saving(tmp_path, quota_mb=10) as saver:
         saver.offer(1, REJECT, patches, scores)
     size = saver.saved()[0].stat().st_size
-    with PictureSaver(tmp_path, quota_mb=3.5 * size / 1e6, capacity=50) as again:
+    with saving(tmp_path, quota_mb=3.5 * size / 1e6, capacity=50) as again:
         for part in range(2, 8):
             again.offer(part, REJECT, patches, scores)
         wait_for(again, 6)
@@ -205,7 +280,7 @@ def test_an_index_that_names_files_elsewhere_deletes_nothing_there(
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / INDEX).write_text("../precious.db 99999999\nnonsense\n\xff\n")
-    with PictureSaver(folder, quota_mb=0.2, capacity=20) as saver:
+    with saving(folder, quota_mb=0.2, capacity=20) as saver:
         for part in range(8):
             saver.offer(part, REJECT, patches, scores)
     assert precious.exists()
@@ -214,7 +289,7 @@ def test_an_index_that_names_files_elsewhere_deletes_nothing_there(
 def test_a_picture_larger_than_the_quota_is_counted_as_failed(
     tmp_path: Path, patches: Patches, scores: NDArray[np.float32]
 ) -> None:
-    with PictureSaver(tmp_path, quota_mb=0.001) as saver:
+    with saving(tmp_path, quota_mb=0.001) as saver:
         saver.offer(1, REJECT, patches, scores)
     assert (saver.status().saved, saver.status().failed) == (0, 1)
     assert "quota" in saver.status().last_error
@@ -224,7 +299,7 @@ def test_a_folder_that_cannot_be_used_costs_pictures_and_raises_nothing(
     tmp_path: Path, patches: Patches, scores: NDArray[np.float32]
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    with PictureSaver(tmp_path / "file" / "pictures", quota_mb=10) as saver:
+    with saving(tmp_path / "file" / "pictures", quota_mb=10) as saver:
         for part in range(3):
             saver.offer(part, REJECT, patches, scores)
     status = saver.status()
@@ -240,17 +315,15 @@ def test_a_full_disk_costs_pictures_and_raises_nothing(tmp_path: Path) -> None:
     recipe.write_text(RECIPE % 1)
     program = tmp_path / "fill.py"
     program.write_text(f"""
-import numpy as np
+import sys
 from pathlib import Path
-from drivers.sorters.interface import Outcome
-from station.decision import Verdict, decide
-from station.pictures.saving import PictureSaver
-from station.patching import cut
-from station.recipe import load_recipe
+import numpy as np
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_pictures import Outcome, Verdict, cut, load_recipe, saving
 recipe = load_recipe(Path({str(recipe)!r}))
 patches = cut(np.random.default_rng(1).integers(80, 150, (256, 128)).astype(np.uint8), recipe)
 verdict = Verdict(Outcome.REJECT, 2, "scratches", 0.97, 5, 3, "why")
-with PictureSaver(Path({str(disk)!r}), quota_mb=100, capacity=50) as saver:
+with saving(Path({str(disk)!r}), quota_mb=100, capacity=50) as saver:
     for part in range(30):
         saver.offer(part, verdict, patches, None)
 status = saver.status()
@@ -277,7 +350,7 @@ print(len(list(Path({str(disk)!r}).glob(".*.part"))))
 def test_the_contact_sheet_holds_every_part_of_the_run(
     tmp_path: Path, patches: Patches, scores: NDArray[np.float32]
 ) -> None:
-    with PictureSaver(tmp_path / "pictures", quota_mb=10, classes=CLASSES, capacity=10) as saver:
+    with saving(tmp_path / "pictures", quota_mb=10, capacity=10) as saver:
         for part in range(6):
             saver.offer(part, REJECT, patches, scores)
     target = saver.write_contact_sheet(tmp_path / "run" / "sheet.png", "rejected")

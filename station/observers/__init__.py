@@ -1,0 +1,165 @@
+"""Whoever looks at inspected parts: beside the decision path, never in it.
+
+When a part's verdict is in the journal and on its way to the cell, the line *offers* the part to every
+observer. Each stands behind a bounded queue of its own and works in a thread of its own: a slow one sheds
+parts - good ones first - and what it sheds is counted; one that raises is counted and shown; one that hangs
+is left behind at the end. None of them can touch a verdict, the pace, or the clean stop, and no record of a
+part depends on one.
+
+To add an observer, add one file to this folder (``pictures.py`` is one to copy). It holds, or names, a class
+derived from :class:`Observer`, and the function ``make_observer(config, plant)``, which returns the observer,
+or None where the configuration does not ask for one. Nothing else is to be changed: every file of the folder
+that has such a function is found at the start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from drivers.errors import InspectionError
+from drivers.sorters.interface import Outcome
+from station.observers.interface import HANGING_S, Observer, ObserverError, ObserverStatus
+from station.part import InspectedPart
+from station.queues import BoundedQueue
+
+if TYPE_CHECKING:
+    from station.config import StationConfig
+    from station.simulated_plant import Plant
+
+__all__ = ["HANGING_S", "Observer", "ObserverError", "ObserverStatus", "Observers", "make_observers"]
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+Kind = TypeVar("Kind", bound=Observer)
+
+
+def make_observers(config: StationConfig, plant: Plant) -> list[Observer]:
+    """Every observer that the configuration asks for. Raises :class:`ObserverError`, which names it."""
+    made = []
+    for module in pkgutil.iter_modules(__path__):
+        try:
+            make = getattr(importlib.import_module(f"{__name__}.{module.name}"), "make_observer", None)
+            observer = make(config, plant) if make is not None else None
+        except Exception as error:
+            raise ObserverError(f"observer {module.name!r} cannot start: {error or repr(error)}") from error
+        if observer is not None:
+            made.append(observer)
+    return made
+
+
+class Observers:
+    """Every observer of one run, each behind its queue. Whoever made it closes it."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self._posts = tuple(_Post(observer) for observer in observers)
+        self.need_frames = any(post.needs_frame for post in self._posts)
+        """Whether frames must be kept until the verdict."""
+
+    def offer(self, part: InspectedPart) -> None:
+        """Show the part to whoever wants it; never waits, never raises."""
+        for post in self._posts:
+            post.offer(part)
+
+    def status(self) -> tuple[ObserverStatus, ...]:
+        """One snapshot per observer, without waiting for any."""
+        return tuple(post.status() for post in self._posts)
+
+    def find(self, kind: type[Kind]) -> Kind | None:
+        """The observer of this kind; None when there is none."""
+        return next((post.observer for post in self._posts if isinstance(post.observer, kind)), None)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Let all finish what waits, together for at most this long. Never raises, may be called twice."""
+        for post in self._posts:
+            post.end()
+        until = time.monotonic() + timeout_s
+        for post in self._posts:
+            post.join(max(until - time.monotonic(), 0.0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class _Post:
+    """One observer, its queue, its thread and its counters."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.needs_frame = observer.needs_frame
+        self._outcomes = frozenset(observer.outcomes)
+        self._parts: BoundedQueue[InspectedPart] = BoundedQueue(
+            observer.name, observer.capacity, gives_way=lambda part: part.verdict.outcome is Outcome.ACCEPT
+        )
+        self._observed = self._failed = 0
+        self._busy_since_ns: int | None = None
+        self._last_error = ""
+        self._ended = threading.Event()
+        self._given_up = False
+        self._thread = threading.Thread(target=self._work, name=f"observer-{observer.name}", daemon=True)
+        self._thread.start()
+
+    def offer(self, part: InspectedPart) -> None:
+        if part.verdict.outcome in self._outcomes and not self._ended.is_set():
+            self._parts.offer(part if self.needs_frame else part.without_frame())
+
+    def status(self) -> ObserverStatus:
+        since_ns = self._busy_since_ns
+        return ObserverStatus(
+            name=self.observer.name,
+            queue=self._parts.status(),
+            observed=self._observed,
+            failed=self._failed,
+            busy_s=(time.monotonic_ns() - since_ns) / 1e9 if since_ns is not None else 0.0,
+            last_error=self._last_error,
+            note=self.observer.note,
+        )
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+        if self._thread.is_alive() and not self._given_up:
+            self._given_up = True
+            log.warning(
+                "observer %s does not end; it is left behind with %d parts",
+                self.observer.name,
+                self._parts.status().length,
+            )
+
+    def _work(self) -> None:
+        while not self._given_up:
+            ended = self._ended.is_set()
+            part = self._parts.get(0.0 if ended else POLL_S)
+            if part is not None:
+                self._call(self.observer.observe, part)
+            elif ended:
+                break
+        self._call(self.observer.close)
+
+    def _call(self, what: Callable[..., None], *parts: InspectedPart) -> None:
+        """Into foreign code; whatever it raises, ``SystemExit`` too, is counted and ends nothing."""
+        self._busy_since_ns = time.monotonic_ns()
+        try:
+            what(*parts)
+        except BaseException as error:
+            self._failed += 1
+            said = str(error) or repr(error)
+            if said != self._last_error:  # once, not for every part
+                expected = isinstance(error, InspectionError | OSError)
+                log.warning("observer %s: %s", self.observer.name, said, exc_info=None if expected else error)
+            self._last_error = said
+        else:
+            self._observed += len(parts)
+        finally:
+            self._busy_since_ns = None

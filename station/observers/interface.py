@@ -1,0 +1,71 @@
+"""What an observer is, and what it is offered."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from drivers.errors import InspectionError
+from drivers.sorters.interface import Outcome
+from station.part import InspectedPart
+from station.queues import QueueStatus
+
+
+class ObserverError(InspectionError):
+    """An observer cannot start; the message names it and says what to do about it."""
+
+
+class Observer(ABC):
+    """Looks at inspected parts, in a thread of its own, and may take its time or fail."""
+
+    name: str
+    """As the status and the log call it."""
+    capacity: int = 8
+    """Parts that may wait for it; of more, good ones are shed first."""
+    outcomes: frozenset[Outcome] = frozenset(Outcome)
+    """The parts it is offered, by how they ended."""
+    needs_frame: bool = False
+    """Whether it looks at the whole frame; else it is offered the surface and its patches alone."""
+    note: str = ""
+    """What it has to say for itself, one line for people; it sets this, others read it."""
+
+    @abstractmethod
+    def observe(self, part: InspectedPart) -> None:
+        """Look at one part. What it raises is counted and shown, and costs this part's observation only."""
+
+    def close(self) -> None:
+        """The end of the run: nothing waits any more, and no part comes after this."""
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverStatus:
+    """A snapshot of one observer."""
+
+    name: str
+    queue: QueueStatus
+    """What waits for it, and what was shed because it was too slow."""
+    observed: int
+    failed: int
+    """Parts on which it raised."""
+    busy_s: float
+    """How long it has been at one part; 0 when it is waiting for the next."""
+    last_error: str
+    note: str
+    """What it says of itself."""
+
+    @property
+    def problem(self) -> str:
+        """What a person must know of it, in words; empty while all is well."""
+        troubles = []
+        if self.queue.shed:
+            troubles.append(f"{self.queue.shed} shed")
+        if self.failed:
+            troubles.append(f"{self.failed} failed: {self.last_error}")
+        if self.busy_s > HANGING_S:
+            troubles.append(f"at one part for {self.busy_s:.0f} s")
+        return ", ".join(troubles)
+
+
+HANGING_S = 5.0
+"""An observer that has been at one part for this long is shown as hanging."""

@@ -1,0 +1,124 @@
+"""Verdicts against the ground truth, where a simulated plant knows what is really on its parts."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from drivers.cameras.interface import Frame
+from drivers.sorters.interface import Outcome
+from station.observers.interface import Observer
+
+if TYPE_CHECKING:
+    from station.config import StationConfig
+    from station.decision import Verdict
+    from station.part import InspectedPart
+    from station.simulated_plant import Plant
+
+REMEMBERED = 1000
+"""Part ids of escapes and of overkill that are remembered, each; all are counted."""
+
+
+class Truth(Protocol):
+    """What is really on a part."""
+
+    @property
+    def label(self) -> str:
+        """The part's class, as the recipe names it."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every class on the part; naming any of them is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """A snapshot: verdicts against ground truth."""
+
+    rows: dict[str, dict[str, int]]
+    """True class -> verdict (class, the good class's name for an accept, or ``fault``) -> parts."""
+    parts: int
+    right: int
+    right_by_another: int
+    """Right, but under the name of another of the part's kinds of defect: off the table's diagonal."""
+    escapes: int
+    """Defective parts that were accepted."""
+    escaped: tuple[int, ...]
+    """Part ids of the first of them."""
+    overkill: int
+    """Good parts that were rejected."""
+    killed: tuple[int, ...]
+    """Part ids of the first of them."""
+    faulted: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of parts whose verdict is right; 0 when there is none."""
+        return self.right / self.parts if self.parts else 0.0
+
+
+class GroundTruth(Observer):
+    """Looks the truth of each part up by its frame, and counts."""
+
+    name = "ground truth"
+    needs_frame = True
+    capacity = 4  # a frame is 20 MB
+
+    def __init__(self, identify: Callable[[Frame], Truth | None]) -> None:
+        """``identify``: the truth of a frame; None for a frame that nobody knows."""
+        self._identify = identify
+        self._lock = threading.Lock()
+        self._classes: list[str] = []
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._right = self._right_by_another = 0
+        self._escapes: list[int] = []
+        self._overkill: list[int] = []
+        self._accepted_defective = self._rejected_good = 0
+
+    def observe(self, part: InspectedPart) -> None:
+        """Count the part, if its frame is known."""
+        frame = part.part.frame
+        truth = self._identify(frame) if frame is not None else None
+        if truth is not None:
+            classes = [entry.name for entry in part.part.prepared.recipe.classes]
+            self.count(part.part_id, part.verdict, truth, classes)
+
+    def count(self, part_id: int, verdict: Verdict, truth: Truth, classes: list[str]) -> None:
+        """Compare one verdict; a part with several kinds of defect is right under any of their names."""
+        is_good = truth.label == classes[0]
+        found = "fault" if verdict.outcome is Outcome.FAULT else verdict.class_name
+        with self._lock:
+            self._classes += [name for name in (*classes, truth.label) if name not in self._classes]
+            self._counts[truth.label, found] += 1
+            self._right += found in truth.labels
+            self._right_by_another += found in truth.labels and found != truth.label
+            if verdict.outcome is Outcome.ACCEPT and not is_good:
+                self._accepted_defective += 1
+                self._escapes += [part_id] if len(self._escapes) < REMEMBERED else []
+            if verdict.outcome is Outcome.REJECT and is_good:
+                self._rejected_good += 1
+                self._overkill += [part_id] if len(self._overkill) < REMEMBERED else []
+        now = self.confusion()
+        self.note = (
+            f"accuracy {now.accuracy:.2%} of {now.parts} parts with known truth, {now.escapes} escapes, "
+            f"{now.overkill} overkill"
+        )
+
+    def confusion(self) -> Confusion:
+        """The comparison so far."""
+        with self._lock:
+            counts, classes = self._counts.copy(), list(self._classes)
+            escaped, killed = tuple(self._escapes), tuple(self._overkill)
+            right, by_another = self._right, self._right_by_another
+            escapes, overkill = self._accepted_defective, self._rejected_good
+        rows = {true: {found: counts[true, found] for found in (*classes, "fault")} for true in classes}
+        faulted = sum(row["fault"] for row in rows.values())
+        return Confusion(rows, counts.total(), right, by_another, escapes, escaped, overkill, killed, faulted)
+
+
+def make_observer(config: StationConfig, plant: Plant) -> Observer | None:
+    """The comparison; None where nobody knows the truth."""
+    return GroundTruth(plant.identify) if plant.knows_truth else None
