@@ -68,7 +68,7 @@ def print_summary(
 
 def _observer(status: ObserverStatus) -> str:
     problem = f"; [yellow]{escape(status.problem)}[/]" if status.problem else ""
-    return f"{status.name}: {escape(status.note) or f'{status.observed} parts'}{problem}"
+    return f"{status.name}: {status.observed} parts{problem}"
 
 
 def _confusion_table(found: Confusion) -> list[RenderableType]:
