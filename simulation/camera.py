@@ -16,10 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from drivers.cameras import FAMILIES
 from drivers.cameras.counters import Counters
 from drivers.cameras.interface import (
     Camera,
@@ -32,6 +35,8 @@ from drivers.cameras.interface import (
     Frame,
 )
 from drivers.cameras.picture_files import NO_PIXELS, PICTURE_SUFFIXES, ImageFileError, pictures_in, read_image
+from drivers.cameras.settings import CameraSettings, Mode
+from drivers.settings import Count, FilePath, Milliseconds, Share
 from simulation.camera_faults import CameraFaults
 
 WIRE_POLL_S = 0.001
@@ -40,39 +45,52 @@ POOL_SUFFIXES = PICTURE_SUFFIXES | {".npy"}
 NAME = "simulated line-scan camera"
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedCameraSettings:
-    """The pool and the pace."""
+class SimulatedSettings(CameraSettings):
+    """Frames from the simulation's pool, with faults on request."""
 
-    pool: Path
-    """A folder of pictures; ``.npy`` (uint8, ``(H, W)`` or ``(H, W, 3)`` BGR) is read 20 times faster."""
-    rate_hz: float = 5.8
-    """Most frames a second, free running exactly so many: one turn of the part takes 1 / rate.
-
-    0 has no limit: free running, a frame is there as soon as it is grabbed.
-    """
-    exposure_s: float = 0.0
-    """Seconds from trigger to the last line of the frame."""
-    free_running: bool = False
-    wired: bool = False
-    """Exposed by :meth:`SimulatedCamera.wire` alone, and not by ``trigger``."""
+    kind: Literal["simulated"] = "simulated"
+    """the camera family"""
+    pool: FilePath | None = None
+    """the folder of rendered frames; left out takes `simulation.pool.folder`"""
+    rate_hz: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    """the most frames per second, and exactly so many when free-running; 0 is as fast as they are taken"""
+    exposure_ms: Annotated[float, Field(ge=0.0, le=600_000.0)] = 0.0
+    """the time from trigger to the last line of the frame, ms"""
     repeat: bool = True
-    """Start again after the pool's last picture; otherwise the camera ends there."""
-    buffer_count: int = 5
-    """Frames that wait to be grabbed; further exposures are lost, as with a real camera."""
-    preload_mb: float = 0.0
-    """Pictures are decoded at ``open`` until they fill this; the others are read when they are grabbed."""
+    """whether the pool begins again at its end"""
+    buffer_count: Annotated[int, Field(ge=1, le=256)] = 5
+    """frames that wait in the camera; further exposures are lost, as with a real one"""
+    preload_mb: Annotated[float, Field(ge=0.0, le=1_000_000.0)] = 0.0
+    """decoded frames kept in memory, MB; the others are read when they are grabbed"""
+    lose: Share = 0.0
+    """the share of frames that are lost"""
+    incomplete: Share = 0.0
+    """the share of frames that arrive incomplete"""
+    late: Share = 0.0
+    """the share of frames that arrive late"""
+    late_ms: Milliseconds = 200.0
+    """how late, ms"""
+    disconnect: Share = 0.0
+    """the share of frames before which the camera is lost"""
+    seed: Count = 1
+    """the seed of the faults"""
 
-    def __post_init__(self) -> None:
-        if not (self.rate_hz >= 0 and self.exposure_s >= 0 and self.preload_mb >= 0):
-            raise CameraConfigError(
-                f"{NAME}: rate_hz {self.rate_hz:g}, exposure_s {self.exposure_s:g} and preload_mb "
-                f"{self.preload_mb:g} must be at least 0"
-            )
-        if self.wired and self.free_running:
-            raise CameraConfigError(f"{NAME}: wired and free_running exclude each other")
-        if self.buffer_count < 1:
-            raise CameraConfigError(f"{NAME}: buffer_count {self.buffer_count} must be at least 1")
+    @property
+    def is_simulated(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def faults(self) -> CameraFaults:
+        """The faults that are asked for, by share."""
+        return CameraFaults(
+            drop_share=self.lose,
+            incomplete_share=self.incomplete,
+            late_share=self.late,
+            late_s=self.late_ms / 1000,
+            lose_share=self.disconnect,
+            seed=self.seed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +102,33 @@ class _Exposure:
     due_s: float
 
 
+@FAMILIES.register(SimulatedSettings)
 class SimulatedCamera(Camera):
-    """The simulated camera; ``simulation.pool`` and ``station simulate`` fill its folder."""
+    """The simulated camera; ``simulation.pool`` and ``station simulate`` fill its folder.
+
+    For tests: other ``faults`` than the settings ask for, and ``wired``, a camera that is exposed by
+    :meth:`wire` alone and not by ``trigger``.
+    """
 
     def __init__(
         self,
-        settings: SimulatedCameraSettings,
+        settings: SimulatedSettings,
         faults: CameraFaults | None = None,
         *,
+        wired: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if settings.pool is None:
+            raise CameraConfigError(f"{NAME}: no pool is named; set camera.pool to a folder of frames")
         self._settings = settings
-        self._faults = faults or CameraFaults()
+        self._pool = settings.pool
+        self._free_running = settings.mode is Mode.FREE_RUNNING
+        if wired and self._free_running:
+            raise CameraConfigError(f"{NAME}: wired and free-running exclude each other")
+        self._wired = wired
+        self._exposure_s = settings.exposure_ms / 1000
+        self._faults = faults or settings.faults
         self._period_s = 1 / settings.rate_hz if settings.rate_hz else 0.0
         self._clock = clock
         self._sleep = sleep
@@ -113,12 +145,12 @@ class SimulatedCamera(Camera):
         self._armed = False
         self._lock = threading.RLock()
         """Held for what :meth:`wire` and the grabbing thread both change."""
-        self._counters = Counters(f"{NAME} {settings.pool.name}", simulated=True)
+        self._counters = Counters(f"{NAME} {self._pool.name}", simulated=True)
 
     @property
     def triggered_by_wire(self) -> bool:
         """With ``wired``."""
-        return self._settings.wired
+        return self._wired
 
     def open(self) -> None:
         """List and preload the pool; raises :class:`CameraLostError` while a simulated loss lasts."""
@@ -126,7 +158,7 @@ class SimulatedCamera(Camera):
         missing_s = self._back_s - self._clock()
         if missing_s > 0:
             raise self._lost(f"is not there for another {missing_s:.1f} s")
-        pool = self._settings.pool
+        pool = self._pool
         if not pool.is_dir():
             raise CameraConfigError(f"{NAME}: {pool} does not exist; fill it with `station simulate`")
         self._files = pool_files(pool)
@@ -142,13 +174,13 @@ class SimulatedCamera(Camera):
             self._require_open()
             self._buffered.clear()
             self._frame_id = self._lost_before = 0
-            self._next_s = self._clock() + (self._period_s if self._settings.free_running else 0.0)
+            self._next_s = self._clock() + (self._period_s if self._free_running else 0.0)
             self._armed = True
 
     def trigger(self, timeout_s: float) -> None:
         """Expose the next picture when the turn before is over; nothing to do when wired or running free."""
         self._require_armed()
-        if self._settings.free_running or self._settings.wired:
+        if self._free_running or self._wired:
             return
         wait_s = self._next_s - self._clock()
         if wait_s > timeout_s:
@@ -163,7 +195,7 @@ class SimulatedCamera(Camera):
             raise self._end()
         now = self._clock()
         self._next_s = now + self._period_s
-        self._expose(now + self._settings.exposure_s)
+        self._expose(now + self._exposure_s)
 
     def wire(self) -> int:
         """An edge on the trigger input, from any thread: the next picture is exposed.
@@ -173,11 +205,11 @@ class SimulatedCamera(Camera):
         """
         with self._lock:
             now = self._clock()
-            if not (self._settings.wired and self._armed) or now < self._next_s or self._ended:
+            if not (self._wired and self._armed) or now < self._next_s or self._ended:
                 return 0
             self._next_s = now + self._period_s
             with suppress(CameraLostError):  # whoever grabs is told
-                self._expose(now + self._settings.exposure_s)
+                self._expose(now + self._exposure_s)
             return self._exposures
 
     def grab(self, timeout_s: float) -> Frame:
@@ -187,19 +219,19 @@ class SimulatedCamera(Camera):
             with self._lock:
                 self._require_armed()
                 now = self._clock()
-                if self._settings.free_running:
+                if self._free_running:
                     self._run_until(now)
                 due_s = self._next_due()
                 if self._buffered and due_s <= now:
                     exposure = self._buffered.popleft()
                     break
-            if self._settings.wired:
+            if self._wired:
                 due_s = min(due_s, now + WIRE_POLL_S)
-            if due_s == math.inf and self._settings.free_running:
+            if due_s == math.inf and self._free_running:
                 raise self._end()
             if due_s > deadline_s:
                 self._sleep(max(0.0, deadline_s - now))
-                edge = "; no edge came on its wire" if self._settings.wired else ""
+                edge = "; no edge came on its wire" if self._wired else ""
                 raise CameraTimeoutError(f"{NAME}: no frame within {timeout_s:g} s{edge}")
             self._sleep(due_s - now)
         if exposure.number == self._faults.hang_at:
@@ -269,7 +301,7 @@ class SimulatedCamera(Camera):
         """When there is something to grab; infinite when nothing will ever come by itself."""
         if self._buffered:
             return self._buffered[0].due_s
-        return self._next_s if self._settings.free_running and not self._ended else math.inf
+        return self._next_s if self._free_running and not self._ended else math.inf
 
     def _expose(self, due_s: float) -> None:
         """One picture of the pool is used up; whether it becomes a frame is another matter."""
@@ -316,7 +348,7 @@ class SimulatedCamera(Camera):
         )
 
     def _end(self) -> EndOfFramesError:
-        return EndOfFramesError(f"{NAME}: all {len(self._files)} pictures of {self._settings.pool} are done")
+        return EndOfFramesError(f"{NAME}: all {len(self._files)} pictures of {self._pool} are done")
 
     def _lost(self, what: str) -> CameraLostError:
         message = f"{NAME} {what} (simulated); it comes back by itself"

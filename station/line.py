@@ -23,12 +23,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from drivers.cameras.interface import Camera, Frame
+from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Result, Sorter, Trigger
 from station.acquisition import Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineError
 from station.journal import Journal, JournalError
-from station.line_values import LineSettings, LineStatus, Mode
+from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
 from station.part import InspectedPart, PartInHand
 from station.patching import PatchingError, cut

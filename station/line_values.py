@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from drivers.cameras.interface import CameraHealth
+from drivers.cameras.settings import Mode
 from drivers.sorters.interface import SorterHealth
 from station.engines.interface import EngineInfo
 from station.observers import ObserverStatus
 from station.queues import QueueStatus
 from station.statistics import RunStatistics
 from station.supervision import State
-
-
-class Mode(StrEnum):
-    """What makes a part."""
-
-    CELL = "cell"
-    """A trigger of the cell; one frame answers it."""
-    FREE_RUNNING = "free-running"
-    """Every frame of the camera."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,31 @@
 """The plant beside a station that has none: a pool of frames, a robot cell, a camera, and the ground truth.
 
-The only file of the daemon that knows ``simulation/``.
+The only file of the daemon that knows ``simulation/``, but for the simulated camera's section, which
+``config.py`` reads.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.cameras.interface import Camera, Frame
-from simulation.camera import SimulatedCamera, SimulatedCameraSettings
-from simulation.camera_faults import CameraFaults
+from drivers.cameras import FAMILIES
+from drivers.cameras.interface import Frame
+from drivers.cameras.pylon import PylonSettings
+from drivers.cameras.settings import CameraSettings
+from drivers.sorters.serial import SerialSettings
+from simulation.camera import SimulatedSettings
 from simulation.cell.process import start_cell
 from simulation.cell.settings import CellSettings
 from simulation.rendering.pool import write_frames
 from simulation.truth import PartTruth, TruthBook
-from station import config as settings
 from station.config import StationConfig
 from station.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Frames rendered, frames in all."""
@@ -67,6 +73,7 @@ def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> C
     """What the simulated cell is told, its port being the station's."""
     assert config.simulation is not None
     assert config.simulation.cell is not None
+    assert isinstance(config.sorter, SerialSettings), "the configuration has been checked for a serial line"
     cell, wrong = config.simulation.cell, config.simulation.cell.misbehave
     Path(config.sorter.port).parent.mkdir(parents=True, exist_ok=True)
     return CellSettings(
@@ -92,21 +99,22 @@ def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> C
     )
 
 
-def simulated_camera(camera: settings.SimulatedCamera, pool: Path) -> Camera:
-    """The camera of the simulation, not opened, with the faults that its section asks for."""
-    return SimulatedCamera(
-        SimulatedCameraSettings(
-            pool,
-            rate_hz=camera.rate_hz,
-            free_running=camera.mode == "free-running",
-            repeat=camera.repeat,
-        ),
-        CameraFaults(
-            drop_share=camera.lose,
-            incomplete_share=camera.incomplete,
-            late_share=camera.late,
-            late_s=camera.late_ms / 1000,
-            lose_share=camera.disconnect,
-            seed=camera.seed,
-        ),
-    )
+def camera_section(config: StationConfig) -> CameraSettings:
+    """The camera's section, with what the simulated plant adds to it.
+
+    A simulated camera takes the plant's pool where it names none. Basler's emulator needs pypylon; without it
+    the simulated camera shows the same pictures, which is said in the log.
+    """
+    camera, simulation = config.camera, config.simulation
+    if isinstance(camera, SimulatedSettings) and camera.pool is None:
+        assert simulation is not None
+        assert simulation.pool is not None, "the configuration has been checked for a pool"
+        return camera.model_copy(update={"pool": simulation.pool.folder})
+    if isinstance(camera, PylonSettings) and camera.emulation is not None:
+        missing = FAMILIES.entry(camera.kind).missing
+        if missing:
+            log.warning(
+                "the simulated camera shows %s instead of Basler's emulator: %s", camera.emulation, missing
+            )
+            return SimulatedSettings(mode=camera.mode, pool=camera.emulation)
+    return camera

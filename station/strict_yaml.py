@@ -234,11 +234,15 @@ def _mistake(detail: ErrorDetails, model: type[BaseModel], lines: Mapping[Locati
     location = detail["loc"]
     context = detail.get("ctx") or {}
     location += tuple(str(context["key"]).split(".")) if "key" in context else ()
-    found, models, candidates, description = _walk(location, model)
+    found, models, candidates, siblings, description = _walk(location, model)
     line = next((lines[found[:n]] for n in range(len(found), -1, -1) if found[:n] in lines), 0)
     key = _dotted(found)
     kind = detail["type"]
     if kind == "extra_forbidden":
+        key_of = [str(tag) for owner in siblings if found[-1] in owner.model_fields for tag in _tags(owner)]
+        if key_of:
+            remedy = f"it is a key of kind {' and '.join(key_of)}; remove it, or write that kind"
+            return Mistake(line, key, "is not a known key", remedy)
         known = [name for owner in models for name in owner.model_fields]
         return Mistake(line, key, "is not a known key", closest(str(found[-1]), known))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -263,18 +267,25 @@ def _mistake(detail: ErrorDetails, model: type[BaseModel], lines: Mapping[Locati
 
 def _walk(
     location: Location, model: type[BaseModel]
-) -> tuple[Location, list[type[BaseModel]], list[type[BaseModel]], str]:
-    """A location without union tags, the models that own its last key, those of its value, and its text."""
+) -> tuple[Location, list[type[BaseModel]], list[type[BaseModel]], list[type[BaseModel]], str]:
+    """A location without union tags, and what is known about it.
+
+    The models that own its last key, those of its value, those of the other tags, and the key's text.
+    """
     owners: list[type[BaseModel]] = [model]
     candidates = owners
+    siblings: list[type[BaseModel]] = []
+    others: list[type[BaseModel]] = []
     found: list[str | int] = []
     description = ""
     for step in location:
         tagged = [owner for owner in candidates if step in _tags(owner)]
         if tagged and not any(step in owner.model_fields for owner in candidates):
+            others = [owner for owner in candidates if owner not in tagged]
             candidates = tagged
             continue
         found.append(step)
+        siblings, others = others, []
         if isinstance(step, int):
             continue
         owners = candidates
@@ -282,7 +293,7 @@ def _walk(
         candidates = [inner for field in fields for inner in _models_in(field.annotation)]
         description = next((field.description for field in fields if field.description), "")
         description = " ".join(description.split()).rstrip(".")
-    return tuple(found), owners, candidates, description
+    return tuple(found), owners, candidates, siblings, description
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:

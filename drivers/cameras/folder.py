@@ -1,15 +1,14 @@
-"""Picture files as frames: a camera that replays a folder, and the one way to read a picture.
-
-Files are decoded from memory, never by path: OpenCV fills the missing rows of a JPEG that was cut short
-when it reads the file itself, and refuses the same bytes when they are handed over.
-"""
+"""Picture files as frames: a camera that plays a folder. The file to copy for a new camera family."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from drivers.cameras import FAMILIES
 from drivers.cameras.counters import Counters
 from drivers.cameras.interface import (
     Camera,
@@ -28,30 +27,33 @@ from drivers.cameras.picture_files import (
     pictures_in,
     read_image,
 )
+from drivers.cameras.settings import CameraSettings
+from drivers.settings import FilePath
 
-NO_PIXELS.flags.writeable = False
 
+class FolderSettings(CameraSettings):
+    """Picture files as frames."""
 
-@dataclass(frozen=True, slots=True)
-class FolderSettings:
-    """Which files, and how they are read."""
-
-    path: Path
-    """A folder, or one file."""
+    kind: Literal["folder"] = "folder"
+    """the camera family"""
+    path: FilePath
+    """the folder of pictures, or one picture"""
     repeat: bool = False
-    """Start again after the last file; otherwise the camera ends with :class:`EndOfFramesError`."""
+    """whether the folder begins again at its end"""
     recursive: bool = False
-    sixteen_bit_white: int | None = None
-    """The value of a 16-bit file that becomes 255; None refuses such files."""
-    max_megapixels: float = MAX_MEGAPIXELS
+    """whether pictures in the folders below are taken too"""
+    sixteen_bit_white: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """the value of a 16-bit picture that becomes 255 (4095 for 12 bits); left out refuses such pictures"""
+    max_megapixels: Annotated[float, Field(gt=0.0)] = MAX_MEGAPIXELS
+    """a picture with more pixels is refused, in millions"""
 
-    def __post_init__(self) -> None:
-        if self.sixteen_bit_white is not None and not 1 <= self.sixteen_bit_white <= 65535:
-            raise CameraConfigError(f"sixteen_bit_white {self.sixteen_bit_white}: must be 1 to 65535")
-        if self.max_megapixels <= 0:
-            raise CameraConfigError(f"max_megapixels {self.max_megapixels:g}: must be more than 0")
+    @property
+    def is_simulated(self) -> bool:
+        """Always."""
+        return True
 
 
+@FAMILIES.register(FolderSettings)
 class FolderCamera(Camera):
     """Runs free through the files of a folder, one a grab; ``trigger`` has nothing to do.
 
@@ -74,6 +76,8 @@ class FolderCamera(Camera):
             self._files = pictures_in(path, recursive=self._settings.recursive)
         elif path.is_file():
             self._files = [path]
+        elif self._counters.health().delivered:
+            raise self._gone()
         else:
             raise CameraConfigError(f"folder camera: {path} does not exist; set it to a folder of pictures")
         if not self._files:
@@ -102,10 +106,7 @@ class FolderCamera(Camera):
             self._next = 0
         path = self._files[self._next]
         if not path.exists() and not self._settings.path.exists():
-            lost = f"folder {self._settings.path} is gone; mount it again, then it is opened by itself"
-            self._armed = False
-            self._counters.gone(lost)
-            raise CameraLostError(lost)
+            raise self._gone()
         self._next += 1
         problem = ""
         try:
@@ -141,6 +142,12 @@ class FolderCamera(Camera):
         self._armed = False
         self._files = []
         self._counters.gone()
+
+    def _gone(self) -> CameraLostError:
+        lost = f"folder {self._settings.path} is gone; mount it again, then it is opened by itself"
+        self._armed = False
+        self._counters.gone(lost)
+        return CameraLostError(lost)
 
     def _require_open(self) -> None:
         if not self._counters.connected:

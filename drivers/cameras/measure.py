@@ -1,27 +1,29 @@
 """How fast a camera delivers, and whether it loses anything: ``python -m drivers.cameras.measure``.
 
-    python -m drivers.cameras.measure pylon --emulate FOLDER --frames 200
+    python -m drivers.cameras.measure pylon --emulation FOLDER --frames 200
     python -m drivers.cameras.measure pylon --serial 40012345
-    python -m drivers.cameras.measure folder FOLDER
+    python -m drivers.cameras.measure folder --path FOLDER --repeat true
 
-Triggers and grabs one frame after the other and prints frames a second, the time from trigger to frame,
+Triggers and grabs one frame after the other and prints frames per second, the time from trigger to frame,
 the growth of resident memory, and how long it takes to empty the camera, which a hardware trigger costs
-every part.
+every part. Every key of the family's section is an option; a list is written as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
-from drivers.cameras.folder import FolderCamera, FolderSettings
-from drivers.cameras.genicam.settings import PylonSettings
+from drivers.cameras import FAMILIES
 from drivers.cameras.interface import Camera, CameraError
-from drivers.cameras.pylon.camera import PylonCamera
+from drivers.cameras.settings import CameraSettings
+from drivers.registry import Entry, RegistryError
 
 EMPTYINGS = 100
 
@@ -75,32 +77,50 @@ def empty(camera: Camera) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Read the command line, measure, print; 1 when the camera fails."""
+    """Read the command line, measure, print; 1 when the camera fails, 2 for a setting that is wrong."""
     parser = argparse.ArgumentParser(prog="python -m drivers.cameras.measure", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("family", choices=("pylon", "folder"))
-    parser.add_argument("folder", type=Path, nargs="?", help="pictures, for the folder camera")
-    parser.add_argument("--serial", default="", help="serial number of a Basler camera")
-    parser.add_argument("--emulate", type=Path, help="pictures for Basler's emulator")
-    parser.add_argument("--exposure-us", type=float)
-    parser.add_argument("--frames", type=int, default=100)
-    arguments = parser.parse_args()
-    if arguments.family == "folder" and arguments.folder is None:
-        parser.error("the folder camera needs a folder")
     try:
-        camera: Camera
-        if arguments.family == "folder":
-            camera = FolderCamera(FolderSettings(arguments.folder, repeat=True))
-        else:
-            settings = PylonSettings(
-                serial=arguments.serial, emulation_folder=arguments.emulate, exposure_us=arguments.exposure_us
-            )
-            camera = PylonCamera(settings)
-        print(measure(camera, arguments.frames))
+        families = FAMILIES.entries()
+    except RegistryError as error:
+        parser.error(str(error))
+    commands = parser.add_subparsers(dest="family", required=True, metavar="FAMILY")
+    for kind, entry in families.items():
+        command = commands.add_parser(kind, help=entry.purpose, description=entry.purpose)
+        command.add_argument("--frames", type=int, default=100, help="how many frames (default: 100)")
+        for name, field in _keys(entry).items():
+            text = " ".join((field.description or "").split()).replace("%", "%%")
+            option = f"--{name.replace('_', '-')}"
+            command.add_argument(option, dest=f"key_{name}", metavar="VALUE", help=text)
+    arguments = vars(parser.parse_args())
+    entry = families[arguments["family"]]
+    if entry.missing:
+        parser.error(f"{entry.kind}: {entry.missing}")
+    given = {name: arguments[f"key_{name}"] for name in _keys(entry)}
+    try:
+        settings = entry.settings.model_validate(
+            {name: _value(text) for name, text in given.items() if text is not None}
+        )
+    except ValidationError as wrong:
+        places = ((".".join(map(str, detail["loc"])), detail["msg"]) for detail in wrong.errors())
+        parser.error("; ".join(f"{place.replace('_', '-')}: {problem}" for place, problem in places))
+    try:
+        print(measure(entry.driver(settings), arguments["frames"]))
     except CameraError as error:
         print(error)
         return 1
     return 0
+
+
+def _keys(entry: Entry[CameraSettings, Camera]) -> dict[str, FieldInfo]:
+    return {name: field for name, field in entry.settings.model_fields.items() if name != "kind"}
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text) if text.startswith(("[", "{")) else text
+    except ValueError:
+        return text  # which the key then refuses
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ MAX_MEGAPIXELS = 400.0
 
 
 NO_PIXELS: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
+NO_PIXELS.flags.writeable = False
 
 
 class ImageFileError(CameraError):

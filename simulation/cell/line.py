@@ -10,7 +10,7 @@ import tty
 from collections import Counter
 from pathlib import Path
 
-from drivers.sorters.serial.frames import Message, ResultAck, Trigger, encode
+from drivers.sorters.serial.frames import Message, ResultAck, TriggerBody, encode
 from simulation.cell.settings import CellSettings
 
 _MS = 1_000_000
@@ -90,7 +90,7 @@ class Mischief:
     def outgoing(self, message: Message, now: int) -> list[bytes]:
         """The frames to send now instead of ``message``."""
         body = message.body
-        if not isinstance(body, Trigger | ResultAck):
+        if not isinstance(body, TriggerBody | ResultAck):
             return [self.noise(encode(message))]
         if self._strikes("silent"):
             return []

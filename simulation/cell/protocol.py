@@ -17,13 +17,13 @@ from drivers.sorters.serial.frames import (
     Heartbeat,
     Hello,
     Message,
-    Refusal,
-    Result,
+    RefusalCode,
     ResultAck,
+    ResultBody,
     Role,
     Sorted,
-    Trigger,
     TriggerAck,
+    TriggerBody,
     TriggerRefused,
     WireOutcome,
     plain_text,
@@ -188,7 +188,7 @@ class CellProtocol:
                 self._sort(part, rules.reject_bin, Why.TIMEOUT, now)
             elif part.trigger and part.acknowledged_ns is None and now >= part.next_ns:
                 part.next_ns = now + int(rules.resend_ms * _MS)
-                out.append(self._message(Trigger(part.part_id, part.recipe), part.trigger))
+                out.append(self._message(TriggerBody(part.part_id, part.recipe), part.trigger))
             elif part.trigger and now >= part.next_ns:
                 part.next_ns = part.triggered_ns + int(rules.verdict_ms * _MS)
             elif not part.trigger and self.station_ready and now >= part.next_ns:
@@ -204,7 +204,7 @@ class CellProtocol:
         return out
 
     def _first_trigger(self, part: Part, now: int) -> Message:
-        message = self._message(Trigger(part.part_id, part.recipe))
+        message = self._message(TriggerBody(part.part_id, part.recipe))
         part.trigger = message.sequence
         part.triggered_ns = now
         part.next_ns = now + int(self.rules.resend_ms * _MS)
@@ -248,7 +248,7 @@ class CellProtocol:
                     part.acknowledged_ns = now
             case TriggerRefused(trigger, part_id, refusal, reason):
                 self._refused(trigger, part_id, refusal, reason, now)
-            case Result():
+            case ResultBody():
                 out.append(self._result(body, now))
             case Fault(code, reason):
                 self.faults = [*self.faults, f"{code.name}: {reason}"][-20:]
@@ -279,20 +279,20 @@ class CellProtocol:
         part = self.waiting.get(part_id)
         return part if part is not None and part.trigger == trigger else None
 
-    def _refused(self, trigger: int, part_id: int, refusal: Refusal, reason: str, now: int) -> None:
+    def _refused(self, trigger: int, part_id: int, refusal: RefusalCode, reason: str, now: int) -> None:
         part = self._open(trigger, part_id)
         if part is None:
             return
         part.refusals += 1
         part.reason = reason
-        if refusal is Refusal.UNKNOWN_RECIPE or part.refusals >= self.rules.most_refusals:
+        if refusal is RefusalCode.UNKNOWN_RECIPE or part.refusals >= self.rules.most_refusals:
             self._sort(part, self.rules.reject_bin, Why.REFUSED, now)
             return
         part.trigger = 0
         part.acknowledged_ns = None
         part.next_ns = now + int(self.rules.retrigger_ms * _MS)
 
-    def _result(self, result: Result, now: int) -> Message:
+    def _result(self, result: ResultBody, now: int) -> Message:
         part = self._open(result.trigger, result.part_id)
         if part is not None:
             part.result_ns = now
@@ -320,7 +320,7 @@ class CellProtocol:
             while len(self._done) > _REMEMBERED_PARTS:
                 del self._done[min(self._done)]
 
-    def _message(self, body: Hello | Heartbeat | Trigger | ResultAck, repeated: int = 0) -> Message:
+    def _message(self, body: Hello | Heartbeat | TriggerBody | ResultAck, repeated: int = 0) -> Message:
         if not repeated:
             self._sequence += 1
         return Message(self.session, self.station, repeated or self._sequence, body)

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from station.cli import bench, check, engines, inspect, journal, run, simulate
+from station.cli import bench, check, config, engines, inspect, journal, run, simulate
 from station.cli.help import keep_examples
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("inspect")(inspect.inspect)
 app.command("check")(check.check)
+app.add_typer(config.app, name="config")
 app.add_typer(journal.app, name="journal")
 app.command("engines")(engines.engines)
 app.command("bench")(bench.bench)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from drivers.cameras.settings import Mode
 from simulation.camera import SimulatedCamera
 from station.assembly import line_settings, load, make_camera
 from station.config import load_config
-from station.line_values import Mode
 from station.simulated_plant import cell_settings
 
 ROOT = Path(__file__).parents[2]

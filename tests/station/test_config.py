@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from station.config import ConfigError, FolderCamera, PylonCamera, SimulatedCamera, StationConfig, load_config
+from drivers.cameras.folder import FolderSettings
+from drivers.cameras.pylon import PylonSettings
+from drivers.sorters.serial import SerialSettings
+from simulation.camera import SimulatedSettings
+from station.config import ConfigError, StationConfig, config_model, load_config
+from station.config_keys import key_tables
 from station.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -47,14 +52,15 @@ def test_the_demo_is_a_simulated_plant() -> None:
 def test_a_real_plant_is_not_simulated(tmp_path: Path) -> None:
     config = load(tmp_path, PLANT)
     assert not config.is_simulated
-    assert isinstance(config.camera, PylonCamera)
+    assert isinstance(config.camera, PylonSettings)
+    assert isinstance(config.sorter, SerialSettings)
     assert config.sorter.port == "/dev/serial/by-id/usb-robot"
 
 
 def test_the_cell_may_trigger_the_camera_by_wire(tmp_path: Path) -> None:
     text = PLANT.replace("trigger: software", "mode: cell\n  trigger: hardware\n  trigger_line: Line3")
     camera = load(tmp_path, text).camera
-    assert isinstance(camera, PylonCamera)
+    assert isinstance(camera, PylonSettings)
     assert (camera.mode, camera.trigger, camera.trigger_line) == ("cell", "hardware", "Line3")
 
 
@@ -70,12 +76,15 @@ def test_relative_paths_are_relative_to_the_file_wherever_it_is_read_from(
     assert config.paths.recipes == tmp_path / "recipes"
     assert config.paths.journal == tmp_path / "etc" / "var" / "journal.db"
     assert config.paths.images == Path("/data/images")
+    assert isinstance(config.sorter, SerialSettings)
     assert config.sorter.port == str(tmp_path / "run" / "cell")
 
 
 @pytest.mark.parametrize("port", ["COM3", "socket://10.0.0.7:4000"])
 def test_a_port_that_is_no_path_stays_as_it_is(tmp_path: Path, port: str) -> None:
-    assert load(tmp_path, PLANT.replace("/dev/serial/by-id/usb-robot", port)).sorter.port == port
+    sorter = load(tmp_path, PLANT.replace("/dev/serial/by-id/usb-robot", port)).sorter
+    assert isinstance(sorter, SerialSettings)
+    assert sorter.port == port
 
 
 def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
@@ -84,10 +93,10 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
     folder = "camera: {kind: folder, path: pictures, mode: free-running}\n"
     simulated = "camera: {kind: simulated, pool: pool, lose: 0.01}\n"
     camera = load(tmp_path, before + folder + sorter).camera
-    assert isinstance(camera, FolderCamera)
+    assert isinstance(camera, FolderSettings)
     assert camera.path == tmp_path / "pictures"
-    assert isinstance(load(tmp_path, before + simulated + sorter).camera, SimulatedCamera)
-    with pytest.raises(ConfigError, match=r"camera\.exposure_us: is not a known key"):
+    assert isinstance(load(tmp_path, before + simulated + sorter).camera, SimulatedSettings)
+    with pytest.raises(ConfigError, match=r"exposure_us: is not a known key: it is a key of kind pylon"):
         load(tmp_path, before + simulated.replace("lose: 0.01", "exposure_us: 3") + sorter)
     with pytest.raises(ConfigError, match=r"camera\.pool: is missing: name a folder of frames"):
         load(tmp_path, before + "camera: {kind: simulated}\n" + sorter)
@@ -97,8 +106,8 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
     ("old", "new", "says"),
     [
         ("kind: pylon", "kind: pylone", ":10: camera.kind: 'pylone' is not known: did you mean `pylon`?"),
-        ("  kind: pylon\n", "", "camera.kind: is missing: known are: pylon, simulated, folder"),
-        ("kind: serial", "kind: mqtt", ":17: sorter.kind: input should be 'serial' (it is 'mqtt')"),
+        ("  kind: pylon\n", "", "camera.kind: is missing: known are: folder, pylon, simulated"),
+        ("kind: serial", "kind: mqtt", ":17: sorter.kind: 'mqtt' is not known: known are: serial"),
         (
             "trigger: software",
             "trigger: hardware\n  emulation: pictures",
@@ -172,7 +181,14 @@ def keys_of(model: type[BaseModel], seen: set[type[BaseModel]] | None = None) ->
     return keys - {"digest"}
 
 
-@pytest.mark.parametrize(("model", "document"), [(StationConfig, "configuration.md"), (Recipe, "recipes.md")])
+def test_the_documents_tables_are_what_the_sections_say() -> None:
+    tables = (ROOT / "docs" / "configuration.md").read_text().partition("## Every key\n\n")[2]
+    assert tables == key_tables(config_model()), "write the output of `station config keys` there"
+
+
+@pytest.mark.parametrize(
+    ("model", "document"), [(config_model(), "configuration.md"), (Recipe, "recipes.md")]
+)
 def test_every_key_is_described_in_the_documents(model: type[BaseModel], document: str) -> None:
     text = (ROOT / "docs" / document).read_text()
     assert sorted(key for key in keys_of(model) if f"`{key}`" not in text) == []

@@ -19,11 +19,12 @@ from drivers.cameras.interface import (
     CameraTimeoutError,
     Frame,
 )
+from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
 from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo, Scores
 from station.journal import Journal
 from station.line import Line
-from station.line_values import LineSettings, Mode
+from station.line_values import LineSettings
 from station.prepared import Prepared
 from station.queues import BoundedQueue
 from station.recipe import Recipe, load_recipe

@@ -23,10 +23,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from drivers.cameras.genicam.settings import PylonSettings, TriggerKind
-from drivers.cameras.pylon import PylonCamera
+from drivers.cameras.genicam.settings import TriggerKind
+from drivers.cameras.pylon import PylonCamera, PylonSettings
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
-from simulation.camera import SimulatedCamera, SimulatedCameraSettings
+from simulation.camera import SimulatedCamera, SimulatedSettings
 from simulation.camera_faults import CameraFaults
 from station.engines.interface import Engine, EngineInfo, Scores
 from station.journal import Journal
@@ -58,8 +58,8 @@ fault_bin: 9
 class Camera(SimulatedCamera):
     """Writes down when it is emptied, and can refuse to be."""
 
-    def __init__(self, settings: SimulatedCameraSettings, faults: CameraFaults, said: list[str]) -> None:
-        super().__init__(settings, faults)
+    def __init__(self, settings: SimulatedSettings, faults: CameraFaults, said: list[str]) -> None:
+        super().__init__(settings, faults, wired=True)
         self.said = said
         self.fail_disarm = self.fail_arm = 0
         self.slow_s = 0.0
@@ -83,9 +83,8 @@ class WiredEmulator(PylonCamera):
     """Basler's emulator, hardware-triggered; its software trigger, behind the driver's back, is the wire."""
 
     def __init__(self, pool: Path, said: list[str]) -> None:
-        super().__init__(
-            PylonSettings(emulation_folder=pool, exposure_us=100.0, trigger=TriggerKind.HARDWARE)
-        )
+        emulator = PylonSettings(emulation=pool, exposure_us=100.0)
+        super().__init__(emulator.model_copy(update={"trigger": TriggerKind.HARDWARE}))
         self.said = said
 
     def open(self) -> None:
@@ -300,8 +299,8 @@ def started(
     if emulated:
         camera = WiredEmulator(pool, said)
     else:
-        wired = SimulatedCameraSettings(pool, rate_hz=0, wired=True, exposure_s=exposure_s)
-        camera = Camera(wired, faults or CameraFaults(), said)
+        settings = SimulatedSettings(pool=pool, exposure_ms=exposure_s * 1000)
+        camera = Camera(settings, faults or CameraFaults(), said)
     cell, engine = Cell(camera, said), Passing()
     journal = Journal(folder / "journal.sqlite", station="test")
     seen = Seen()

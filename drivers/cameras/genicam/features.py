@@ -1,116 +1,93 @@
 """Writes settings into a camera's features, and says which setting a camera did not take, and why.
 
 The names of features differ by generation: SFNC 2.x first, then what older GigE cameras (racer, ace
-classic) call the same thing. The SDK's modules are passed in by :mod:`drivers.cameras.pylon`.
+classic) call the same thing.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
 
-from drivers.cameras.genicam.settings import PIXEL_FORMATS, PylonSettings, TriggerKind
+from drivers.cameras.genicam.nodes import FeatureRefusedError, NodeMap
+from drivers.cameras.genicam.settings import PIXEL_FORMATS, GenicamSettings, TriggerKind
 from drivers.cameras.interface import CameraConfigError
 
 
 class Nodes:
-    """The features of one node map, by name."""
+    """The features of one camera, by any of their names, with errors that name the setting."""
 
-    def __init__(self, node_map: Any, genicam: Any, camera: str) -> None:
+    def __init__(self, node_map: NodeMap, camera: str) -> None:
         self._map = node_map
-        self._genicam = genicam
         self._camera = camera
 
-    def find(self, *names: str) -> Any | None:
+    def find(self, *names: str) -> str | None:
         """The first of these features that the camera has and that is available now."""
-        for name in names:
-            try:
-                node = self._map.GetNode(name)
-            except self._genicam.GenericException:
-                continue
-            if node is not None and self._genicam.IsAvailable(node):
-                return node
-        return None
+        return next((name for name in names if self._map.has(name)), None)
 
     def read(self, *names: str) -> str | None:
         """The value of the first feature found, as text; None when the camera has none of them."""
-        node = self.find(*names)
-        if node is None or not self._genicam.IsReadable(node):
-            return None
-        return str(node.ToString())
+        name = self.find(*names)
+        return None if name is None else self._map.read(name)
 
     def set(self, setting: str, value: object, *names: str) -> None:
         """Set what the user asked for; the :class:`CameraConfigError` names the setting and the camera."""
-        node = self.find(*names)
-        if node is None:
+        name = self.find(*names)
+        if name is None:
             raise CameraConfigError(
                 f"{self._camera} does not have {setting} ({' or '.join(names)}); remove the setting, or "
                 "check that this is the camera you mean"
             )
-        if not self._genicam.IsWritable(node):
-            raise CameraConfigError(f"{self._camera} does not let {setting} ({names[0]}) be changed now")
+        if not self._map.is_writable(name):
+            raise CameraConfigError(f"{self._camera} does not let {setting} ({name}) be changed now")
         try:
-            node.FromString(_text(value))
-        except self._genicam.GenericException as error:
+            self._map.write(name, _text(value))
+        except FeatureRefusedError as error:
             raise CameraConfigError(
-                f"{self._camera} does not accept {setting} = {_text(value)}; {self._accepted(node, error)}"
+                f"{self._camera} does not accept {setting} = {_text(value)}; {self._accepted(name, error)}"
             ) from None
 
     def set_if_there(self, value: object, *names: str) -> None:
         """Set a default that nobody asked for: where the camera does not have it, there is nothing to do."""
-        node = self.find(*names)
-        if node is not None and self._genicam.IsWritable(node):
-            try:
-                node.FromString(_text(value))
-            except self._genicam.OutOfRangeException:
-                return
-            except self._genicam.InvalidArgumentException:
-                return
+        name = self.find(*names)
+        if name is not None and self._map.is_writable(name):
+            with suppress(FeatureRefusedError):
+                self._map.write(name, _text(value))
 
     def largest(self, name: str) -> int | None:
-        """The largest value an integer feature takes now."""
-        node = self.find(name)
-        return None if node is None else int(node.GetMax())
+        """The largest value a number takes now."""
+        limits = self._map.limits(name) if self._map.has(name) else None
+        return None if limits is None else int(limits.highest)
 
     def choices(self, name: str) -> tuple[str, ...]:
         """The values an enumeration takes now."""
-        node = self.find(name)
-        return () if node is None else _choices(node)
+        return self._map.choices(name) if self._map.has(name) else ()
 
     def execute(self, setting: str, name: str) -> None:
         """Run a command feature; raises :class:`CameraConfigError` where there is none."""
-        node = self.find(name)
-        if node is None:
+        if not self._map.has(name):
             raise CameraConfigError(f"{self._camera} does not have {setting} ({name}); remove the setting")
-        node.Execute()
+        self._map.execute(name)
 
     def execute_if_there(self, name: str) -> None:
         """Run a command feature where the camera has it."""
-        node = self.find(name)
-        if node is not None and self._genicam.IsWritable(node):
-            node.Execute()
+        if self._map.has(name) and self._map.is_writable(name):
+            self._map.execute(name)
 
     def integer_now(self, name: str) -> int | None:
         """The value of an integer feature, asked of the camera and not of the node map's memory."""
-        node = self.find(name)
-        return None if node is None else int(node.GetValue(False, True))
+        return self._map.read_now(name) if self._map.has(name) else None
 
-    def _accepted(self, node: Any, error: Exception) -> str:
+    def _accepted(self, name: str, error: FeatureRefusedError) -> str:
         """What the camera would take, in words."""
-        for limits in ("GetMin", "GetMax"):
-            if not hasattr(node, limits):
-                break
-        else:
-            try:
-                step = f" in steps of {node.GetInc()}"
-            except self._genicam.GenericException:
-                step = ""
-            return f"it takes {node.GetMin():.10g} to {node.GetMax():.10g}{step}"
-        if hasattr(node, "GetSymbolics"):
-            return f"it takes {', '.join(_choices(node))}"
-        return str(error).split(" : ")[0]
+        limits = self._map.limits(name)
+        if limits is not None:
+            step = "" if limits.step is None else f" in steps of {limits.step:.10g}"
+            return f"it takes {limits.lowest:.10g} to {limits.highest:.10g}{step}"
+        choices = self._map.choices(name)
+        return f"it takes {', '.join(choices)}" if choices else str(error)
 
 
-def apply(settings: PylonSettings, nodes: Nodes) -> None:
+def apply(settings: GenicamSettings, nodes: Nodes) -> None:
     """Bring an open camera into the state that ``settings`` describe, in the order cameras need."""
     if settings.user_set:
         nodes.set("user_set", settings.user_set, "UserSetSelector")
@@ -141,18 +118,19 @@ def apply(settings: PylonSettings, nodes: Nodes) -> None:
         nodes.set("heartbeat_ms", settings.heartbeat_ms, "GevHeartbeatTimeout")
     if not settings.limit_throughput:
         nodes.set_if_there("Off", "DeviceLinkThroughputLimitMode")
-    for name, value in settings.nodes:
-        nodes.set(f"node {name}", value, name)
+    for features in settings.nodes:
+        for name, value in features.items():
+            nodes.set(f"node {name}", value, name)
 
 
-def _apply_format(settings: PylonSettings, nodes: Nodes) -> None:
+def _apply_format(settings: GenicamSettings, nodes: Nodes) -> None:
     offered = nodes.choices("PixelFormat")
     names = PIXEL_FORMATS[settings.pixel_format]
     spelled = next((name for name in names if name in offered), settings.pixel_format)
     nodes.set("pixel_format", spelled, "PixelFormat")
 
 
-def _apply_area(settings: PylonSettings, nodes: Nodes) -> None:
+def _apply_area(settings: GenicamSettings, nodes: Nodes) -> None:
     """Offsets to 0 first, so that any width fits; then sizes, then offsets."""
     nodes.set_if_there("0", "CenterX")  # while centring is on, the offset cannot be written
     nodes.set_if_there("0", "CenterY")
@@ -176,39 +154,35 @@ def _apply_area(settings: PylonSettings, nodes: Nodes) -> None:
         nodes.set("offset_y", settings.offset_y, "OffsetY")
 
 
-def _apply_trigger(settings: PylonSettings, nodes: Nodes) -> None:
+def _apply_trigger(settings: GenicamSettings, nodes: Nodes) -> None:
     """Every trigger off, then the wanted ones on: what the last user left behind is not trusted."""
     for selector in nodes.choices("TriggerSelector"):
         nodes.set("trigger_selector", selector, "TriggerSelector")
         nodes.set_if_there("Off", "TriggerMode")
-    if settings.line_trigger_source:
-        nodes.set("line_trigger_source", "LineStart", "TriggerSelector")
-        nodes.set("line_trigger_source", settings.line_trigger_source, "TriggerSource")
+    if settings.line_trigger:
+        nodes.set("line_trigger", "LineStart", "TriggerSelector")
+        nodes.set("line_trigger", settings.line_trigger, "TriggerSource")
         nodes.set("line_trigger_activation", settings.line_trigger_activation, "TriggerActivation")
-        nodes.set("line_trigger_source", "On", "TriggerMode")
-    if settings.trigger is TriggerKind.FREE_RUNNING:
+        nodes.set("line_trigger", "On", "TriggerMode")
+    if settings.trigger is TriggerKind.OFF:
         return
     nodes.set("trigger_selector", settings.trigger_selector, "TriggerSelector")
     if settings.trigger is TriggerKind.SOFTWARE:
         nodes.set("trigger", "Software", "TriggerSource")
     else:
-        if settings.trigger_source.startswith("Line"):
-            nodes.set("trigger_source", settings.trigger_source, "LineSelector")
+        if settings.trigger_line.startswith("Line"):
+            nodes.set("trigger_line", settings.trigger_line, "LineSelector")
             nodes.set_if_there("Input", "LineMode")
             if settings.debounce_us is not None:
                 nodes.set("debounce_us", settings.debounce_us, "LineDebouncerTime", "LineDebouncerTimeAbs")
-        nodes.set("trigger_source", settings.trigger_source, "TriggerSource")
+        nodes.set("trigger_line", settings.trigger_line, "TriggerSource")
         nodes.set("trigger_activation", settings.trigger_activation, "TriggerActivation")
         if settings.trigger_delay_us is not None:
             nodes.set("trigger_delay_us", settings.trigger_delay_us, "TriggerDelay", "TriggerDelayAbs")
     nodes.set("trigger", "On", "TriggerMode")
 
 
-def _choices(enumeration: Any) -> tuple[str, ...]:
-    # GetSymbolics also lists what this model does not offer; GetSettableValues came with pypylon 26.
-    values = getattr(enumeration, "GetSettableValues", enumeration.GetSymbolics)()
-    return tuple(str(value) for value in values)
-
-
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
     return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,12 +1,14 @@
-"""What a Basler camera can be told; nothing of the SDK is needed to write it down."""
+"""What every GenICam camera can be told, whatever library drives it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from drivers.cameras.interface import CameraConfigError
+from pydantic import Field, StringConstraints, model_validator
+
+from drivers.cameras.settings import CameraSettings, Mode
+from drivers.settings import Text, Word, mistake
 
 
 class TriggerKind(StrEnum):
@@ -16,7 +18,7 @@ class TriggerKind(StrEnum):
     """``Camera.trigger``."""
     HARDWARE = "hardware"
     """An edge on an input line: a light barrier, the PLC, the index pulse of the jig's encoder."""
-    FREE_RUNNING = "free-running"
+    OFF = "off"
     """The camera's own clock."""
 
 
@@ -27,78 +29,85 @@ PIXEL_FORMATS: dict[str, tuple[str, ...]] = {
 }
 """Pixel formats that become a uint8 frame without loss -> what cameras call them."""
 
+# Upper limits are the camera's: it refuses what is too much, and says its range.
+Pixels = Annotated[int, Field(gt=0)]
+Offset = Annotated[int, Field(ge=0)]
+Microseconds = Annotated[float, Field(ge=0.0)]
+Hertz = Annotated[float, Field(gt=0.0)]
+Edge = Literal["RisingEdge", "FallingEdge", "AnyEdge"]
+FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
+FeatureValue = str | bool | int | float
 
-@dataclass(frozen=True, slots=True)
-class PylonSettings:
-    """One Basler camera. What is None is left as the camera has it and never an error."""
 
-    serial: str = ""
-    """Serial number; with neither this nor ``name`` the only camera connected is taken."""
-    name: str = ""
-    """User-defined name (DeviceUserID), as set in pylon Viewer."""
-    device_class: str = ""
-    """``BaslerGigE`` or ``BaslerUsb``: look on this transport only, which is faster."""
-    emulation_folder: Path | None = None
-    """A folder of pictures: Basler's camera emulator plays them instead of a camera."""
+class GenicamSettings(CameraSettings):
+    """A GenICam camera (GigE Vision, USB3 Vision)."""
 
-    user_set: str = ""
-    """Configuration stored in the camera that is loaded first, such as ``Default`` or ``UserSet1``."""
-    pixel_format: str = "Mono8"
-    width: int | None = None
-    """px; None takes the whole width of the sensor (emulator: of the first picture)."""
-    height: int | None = None
-    """px, on a line-scan camera the lines of a frame; None as for ``width``."""
-    offset_x: int = 0
-    offset_y: int = 0
-    exposure_us: float | None = None
+    serial: Annotated[str, StringConstraints(max_length=32)] = ""
+    """the camera's serial number in quotes; without it and `name` the only camera connected is taken"""
+    name: Word = ""
+    """the camera's user-defined name (DeviceUserID), instead of its serial number"""
+    user_set: Word = ""
+    """a configuration stored in the camera that is loaded first, such as `Default` or `UserSet1`"""
+    pixel_format: Literal["Mono8", "BGR8", "RGB8"] = "Mono8"
+    """`Mono8` (grey), `BGR8` or `RGB8` (colour)"""
+    width: Pixels | None = None
+    """the width of the picture, px; left out takes the sensor's"""
+    height: Pixels | None = None
+    """the height of the picture (line-scan: the lines of a frame), px; left out takes the sensor's"""
+    offset_x: Offset = 0
+    """the first column of the picture on the sensor, px"""
+    offset_y: Offset = 0
+    """the first row of the picture on the sensor, px"""
+    exposure_us: Annotated[float, Field(gt=0.0)] | None = None
+    """the exposure time of a line or frame, microseconds; left out keeps the camera's"""
     gain_db: float | None = None
-    line_rate_hz: float | None = None
-    """Line-scan cameras only."""
-    frame_rate_hz: float | None = None
-    """Upper limit of a free-running camera."""
-
+    """the gain, dB; left out keeps the camera's"""
+    line_rate_hz: Hertz | None = None
+    """lines per second of a line-scan camera; left out keeps the camera's"""
+    frame_rate_hz: Hertz | None = None
+    """the most frames per second of a camera that runs by itself; left out keeps the camera's"""
     trigger: TriggerKind = TriggerKind.SOFTWARE
-    trigger_selector: str = "FrameStart"
-    """What the trigger starts; every other trigger of the camera is switched off."""
-    trigger_source: str = "Line1"
-    """Input of the hardware trigger."""
-    trigger_activation: str = "RisingEdge"
-    trigger_delay_us: float | None = None
-    debounce_us: float | None = None
-    """Shortest pulse that counts as a hardware trigger."""
-    line_trigger_source: str = ""
-    """Line-scan: what starts each line (``ShaftEncoderModuleOut``, ``Line2`` …); empty: the line rate."""
-    line_trigger_activation: str = "RisingEdge"
-
-    packet_size: int | None = None
-    """GigE: bytes of a packet; 8192 or more needs jumbo frames on the whole way."""
-    inter_packet_delay: int | None = None
-    """GigE: ticks of the camera's clock between packets."""
-    heartbeat_ms: int | None = None
-    """GigE: how long the camera stays reserved after this program crashed."""
+    """`software`, `hardware` (by wire, at `trigger_line`; in cell mode the cell pulses it after TRIGGER-ACK,
+    docs/cameras.md) or `off` (the camera runs by itself)"""
+    trigger_selector: Text = "FrameStart"
+    """what the trigger starts; every other trigger of the camera is switched off"""
+    trigger_line: Text = "Line1"
+    """the input of a hardware trigger"""
+    trigger_activation: Edge = "RisingEdge"
+    """the edge of a hardware trigger: `RisingEdge`, `FallingEdge` or `AnyEdge`"""
+    trigger_delay_us: Microseconds | None = None
+    """the time from the edge to the exposure, microseconds; left out keeps the camera's"""
+    debounce_us: Microseconds | None = None
+    """the shortest pulse that counts as a hardware trigger, microseconds; left out keeps the camera's"""
+    line_trigger: Word = ""
+    """what starts each line of a line-scan camera, such as `ShaftEncoderModuleOut`; empty is the line rate"""
+    line_trigger_activation: Edge = "RisingEdge"
+    """the edge of `line_trigger`: `RisingEdge`, `FallingEdge` or `AnyEdge`"""
+    packet_size: Annotated[int, Field(gt=0)] | None = None
+    """the packet size of a GigE camera, bytes (8192 with jumbo frames); left out keeps the camera's"""
+    inter_packet_delay: Annotated[int, Field(ge=0)] | None = None
+    """the pause between packets of a GigE camera, ticks of its clock; left out keeps the camera's"""
+    heartbeat_ms: Annotated[int, Field(gt=0)] | None = None
+    """how long a GigE camera stays reserved after this program crashed, ms; left out keeps the camera's"""
     limit_throughput: bool = False
-    """Leave the camera's own DeviceLinkThroughputLimit on."""
-    buffer_count: int = 5
-    """Frames that wait in the driver before exposures are lost; each takes width x height bytes."""
-    nodes: tuple[tuple[str, str], ...] = ()
-    """Any other feature of the camera, name and value as pylon Viewer shows them, set last in this order."""
+    """whether the camera's own limit of its throughput (DeviceLinkThroughputLimit) stays on"""
+    buffer_count: Annotated[int, Field(ge=2, le=256)] = 8
+    """frames that wait in the driver before exposures are lost; each takes width x height bytes"""
+    nodes: Annotated[tuple[dict[FeatureName, FeatureValue], ...], Field(max_length=100)] = ()
+    """other features: a list of `Name: value`, as the camera's documents name them; set last, in order"""
 
-    def __post_init__(self) -> None:
-        if self.pixel_format not in PIXEL_FORMATS:
-            raise CameraConfigError(
-                f"pixel_format {self.pixel_format!r}: frames are 8 bits a pixel; use one of "
-                f"{', '.join(PIXEL_FORMATS)}"
+    @model_validator(mode="after")
+    def _trigger_fits_mode(self) -> Self:
+        if self.mode is Mode.CELL and self.trigger is TriggerKind.OFF:
+            raise mistake(
+                "trigger",
+                "is off, but in cell mode each frame must answer a trigger",
+                "write `software` or `hardware`, or `mode: free-running`",
             )
-        if not isinstance(self.trigger, TriggerKind):
-            raise CameraConfigError(
-                f"trigger {self.trigger!r}: must be one of {', '.join(kind.value for kind in TriggerKind)}"
+        if self.mode is Mode.FREE_RUNNING and self.trigger is TriggerKind.SOFTWARE:
+            raise mistake(
+                "trigger",
+                "is `software`, but a free-running station does not trigger",
+                "write `off` or `hardware`",
             )
-        if self.buffer_count < 2:
-            raise CameraConfigError(f"buffer_count {self.buffer_count}: at least 2, or frames are lost")
-        for field in ("width", "height", "exposure_us", "line_rate_hz", "frame_rate_hz", "packet_size"):
-            value = getattr(self, field)
-            if value is not None and value <= 0:
-                raise CameraConfigError(f"{field} {value:g}: must be more than 0")
-        for field in ("offset_x", "offset_y"):
-            if getattr(self, field) < 0:
-                raise CameraConfigError(f"{field} {getattr(self, field)}: must be 0 or more")
+        return self

@@ -1,5 +1,5 @@
 """Basler cameras through pypylon, and Basler's emulator."""
 
-from drivers.cameras.pylon.camera import PylonCamera
+from drivers.cameras.pylon.camera import PylonCamera, PylonSettings
 
-__all__ = ["PylonCamera"]
+__all__ = ["PylonCamera", "PylonSettings"]

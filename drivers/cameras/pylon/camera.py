@@ -12,16 +12,18 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
+from drivers.cameras import FAMILIES
 from drivers.cameras.counters import Counters
 from drivers.cameras.genicam.block_ids import BlockIds, BlockOrderError
 from drivers.cameras.genicam.clock import CameraClock
 from drivers.cameras.genicam.features import Nodes, apply
-from drivers.cameras.genicam.settings import PylonSettings, TriggerKind
+from drivers.cameras.genicam.settings import GenicamSettings, TriggerKind
 from drivers.cameras.interface import (
     Camera,
     CameraConfigError,
@@ -33,13 +35,43 @@ from drivers.cameras.interface import (
 )
 from drivers.cameras.picture_files import NO_PIXELS
 from drivers.cameras.pylon.emulation import EMULATOR_CLASS, Emulation
+from drivers.cameras.pylon.nodes import PylonNodeMap
+from drivers.registry import Package
+from drivers.settings import FilePath, mistake
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class PylonSettings(GenicamSettings):
+    """A Basler camera (GigE, USB3), or pylon's emulator."""
+
+    kind: Literal["pylon"] = "pylon"
+    """the camera family"""
+    device_class: Literal["", "BaslerGigE", "BaslerUsb"] = ""
+    """`BaslerGigE` or `BaslerUsb`: look on this transport only, which is faster; empty looks on all"""
+    emulation: FilePath | None = None
+    """a folder of pictures that pylon's emulator shows instead of a camera"""
+
+    @property
+    def is_simulated(self) -> bool:
+        """With ``emulation``."""
+        return self.emulation is not None
+
+    @model_validator(mode="after")
+    def _emulator_has_no_wire(self) -> Self:
+        if self.emulation is not None and self.trigger is TriggerKind.HARDWARE:
+            raise mistake(
+                "trigger",
+                "is `hardware`, but the emulator has no wire: no frame would ever come",
+                "write `software`, or `off` with `mode: free-running`",
+            )
+        return self
+
+
+@FAMILIES.register(PylonSettings, needs=Package("pypylon", extra="pylon"))
 class PylonCamera(Camera):
-    """A Basler camera; ``settings.emulation_folder`` puts Basler's own emulator in its place.
+    """A Basler camera; ``settings.emulation`` puts Basler's own emulator in its place.
 
     The emulator plays the pictures in the order of their names and starts at the first one at every ``arm``:
     the frame with id ``n`` is picture ``n`` modulo their number, and its ``source`` names the file.
@@ -52,7 +84,7 @@ class PylonCamera(Camera):
         self._device: Any = None
         self._nodes: Nodes | None = None
         self._label = _wanted(settings)
-        self._counters = Counters(self._label, simulated=settings.emulation_folder is not None)
+        self._counters = Counters(self._label, simulated=settings.emulation is not None)
         self._emulation: Emulation | None = None
         self._clock: CameraClock | None = None
         self._size: tuple[int, int] = (0, 0)
@@ -81,8 +113,8 @@ class PylonCamera(Camera):
         self._release()
         self._sdk, self._genicam = _import_pypylon()
         settings = self._settings
-        if settings.emulation_folder is not None:
-            self._emulation = Emulation(settings.emulation_folder)
+        if settings.emulation is not None:
+            self._emulation = Emulation(settings.emulation)
             settings = self._emulation.fitted(settings)
         try:
             info = self._find(settings)
@@ -99,7 +131,7 @@ class PylonCamera(Camera):
 
     def _find(self, settings: PylonSettings) -> Any:
         """The device wanted; a real camera is never replaced by the emulator, nor the other way round."""
-        emulated = settings.emulation_folder is not None
+        emulated = settings.emulation is not None
         wanted = self._sdk.DeviceInfo()
         if emulated or settings.device_class:  # 1 ms instead of 250 ms for every transport layer
             wanted.SetDeviceClass(EMULATOR_CLASS if emulated else settings.device_class)
@@ -133,7 +165,7 @@ class PylonCamera(Camera):
             raise CameraLostError(f"{self._label} {explain_open(str(error))}") from None
 
     def _configure(self, settings: PylonSettings, info: Any) -> None:
-        nodes = Nodes(self._device.GetNodeMap(), self._genicam, self._label)
+        nodes = Nodes(PylonNodeMap(self._device.GetNodeMap(), self._genicam), self._label)
         self._nodes = nodes
         if self._emulation is not None:
             self._emulation.apply(nodes)
@@ -266,7 +298,7 @@ class PylonCamera(Camera):
         except BlockOrderError as error:
             raise self._lost(f"was restarted: {error}") from None
         if not problem and self._clock is not None and self._clock.began_before(int(result.TimeStamp)):
-            problem = f"exposed before the camera was armed: a stray edge on {self._settings.trigger_source}"
+            problem = f"exposed before the camera was armed: a stray edge on {self._settings.trigger_line}"
         if not problem and not self._ids.usable(block_id):
             problem = "the camera does not number its frames, so that a lost one would not be noticed"
         # A failed result still holds the pixels of an older frame in its buffer: they are not looked at.
@@ -297,7 +329,7 @@ class PylonCamera(Camera):
             case TriggerKind.SOFTWARE:
                 return "was it triggered?"
             case TriggerKind.HARDWARE:
-                return f"no trigger came on {self._settings.trigger_source}, or its exposure takes longer"
+                return f"no trigger came on {self._settings.trigger_line}, or its exposure takes longer"
             case _:
                 return "the camera runs free: check exposure time, line rate and throughput"
 
@@ -306,7 +338,7 @@ class PylonCamera(Camera):
         self._device.GetNodeMap().InvalidateNodes()
         nodes.read("Width")
         temperature = nodes.read("DeviceTemperature", "TemperatureAbs")
-        stream = Nodes(self._device.GetStreamGrabberNodeMap(), self._genicam, self._label)
+        stream = Nodes(PylonNodeMap(self._device.GetStreamGrabberNodeMap(), self._genicam), self._label)
         statistics = {
             name: stream.read(f"Statistic_{name}_Count")
             for name in ("Failed_Buffer", "Buffer_Underrun", "Resend_Packet")
@@ -405,7 +437,7 @@ def _user_name(info: Any) -> str:
 
 
 def _wanted(settings: PylonSettings) -> str:
-    kind = "Basler emulator" if settings.emulation_folder is not None else "Basler camera"
+    kind = "Basler emulator" if settings.emulation is not None else "Basler camera"
     return " ".join(filter(None, (kind, settings.serial, settings.name and f"named {settings.name!r}")))
 
 

@@ -1,1 +1,5 @@
-"""The serial line of docs/serial-protocol.md: frames, link, port, and an explainer of recorded bytes."""
+"""The serial line of docs/serial-protocol.md: port, session, link, frames, explainer of recorded bytes."""
+
+from drivers.sorters.serial.port import SerialSettings, SerialSorter
+
+__all__ = ["SerialSettings", "SerialSorter"]

@@ -17,6 +17,7 @@ PART = 1001
 RECIPE = "servo-motor-housing"
 TO_CELL = "station -> cell"
 TO_STATION = "cell -> station"
+_REJECT = wire.ResultBody(3, PART, wire.WireOutcome.REJECT, 2, 4, "scratch 0.98 patch 7")
 
 
 def worked_part() -> list[tuple[str, wire.Message]]:
@@ -27,14 +28,9 @@ def worked_part() -> list[tuple[str, wire.Message]]:
         (TO_CELL, wire.Message(STATION, CELL, 1, wire.Hello(wire.Role.STATION, "station 4"))),
         (TO_STATION, wire.Message(CELL, STATION, 2, ready)),
         (TO_CELL, wire.Message(STATION, CELL, 2, replace(ready, reason=RECIPE))),
-        (TO_STATION, wire.Message(CELL, STATION, 3, wire.Trigger(PART, RECIPE))),
+        (TO_STATION, wire.Message(CELL, STATION, 3, wire.TriggerBody(PART, RECIPE))),
         (TO_CELL, wire.Message(STATION, CELL, 3, wire.TriggerAck(3, PART))),
-        (
-            TO_CELL,
-            wire.Message(
-                STATION, CELL, 4, wire.Result(3, PART, wire.WireOutcome.REJECT, 2, 4, "scratch 0.98 patch 7")
-            ),
-        ),
+        (TO_CELL, wire.Message(STATION, CELL, 4, _REJECT)),
         (TO_STATION, wire.Message(CELL, STATION, 4, wire.ResultAck(3, PART, wire.Sorted.IN_BIN, 2))),
     ]
 

@@ -64,7 +64,7 @@ class EndState(IntEnum):
     ERROR = 4
 
 
-class Refusal(IntEnum):
+class RefusalCode(IntEnum):
     """Why a TRIGGER does not start an inspection."""
 
     NOT_READY = 1
@@ -117,7 +117,7 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
+class TriggerBody:
     """A part is in place. Repetitions carry the same sequence number in the header."""
 
     part_id: int
@@ -139,12 +139,12 @@ class TriggerRefused:
 
     trigger: int
     part_id: int
-    refusal: Refusal
+    refusal: RefusalCode
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ResultBody:
     """Results valid: what to do with the part."""
 
     trigger: int
@@ -173,7 +173,9 @@ class Fault:
     reason: str = ""
 
 
-Body: TypeAlias = Hello | Heartbeat | Trigger | TriggerAck | TriggerRefused | Result | ResultAck | Fault
+Body: TypeAlias = (
+    Hello | Heartbeat | TriggerBody | TriggerAck | TriggerRefused | ResultBody | ResultAck | Fault
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,13 +319,13 @@ def _fields(body: Body) -> tuple[Type, tuple[int, ...], str]:
             return Type.HELLO, (role,), name
         case Heartbeat(ready, state, reason):
             return Type.HEARTBEAT, (int(ready), state), reason
-        case Trigger(part_id, recipe):
+        case TriggerBody(part_id, recipe):
             return Type.TRIGGER, (part_id,), recipe
         case TriggerAck(trigger, part_id):
             return Type.TRIGGER_ACK, (trigger, part_id), ""
         case TriggerRefused(trigger, part_id, refusal, reason):
             return Type.TRIGGER_REFUSED, (trigger, part_id, refusal), reason
-        case Result(trigger, part_id, outcome, bin_, class_index, reason):
+        case ResultBody(trigger, part_id, outcome, bin_, class_index, reason):
             return Type.RESULT, (trigger, part_id, outcome, bin_, class_index), reason
         case ResultAck(trigger, part_id, status, bin_):
             return Type.RESULT_ACK, (trigger, part_id, status, bin_), ""
@@ -357,13 +359,13 @@ def _unpack(kind: Type, payload: bytes) -> Body:
                 raise ValueError("flags")
             return Heartbeat(n[0] == 1, EndState(n[1]), text)
         case Type.TRIGGER:
-            return Trigger(n[0], text)
+            return TriggerBody(n[0], text)
         case Type.TRIGGER_ACK:
             return TriggerAck(n[0], n[1])
         case Type.TRIGGER_REFUSED:
-            return TriggerRefused(n[0], n[1], Refusal(n[2]), text)
+            return TriggerRefused(n[0], n[1], RefusalCode(n[2]), text)
         case Type.RESULT:
-            return Result(n[0], n[1], WireOutcome(n[2]), n[3], n[4], text)
+            return ResultBody(n[0], n[1], WireOutcome(n[2]), n[3], n[4], text)
         case Type.RESULT_ACK:
             return ResultAck(n[0], n[1], Sorted(n[2]), n[3])
         case Type.FAULT:

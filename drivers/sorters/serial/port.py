@@ -1,4 +1,4 @@
-"""A cell on a serial line: pyserial and one thread around the handshake machine.
+"""A cell on a serial line: its settings, and pyserial and one thread around the session.
 
 The thread reads, watches the clock and opens the line again after it was lost; what the application
 says is written by the caller itself, without waiting for the thread. Writes never block: what the line
@@ -17,14 +17,18 @@ import stat
 import termios
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 
 import serial
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
-from drivers.sorters.handshake import Action, HandshakeSettings, StationHandshake
+from drivers.settings import Seconds, beside_the_file
+from drivers.sorters import PROTOCOLS
+from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import Receipt, Result, Sorter, SorterError, SorterHealth, Trigger
 from drivers.sorters.serial import frames as wire
+from drivers.sorters.serial.session import Action, StationSession
 
 _LINE_LOST = (OSError, termios.error)
 """What an unplugged line raises; SerialException is an OSError, termios.error is not."""
@@ -34,28 +38,37 @@ _LONGEST_WAIT_S = 0.5
 _FIRST_PAUSE_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class SerialSettings:
-    """One serial line to a cell."""
+def _port_beside_the_file(port: str, info: ValidationInfo) -> str:
+    if "/" not in port or "://" in port:
+        return port
+    return str(beside_the_file(Path(port), info))
 
-    port: str
-    """/dev/ttyUSB0; better /dev/serial/by-id/..., which survives a replug."""
-    baud: int = 115200
+
+Port = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_port_beside_the_file)]
+
+
+class SerialSettings(HandshakeSettings):
+    """A robot or PLC on a serial line, docs/serial-protocol.md."""
+
+    kind: Literal["serial"] = "serial"
+    """the sorter's protocol"""
+    port: Port
+    """the serial device, best by /dev/serial/by-id/, which survives a replug"""
+    baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115_200
+    """the speed of the line, baud"""
     rtscts: bool = False
-    """Hardware flow control, where the cable has the lines."""
-    reopen_max_s: float = 1.0
-    """The longest pause between two tries to open a lost line; the first is 0.05 s."""
-    handshake: HandshakeSettings = field(default_factory=HandshakeSettings)
+    """hardware flow control, where the cable has the lines"""
+    reopen_max_s: Seconds = 1.0
+    """the longest pause between two tries to open a lost line, s; the first is 0.05 s"""
 
 
+@PROTOCOLS.register(SerialSettings)
 class SerialSorter(Sorter):
-    """The station's end of docs/serial-protocol.md on a serial port."""
+    """The station's end of docs/serial-protocol.md on a serial port; ``station`` is its name."""
 
-    def __init__(self, settings: SerialSettings) -> None:
-        if not settings.port:
-            raise SorterError("no serial port is named; set sorter.port, for example /dev/ttyUSB0")
+    def __init__(self, settings: SerialSettings, station: str = "station") -> None:
         self._settings = settings
-        self._machine = StationHandshake(settings.handshake, 1 + secrets.randbelow(0xFFFF))
+        self._session = StationSession(settings, 1 + secrets.randbelow(0xFFFF), station)
         self._lock = threading.Lock()
         self._triggers: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
         self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
@@ -84,12 +97,12 @@ class SerialSorter(Sorter):
     def set_ready(self, ready: bool, reason: str = "") -> None:
         """Say at once whether triggers are welcome; triggers that come all the same are refused."""
         with self._lock:
-            self._do(self._machine.set_ready(ready, reason, time.monotonic_ns()))
+            self._do(self._session.set_ready(ready, reason, time.monotonic_ns()))
 
     def prepare(self, recipe: str) -> None:
         """Name the recipe in the heartbeat at once; triggers that name another are refused as unknown."""
         with self._lock:
-            self._do(self._machine.prepare(recipe, time.monotonic_ns()))
+            self._do(self._session.prepare(recipe, time.monotonic_ns()))
 
     def wait_trigger(self, timeout_s: float) -> Trigger | None:
         """The next trigger, or None after ``timeout_s``."""
@@ -98,12 +111,12 @@ class SerialSorter(Sorter):
     def acknowledge(self, trigger: Trigger) -> None:
         """Send TRIGGER-ACK now."""
         with self._lock:
-            self._do(self._machine.acknowledge(trigger.part_id, time.monotonic_ns()))
+            self._do(self._session.acknowledge(trigger.part_id))
 
     def send(self, result: Result) -> None:
         """Send RESULT now, and again until its receipt. Raises :class:`SorterError` for a bin over 255."""
         with self._lock:
-            self._do(self._machine.send(result, time.monotonic_ns()))
+            self._do(self._session.send(result, time.monotonic_ns()))
 
     def wait_receipt(self, timeout_s: float) -> Receipt | None:
         """The next receipt, or None after ``timeout_s``; after :meth:`close` what is left."""
@@ -112,24 +125,24 @@ class SerialSorter(Sorter):
     def health(self) -> SorterHealth:
         """Counters and the last error, of the line first, then of the link, then of the handshake."""
         with self._lock:
-            machine, counts = self._machine, self._machine.counts
-            cell = machine.link.peer_name
+            session, link = self._session, self._session.link
+            handshake, counts = session.handshake, session.handshake.counts
             error = self._last_error if self._line is None else ""
             return SorterHealth(
-                connected=self._line is not None and machine.link.up,
+                connected=self._line is not None and link.up,
                 description=f"serial {self._settings.port} {self._settings.baud} 8N1"
-                + (f", {cell}" if cell else ""),
+                + (f", {link.peer_name}" if link.peer_name else ""),
                 sent=self._sent,
-                received=counts.received,
+                received=session.received_messages,
                 resent=counts.resent,
                 garbled=self._garbled_before + self._decoder.garbled,
                 duplicates=counts.duplicates,
                 reconnects=max(0, self._opened - 1),
-                last_error=error or machine.link.problem or machine.problem,
+                last_error=error or link.problem or handshake.problem,
                 refused=counts.refused,
                 misplaced=counts.misplaced,
                 unacknowledged=counts.unacknowledged,
-                unexpected=counts.unexpected + machine.link.stale,
+                unexpected=counts.unexpected + link.stale,
             )
 
     def close(self) -> None:
@@ -138,7 +151,7 @@ class SerialSorter(Sorter):
             return
         self._stop.set()
         with self._lock:
-            self._do(self._machine.close(time.monotonic_ns()))
+            self._do(self._session.close(time.monotonic_ns()))
         self._wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5.0)
@@ -188,7 +201,7 @@ class SerialSorter(Sorter):
             line.close()
         except _LINE_LOST as error:
             self._last_error = f"{why}; closing failed too ({error})"
-        self._do(self._machine.line_down(time.monotonic_ns()))
+        self._do(self._session.line_down(time.monotonic_ns()))
 
     # -- the thread
 
@@ -231,7 +244,7 @@ class SerialSorter(Sorter):
             self._line = line
             self._opened += 1
             self._last_error = ""
-            self._do(self._machine.line_up(time.monotonic_ns()))
+            self._do(self._session.line_up(time.monotonic_ns()))
         return True
 
     def _serve_once(self, open_at: float) -> None:
@@ -239,7 +252,7 @@ class SerialSorter(Sorter):
         poll.register(self._wake_r, select.POLLIN)
         with self._lock:
             fd = -1 if self._line is None else self._line.fileno()
-            wait_s = min((self._machine.next_due_ns() - time.monotonic_ns()) / 1e9, _LONGEST_WAIT_S)
+            wait_s = min((self._session.next_due_ns() - time.monotonic_ns()) / 1e9, _LONGEST_WAIT_S)
             if fd >= 0:
                 poll.register(fd, select.POLLIN | (select.POLLOUT if self._outbox else 0))
             else:
@@ -258,11 +271,11 @@ class SerialSorter(Sorter):
             now_ns = time.monotonic_ns()
             actions: list[Action] = []
             for message in self._decoder.feed(data):
-                actions += self._machine.received(message, now_ns)
+                actions += self._session.received(message, now_ns)
             if self._decoder.other_version is not None:
-                actions += self._machine.other_version(self._decoder.other_version, now_ns)
+                actions += self._session.other_version(self._decoder.other_version)
                 self._decoder.other_version = None
-            actions += self._machine.tick(now_ns)
+            actions += self._session.tick(now_ns)
             self._do(actions)
 
     def _wake(self) -> None:
@@ -281,8 +294,6 @@ def _get(source: queue.SimpleQueue[_Item], timeout_s: float) -> _Item | None:
 
 def _refuse_the_incurable(settings: SerialSettings) -> None:
     port = settings.port
-    if settings.baud <= 0:
-        raise SorterError(f"{port}: baud {settings.baud} is no speed; set what the cell uses, such as 115200")
     try:
         mode = os.stat(port).st_mode
     except OSError:

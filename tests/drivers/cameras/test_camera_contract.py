@@ -10,39 +10,37 @@ import pytest
 
 from drivers.cameras.folder import FolderCamera, FolderSettings
 from drivers.cameras.interface import Camera, CameraError, CameraTimeoutError, EndOfFramesError
-from simulation.camera import SimulatedCamera, SimulatedCameraSettings
+from drivers.cameras.settings import Mode
+from simulation.camera import SimulatedCamera, SimulatedSettings
 
 FILES, HEIGHT, WIDTH = 5, 48, 64
 Make = Callable[[Path], Camera]
 
 
 def folder(path: Path) -> Camera:
-    return FolderCamera(FolderSettings(path, repeat=True))
+    return FolderCamera(FolderSettings(path=path, repeat=True))
 
 
 def simulated(path: Path) -> Camera:
-    return SimulatedCamera(SimulatedCameraSettings(path, rate_hz=500))
+    return SimulatedCamera(SimulatedSettings(pool=path, rate_hz=500))
 
 
 def simulated_free(path: Path) -> Camera:
-    return SimulatedCamera(SimulatedCameraSettings(path, rate_hz=200, free_running=True, buffer_count=50))
+    return SimulatedCamera(SimulatedSettings(pool=path, rate_hz=200, mode=Mode.FREE_RUNNING, buffer_count=50))
 
 
 def pylon(path: Path) -> Camera:
-    from drivers.cameras.genicam.settings import PylonSettings
-    from drivers.cameras.pylon import PylonCamera
+    from drivers.cameras.pylon import PylonCamera, PylonSettings
 
-    return PylonCamera(PylonSettings(emulation_folder=path, exposure_us=100.0))
+    return PylonCamera(PylonSettings(emulation=path, exposure_us=100.0))
 
 
 def pylon_free(path: Path) -> Camera:
-    from drivers.cameras.genicam.settings import PylonSettings, TriggerKind
-    from drivers.cameras.pylon import PylonCamera
+    from drivers.cameras.genicam.settings import TriggerKind
+    from drivers.cameras.pylon import PylonCamera, PylonSettings
 
-    free = TriggerKind.FREE_RUNNING
-    return PylonCamera(
-        PylonSettings(emulation_folder=path, exposure_us=100.0, trigger=free, frame_rate_hz=100.0)
-    )
+    free = {"mode": Mode.FREE_RUNNING, "trigger": TriggerKind.OFF}
+    return PylonCamera(PylonSettings(emulation=path, exposure_us=100.0, frame_rate_hz=100.0, **free))
 
 
 needs_pylon = pytest.mark.skipif(
@@ -262,9 +260,9 @@ def test_triggers_in_a_hurry_are_each_answered_by_a_frame(camera: Camera) -> Non
 
 def test_a_finite_source_ends_with_an_error_of_its_own(pictures: Path) -> None:
     for camera in (
-        FolderCamera(FolderSettings(pictures)),
-        SimulatedCamera(SimulatedCameraSettings(pictures, rate_hz=0, repeat=False)),
-        SimulatedCamera(SimulatedCameraSettings(pictures, rate_hz=0, repeat=False, free_running=True)),
+        FolderCamera(FolderSettings(path=pictures)),
+        SimulatedCamera(SimulatedSettings(pool=pictures, rate_hz=0, repeat=False)),
+        SimulatedCamera(SimulatedSettings(pool=pictures, repeat=False, mode=Mode.FREE_RUNNING)),
     ):
         camera.open()
         camera.arm()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from drivers.cameras.folder import FolderCamera, FolderSettings
 from drivers.cameras.interface import CameraConfigError, CameraLostError, EndOfFramesError
@@ -196,7 +197,7 @@ def test_a_broken_file_is_an_incomplete_frame_and_does_not_end_the_run(tmp_path:
     (tmp_path / "2.png").write_bytes(b"broken")
     save(tmp_path / "3.png", GREY.astype(np.uint16))
     save(tmp_path / "4.png", GREY)
-    camera = FolderCamera(FolderSettings(tmp_path))
+    camera = FolderCamera(FolderSettings(path=tmp_path))
     camera.open()
     camera.arm()
     frames = [camera.grab(1.0) for _ in range(4)]
@@ -212,7 +213,7 @@ def test_a_broken_file_is_an_incomplete_frame_and_does_not_end_the_run(tmp_path:
 
 def test_sixteen_bit_files_are_frames_when_their_scale_is_set(tmp_path: Path) -> None:
     save(tmp_path / "1.png", GREY.astype(np.uint16) * 257)
-    camera = FolderCamera(FolderSettings(tmp_path, sixteen_bit_white=65535))
+    camera = FolderCamera(FolderSettings(path=tmp_path, sixteen_bit_white=65535))
     camera.open()
     camera.arm()
     np.testing.assert_array_equal(camera.grab(1.0).pixels, GREY)
@@ -221,7 +222,7 @@ def test_sixteen_bit_files_are_frames_when_their_scale_is_set(tmp_path: Path) ->
 def test_discarding_late_frames_does_not_show_a_file_twice(tmp_path: Path) -> None:
     for name in "123":
         save(tmp_path / f"{name}.png", GREY)
-    camera = FolderCamera(FolderSettings(tmp_path))
+    camera = FolderCamera(FolderSettings(path=tmp_path))
     camera.open()
     camera.arm()
     first = camera.grab(1.0)
@@ -232,7 +233,7 @@ def test_discarding_late_frames_does_not_show_a_file_twice(tmp_path: Path) -> No
 
 
 def test_one_file_is_a_folder_of_one(tmp_path: Path) -> None:
-    camera = FolderCamera(FolderSettings(save(tmp_path / "only.png", GREY)))
+    camera = FolderCamera(FolderSettings(path=save(tmp_path / "only.png", GREY)))
     camera.open()
     camera.arm()
     assert camera.grab(1.0).complete
@@ -242,16 +243,16 @@ def test_one_file_is_a_folder_of_one(tmp_path: Path) -> None:
 
 def test_an_empty_or_missing_folder_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(CameraConfigError, match="no pictures in"):
-        FolderCamera(FolderSettings(tmp_path)).open()
+        FolderCamera(FolderSettings(path=tmp_path)).open()
     with pytest.raises(CameraConfigError, match="does not exist"):
-        FolderCamera(FolderSettings(tmp_path / "nowhere")).open()
+        FolderCamera(FolderSettings(path=tmp_path / "nowhere")).open()
 
 
 def test_a_folder_that_vanishes_is_a_lost_camera_that_can_be_opened_again(tmp_path: Path) -> None:
     folder = tmp_path / "stick"
     folder.mkdir()
     save(folder / "1.png", GREY)
-    camera = FolderCamera(FolderSettings(folder, repeat=True))
+    camera = FolderCamera(FolderSettings(path=folder, repeat=True))
     camera.open()
     camera.arm()
     folder.rename(tmp_path / "pulled")
@@ -266,5 +267,5 @@ def test_a_folder_that_vanishes_is_a_lost_camera_that_can_be_opened_again(tmp_pa
 
 @pytest.mark.parametrize("settings", [{"sixteen_bit_white": 0}, {"max_megapixels": 0.0}])
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, settings: dict) -> None:
-    with pytest.raises(CameraConfigError):
-        FolderSettings(tmp_path, **settings)
+    with pytest.raises(ValidationError, match=next(iter(settings))):
+        FolderSettings(path=tmp_path, **settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from drivers.cameras.interface import (
     CameraConfigError,
@@ -15,7 +16,8 @@ from drivers.cameras.interface import (
     EndOfFramesError,
     Frame,
 )
-from simulation.camera import SimulatedCamera, SimulatedCameraSettings, load_picture, pool_files
+from drivers.cameras.settings import Mode
+from simulation.camera import SimulatedCamera, SimulatedSettings, load_picture, pool_files
 from simulation.camera_faults import CameraFaults
 
 PICTURES = 4
@@ -51,11 +53,12 @@ def pool(tmp_path: Path) -> Path:
 
 
 def opened(
-    pool: Path, clock: Clock, faults: CameraFaults | None = None, **settings: object
+    pool: Path, clock: Clock, faults: CameraFaults | None = None, *, wired: bool = False, **settings: object
 ) -> SimulatedCamera:
     camera = SimulatedCamera(
-        SimulatedCameraSettings(pool, **settings),  # type: ignore[arg-type]
+        SimulatedSettings(pool=pool, **settings),  # type: ignore[arg-type]
         faults,
+        wired=wired,
         clock=clock,
         sleep=clock.sleep,
     )
@@ -82,7 +85,7 @@ def test_triggered_frames_come_no_faster_than_the_line_rate_allows(pool: Path, c
 
 
 def test_the_real_clock_is_kept_too(pool: Path) -> None:
-    camera = SimulatedCamera(SimulatedCameraSettings(pool, rate_hz=50))
+    camera = SimulatedCamera(SimulatedSettings(pool=pool, rate_hz=50))
     camera.open()
     camera.arm()
     start = time.monotonic()
@@ -101,7 +104,7 @@ def test_a_trigger_during_the_turn_before_times_out(pool: Path, clock: Clock) ->
 
 
 def test_the_frame_comes_when_its_exposure_has_ended(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, rate_hz=5, exposure_s=0.15)
+    camera = opened(pool, clock, rate_hz=5, exposure_ms=150)
     camera.trigger(1.0)
     before = clock()
     with pytest.raises(CameraTimeoutError):
@@ -111,7 +114,7 @@ def test_the_frame_comes_when_its_exposure_has_ended(pool: Path, clock: Clock) -
 
 
 def test_free_running_frames_come_at_the_rate(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, rate_hz=5.8, free_running=True)
+    camera = opened(pool, clock, rate_hz=5.8, mode=Mode.FREE_RUNNING)
     start = clock()
     frames = [camera.grab(1.0) for _ in range(58)]
     assert clock() - start == pytest.approx(10.0)
@@ -119,14 +122,14 @@ def test_free_running_frames_come_at_the_rate(pool: Path, clock: Clock) -> None:
 
 
 def test_free_running_without_a_rate_never_makes_anybody_wait(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, rate_hz=0, free_running=True)
+    camera = opened(pool, clock, rate_hz=0, mode=Mode.FREE_RUNNING)
     start = clock()
     assert [camera.grab(1.0).frame_id for _ in range(50)] == list(range(50))
     assert clock() == start
 
 
 def test_a_slow_reader_loses_frames_and_is_told_how_many(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, rate_hz=10, free_running=True, buffer_count=3)
+    camera = opened(pool, clock, rate_hz=10, mode=Mode.FREE_RUNNING, buffer_count=3)
     clock.sleep(1.05)  # ten exposures, three buffers
     frames = [camera.grab(1.0) for _ in range(4)]
     assert [frame.frame_id for frame in frames] == [0, 1, 2, 10]
@@ -176,7 +179,7 @@ def test_a_late_frame_comes_after_its_timeout_and_is_discarded_by_disarming(pool
 
 
 def test_a_wired_camera_is_exposed_by_its_wire_alone(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, wired=True, exposure_s=0.1)
+    camera = opened(pool, clock, wired=True, exposure_ms=100)
     camera.trigger(1.0)
     with pytest.raises(CameraTimeoutError, match="no edge came on its wire"):
         camera.grab(0.5)
@@ -198,7 +201,7 @@ def test_an_edge_that_a_real_camera_would_ignore_uses_up_no_picture(pool: Path, 
 
 
 def test_frames_that_are_thrown_away_are_counted(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, wired=True, rate_hz=0, exposure_s=0.1)
+    camera = opened(pool, clock, wired=True, rate_hz=0, exposure_ms=100)
     camera.wire()
     clock.sleep(0.2)
     camera.wire()
@@ -211,7 +214,7 @@ def test_frames_that_are_thrown_away_are_counted(pool: Path, clock: Clock) -> No
 
 
 def test_a_grab_is_ended_by_an_edge_from_another_thread(pool: Path) -> None:
-    camera = SimulatedCamera(SimulatedCameraSettings(pool, rate_hz=0, wired=True))
+    camera = SimulatedCamera(SimulatedSettings(pool=pool), wired=True)
     camera.open()
     camera.arm()
     pulse = threading.Timer(0.05, camera.wire)
@@ -248,7 +251,7 @@ def test_a_lost_camera_stays_away_for_its_time_and_comes_back(pool: Path, clock:
 
 
 def test_a_free_running_camera_is_lost_too(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, CameraFaults(lose_at=3), free_running=True)
+    camera = opened(pool, clock, CameraFaults(lose_at=3), mode=Mode.FREE_RUNNING)
     camera.grab(1.0)
     camera.grab(1.0)
     with pytest.raises(CameraLostError):
@@ -276,7 +279,7 @@ def test_faults_by_share_are_reproducible_and_as_many_as_asked_for(pool: Path, c
 
 
 def test_when_every_frame_is_lost_a_grab_still_ends(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, CameraFaults(drop_share=1.0), rate_hz=0, free_running=True)
+    camera = opened(pool, clock, CameraFaults(drop_share=1.0), rate_hz=0, mode=Mode.FREE_RUNNING)
     with pytest.raises(CameraTimeoutError):
         camera.grab(0.2)
 
@@ -290,7 +293,7 @@ def test_the_pool_goes_on_after_disarming(pool: Path, clock: Clock) -> None:
 
 
 def test_a_finite_pool_ends_even_if_its_last_frame_is_lost(pool: Path, clock: Clock) -> None:
-    camera = opened(pool, clock, CameraFaults(drop_every=PICTURES), repeat=False, free_running=True)
+    camera = opened(pool, clock, CameraFaults(drop_every=PICTURES), repeat=False, mode=Mode.FREE_RUNNING)
     for _ in range(PICTURES - 1):
         camera.grab(1.0)
     with pytest.raises(EndOfFramesError):
@@ -331,22 +334,26 @@ def test_preloading_keeps_to_its_limit(pool: Path, clock: Clock) -> None:
 def test_an_empty_or_missing_pool_says_how_to_fill_it(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CameraConfigError, match="station simulate"):
-            SimulatedCamera(SimulatedCameraSettings(folder)).open()
+            SimulatedCamera(SimulatedSettings(pool=folder)).open()
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {"rate_hz": -1},
-        {"exposure_s": -1},
+        {"exposure_ms": -1},
         {"buffer_count": 0},
         {"preload_mb": -1},
-        {"wired": True, "free_running": True},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, wrong: dict) -> None:
-    with pytest.raises(CameraConfigError):
-        SimulatedCameraSettings(tmp_path, **wrong)
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        SimulatedSettings(pool=tmp_path, **wrong)
+
+
+def test_a_camera_cannot_be_wired_and_run_free(tmp_path: Path) -> None:
+    with pytest.raises(CameraConfigError, match="exclude each other"):
+        SimulatedCamera(SimulatedSettings(pool=tmp_path, mode=Mode.FREE_RUNNING), wired=True)
 
 
 @pytest.mark.parametrize("wrong", [{"drop_every": -1}, {"late_share": 1.5}, {"lose_at": -2}])

@@ -14,15 +14,15 @@ REASON, NAME = st.text(PRINTABLE, max_size=64), st.text(PRINTABLE, max_size=32)
 BODIES = st.one_of(
     st.builds(wire.Hello, st.sampled_from(wire.Role), NAME),
     st.builds(wire.Heartbeat, st.booleans(), st.sampled_from(wire.EndState), REASON),
-    st.builds(wire.Trigger, U32, NAME),
+    st.builds(wire.TriggerBody, U32, NAME),
     st.builds(wire.TriggerAck, U32, U32),
-    st.builds(wire.TriggerRefused, U32, U32, st.sampled_from(wire.Refusal), REASON),
-    st.builds(wire.Result, U32, U32, st.sampled_from(wire.WireOutcome), U8, U8, REASON),
+    st.builds(wire.TriggerRefused, U32, U32, st.sampled_from(wire.RefusalCode), REASON),
+    st.builds(wire.ResultBody, U32, U32, st.sampled_from(wire.WireOutcome), U8, U8, REASON),
     st.builds(wire.ResultAck, U32, U32, st.sampled_from(wire.Sorted), U8),
     st.builds(wire.Fault, st.sampled_from(wire.FaultCode), REASON),
 )
 MESSAGES = st.builds(wire.Message, U16, U16, U32, BODIES)
-A_RESULT = wire.Message(9, 7, 4, wire.Result(3, 1001, wire.WireOutcome.ACCEPT, 0, 0, "defect-free"))
+A_RESULT = wire.Message(9, 7, 4, wire.ResultBody(3, 1001, wire.WireOutcome.ACCEPT, 0, 0, "defect-free"))
 
 
 @given(st.lists(MESSAGES, max_size=5), st.lists(st.integers(1, 40), max_size=20))
@@ -127,10 +127,10 @@ def test_an_intact_frame_with_a_senseless_field_is_no_message(where: int, value:
     "message",
     [
         wire.Message(70_000, 0, 1, wire.Fault(wire.FaultCode.DEVICE)),
-        wire.Message(1, 0, 1, wire.Trigger(2**32)),
-        wire.Message(1, 0, 1, wire.Trigger(1, "x" * 33)),
+        wire.Message(1, 0, 1, wire.TriggerBody(2**32)),
+        wire.Message(1, 0, 1, wire.TriggerBody(1, "x" * 33)),
         wire.Message(1, 0, 1, wire.Fault(wire.FaultCode.DEVICE, "naïve")),
-        wire.Message(1, 0, 1, wire.Result(1, 1, wire.WireOutcome.REJECT, 256, 0)),
+        wire.Message(1, 0, 1, wire.ResultBody(1, 1, wire.WireOutcome.REJECT, 256, 0)),
     ],
 )
 def test_a_field_out_of_range_is_refused_by_the_encoder(message: wire.Message) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.sorters.handshake import Action, HandshakeSettings, StationHandshake
+from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
 from drivers.sorters.serial import frames as wire
+from drivers.sorters.serial.session import Action, StationSession
 
 MS = 1_000_000
 STATION, CELL = 500, 7
@@ -16,7 +17,7 @@ class Hand:
     """Plays the cell against a machine; time stands still unless moved."""
 
     def __init__(self, settings: HandshakeSettings | None = None, *, ready: bool = True) -> None:
-        self.machine = StationHandshake(settings or HandshakeSettings(), STATION)
+        self.machine = StationSession(settings or HandshakeSettings(), STATION)
         self.now = 10_000 * MS
         self.cell = CELL
         self.number = 0
@@ -34,7 +35,7 @@ class Hand:
         return self.send(wire.Heartbeat(True, wire.EndState.READY))
 
     def trigger(self, part_id: int, recipe: str = "") -> tuple[int, list[Action]]:
-        actions = self.send(wire.Trigger(part_id, recipe))
+        actions = self.send(wire.TriggerBody(part_id, recipe))
         return self.number, actions
 
     def tell(self, part_id: int, outcome: Outcome = Outcome.REJECT, bin_: int = 3) -> list[Action]:
@@ -57,9 +58,9 @@ def test_a_part_runs_from_trigger_to_receipt() -> None:
     hand = Hand()
     number, actions = hand.trigger(5, "housing")
     assert actions == [Trigger(5, "housing", hand.now)]
-    assert bodies(hand.machine.acknowledge(5, hand.now), wire.TriggerAck) == [wire.TriggerAck(number, 5)]
-    told = bodies(hand.tell(5), wire.Result)
-    assert told == [wire.Result(number, 5, wire.WireOutcome.REJECT, 3, 1, "scratch")]
+    assert bodies(hand.machine.acknowledge(5), wire.TriggerAck) == [wire.TriggerAck(number, 5)]
+    told = bodies(hand.tell(5), wire.ResultBody)
+    assert told == [wire.ResultBody(number, 5, wire.WireOutcome.REJECT, 3, 1, "scratch")]
     actions = hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3))
     assert actions == [Receipt(5, True, 3, hand.now)]
 
@@ -67,27 +68,27 @@ def test_a_part_runs_from_trigger_to_receipt() -> None:
 def test_a_repeated_trigger_is_acknowledged_again_and_not_delivered_again() -> None:
     hand = Hand()
     number, _ = hand.trigger(5)
-    assert hand.send(wire.Trigger(5), number) == []
-    hand.machine.acknowledge(5, hand.now)
-    assert bodies(hand.send(wire.Trigger(5), number), wire.TriggerAck) == [wire.TriggerAck(number, 5)]
-    assert hand.machine.counts.duplicates == 2
+    assert hand.send(wire.TriggerBody(5), number) == []
+    hand.machine.acknowledge(5)
+    assert bodies(hand.send(wire.TriggerBody(5), number), wire.TriggerAck) == [wire.TriggerAck(number, 5)]
+    assert hand.machine.handshake.counts.duplicates == 2
 
 
 def test_a_repeated_trigger_gets_the_result_when_it_is_known() -> None:
     hand = Hand()
     number, _ = hand.trigger(5)
     hand.tell(5)
-    assert len(bodies(hand.send(wire.Trigger(5), number), wire.Result)) == 1
+    assert len(bodies(hand.send(wire.TriggerBody(5), number), wire.ResultBody)) == 1
 
 
 def test_a_part_that_cannot_be_exposed_gets_its_result_and_no_permission_to_pulse_the_wire() -> None:
     hand = Hand()
     number, _ = hand.trigger(5)
-    assert len(bodies(hand.tell(5, Outcome.FAULT), wire.Result)) == 1
-    assert hand.machine.acknowledge(5, hand.now) == []
-    again = hand.send(wire.Trigger(5), number)
+    assert len(bodies(hand.tell(5, Outcome.FAULT), wire.ResultBody)) == 1
+    assert hand.machine.acknowledge(5) == []
+    again = hand.send(wire.TriggerBody(5), number)
     assert bodies(again, wire.TriggerAck) == []
-    assert len(bodies(again, wire.Result)) == 1
+    assert len(bodies(again, wire.ResultBody)) == 1
     assert receipts(hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3)))[0].acknowledged
 
 
@@ -96,21 +97,21 @@ def test_an_old_result_is_never_said_about_a_new_part_of_the_same_id() -> None:
     first, _ = hand.trigger(5)
     hand.tell(5, Outcome.ACCEPT, 0)
     hand.send(wire.ResultAck(first, 5, wire.Sorted.IN_BIN, 0))
-    assert hand.send(wire.Trigger(5), first) == []
+    assert hand.send(wire.TriggerBody(5), first) == []
     second, actions = hand.trigger(5)
     assert actions == [Trigger(5, "", hand.now)]
-    assert bodies(hand.tell(5), wire.Result)[0] == wire.Result(
+    assert bodies(hand.tell(5), wire.ResultBody)[0] == wire.ResultBody(
         second, 5, wire.WireOutcome.REJECT, 3, 1, "scratch"
     )
 
 
 def test_a_result_is_resent_with_the_same_number_until_its_time_is_over() -> None:
-    hand = Hand(HandshakeSettings(resend_s=0.05, ack_timeout_s=0.2))
+    hand = Hand(HandshakeSettings(resend_ms=50, ack_timeout_ms=200))
     hand.trigger(5)
     first = next(a for a in hand.tell(5) if isinstance(a, wire.Message))
     assert first in hand.wait(51)
     assert first in hand.wait(51)
-    assert hand.machine.counts.resent == 2
+    assert hand.machine.handshake.counts.resent == 2
     (receipt,) = receipts(hand.wait(100))
     assert not receipt.acknowledged
     assert "RESULT-ACK" in receipt.problem
@@ -123,7 +124,7 @@ def test_an_acknowledgement_of_another_bin_gives_a_bad_receipt_and_counts() -> N
     hand.tell(5)
     (receipt,) = receipts(hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 9)))
     assert (receipt.acknowledged, receipt.bin) == (False, 9)
-    assert hand.machine.counts.misplaced == 1
+    assert hand.machine.handshake.counts.misplaced == 1
 
 
 def test_an_acknowledgement_of_an_unknown_part_is_counted_and_closes_nothing() -> None:
@@ -132,7 +133,7 @@ def test_an_acknowledgement_of_an_unknown_part_is_counted_and_closes_nothing() -
     hand.tell(5)
     assert receipts(hand.send(wire.ResultAck(number, 6, wire.Sorted.IN_BIN, 3))) == []
     assert receipts(hand.send(wire.ResultAck(99, 5, wire.Sorted.IN_BIN, 3))) == []
-    assert hand.machine.counts.unexpected == 2
+    assert hand.machine.handshake.counts.unexpected == 2
     assert len(receipts(hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3)))) == 1
 
 
@@ -148,23 +149,23 @@ def test_an_acknowledgement_before_the_result_is_not_believed() -> None:
     hand = Hand()
     number, _ = hand.trigger(5)
     assert hand.send(wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3)) == []
-    assert len(bodies(hand.tell(5), wire.Result)) == 1
+    assert len(bodies(hand.tell(5), wire.ResultBody)) == 1
 
 
 @pytest.mark.parametrize(
     ("settings", "ready", "recipe", "refusal"),
     [
-        (HandshakeSettings(), False, "", wire.Refusal.NOT_READY),
-        (HandshakeSettings(), True, "commutator", wire.Refusal.UNKNOWN_RECIPE),
-        (HandshakeSettings(max_in_hand=1), True, "", wire.Refusal.BUSY),
+        (HandshakeSettings(), False, "", wire.RefusalCode.NOT_READY),
+        (HandshakeSettings(), True, "commutator", wire.RefusalCode.UNKNOWN_RECIPE),
+        (HandshakeSettings(max_in_hand=1), True, "", wire.RefusalCode.BUSY),
     ],
 )
 def test_triggers_are_refused_on_the_wire_with_the_reason(
-    settings: HandshakeSettings, ready: bool, recipe: str, refusal: wire.Refusal
+    settings: HandshakeSettings, ready: bool, recipe: str, refusal: wire.RefusalCode
 ) -> None:
     hand = Hand(settings, ready=ready)
     hand.machine.prepare("housing", hand.now)
-    if refusal is wire.Refusal.BUSY:
+    if refusal is wire.RefusalCode.BUSY:
         hand.trigger(4)
     number, actions = hand.trigger(5, recipe)
     (said,) = bodies(actions, wire.TriggerRefused)
@@ -173,7 +174,7 @@ def test_triggers_are_refused_on_the_wire_with_the_reason(
     assert said.reason
     assert not [a for a in actions if isinstance(a, Trigger)]
     hand.machine.set_ready(True, "", hand.now)
-    again = hand.send(wire.Trigger(5, recipe), number)
+    again = hand.send(wire.TriggerBody(5, recipe), number)
     assert bodies(again, wire.TriggerRefused) == [said], "a refusal stands, also when the reason has gone"
 
 
@@ -193,13 +194,13 @@ def test_the_same_part_under_a_new_number_is_refused_while_it_is_in_hand() -> No
     _, actions = hand.trigger(5)
     (said,) = bodies(actions, wire.TriggerRefused)
     assert isinstance(said, wire.TriggerRefused)
-    assert said.refusal is wire.Refusal.PART_IN_HAND
+    assert said.refusal is wire.RefusalCode.PART_IN_HAND
 
 
 def test_a_number_that_comes_again_with_another_part_is_a_fault_and_no_trigger() -> None:
     hand = Hand()
     number, _ = hand.trigger(5)
-    actions = hand.send(wire.Trigger(6), number)
+    actions = hand.send(wire.TriggerBody(6), number)
     assert [type(a) for a in actions] == [wire.Message]
     assert len(bodies(actions, wire.Fault)) == 1
 
@@ -238,7 +239,7 @@ def test_a_restarted_cell_ends_what_was_told_and_blocks_the_ids_still_in_hand() 
     assert (receipt.part_id, receipt.acknowledged) == (5, False)
     _, actions = hand.trigger(6)
     assert bodies(actions, wire.TriggerRefused), "the verdict on the old part 6 must not meet the new one"
-    assert not bodies(hand.tell(6, Outcome.ACCEPT, 0), wire.Result)
+    assert not bodies(hand.tell(6, Outcome.ACCEPT, 0), wire.ResultBody)
     _, actions = hand.trigger(6)
     assert actions == [Trigger(6, "", hand.now)]
     assert hand.send(wire.ResultAck(told, 5, wire.Sorted.IN_BIN, 3)) == []
@@ -255,7 +256,7 @@ def test_an_overtaken_session_does_not_come_back_while_its_successor_lives() -> 
 
 def test_messages_to_a_former_session_of_the_station_are_ignored() -> None:
     hand = Hand()
-    assert hand.send(wire.Trigger(5), receiver=STATION - 1) == []
+    assert hand.send(wire.TriggerBody(5), receiver=STATION - 1) == []
     answers = hand.send(wire.Hello(wire.Role.CELL, "cell"), receiver=STATION - 1)
     assert bodies(answers, wire.Hello)
 
@@ -291,7 +292,7 @@ def test_a_bin_that_does_not_fit_the_wire_is_refused_before_anything_is_sent() -
     hand.trigger(5)
     with pytest.raises(SorterError, match="recipe"):
         hand.tell(5, Outcome.REJECT, 256)
-    assert bodies(hand.tell(5), wire.Result)
+    assert bodies(hand.tell(5), wire.ResultBody)
 
 
 def test_closing_says_not_ready_and_gives_the_open_results_their_receipts() -> None:
@@ -311,13 +312,13 @@ def test_memory_is_bounded_and_older_triggers_are_not_taken_for_new_ones() -> No
         number, _ = hand.trigger(part_id)
         hand.tell(part_id)
         hand.send(wire.ResultAck(number, part_id, wire.Sorted.IN_BIN, 3))
-    assert hand.send(wire.Trigger(1), 2) == []
-    assert hand.machine.counts.unexpected == 1
+    assert hand.send(wire.TriggerBody(1), 2) == []
+    assert hand.machine.handshake.counts.unexpected == 1
 
 
 def test_another_protocol_version_is_answered_with_a_fault_that_says_so() -> None:
     hand = Hand()
-    (fault,) = bodies(hand.machine.other_version(2, hand.now), wire.Fault)
+    (fault,) = bodies(hand.machine.other_version(2), wire.Fault)
     assert isinstance(fault, wire.Fault)
     assert fault.code is wire.FaultCode.PROTOCOL_VERSION
-    assert "version 2" in hand.machine.problem
+    assert "version 2" in hand.machine.handshake.problem

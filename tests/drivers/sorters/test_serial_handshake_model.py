@@ -10,14 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from drivers.sorters.handshake import HandshakeSettings, StationHandshake
+from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
 from drivers.sorters.serial import frames as wire
+from drivers.sorters.serial.session import StationSession
 from simulation.cell.protocol import CellProtocol, CellRules, Part
 
 MS = 1_000_000
 GOOD_BIN = 0
-SETTINGS = HandshakeSettings(max_in_hand=3, memory=8, ack_timeout_s=0.8)
+SETTINGS = HandshakeSettings(max_in_hand=3, memory=8, ack_timeout_ms=800)
 RULES = CellRules(verdict_ms=600)
 BINS = {Outcome.ACCEPT: GOOD_BIN, Outcome.REJECT: 3, Outcome.FAULT: 8}
 LATER = st.integers(0, 30)
@@ -55,7 +56,7 @@ class Plant:
 
     def new_station(self) -> None:
         self.sessions += 1
-        self.station = StationHandshake(SETTINGS, self.sessions)
+        self.station = StationSession(SETTINGS, self.sessions)
         self.station_decoder = wire.Decoder()
         self.delivered: set[tuple[int, int]] = set()
         self.open: list[tuple[Trigger, int]] = []
@@ -85,7 +86,7 @@ class Plant:
 
     def cell_does(self, messages: list[wire.Message]) -> None:
         for message in messages:
-            if isinstance(message.body, wire.Trigger):
+            if isinstance(message.body, wire.TriggerBody):
                 part = self.cell.waiting[message.body.part_id]
                 self.piece_of_trigger[message.sender, message.sequence] = self.piece_of_part[id(part)]
             if self.line:
@@ -118,7 +119,7 @@ class Plant:
         if not self.open:
             return
         trigger, _ = self.open[which % len(self.open)]
-        self.station_does(self.station.acknowledge(trigger.part_id, self.now))
+        self.station_does(self.station.acknowledge(trigger.part_id))
 
     def decide(self, which: int, outcome: Outcome) -> None:
         if not self.open:
@@ -234,8 +235,11 @@ class Plant:
             self.cell_does(self.cell.line_up(self.now))
 
     def memory_is_bounded(self) -> None:
-        assert len(self.station._parts) <= SETTINGS.memory
-        assert len(self.station._in_hand) + len(self.station._orphans) <= SETTINGS.max_in_hand
+        assert len(self.station.handshake._parts) <= SETTINGS.memory
+        assert (
+            len(self.station.handshake._in_hand) + len(self.station.handshake._orphans)
+            <= SETTINGS.max_in_hand
+        )
 
     def heals(self) -> None:
         """The channel heals: everything settles, and the next part is inspected as if nothing had been."""
@@ -244,8 +248,8 @@ class Plant:
         self.say_ready(True)
         self.settle(160)
         assert not self.cell.waiting
-        assert not self.station._in_hand
-        assert not self.station._orphans
+        assert not self.station.handshake._in_hand
+        assert not self.station.handshake._orphans
         assert self.tells == self.receipts
         assert set(self.sorted) == set(range(1, self.pieces + 1))
         self.place(1)
@@ -355,4 +359,4 @@ def test_the_storms_reach_the_corners_that_they_are_for() -> None:
         "unacknowledged",
         "cell_restarts",
     ):
-        assert sum(getattr(plant.station.counts, name) for plant in plants) > 0, name
+        assert sum(getattr(plant.station.handshake.counts, name) for plant in plants) > 0, name

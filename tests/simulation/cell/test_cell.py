@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
 from drivers.sorters.serial.port import SerialSettings, SerialSorter
 from simulation.cell.__main__ import CellProcess, CellSettings, start_cell
@@ -31,7 +30,7 @@ class Station:
     """A station that decides by the part id, at once."""
 
     def __init__(self, port: str, *, dumb: bool = False) -> None:
-        self.sorter = SerialSorter(SerialSettings(port, handshake=HandshakeSettings(ack_timeout_s=1.5)))
+        self.sorter = SerialSorter(SerialSettings(port=port, ack_timeout_ms=1500))
         self.triggers: list[Trigger] = []
         self.receipts: list[Receipt] = []
         self.dumb = dumb
@@ -226,7 +225,7 @@ STATION = """
 import sys
 from drivers.sorters.interface import Outcome, Result
 from drivers.sorters.serial.port import SerialSettings, SerialSorter
-sorter = SerialSorter(SerialSettings(sys.argv[1]))
+sorter = SerialSorter(SerialSettings(port=sys.argv[1]))
 sorter.open()
 sorter.set_ready(True)
 while True:

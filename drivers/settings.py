@@ -1,0 +1,45 @@
+"""What a section of the configuration is made of: a strict model, field types, mistakes with a remedy.
+
+A device's settings *are* its section of ``station.yaml``: the docstring under each field is the key's
+description in error messages and in docs/configuration.md. Relative paths are resolved against
+``info.context["directory"]``, the folder of the file that is read; without one they stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+
+class Section(BaseModel):
+    """One section: unknown keys are errors, and a section is never changed once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """A path of the file as seen from the file's own folder."""
+    directory = (info.context or {}).get("directory")
+    expanded = path.expanduser()
+    # Symbolic links are left as they are: a simulated cell's port is one, made later.
+    return Path(os.path.normpath(Path(directory, expanded))) if directory is not None else expanded
+
+
+FilePath = Annotated[Path, AfterValidator(beside_the_file)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Word = Annotated[str, StringConstraints(max_length=64)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0, le=3600.0)]
+Milliseconds = Annotated[float, Field(gt=0.0, le=600_000.0)]
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def mistake(key: str, problem: str, remedy: str) -> PydanticCustomError:
+    """An error for a validator to raise: ``key`` (dotted, below the section) ``problem``: ``remedy``."""
+    context: dict[str, Any] = {"problem": problem, "key": key, "remedy": remedy}
+    return PydanticCustomError("config", "{problem}", context)

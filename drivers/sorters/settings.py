@@ -1,0 +1,28 @@
+"""What every sorter section says, whatever its protocol."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from drivers.settings import Milliseconds, Section, mistake
+
+
+class SorterSettings(Section):
+    """The way to the robot or PLC."""
+
+    heartbeat_ms: Milliseconds = 250.0
+    """a heartbeat is sent at least this often, ms"""
+    link_timeout_ms: Milliseconds = 1000.0
+    """the cell counts as gone after this time without a message, ms"""
+
+    @model_validator(mode="after")
+    def _link_outlives_a_heartbeat(self) -> Self:
+        if self.link_timeout_ms < 2 * self.heartbeat_ms:
+            raise mistake(
+                "link_timeout_ms",
+                f"is {self.link_timeout_ms:g}, less than two heartbeats of {self.heartbeat_ms:g}",
+                "write at least twice heartbeat_ms, better four times",
+            )
+        return self
