@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from deploy.features import name_features
 from deploy.golden import DoubtfulPartError, GoldenRule
 from deploy.quantise import cast_first
+from drivers.cameras.picture_files import encode_image
 from station.engines.folder import MANIFEST, EngineManifest, load_manifest
 from station.engines.interface import EngineError
 from station.engines.manifest import FORMAT, INT8_SIGNED, Figures, Int8Gate, Variant
@@ -104,8 +104,7 @@ def write_engine_folder(
     parts = []
     for name, (truth, surface) in zip(_names(golden), golden, strict=True):
         path = places / name
-        _, content = cv2.imencode(".png", surface)
-        write_file(path, content.tobytes())
+        write_file(path, encode_image(surface, ".png"))
         parts.append({"path": f"golden/{name}", "sha256": _digest(path), "truth": truth})
     table = places / "scores.json"
     write_file(table, json.dumps(recorded, separators=(",", ":")) + "\n")

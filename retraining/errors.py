@@ -30,6 +30,16 @@ class DatasetError(WorkshopError):
     """A set of pictures cannot be read, or does not fit what it is wanted for."""
 
 
+class BadFilesError(DatasetError):
+    """Several files of a set cannot be used; the message has one line for each."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        listed = "\n  ".join(faults)
+        super().__init__(f"{len(faults)} files cannot be used; mend or remove them:\n  {listed}")
+        self.faults = faults
+        """One sentence per file."""
+
+
 class MetricsError(WorkshopError):
     """Pictures, weights or figures cannot be compared."""
 

@@ -34,7 +34,14 @@ from drivers.cameras.interface import (
     EndOfFramesError,
     Frame,
 )
-from drivers.cameras.picture_files import NO_PIXELS, PICTURE_SUFFIXES, ImageFileError, pictures_in, read_image
+from drivers.cameras.picture_files import (
+    NO_PIXELS,
+    PICTURE_SUFFIXES,
+    ImageFileError,
+    pictures_in,
+    read_image,
+    shown,
+)
 from drivers.cameras.settings import CameraSettings, Mode
 from drivers.settings import Count, FilePath, Milliseconds, Share
 from simulation.camera_faults import CameraFaults
@@ -344,7 +351,7 @@ class SimulatedCamera(Camera):
             complete=not problem,
             arrived_ns=time.monotonic_ns(),
             problem=problem,
-            source=str(path),
+            source=shown(path),
         )
 
     def _end(self) -> EndOfFramesError:

@@ -74,6 +74,9 @@ class Product(_Section):
     """the size of a frame pixel across, mm"""
     mm_per_px_y: Annotated[float, Field(gt=0.0, le=100.0)]
     """the size of a frame pixel down (along the turn), mm"""
+    sixteen_bit_white: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """the grey value that is white in picture files of 16 bits (65535, or 4095 of a 12-bit camera); without \
+it such files are refused"""
     limits: ProductLimits = ProductLimits()
     """brightness limits"""
 

@@ -26,6 +26,7 @@ from drivers.cameras.picture_files import (
     ImageFileError,
     pictures_in,
     read_image,
+    shown,
 )
 from drivers.cameras.settings import CameraSettings
 from drivers.settings import FilePath
@@ -124,7 +125,7 @@ class FolderCamera(Camera):
             complete=not problem,
             arrived_ns=time.monotonic_ns(),
             problem=problem,
-            source=str(path),
+            source=shown(path),
         )
         self._frame_id += 1
         return self._counters.frame(frame)

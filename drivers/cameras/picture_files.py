@@ -1,21 +1,28 @@
-"""The one way to read a picture file, and which files of a folder are pictures.
+"""The one way to read and to write a picture file, and which files of a folder are pictures.
 
 Files are decoded from memory, never by path: OpenCV fills the missing rows of a JPEG that was cut short
-when it reads the file itself, and refuses the same bytes when they are handed over.
+when it reads the file itself, refuses the same bytes when they are handed over, and ends the process with a
+segmentation fault at a name that is not UTF-8. The linter forbids ``cv2.imread``, ``cv2.imdecode`` and
+``cv2.imwrite`` everywhere else (``pyproject.toml``).
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.cameras.interface import (
-    CameraError,
-)
-from drivers.cameras.picture_header import claimed_size
+from drivers.cameras.interface import CameraError
+from drivers.cameras.picture_header import claimed_size, turned_avif, without_exif_prefix
+
+# OpenCV writes its own lines to stderr about every damaged file; the caller gets the error instead.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 PICTURE_SUFFIXES = frozenset(
     (
@@ -45,84 +52,204 @@ PICTURE_SUFFIXES = frozenset(
 
 MAX_MEGAPIXELS = 400.0
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.ENAMETOOLONG: "check the path",
+    errno.ELOOP: "remove the link, it leads to itself",
+    errno.EACCES: "check the rights",
+    errno.EPERM: "check the rights",
+    errno.EROFS: "the disk is mounted for reading only",
+    errno.ENOSPC: "free some room or inodes on the disk",
+    errno.EDQUOT: "free some room, the quota is used up",
+}
 
 NO_PIXELS: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
 NO_PIXELS.flags.writeable = False
 
 
 class ImageFileError(CameraError):
-    """A file that is not a picture, is damaged, too large, or of a depth that nobody said how to scale."""
+    """A picture file that cannot be read or written; the message begins with the path, made printable."""
 
 
 def read_image(
-    path: Path | str, *, sixteen_bit_white: int | None = None, max_megapixels: float = MAX_MEGAPIXELS
+    path: Path | str,
+    *,
+    sixteen_bit_white: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    opaque: bool = False,
 ) -> NDArray[np.uint8]:
     """Read one picture: uint8, ``(H, W)`` when the file is grey, ``(H, W, 3)`` BGR when it is coloured.
 
     ``sixteen_bit_white``: the grey value of a 16-bit file that becomes 255 (65535 for full scale, 4095 for a
     12-bit camera); without it a 16-bit file is an error, because nobody can know its scale. An alpha channel
-    is dropped, the orientation in a photograph's EXIF data is applied, of several pages the first is read.
-    Raises :class:`ImageFileError`, whose message starts with the path.
+    is dropped, or with ``opaque`` refused where it hides anything. The orientation in a photograph's EXIF
+    data is applied; of several pages the first is read. Raises :class:`ImageFileError`, also for what is no
+    regular file: nothing is waited for.
     """
-    path = Path(path)
+    return decode_image(
+        read_file(path, max_megapixels),
+        path,
+        sixteen_bit_white=sixteen_bit_white,
+        max_megapixels=max_megapixels,
+        opaque=opaque,
+    )
+
+
+def read_file(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+    """The bytes of a regular file that may be a picture. Raises :class:`ImageFileError`."""
+    name = shown(path)
     try:
-        if path.stat().st_size > max_megapixels * 1e6 * 8:
-            raise ImageFileError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is no picture of this station")
-        data = path.read_bytes()
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "not a regular file")
+            raise ImageFileError(f"{name}: cannot be read, it is {kind}; give a picture file")
+        if found.st_size > max_megapixels * 1e6 * 8:
+            raise ImageFileError(f"{name}: {found.st_size / 1e6:.0f} MB is no picture of this station")
+        return Path(path).read_bytes()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ImageFileError(f"{path}: cannot be read ({reason}); check path and rights") from None
+        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        raise ImageFileError(f"{name}: cannot be read ({error.strerror or error}); {remedy}") from None
+    except ValueError:  # a NUL or a character that no file name has
+        raise ImageFileError(f"{name}: cannot be read, no file has such a name; check the path") from None
+
+
+def decode_image(
+    data: bytes,
+    path: Path | str,
+    *,
+    sixteen_bit_white: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    opaque: bool = False,
+) -> NDArray[np.uint8]:
+    """:func:`read_image` of bytes that were read already; ``path`` is what errors name."""
+    name = shown(path)
     if not data:
-        raise ImageFileError(f"{path}: the file is empty; copy it again")
+        raise ImageFileError(f"{name}: the file is empty; copy it again")
     if data.startswith(b"\x59\xa6\x6a\x95"):
         # OpenCV 5.0 reads a grey one without a colour map as black, and calls that a success.
-        raise ImageFileError(f"{path}: a Sun raster file; save it as PNG or TIFF")
-    _check_size(path, claimed_size(data), max_megapixels)
-    pixels = _decode(data)
+        raise ImageFileError(f"{name}: a Sun raster file; save it as PNG or TIFF")
+    if turned_avif(data):
+        # OpenCV 5.0 does not turn it.
+        raise ImageFileError(f"{name}: an AVIF picture that is to be turned; save it as PNG or TIFF")
+    _check_size(name, claimed_size(data), max_megapixels)
+    data = without_exif_prefix(data)
+    pixels = _decode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if pixels is None:
-        raise ImageFileError(f"{path}: not a picture, or damaged; copy it again or save it as PNG or TIFF")
-    _check_size(path, (pixels.shape[1], pixels.shape[0]), max_megapixels)
+        raise ImageFileError(f"{name}: not a picture, or damaged; copy it again or save it as PNG or TIFF")
+    _check_size(name, (pixels.shape[1], pixels.shape[0]), max_megapixels)
     if pixels.ndim != 2 and pixels.shape[2] != 3:
-        raise ImageFileError(f"{path}: {pixels.shape[2]} channels; only grey and colour pictures are read")
+        raise ImageFileError(f"{name}: {pixels.shape[2]} channels; only grey and colour pictures are read")
+    if opaque:
+        _refuse_transparent(name, data)
     if pixels.dtype == np.uint16:
         if sixteen_bit_white is None:
             raise ImageFileError(
-                f"{path}: 16 bits a pixel; set sixteen_bit_white to the value that is white (65535 for full "
-                "scale, 4095 for a 12-bit camera)"
+                f"{name}: 16 bits a pixel; set sixteen_bit_white to the value that is white, 65535 or "
+                "4095 (12 bits): in the recipe's product, for a folder camera, or for retrain data"
             )
         return np.asarray(
             cv2.convertScaleAbs(pixels.astype(np.uint16, copy=False), alpha=255.0 / sixteen_bit_white),
             np.uint8,
         )
     if pixels.dtype != np.uint8:
-        raise ImageFileError(f"{path}: pixels of type {pixels.dtype}; save it with 8 or 16 bits a pixel")
+        raise ImageFileError(f"{name}: pixels of type {pixels.dtype}; save it with 8 or 16 bits a pixel")
     return np.asarray(pixels, np.uint8)
+
+
+def in_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """A picture ``(H, W)`` or ``(H, W, 3)`` BGR as ``(H, W, channels)``: 1 is grey, 3 is BGR."""
+    if channels == 1 and pixels.ndim == 3:
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8)
+    elif channels == 3 and pixels.ndim == 2:
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
+    return np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], channels)
+
+
+def encode_image(pixels: NDArray[np.uint8], suffix: str, how: Sequence[int] = ()) -> bytes:
+    """A picture ``(H, W)``, ``(H, W, 1)`` or BGR ``(H, W, 3)`` as the bytes of a file with this ending.
+
+    ``how``: OpenCV's ``IMWRITE_*`` pairs. Raises :class:`ImageFileError`.
+    """
+    try:
+        return bytes(cv2.imencode(suffix.lower(), pixels, list(how))[1].tobytes())
+    except cv2.error:
+        raise ImageFileError(
+            f"{pixels.dtype} pixels of shape {pixels.shape} cannot be written as {suffix!r}; "
+            "write uint8 as .png, .jpg, .tif or .bmp"
+        ) from None
+
+
+def write_image(path: Path, pixels: NDArray[np.uint8], how: Sequence[int] = ()) -> None:
+    """Write a picture in the format that the path's ending names; see :func:`encode_image`.
+
+    The folder is made. Raises :class:`ImageFileError`.
+    """
+    name = shown(path)
+    data = encode_image(pixels, path.suffix, how)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        raise ImageFileError(f"{name}: cannot be written ({error.strerror or error}); {remedy}") from None
+    except ValueError:
+        raise ImageFileError(f"{name}: cannot be written, no file may have such a name") from None
+
+
+def shown(path: Path | str) -> str:
+    """A path as text that every screen and file can take: bytes that are not UTF-8 are written as hex."""
+    text = str(path)
+    try:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, which no file system holds
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def pictures_in(
     folder: Path, *, recursive: bool = False, suffixes: frozenset[str] = PICTURE_SUFFIXES
 ) -> list[Path]:
-    """The picture files of a folder by name, compared byte by byte (``10`` comes before ``9``)."""
+    """The picture files of a folder by name, compared byte by byte (``10`` comes before ``9``).
+
+    Hidden files and what macOS puts beside them (``__MACOSX``) are no pictures. A link that leads nowhere, a
+    pipe and their like are listed when they are named as pictures are: whoever reads them gets the error.
+    Links to folders are not followed.
+    """
     found = folder.rglob("*") if recursive else folder.iterdir()
     pictures = (path for path in found if path.suffix.lower() in suffixes and not path.name.startswith("."))
-    return sorted((path for path in pictures if path.is_file()), key=lambda path: path.as_posix().encode())
+    kept = (
+        path for path in pictures if not path.is_dir() and "__MACOSX" not in path.relative_to(folder).parts
+    )
+    return sorted(kept, key=lambda path: os.fsencode(path.as_posix()))
 
 
-def _decode(data: bytes) -> NDArray[np.generic] | None:
-    # OpenCV writes its own lines to stderr about every damaged file; the caller gets the error instead.
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+def _decode(data: bytes, how: int) -> NDArray[np.generic] | None:
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except (cv2.error, MemoryError):
         return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
 
-def _check_size(path: Path, size: tuple[int, int] | None, max_megapixels: float) -> None:
+def _refuse_transparent(name: str, data: bytes) -> None:
+    pixels = _decode(data, cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
+        return
+    if np.any(pixels[:, :, 3] != (255 if pixels.dtype == np.uint8 else 65_535)):
+        raise ImageFileError(
+            f"{name}: has transparent pixels, and only colours are read; save it without an alpha channel"
+        )
+
+
+def _check_size(name: str, size: tuple[int, int] | None, max_megapixels: float) -> None:
     if size is not None and size[0] * size[1] > max_megapixels * 1e6:
         raise ImageFileError(
-            f"{path}: {size[0]} x {size[1]} px is more than the {max_megapixels:g} megapixels allowed; "
-            "cut it up or raise max_megapixels"
+            f"{name}: {size[0]} x {size[1]} px is more than the {max_megapixels:g} megapixels allowed; "
+            "cut it into smaller pictures"
         )

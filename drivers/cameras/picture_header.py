@@ -1,7 +1,8 @@
-"""The size a picture file claims in its header, read without decoding it.
+"""What a picture file says about itself in its header, read without decoding it: its size, and its turn.
 
 A few hundred bytes of file can claim gigapixels; whoever decodes asks here first. Formats: PNG, JPEG, BMP,
-TIFF and BigTIFF, WebP, portable any-map, JPEG 2000, GIF.
+TIFF and BigTIFF, WebP, portable any-map, JPEG 2000, GIF. The turn of most formats is applied by OpenCV; the
+two that it overlooks are seen to here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,37 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
     if data[4:12] == b"jP  \r\n\x87\n":
         return _jpeg2000(data)
     return None
+
+
+def without_exif_prefix(data: bytes) -> bytes:
+    """The file with its EXIF block as OpenCV understands it.
+
+    Many programs begin the EXIF block of a WebP file with "Exif" and two zeros, as in JPEG; OpenCV (5.0) then
+    overlooks the orientation in it (https://github.com/opencv/opencv/issues/16579).
+    """
+    if not (data.startswith(b"RIFF") and data[8:12] == b"WEBP"):
+        return data
+    at = 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        end = at + 8 + size + size % 2
+        block = data[at + 8 : at + 8 + size]
+        if data[at : at + 4] == b"EXIF" and block.startswith(b"Exif\0\0"):
+            block = block[6:]
+            chunk = b"EXIF" + struct.pack("<I", len(block)) + block + bytes(len(block) % 2)
+            body = data[8:at] + chunk + data[end:]
+            return b"RIFF" + struct.pack("<I", len(body)) + body
+        at = end
+    return data
+
+
+def turned_avif(data: bytes) -> bool:
+    """Whether an AVIF file asks to be turned or mirrored, which OpenCV (5.0) does not do."""
+    if data[4:12] != b"ftypavif":
+        return False
+    head = data[:4096]
+    turn = head.find(b"irot")
+    return b"imir" in head or (turn >= 0 and bool(head[turn + 4 : turn + 5].strip(b"\0")))
 
 
 def _png(data: bytes) -> tuple[int, int]:

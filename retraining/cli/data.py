@@ -55,6 +55,16 @@ ReachOption = Annotated[
     int,
     typer.Option(min=0, help="How many of the next file names are searched for overlapping crops; 0: none."),
 ]
+WhiteOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sixteen-bit-white",
+        min=1,
+        max=65_535,
+        help="The grey value that is white in files of 16 bits: 65535, or 4095 of a 12-bit camera. Without "
+        "it such files are refused.",
+    ),
+]
 ShareOption = Annotated[
     float,
     typer.Option(min=0.0, help="Share of each class, or with --count the number of pictures of each class."),
@@ -72,6 +82,7 @@ def from_folders(
         str, typer.Option(help="Who labelled them: person, station, renderer or synthetic.")
     ] = "person",
     reach: ReachOption = 12,
+    sixteen_bit_white: WhiteOption = None,
 ) -> None:
     """Make a data set from folders of pictures whose class is in their path.
 
@@ -85,7 +96,9 @@ def from_folders(
     from retraining.data.folders import Folders
     from retraining.data.listing import CLASS_FOLDERS
 
-    reader = Folders(root, pattern or CLASS_FOLDERS, listed(classes), _renamed(rename), labelled_by)
+    reader = Folders(
+        root, pattern or CLASS_FOLDERS, listed(classes), _renamed(rename), labelled_by, sixteen_bit_white
+    )
     _build(reader, out, reach)
 
 
@@ -106,6 +119,7 @@ def from_voc(
         float, typer.Option(min=0.0, help="Margin around a box on each side, as a share of its longer side.")
     ] = 0.1,
     reach: ReachOption = 12,
+    sixteen_bit_white: WhiteOption = None,
 ) -> None:
     """Make a data set of windows around boxes, which are given as VOC's XML.
 
@@ -118,7 +132,14 @@ def from_voc(
     from retraining.data.listing import CLASS_FOLDERS
 
     reader = VocBoxes(
-        images, boxes, pattern or CLASS_FOLDERS, listed(classes), _renamed(rename), trust_boxes, margin=margin
+        images,
+        boxes,
+        pattern or CLASS_FOLDERS,
+        listed(classes),
+        _renamed(rename),
+        trust_boxes,
+        margin=margin,
+        sixteen_bit_white=sixteen_bit_white,
     )
     _build(reader, out, reach)
 
@@ -138,6 +159,7 @@ def from_masks(
     sound_windows: Annotated[int, typer.Option(min=0, help="Windows without a mark per picture.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the places of windows without a mark.")] = 1,
     reach: ReachOption = 12,
+    sixteen_bit_white: WhiteOption = None,
 ) -> None:
     r"""Make a data set from pictures with masks: whole pictures, or windows around the marked defects.
 
@@ -160,6 +182,7 @@ def from_masks(
         side,
         sound_windows,
         seed,
+        sixteen_bit_white,
     )
     _build(reader, out, reach)
 

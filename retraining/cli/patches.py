@@ -61,7 +61,8 @@ def patches(
         torch.set_num_threads(threads)
     chosen = load_named_recipe(recipe, recipes)
     side, channels = chosen.patch.size, chosen.surface.channels
-    source = PatchFolder(folder, tuple(c.name for c in chosen.classes), side, channels)
+    white = chosen.product.sixteen_bit_white
+    source = PatchFolder(folder, tuple(c.name for c in chosen.classes), side, channels, white)
     base = TrainingPlan(
         network=network, batch=batch, learning_rate=learning_rate, l2=l2, seed=seed, precision=precision,
         validate_every=500,

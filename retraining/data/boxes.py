@@ -18,6 +18,10 @@ from retraining.data.listing import (
 )
 from retraining.data.manifest import Dataset, Window
 from retraining.errors import DatasetError
+from retraining.surfaces.reading import for_each, read_picture
+
+Size = tuple[int, int]
+"""Height and width, px."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +46,36 @@ class VocBoxes:
     """Added on each side, as a share of the box's longer side."""
     least: int = 16
     """px; a smaller box is widened to this."""
+    sixteen_bit_white: int | None = None
+    """The value that is white in 16-bit files; without it such files are refused."""
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
         found, notes = list_named(self.images, self.pattern, self.rename)
         pictures = _by_stem(found)
-        files = sorted(self.boxes.glob("*.xml"))
+        files = sorted(path for path in self.boxes.glob("*") if path.suffix.lower() == ".xml")
         if not files:
             raise DatasetError(f"{self.boxes} holds no .xml files; give the folder of the boxes")
+        read = for_each(lambda file: self._read(file, pictures.get(file.stem)), files)
         entries: dict[tuple[str, Window], Named] = {}
         faults: dict[str, list[str]] = defaultdict(list)
-        for file in files:
+        for file, (size, stated, boxes) in zip(files, read, strict=True):
             named = pictures.get(file.stem)
             if named is None:
                 faults["box files have no picture and were left out"].append(file.name)
                 continue
-            size, boxes = _read_boxes(file)
             for number, (label, box) in enumerate(boxes, start=1):
                 label = self.rename.get(label, label)
                 which = f"{file.name} box {number}"
-                if box is None or box[0] + box[2] > size[0] or box[1] + box[3] > size[1]:
-                    faults["boxes are empty or reach beyond their picture and were left out"].append(which)
+                if box is None or box[0] + box[2] > stated[0] or box[1] + box[3] > stated[1]:
+                    faults[
+                        "boxes are empty or reach beyond the stated size of their picture and were left out"
+                    ].append(which)
+                    continue
+                if stated != size:
+                    sizes = f"states {stated[1]} x {stated[0]}, the file is {size[1]} x {size[0]}"
+                    kind = "boxes were made for a picture of another size and were left out"
+                    faults[kind].append(f"{which} ({sizes})")
                     continue
                 if label != named.label:
                     fate = "believed" if self.trust_boxes else "left out"
@@ -74,11 +87,33 @@ class VocBoxes:
                 other = entries.setdefault((named.path, window), replace(named, label=label))
                 if other.label != label:
                     faults["boxes lie where one of another class lies and were left out"].append(which)
+        boxed = {file.stem for file in files}
+        faults["pictures have no box file and were left out"] += [
+            named.path for stem, named in pictures.items() if stem not in boxed
+        ]
         for kind, names in faults.items():
             notes += counted_note(kind, names)
+        if not entries:
+            raise DatasetError(f"no box is left: {'; '.join(notes) or 'the files hold none'}")
         classes = class_order((n.label for n in entries.values()), tuple(self.classes))
         listed = [(named, window) for (_, window), named in entries.items()]
-        return make_dataset(self.images, classes, listed, source="voc", labelled_by="person", notes=notes)
+        return make_dataset(
+            self.images,
+            classes,
+            listed,
+            source="voc",
+            labelled_by="person",
+            notes=notes,
+            sixteen_bit_white=self.sixteen_bit_white,
+        )
+
+    def _read(self, file: Path, named: Named | None) -> tuple[Size, Size, list[tuple[str, Window | None]]]:
+        """Height and width of the picture, those that the box file states, and its boxes."""
+        stated, boxes = _read_boxes(file)
+        if named is None:
+            return stated, stated, boxes
+        height, width, _ = read_picture(self.images / named.path, 1, self.sixteen_bit_white).shape
+        return (height, width), stated if all(stated) else (height, width), boxes
 
     def _window(self, box: Window, size: tuple[int, int]) -> Window:
         """The box with its margin, widened and moved so that it lies within the picture."""
@@ -105,7 +140,7 @@ def _by_stem(found: list[Named]) -> dict[str, Named]:
     return pictures
 
 
-def _read_boxes(file: Path) -> tuple[tuple[int, int], list[tuple[str, Window | None]]]:
+def _read_boxes(file: Path) -> tuple[Size, list[tuple[str, Window | None]]]:
     """The picture's (height, width) and its boxes' labels and windows; None for an empty box."""
     try:
         tree = ElementTree.parse(file).getroot()

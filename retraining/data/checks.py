@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import PurePosixPath
 
-import cv2
-
 from retraining.data.duplicates import REACH, Reporter, find_duplicates, silent
 from retraining.data.manifest import Dataset, changed, misplaced
+from retraining.data.pixels import picture_pixels
 from retraining.data.splits import torn_groups
+from retraining.errors import BadFilesError, DatasetError
 
 _TELLING = 0.2
 """A class gives itself away when a trait is this much more (or less) frequent in it than in the others."""
@@ -20,9 +21,15 @@ def faults(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -
     broken = misplaced(dataset) or changed(dataset)
     if broken:
         return broken
+    try:
+        pairs = find_duplicates(dataset, reach=reach, report=report)
+    except BadFilesError as error:
+        return list(error.faults)
+    except DatasetError as error:
+        return [str(error)]
     found = [f"the group {group} lies in more than one split" for group in torn_groups(dataset)]
     pictures = dataset.pictures
-    for pair in find_duplicates(dataset, reach=reach, report=report):
+    for pair in pairs:
         one, other = pictures[pair.first], pictures[pair.second]
         if one.split and other.split and one.split != other.split:
             found.append(
@@ -43,7 +50,7 @@ def shortcuts(dataset: Dataset) -> list[str]:
 
     File format and size: a class stored otherwise than the others is told by its compression.
     """
-    notes = []
+    notes = _alike(dataset.classes)
     for what, traits in (("file format", _formats(dataset)), ("size", _sizes(dataset))):
         by_class: dict[str, Counter[str]] = defaultdict(Counter)
         for picture, trait in zip(dataset.pictures, traits, strict=True):
@@ -62,6 +69,19 @@ def shortcuts(dataset: Dataset) -> list[str]:
     return notes
 
 
+def _alike(classes: tuple[str, ...]) -> list[str]:
+    """A note on class names that a person takes for one: they differ by case, blanks or Unicode form only."""
+    by_look: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        by_look[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    return [
+        f"the classes {', '.join(map(ascii, names))} differ only by case, blanks or Unicode form; "
+        "if they are one class, join them by --rename"
+        for names in by_look.values()
+        if len(names) > 1
+    ]
+
+
 def _formats(dataset: Dataset) -> list[str]:
     return [PurePosixPath(p.path).suffix.lower().lstrip(".").replace("jpeg", "jpg") for p in dataset.pictures]
 
@@ -71,6 +91,6 @@ def _sizes(dataset: Dataset) -> list[str]:
     sizes: dict[str, str] = {}
     for picture in dataset.pictures:
         if picture.window is None and picture.path not in sizes:
-            image = cv2.imread(str(dataset.path_of(picture)), cv2.IMREAD_UNCHANGED)
-            sizes[picture.path] = "unreadable" if image is None else f"{image.shape[0]} x {image.shape[1]}"
+            height, width, _ = picture_pixels(dataset, picture, 1).shape
+            sizes[picture.path] = f"{height} x {width}"
     return ["window" if p.window is not None else sizes[p.path] for p in dataset.pictures]

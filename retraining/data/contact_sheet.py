@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import write_image
 from retraining.data.manifest import Dataset
-from retraining.data.pixels import PictureSet, load_pixels
+from retraining.data.pixels import PictureSet, load_pixels, picture_pixels
 from retraining.errors import DatasetError
 
 _MARGIN = 170
@@ -46,15 +47,13 @@ def write_sheet(shown: PictureSet, path: Path, captions: dict[str, str] | None =
         for column, pixels in enumerate(shown.of_class(k).pixels):
             left = _MARGIN + column * (width + _GAP)
             sheet[top : top + height, left : left + width] = pixels
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), sheet):
-        raise DatasetError(f"{path} cannot be written; is there room?")
+    write_image(path, sheet)
     return path
 
 
 def _is_tall(dataset: Dataset) -> bool:
-    image = cv2.imread(str(dataset.path_of(dataset.pictures[0])), cv2.IMREAD_GRAYSCALE)
-    return image is not None and image.shape[0] > 1.5 * image.shape[1]
+    height, width, _ = picture_pixels(dataset, dataset.pictures[0], 1).shape
+    return bool(height > 1.5 * width)
 
 
 def _write(sheet: NDArray[np.uint8], text: str, baseline: int) -> None:

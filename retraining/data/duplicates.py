@@ -30,7 +30,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retraining.data.manifest import Dataset, Picture
-from retraining.data.pixels import cut_window, read_picture, resize
+from retraining.data.pixels import cut_window
+from retraining.surfaces.reading import for_each, read_picture
+from station.patching.area import resize_picture
 
 SIDE = 64
 """px; pictures are compared at this size."""
@@ -116,18 +118,19 @@ def look_at(dataset: Dataset, report: Reporter = silent) -> Looks:
     files = [list(rows) for _, rows in groupby(order, key=lambda i: pictures[i].path)]
 
     def look(rows: list[int]) -> None:
-        whole = read_picture(dataset.path_of(pictures[rows[0]]), 1)
+        whole = read_picture(dataset.path_of(pictures[rows[0]]), 1, dataset.sixteen_bit_white)
         for row in rows:
             pixels = cut_window(whole, pictures[row])
             digests[row] = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-            small = resize(pixels, SIDE, SIDE)[..., 0].astype(np.float32)
+            small = resize_picture(pixels, SIDE, SIDE)[..., 0].astype(np.float32)
             hashes[row] = _hash(small)
             textures[row] = _texture(small)
 
-    with ThreadPoolExecutor() as pool:
-        for done, _ in enumerate(pool.map(look, files), start=1):
-            if done % _TELL_EVERY == 0 or done == len(files):
-                report("pictures read", done, len(files))
+    def seen(done: int) -> None:
+        if done % _TELL_EVERY == 0 or done == len(files):
+            report("pictures read", done, len(files))
+
+    for_each(look, files, seen)
     return Looks(tuple(digests), hashes, textures)
 
 

@@ -22,6 +22,8 @@ class Folders:
     rename: Mapping[str, str] = field(default_factory=dict)
     """From the names' labels to class names."""
     labelled_by: str = "person"
+    sixteen_bit_white: int | None = None
+    """The value that is white in 16-bit files; without it such files are refused."""
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
@@ -33,5 +35,11 @@ class Folders:
         )
         entries = [(named, None) for named in found]
         return make_dataset(
-            self.root, classes, entries, source="folder", labelled_by=self.labelled_by, notes=notes
+            self.root,
+            classes,
+            entries,
+            source="folder",
+            labelled_by=self.labelled_by,
+            notes=notes,
+            sixteen_bit_white=self.sixteen_bit_white,
         )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from retraining.data.manifest import Dataset, Picture, Window, file_digest
+from drivers.cameras.picture_files import ImageFileError, decode_image, pictures_in, read_file, shown
+from retraining.data.manifest import Dataset, Picture, Window
 from retraining.errors import DatasetError
+from retraining.surfaces.reading import for_each
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 CLASS_FOLDERS = r"(?P<label>[^/]+)/.+"
 """The pattern of one sub-folder a class."""
 _SHOWN = 200
@@ -46,7 +47,7 @@ def list_named(
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder")
     found, others = [], []
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES):
+    for path in sorted(pictures_in(root, recursive=True)):
         if skip is not None and path.is_relative_to(skip):
             continue
         name = path.relative_to(root).as_posix()
@@ -59,7 +60,14 @@ def list_named(
         found.append(Named(name, rename.get(label, label), group or name))
     if not found:
         raise DatasetError(f"no picture below {root} has a name like {pattern!r}")
-    return found, counted_note("pictures were left out, their names do not fit the pattern", others)
+    notes = counted_note("pictures were left out, their names do not fit the pattern", others)
+    links = [shown(path.relative_to(root)) for path in linked_folders(root)]
+    return found, notes + counted_note("links to folders were not followed; give the real folders", links)
+
+
+def linked_folders(root: Path) -> list[Path]:
+    """The links below ``root`` that lead to folders."""
+    return sorted(path for path in root.rglob("*") if path.is_symlink() and path.is_dir())
 
 
 def class_order(named: Iterable[str], wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -78,7 +86,7 @@ def counted_note(what: str, names: list[str]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return [f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}"]
+    return [f"{len(names)} {what}: {', '.join(map(shown, names[:_SHOWN]))}{more}"]
 
 
 def make_dataset(
@@ -89,14 +97,34 @@ def make_dataset(
     source: str,
     labelled_by: str,
     notes: list[str],
+    sixteen_bit_white: int | None = None,
 ) -> Dataset:
-    """The data set of some named pictures or windows, each file digested once; other classes are left out."""
+    """The data set of some named pictures or windows; other classes are left out.
+
+    Each file is read once, digested and decoded. Raises :class:`DatasetError` that names every file that is
+    damaged, empty, no picture, or outside ``root``.
+    """
     kept = [(named, window) for named, window in entries if named.label in classes]
     paths = sorted({named.path for named, _ in kept})
-    with ThreadPoolExecutor() as pool:
-        digests = dict(zip(paths, pool.map(lambda path: file_digest(root / path), paths), strict=True))
+    inside = root.resolve()
+    found = for_each(lambda path: _digest(root / path, inside, sixteen_bit_white), paths)
+    digests = dict(zip(paths, found, strict=True))
     pictures = tuple(
         Picture(n.path, digests[n.path], n.label, n.group, source, labelled_by, window=window)
         for n, window in kept
     )
-    return Dataset(root, classes, pictures, tuple(notes))
+    return Dataset(root, classes, pictures, tuple(notes), sixteen_bit_white)
+
+
+def _digest(path: Path, root: Path, sixteen_bit_white: int | None) -> str:
+    """SHA-256 of a file that is a whole picture below ``root``; raises :class:`DatasetError`."""
+    if shown(path) != str(path):
+        raise DatasetError(f"{shown(path)}: the name is not UTF-8; rename the file")
+    try:
+        data = read_file(path)
+        decode_image(data, path, sixteen_bit_white=sixteen_bit_white)
+    except ImageFileError as error:
+        raise DatasetError(str(error)) from None
+    if not path.resolve().is_relative_to(root):
+        raise DatasetError(f"{path}: a link that leads out of {root}; copy the file into the folder")
+    return hashlib.sha256(data).hexdigest()

@@ -82,8 +82,13 @@ class Dataset:
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...] = field(default=())
     """What a person should know: faults found, pictures left out, duplicates joined."""
+    sixteen_bit_white: int | None = None
+    """The value that is white in the set's 16-bit files; None: it has none, and such a file is an error."""
 
     def __post_init__(self) -> None:
+        white = self.sixteen_bit_white
+        if white is not None and (not isinstance(white, int) or not 1 <= white <= 65_535):
+            raise DatasetError(f"sixteen_bit_white is {white!r}; it must be a grey value of 1 to 65535")
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise DatasetError(f"classes {self.classes} are empty or name one twice")
         known, seen = set(self.classes), set()
@@ -158,6 +163,8 @@ def save_dataset(dataset: Dataset, folder: Path) -> Path:
         "classes": list(dataset.classes),
         "notes": list(dataset.notes),
     }
+    if dataset.sixteen_bit_white is not None:
+        header["sixteen_bit_white"] = dataset.sixteen_bit_white
     lines = [json.dumps(_packed(p), ensure_ascii=False) for p in dataset.pictures]
     text = (
         json.dumps(header, ensure_ascii=False, indent=1)[:-2]
@@ -200,7 +207,8 @@ def read_manifest(path: Path) -> Dataset:
     try:
         root = (manifest.parent / content["root"]).resolve()
         pictures = tuple(_unpacked(entry) for entry in content["pictures"])
-        return Dataset(root, tuple(content["classes"]), pictures, tuple(content["notes"]))
+        white = content.get("sixteen_bit_white")
+        return Dataset(root, tuple(content["classes"]), pictures, tuple(content["notes"]), white)
     except (KeyError, TypeError) as error:
         raise DatasetError(
             f"{manifest} lacks or misspells {error}; write it again by `retrain data`"

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import pictures_in, shown
 from retraining.data.listing import (
     CLASS_FOLDERS,
-    SUFFIXES,
     Named,
     class_order,
     counted_note,
@@ -21,24 +21,29 @@ from retraining.data.listing import (
     make_dataset,
 )
 from retraining.data.manifest import Dataset, Window
-from retraining.data.pixels import read_picture
 from retraining.errors import DatasetError
+from retraining.surfaces.reading import for_each, read_mask, read_picture
 
-_BRIGHT = 127
-"""A mask's pixel is marked above this."""
 _LEAST_AREA = 4
 """px; smaller specks of a mask are a codec's, not a defect's."""
 _TRIES = 60
+_MASK_ENDINGS = ("_mask", "_label", "_GT")
+"""What data sets add to a picture's name for its mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Pictures below ``images`` with masks of the same path or stem below ``masks``, bright on the defect.
+    """Pictures below ``images`` with masks of the same path below ``masks``, bright on the defect.
+
+    A mask may add ``_mask``, ``_label`` or ``_GT`` to the name; where only one picture and one mask bear a
+    stem, their folders may differ.
 
     Without ``side``, whole pictures with the class that their path names. With ``side``, square windows: one
     around each marked spot (spots that fit into one window together share it) with the picture's class, and
     up to ``sound_windows`` a picture that touch no mark, with the class ``sound``. A picture without a mark
     must be of that class by its path; else nobody knows where its defect is, and it is left out with a note.
+    A picture of that class with a mark contradicts itself: it gives windows away from the mark only, with a
+    note. Masks that belong to no picture are noted.
     """
 
     images: Path
@@ -54,45 +59,64 @@ class Masks:
     sound_windows: int = 1
     seed: int = 1
     """Where sound windows lie."""
+    sixteen_bit_white: int | None = None
+    """The value that is white in 16-bit files; without it such files are refused."""
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
         found, notes = list_named(self.images, self.pattern, self.rename, skip=self.masks)
-        masks = _mask_files(self.masks)
+        mask_of, strangers = _paired([named.path for named in found], self.masks)
+        masks = for_each(lambda named: self._mask(named, mask_of.get(named.path)), found)
         entries: list[tuple[Named, Window | None]] = []
         unmarked: list[str] = []
-        for number, named in enumerate(found):
-            mask = self._mask(named, masks)
-            if not mask.any() and named.label != self.sound:
+        contradicting: list[str] = []
+        specks: list[str] = []
+        for number, (named, mask) in enumerate(zip(found, masks, strict=True)):
+            is_sound, marked = named.label == self.sound, bool(mask.any())
+            if not marked and not is_sound:
                 unmarked.append(named.path)
                 continue
+            if marked and is_sound:
+                contradicting.append(named.path)
             if not self.side:
-                entries.append((named, None))
+                entries += [(named, None)] if marked != is_sound else []
                 continue
-            if min(mask.shape) < self.side:
-                raise DatasetError(
-                    f"{named.path} is smaller than a window of {self.side} px; use a smaller side"
-                )
-            entries += [(named, window) for window in windows_around(mask, self.side)]
+            if marked and not is_sound:
+                around = windows_around(mask, self.side)
+                specks += [] if around else [named.path]
+                entries += [(named, window) for window in around]
             sound = replace(named, label=self.sound)
             rng = np.random.default_rng([self.seed, number])
             entries += [(sound, window) for window in windows_away(mask, self.side, self.sound_windows, rng)]
-        notes += counted_note(
-            f"pictures have no mark, are not of class {self.sound} and were left out", unmarked
-        )
+        fate = "give windows away from the mark only" if self.side else "were left out"
+        for what, names in (
+            (f"pictures have no mark, are not of class {self.sound} and were left out", unmarked),
+            (f"pictures are of class {self.sound} and their masks mark a defect: they {fate}", contradicting),
+            (f"pictures have marks of less than {_LEAST_AREA} px only and give no window of them", specks),
+            ("masks belong to no picture", strangers),
+        ):
+            notes += counted_note(what, names)
         classes = class_order((named.label for named, _ in entries), tuple(self.classes))
         if self.sound in classes and not self.classes:
             classes = (self.sound, *(name for name in classes if name != self.sound))
-        return make_dataset(self.images, classes, entries, source="mask", labelled_by="person", notes=notes)
+        return make_dataset(
+            self.images,
+            classes,
+            entries,
+            source="mask",
+            labelled_by="person",
+            notes=notes,
+            sixteen_bit_white=self.sixteen_bit_white,
+        )
 
-    def _mask(self, named: Named, masks: Mapping[str, Path]) -> NDArray[np.uint8]:
+    def _mask(self, named: Named, path: Path | None) -> NDArray[np.uint8]:
         """The picture's mask ``(H, W)``, 1 where it is marked; all 0 where there is none."""
-        whole = Path(named.path).with_suffix("").as_posix()
-        path = masks.get(whole) or masks.get(Path(named.path).stem)
-        size = read_picture(self.images / named.path, 1).shape[:2]
+        size = read_picture(self.images / named.path, 1, self.sixteen_bit_white).shape[:2]
+        if self.side and min(size) < self.side:
+            raise DatasetError(f"{named.path} is smaller than a window of {self.side} px; use a smaller side")
         if path is None:
             return np.zeros(size, np.uint8)
-        mask = (read_picture(path, 1)[..., 0] > _BRIGHT).astype(np.uint8)
+        mask = read_mask(path)
         if mask.shape != size:
             raise DatasetError(
                 f"{path} is {mask.shape}, its picture {named.path} is {size}; repair one of them"
@@ -140,11 +164,28 @@ def windows_away(mask: NDArray[np.uint8], side: int, count: int, rng: np.random.
     return found
 
 
-def _mask_files(root: Path) -> dict[str, Path]:
-    """Masks by their path below ``root`` without suffix, and by stem where stems tell them apart."""
+def _paired(pictures: list[str], root: Path) -> tuple[dict[str, Path], list[str]]:
+    """The mask below ``root`` of each picture's path, and the masks of no picture."""
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder; give the folder of the masks")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
-    stems = Counter(p.stem for p in files)
-    by_stem = {p.stem: p for p in files if stems[p.stem] == 1}
-    return by_stem | {p.relative_to(root).with_suffix("").as_posix(): p for p in files}
+    by_path: dict[str, Path] = {}
+    for path in pictures_in(root, recursive=True):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        ending = next((end for end in _MASK_ENDINGS if name.endswith(end)), "")
+        for bare in {name, name.removesuffix(ending)}:
+            by_path.setdefault(bare, path)
+    by_stem: dict[str, set[Path]] = {}
+    for bare, path in by_path.items():
+        by_stem.setdefault(Path(bare).name, set()).add(path)
+    stems = Counter(Path(path).stem for path in pictures)
+    paired: dict[str, Path] = {}
+    for picture in pictures:
+        stem = Path(picture).stem
+        alike = by_stem.get(stem, set())
+        whole = Path(picture).with_suffix("").as_posix()
+        if whole in by_path:
+            paired[picture] = by_path[whole]
+        elif len(alike) == 1 and stems[stem] == 1:
+            (paired[picture],) = alike
+    used = set(paired.values())
+    return paired, sorted(shown(path.relative_to(root)) for path in set(by_path.values()) - used)

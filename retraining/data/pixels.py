@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.manifest import Dataset, Picture
 from retraining.errors import DatasetError
+from retraining.surfaces.reading import for_each, read_picture
+from station.patching.area import resize_picture
 
 TRUSTED = ("person", "renderer")
 """Whose labels are trained on unless asked otherwise: those that are right by looking, or by making."""
@@ -99,7 +98,8 @@ def load_pixels(
 ) -> PictureSet:
     """Read a data set's pictures in the manifest's order, at ``side`` x ``side`` or ``(height, width)``.
 
-    Larger pictures are area-averaged, smaller ones interpolated; the aspect ratio is not kept. Pictures
+    Pictures of another size are area-averaged on each axis, as the station does
+    (:mod:`station.patching.area`); the aspect ratio is not kept. Pictures
     labelled by others than ``labelled_by`` are left out, with a warning in the log: a label by the station is
     not one by a person. Raises :class:`DatasetError`, also when nothing is left.
     """
@@ -114,12 +114,11 @@ def load_pixels(
     files = [list(rows) for _, rows in groupby(order, key=lambda i: kept[i].path)]
 
     def read(rows: list[int]) -> None:
-        whole = read_picture(dataset.path_of(kept[rows[0]]), channels)
+        whole = read_picture(dataset.path_of(kept[rows[0]]), channels, dataset.sixteen_bit_white)
         for row in rows:
-            pixels[row] = resize(cut_window(whole, kept[row]), height, width)
+            pixels[row] = resize_picture(cut_window(whole, kept[row]), height, width)
 
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(read, files))
+    for_each(read, files)
     index = {name: k for k, name in enumerate(dataset.classes)}
     return PictureSet(
         pixels,
@@ -130,13 +129,10 @@ def load_pixels(
     )
 
 
-def read_picture(path: Path, channels: int) -> NDArray[np.uint8]:
-    """uint8 ``(H, W, C)``, as it is stored (no EXIF turn); raises :class:`DatasetError`."""
-    mode = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-    image = cv2.imread(str(path), mode | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise DatasetError(f"{path} is not an image that OpenCV reads; remove or replace it")
-    return np.asarray(image, np.uint8).reshape(*image.shape[:2], channels)
+def picture_pixels(dataset: Dataset, picture: Picture, channels: int) -> NDArray[np.uint8]:
+    """The pixels ``(H, W, channels)`` of one picture or window; raises :class:`DatasetError`."""
+    whole = read_picture(dataset.path_of(picture), channels, dataset.sixteen_bit_white)
+    return cut_window(whole, picture)
 
 
 def cut_window(whole: NDArray[np.uint8], picture: Picture) -> NDArray[np.uint8]:
@@ -149,16 +145,6 @@ def cut_window(whole: NDArray[np.uint8], picture: Picture) -> NDArray[np.uint8]:
             f"{picture.name} reaches beyond its picture of {whole.shape[0]} x {whole.shape[1]} px"
         )
     return whole[top : top + height, left : left + width]
-
-
-def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """``(H, W, C)`` area-averaged (or, when enlarged, linearly interpolated) to ``(height, width, C)``."""
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    smaller = height <= pixels.shape[0] and width <= pixels.shape[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    resized = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=how)
-    return np.asarray(resized, np.uint8).reshape(height, width, pixels.shape[2])
 
 
 def _tell_left_out(wanted: Dataset, kept: int, labelled_by: Collection[str]) -> None:

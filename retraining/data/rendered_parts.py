@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from retraining.data.listing import Named, make_dataset
 from retraining.data.manifest import Dataset, Window
-from retraining.data.pixels import read_picture
 from retraining.data.synthetic import write_png
 from retraining.errors import DatasetError
 from retraining.surfaces import SOUND
 from retraining.surfaces.crops import CropRules, Defect, find_defects
+from retraining.surfaces.reading import read_picture
 from retraining.surfaces.rendered import (
     TRAINING_SEEDS,
     Mixture,

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import encode_image
 from retraining.data.manifest import Dataset, Picture, file_digest, load_dataset, save_dataset
 from retraining.errors import DatasetError
 from station.files import write_file
@@ -65,8 +65,8 @@ def write_synthetic(
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write ``(H, W)`` or ``(H, W, C)`` in one step, so that a file that is there is whole."""
-    _, content = cv2.imencode(".png", image)
+    content = encode_image(image, ".png")
     try:
-        write_file(path, content.tobytes(), durable=False)
+        write_file(path, content, durable=False)
     except OSError as error:
         raise DatasetError(f"{path} cannot be written ({error.strerror or error}); is there room?") from None

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import write_image
 from retraining.errors import DatasetError
 from retraining.evaluation.part_runs import PartLog, in_processes
 from retraining.evaluation.parts import PartResult, check_test_seeds, figures, part_result, rendered_test_part
@@ -221,7 +222,7 @@ def draw_samples(recipe: Recipe, per_class: int, seed: int, number: int, picture
             view = _cut(disturbed(frame, part.truth.region, grade, part.truth.seed), recipe)
             place = (slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side))
             sheet[place] = 0 if isinstance(view, str) else view[shown, :, :, 0]
-    cv2.imwrite(str(picture), sheet)
+    write_image(picture, sheet)
 
 
 def _disturbed_patches(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.data.manifest import Dataset
-from retraining.data.pixels import TRUSTED, cut_window, read_picture
+from retraining.data.pixels import TRUSTED, picture_pixels
 from retraining.data.rendered_parts import patch_label, station_windows
 from retraining.errors import DatasetError
 from retraining.evaluation.part_runs import PartLog, in_processes
@@ -116,7 +116,7 @@ def picture_parts(
     found = []
     for number, picture in enumerate(pictures, start=1):
         label = names.index(picture.label)
-        whole = cut_window(read_picture(dataset.path_of(picture), recipe.surface.channels), picture)
+        whole = picture_pixels(dataset, picture, recipe.surface.channels)
         known = label == SOUND or recipe.patch_count == 1
         truth = np.full(recipe.patch_count, label if known else UNKNOWN, np.int64)
         try:

@@ -152,14 +152,14 @@ def load_pictures(folder: Path, name: str = "pictures.npy") -> Pixels:
 
 def sheet_of(place: Place, rows: Iterable[Pixels], caption: str) -> Sheet:
     """A sheet of one row a set of pictures, at most 96 px each, kept as ``sheet.png``."""
-    from retraining.data.pixels import resize
     from retraining.runs.sheets import tile, write_picture
+    from station.patching.area import resize_picture
 
     strips = []
     for row in rows:
         side = min(_SHEET_PX, row.shape[1])
         if len(row):
-            strips.append(tile(np.stack([resize(p, side, side) for p in row[:SHOWN]]), SHOWN))
+            strips.append(tile(np.stack([resize_picture(p, side, side) for p in row[:SHOWN]]), SHOWN))
     width = max(strip.shape[1] for strip in strips)
     whole = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
     write_picture(np.concatenate(whole), place.folder / "sheet.png")

@@ -32,11 +32,11 @@ from retraining.classifiers.loop import (
 from retraining.errors import DatasetError
 from retraining.shipping.export import export_onnx
 from retraining.surfaces.crops import RandomCrops
-from retraining.surfaces.photographs import Picture, list_pictures, read_image, read_pictures
+from retraining.surfaces.photographs import Picture, cut_photograph, list_pictures, read_pictures
 from station.decision import decide
 from station.engines.interface import Scorer
 from station.engines.manifest import Figures
-from station.patching import cut, cut_surface
+from station.patching import cut_surface
 from station.recipe import Recipe
 
 KEPT_BACK = 5
@@ -136,7 +136,7 @@ def write_engine(
         name = defect if picture.mask is not None else good
         if len(golden[name]) == GOLDEN_OF_A_CLASS:
             continue
-        surface = cut(read_image(picture.path, recipe.surface.channels), recipe).surface.pixels
+        surface = cut_photograph(picture.path, recipe).surface.pixels
         with suppress(DoubtfulPartError):
             rule.record(name, cut_surface(surface, recipe.patch))
             golden[name].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
@@ -165,7 +165,7 @@ def inspect_pictures(
     tuned = with_threshold(recipe, threshold)
     missed, overkill, scores = [], 0, []
     for picture in pictures:
-        patches = cut(read_image(picture.path, recipe.surface.channels), tuned)
+        patches = cut_photograph(picture.path, tuned)
         probability = score(patches.pixels)
         verdict = decide(probability, tuned)
         scores.append(float(probability[:, 1].max()))
@@ -201,7 +201,7 @@ def with_threshold(recipe: Recipe, threshold: float) -> Recipe:
 
 def picture_score(picture: Picture, recipe: Recipe, score: Scorer) -> float:
     """The highest probability of a defect among the picture's patches."""
-    patches = cut(read_image(picture.path, recipe.surface.channels), recipe)
+    patches = cut_photograph(picture.path, recipe)
     return float(score(patches.pixels)[:, 1].max())
 
 

@@ -75,12 +75,12 @@ def originals(place: Place, *, recipe: str, patch: int, share: float, seed: int)
 def surfaces_of(folder: Path, split: str) -> Surfaces:
     """The whole surfaces of a split with their masks."""
     from retraining.data.dataset import load_dataset
-    from retraining.data.pixels import read_picture
+    from retraining.data.pixels import picture_pixels
     from retraining.data.rendered_parts import read_mask
     from retraining.surfaces import Surfaces
 
     parts = load_dataset(folder / "whole").select(split=split)
-    pixels = np.stack([read_picture(parts.path_of(picture), 1) for picture in parts.pictures])
+    pixels = np.stack([picture_pixels(parts, picture, 1) for picture in parts.pictures])
     masks = np.stack([read_mask(parts, picture.path) for picture in parts.pictures])
     return Surfaces(pixels, masks, parts.classes, tuple(picture.name for picture in parts.pictures))
 

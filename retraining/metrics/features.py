@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.data.pixels import resize
+from drivers.cameras.picture_files import in_channels
 from retraining.errors import MetricsError
+from station.patching.area import resize_picture
 
 Pixels = NDArray[np.uint8]
 
@@ -113,11 +114,16 @@ def digests(pixels: Pixels) -> list[bytes]:
 
 
 def fit(picture: Pixels, side: int, channels: int) -> Pixels:
-    """One picture ``(H, W, C)`` at ``(side, side, channels)``; area-averaged when shrunk."""
-    if picture.shape[2] != channels:
-        code = cv2.COLOR_GRAY2BGR if channels == 3 else cv2.COLOR_BGR2GRAY
-        picture = np.asarray(cv2.cvtColor(picture, code), np.uint8).reshape(*picture.shape[:2], channels)
-    return resize(picture, side, side)
+    """One picture ``(H, W, C)`` at ``(side, side, channels)``: area-averaged, but interpolated when it grows.
+
+    What grows here is neither inspected nor trained on: it is shown to a published network, whose features
+    are by convention those of linearly interpolated pictures.
+    """
+    held = in_channels(picture[..., 0] if picture.shape[2] == 1 else picture, channels)
+    if side <= min(held.shape[:2]) or side < max(held.shape[:2]):
+        return resize_picture(held, side, side)
+    grown = cv2.resize(held, (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(grown, np.uint8).reshape(side, side, channels)
 
 
 def mirrors(pixels: Pixels) -> tuple[Pixels, Pixels, Pixels]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from drivers.cameras.picture_files import write_image
 
 _GAP = 2
 """px between the pictures of a sheet."""
@@ -39,6 +40,4 @@ def side_by_side(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[n
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
     """Write ``(H, W, C)`` as PNG, creating the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), picture):
-        raise OSError(f"could not write {path}")
+    write_image(path, picture)

@@ -7,6 +7,7 @@ patches whether the run was interrupted or not.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import pictures_in, shown
 from retraining.errors import DatasetError
+from retraining.surfaces.reading import for_each, read_picture
 from retraining.surfaces.training_set import SOUND, Surfaces
 
 WINDOW = 4
@@ -198,23 +201,30 @@ def find_defects(index: int, mask: NDArray[np.uint8]) -> list[Defect]:
 class PatchFolder:
     """Ready patches in one sub-folder a class, the folder's name being the class's."""
 
-    def __init__(self, root: Path, classes: tuple[str, ...], patch_px: int, channels: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        classes: tuple[str, ...],
+        patch_px: int,
+        channels: int,
+        sixteen_bit_white: int | None = None,
+    ) -> None:
         self.classes = classes
         self.size = (patch_px, patch_px)
         self.channels = channels
         self.sound: int | None = SOUND
-        pixels: list[NDArray[np.uint8]] = []
+        paths: list[Path] = []
         self._of_class: list[NDArray[np.int64]] = []
         for name in classes:
-            start = len(pixels)
-            for path in sorted(p for p in (root / name).glob("*") if p.is_file()):
-                pixels.append(read_patch(path, patch_px, channels))
-            if len(pixels) == start:
+            own = pictures_in(root / name) if (root / name).is_dir() else []
+            if not own:
                 raise DatasetError(
                     f"{root / name} holds no images; every class needs a sub-folder of patches"
                 )
-            self._of_class.append(np.arange(start, len(pixels), dtype=np.int64))
-        self._pixels = np.stack(pixels)
+            self._of_class.append(np.arange(len(paths), len(paths) + len(own), dtype=np.int64))
+            paths += own
+        read = partial(read_patch, patch_px=patch_px, channels=channels, sixteen_bit_white=sixteen_bit_white)
+        self._pixels = np.stack(for_each(read, paths))
 
     def draw(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
         """See :class:`Source`."""
@@ -231,13 +241,13 @@ class PatchFolder:
         return Batch(self._pixels[windows[:, 0]], windows[:, 3].copy(), windows)
 
 
-def read_patch(path: Path, patch_px: int, channels: int) -> NDArray[np.uint8]:
+def read_patch(
+    path: Path, patch_px: int, channels: int, sixteen_bit_white: int | None = None
+) -> NDArray[np.uint8]:
     """One patch file as uint8 ``(patch, patch, C)``; raises :class:`DatasetError` on another size."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f"{path} is not an image that OpenCV reads; remove or replace it")
+    image = read_picture(path, channels, sixteen_bit_white)
     if image.shape[:2] != (patch_px, patch_px):
         raise DatasetError(
-            f"{path} is {image.shape[0]} x {image.shape[1]}, the recipe's patches are {patch_px}"
+            f"{shown(path)} is {image.shape[0]} x {image.shape[1]}, the recipe's patches are {patch_px}"
         )
-    return np.ascontiguousarray(image, dtype=np.uint8).reshape(patch_px, patch_px, channels)
+    return image

@@ -12,16 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.errors import DatasetError
+from drivers.cameras.picture_files import ImageFileError, pictures_in, read_image, shown
+from retraining.errors import BadFilesError, DatasetError
+from retraining.surfaces.reading import for_each, read_mask
 from retraining.surfaces.training_set import Surfaces, resize_mask
-from station.patching import cut
+from station.patching import Patches, PatchingError, cut
 from station.recipe import Recipe
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +34,33 @@ class Picture:
 
 
 def list_pictures(root: Path) -> list[Picture]:
-    """Every picture below ``root``, by name; raises :class:`DatasetError` for one without mask or number."""
+    """Every picture below ``root``, by name.
+
+    Raises :class:`DatasetError`, which names all that lack a mask or an item's number.
+    """
     found: list[Picture] = []
+    faults: list[str] = []
+    masks: dict[str, Path] = {}
+    for mask in pictures_in(root / "masks") if (root / "masks").is_dir() else []:
+        masks.setdefault(mask.stem, mask)
     for folder, defective in (("normal", False), ("defect", True)):
-        paths = sorted(p for p in (root / folder).glob("*") if p.suffix.lower() in _SUFFIXES)
+        paths = pictures_in(root / folder) if (root / folder).is_dir() else []
         if not paths:
             raise DatasetError(
                 f"{root / folder} holds no pictures; expected {root}/normal, /defect and /masks"
             )
         for path in paths:
-            masks = sorted((root / "masks").glob(f"{path.stem}.*")) if defective else []
-            if defective and not masks:
-                raise DatasetError(f"{path} has no mask {root / 'masks' / path.stem}.*")
-            found.append(Picture(path, item_number(path), masks[0] if masks else None))
+            try:
+                item = item_number(path)
+            except DatasetError as error:
+                faults.append(str(error))
+                continue
+            if defective and path.stem not in masks:
+                faults.append(f"{shown(path)} has no mask {root / 'masks' / path.stem}.*; add it")
+                continue
+            found.append(Picture(path, item, masks[path.stem] if defective else None))
+    if faults:
+        raise DatasetError(faults[0]) if len(faults) == 1 else BadFilesError(tuple(faults))
     return found
 
 
@@ -56,7 +69,7 @@ def item_number(path: Path) -> int:
     match = re.search(r"\d+", path.stem)
     if match is None:
         raise DatasetError(
-            f"{path.name} does not say which item it shows; expected a name such as kos07_Part3"
+            f"{shown(path.name)} does not say which item it shows; expected a name such as kos07_Part3"
         )
     return int(match.group())
 
@@ -74,20 +87,32 @@ def read_pictures(pictures: list[Picture], recipe: Recipe, keep: Callable[[int],
     chosen = [p for p in pictures if keep(p.item)]
     if not chosen:
         raise DatasetError("no picture is left after the split by item")
-    surfaces, masks = [], []
-    for picture in chosen:
-        surfaces.append(cut(read_image(picture.path, size.channels), recipe).surface.pixels)
-        masks.append(np.zeros((size.height, size.width), np.uint8))
-        if picture.mask is not None:
-            mask = read_image(picture.mask, 1)
-            masks[-1] = resize_mask((mask > 127).astype(np.uint8), size.height, size.width)
+
+    def read(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        surface = cut_photograph(picture.path, recipe).surface.pixels
+        if picture.mask is None:
+            return surface, np.zeros((size.height, size.width), np.uint8)
+        return surface, resize_mask(read_mask(picture.mask), size.height, size.width)
+
+    surfaces, masks = zip(*for_each(read, chosen), strict=True)
     names = tuple(p.path.stem for p in chosen)
     return Surfaces(np.stack(surfaces), np.stack(masks), tuple(c.name for c in recipe.classes), names)
 
 
-def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
-    """uint8 ``(H, W)`` or ``(H, W, 3)`` BGR; raises :class:`DatasetError`."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f"{path} is not an image that OpenCV reads; remove or replace it")
-    return np.ascontiguousarray(image, dtype=np.uint8)
+def read_photograph(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
+    """A photograph as the station reads it for this recipe: ``(H, W)`` or ``(H, W, 3)`` BGR.
+
+    Raises :class:`DatasetError`.
+    """
+    try:
+        return read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white)
+    except ImageFileError as error:
+        raise DatasetError(str(error)) from None
+
+
+def cut_photograph(path: Path, recipe: Recipe) -> Patches:
+    """A photograph as the station cuts it. Raises :class:`DatasetError`."""
+    try:
+        return cut(read_photograph(path, recipe), recipe)
+    except PatchingError as error:
+        raise DatasetError(f"{shown(path)}: {error}") from None

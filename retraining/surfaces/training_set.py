@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.errors import DatasetError
+from station.patching.area import resize_picture
 
 SOUND = 0
 """The mask value, and the class index, of a surface without a defect."""
@@ -61,17 +62,32 @@ class Surfaces:
 
 
 def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """A mask of class indices ``(H, W)`` reduced with its surface: thin defects stay (:data:`MIN_COVER`)."""
+    """A mask of class indices ``(H, W)`` at another size, area-averaged as its surface is.
+
+    No defect vanishes: the cover that counts (:data:`MIN_COVER`) falls to half of what a 1-px line keeps
+    where that is less, and a spot that is left no pixel keeps the one it covers most, unless another class
+    has it.
+    """
+    line = min(1.0, height / mask.shape[0], width / mask.shape[1])
+    least = max(1, int(min(MIN_COVER * 255 + 1, 0.5 * line * 255)))
     reduced = np.zeros((height, width), np.uint8)
-    best = np.full((height, width), int(MIN_COVER * 255), np.uint8)
-    for index in np.unique(mask):
-        if index == SOUND:
-            continue
+    best = np.full((height, width), least - 1, np.uint8)
+    covers: dict[int, NDArray[np.uint8]] = {}
+    for index in (int(k) for k in np.unique(mask) if k != SOUND):
         whole = (mask == index).astype(np.uint8) * 255
-        narrow = cv2.resize(whole, (width, whole.shape[0]), interpolation=cv2.INTER_AREA)
-        cover = np.asarray(cv2.resize(narrow, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        cover = covers[index] = resize_picture(whole[..., None], height, width)[..., 0]
         reduced[cover > best] = index
         best = np.maximum(best, cover)
+    for index, cover in covers.items():
+        _, _, boxes, _ = cv2.connectedComponentsWithStats((mask == index).astype(np.uint8))
+        for left, top, wide, high, _ in boxes[1:]:
+            rows = slice(top * height // mask.shape[0], -(-(top + high) * height // mask.shape[0]))
+            columns = slice(left * width // mask.shape[1], -(-(left + wide) * width // mask.shape[1]))
+            if not np.any(reduced[rows, columns] == index):
+                own = cover[rows, columns]
+                row, column = np.unravel_index(int(own.argmax()), own.shape)
+                if reduced[rows, columns][row, column] == SOUND:
+                    reduced[rows, columns][row, column] = index
     return reduced
 
 

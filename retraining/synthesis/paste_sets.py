@@ -11,7 +11,7 @@ import numpy as np
 
 from retraining.data.contact_sheet import contact_sheet
 from retraining.data.manifest import Dataset
-from retraining.data.pixels import PictureSet, read_picture
+from retraining.data.pixels import PictureSet, picture_pixels
 from retraining.data.rendered_parts import read_mask
 from retraining.data.synthetic import write_synthetic
 from retraining.errors import DatasetError
@@ -32,7 +32,7 @@ def masked_surfaces(dataset: Dataset, channels: int) -> Surfaces:
     pictures = [p for p in dataset.pictures if p.window is None]
     if not pictures:
         raise DatasetError(f"{dataset.root} holds patches only; give the set of whole surfaces")
-    pixels = [read_picture(dataset.path_of(p), channels) for p in pictures]
+    pixels = [picture_pixels(dataset, p, channels) for p in pictures]
     if len({p.shape for p in pixels}) > 1:
         raise DatasetError(f"the surfaces below {dataset.root} differ in size; bring them to one size")
     masks = np.stack([read_mask(dataset, p.path) for p in pictures])

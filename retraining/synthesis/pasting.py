@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from retraining.errors import DatasetError
 from retraining.surfaces import SOUND, Surfaces, resize_mask
 from retraining.surfaces.crops import CropRules, Defect, find_defects
+from station.patching.area import resize_picture
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
@@ -320,8 +321,7 @@ def _changed(piece: _Cutout, rng: np.random.Generator, rules: PasteRules) -> _Cu
         pixels, mask, row, column = pixels.swapaxes(0, 1), mask.swapaxes(0, 1), column, row
     scale = float(np.exp(rng.uniform(*np.log(rules.scale))))
     height, width = (max(1, round(v * scale)) for v in mask.shape)
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = _with_channels(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=how))
+    resized = resize_picture(pixels, height, width)
     contrast = float(rng.uniform(*rules.contrast))
     mean = resized.mean(axis=(0, 1), dtype=np.float64)
     stretched = np.clip((resized - mean) * contrast + mean, 0, 255).astype(np.uint8)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from retraining.data.manifest import file_digest
 from retraining.errors import TrainingError
 from retraining.runs.folder import close_run, open_run, read_run
 from retraining.runs.sheets import side_by_side, tile, write_picture
+from retraining.surfaces.reading import read_picture
 from retraining.synthesis.gate import KEPT, Selection
 
 _CHUNK = 32
@@ -214,7 +214,7 @@ def _open_folder(runs: Sequence[TrainedRun], count: int, out: Path, seed: int, *
 
 def _write_contact_sheet(run: TrainedRun, kept: NDArray[np.uint8], out: Path) -> None:
     drawn = tile(kept[:64], 8)
-    real = cv2.imread(str(run.folder / "samples" / "real.png"), cv2.IMREAD_UNCHANGED)
-    if real is not None:
-        drawn = side_by_side(np.asarray(real, np.uint8).reshape(*real.shape[:2], -1), drawn)
+    real = run.folder / "samples" / "real.png"
+    if real.is_file():
+        drawn = side_by_side(read_picture(real, kept.shape[3]), drawn)
     write_picture(drawn, out / "sheets" / f"{run.label}.png")

@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from drivers.cameras.picture_files import write_image
 from simulation.rendering.parts import RENDERER_VERSION, RenderedPart, render_part
 from simulation.truth import (
     CLASS_NAMES,
@@ -154,15 +155,10 @@ def _write_one(task: tuple[PoolPlan, int, str]) -> PartTruth:
     plan, index, folder = task
     part = planned_part(plan, index)
     name = plan.file_name(index)
-    _write_image(Path(folder) / name, part.frame(), FORMATS[plan.format])
+    write_image(Path(folder) / name, part.frame(), FORMATS[plan.format])
     if plan.masks:
         np.savez_compressed(Path(folder) / "masks" / f"frame-{index:05d}.npz", mask=part.mask)
     return part.framed_truth(name)
-
-
-def _write_image(path: Path, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], how: list[int]) -> None:
-    if not cv2.imwrite(str(path), pixels, how):
-        raise SimulationError(f"{path} cannot be written; is the disk full or the folder read-only?")
 
 
 def _make(folder: Path, plan: PoolPlan, workers: int, progress: Progress | None) -> None:

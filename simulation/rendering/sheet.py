@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import write_image
 from simulation.rendering.defects import LEVELS
 from simulation.rendering.parts import RenderedPart, render_part
 from simulation.rendering.visibility import NETWORK_HEIGHT, NETWORK_WIDTH, to_network_scale
-from simulation.truth import CLASS_NAMES, PRODUCT_HEIGHT, SimulationError
+from simulation.truth import CLASS_NAMES, PRODUCT_HEIGHT
 
 _WIDTHS = (570, 935, 1065, 1575)
 
@@ -35,9 +36,7 @@ def contact_sheet(path: Path, *, seed: int = 20, side: int = 192) -> None:
             text = f"{name}, {width} px" if good else f"{level}, {part.truth.defects[0].visibility:.1f}"
             tiles.append(_tile(part, side, text if column else f"{name} {'' if good else text}"))
         rows.append(np.hstack(tiles))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), np.vstack(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-        raise SimulationError(f"{path} cannot be written; name a .png in a folder you may write to")
+    write_image(path, np.vstack(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 def _tile(part: RenderedPart, side: int, text: str) -> NDArray[np.uint8]:

@@ -149,7 +149,7 @@ def _inspect_one(
     path: Path, recipe: Recipe, engine: Engine, overlays: Path | None, all_overlays: bool
 ) -> tuple[Inspected, PatchDetails]:
     from drivers.cameras.interface import CameraError
-    from drivers.cameras.picture_files import read_image
+    from drivers.cameras.picture_files import read_image, shown
     from drivers.sorters.interface import Outcome
     from station.decision import decide, fault
     from station.engines.interface import EngineError
@@ -159,7 +159,7 @@ def _inspect_one(
     scores = None
     started = time.perf_counter()
     try:
-        pixels = read_image(path)
+        pixels = read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white)
         started = time.perf_counter()
         patches = cut(pixels, recipe)
         scores = engine.probabilities(patches.pixels)
@@ -175,7 +175,7 @@ def _inspect_one(
         )
     score = 1.0 if scores is None or verdict.outcome is Outcome.FAULT else float(1 - scores[:, 0].min())
     row = Inspected(
-        file=str(path),
+        file=shown(path),
         outcome=verdict.outcome.value,
         class_name=verdict.class_name,
         confidence=verdict.confidence,

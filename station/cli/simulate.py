@@ -62,8 +62,7 @@ def simulate(
 
 def _faulty(folder: Path, name: str, seed: int, suffix: str) -> None:
     """One frame a fault, named after it, from one good part."""
-    import cv2
-
+    from drivers.cameras.picture_files import write_image
     from simulation.rendering.faulty_frames import FAULTS, make_faulty
     from simulation.rendering.parts import render_part
 
@@ -74,6 +73,5 @@ def _faulty(folder: Path, name: str, seed: int, suffix: str) -> None:
     for one in FAULTS if name == "all" else (name,):
         faulty = make_faulty(part, one, seed)
         file = folder / f"{one}.{suffix}"
-        if not cv2.imwrite(str(file), faulty.pixels):
-            raise OSError(f"{file} cannot be written")
+        write_image(file, faulty.pixels)
         print(f"{file}: {'must be faulted' if faulty.must_fault else 'the product must be found'}")

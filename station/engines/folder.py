@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import ImageFileError, in_channels, read_image
 from station.engines.interface import EngineError
 from station.engines.manifest import (
     ClassName,
@@ -156,11 +156,10 @@ def model_bytes(manifest: EngineManifest, variant: Variant) -> bytes:
 
 def read_golden(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uint8]:
     """The patches of a golden part, uint8 ``(N, patch, patch, channels)``. Raises :class:`EngineError`."""
-    flag = cv2.IMREAD_GRAYSCALE if manifest.channels == 1 else cv2.IMREAD_COLOR
-    surface = cv2.imread(str(part.file), flag)
-    if surface is None:
-        raise EngineError(f"{part.file} is no picture; copy the engine's folder again")
-    pixels = np.asarray(surface, np.uint8).reshape(*surface.shape[:2], manifest.channels)
+    try:
+        pixels = in_channels(read_image(part.file), manifest.channels)
+    except ImageFileError as error:
+        raise EngineError(f"{error}; copy the engine's folder again") from None
     try:
         patches = cut_surface(pixels, PatchGrid(size=manifest.patch_px))
     except ValueError as problem:

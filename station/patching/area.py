@@ -1,8 +1,13 @@
-"""Area averaging (box integration): how a product's surface is brought to the recipe's size.
+"""Area averaging (box integration): the one way in which inspected and trained pixels change size.
 
 Every target pixel is the mean of exactly the source area it covers, on each axis by itself, whether the
 axis shrinks or grows (width 385 -> 512 grows). Interpolating two neighbours instead can lose a 1-px
-scratch altogether. The kernel reads the product where it lies in the frame, without a copy, following
+scratch altogether, so no axis is interpolated, not even where both grow: growing repeats pixels, and mixes
+two where a boundary lies within a target pixel. It invents no slope that the camera did not see, keeps the
+mean, and shows a network in training what the station will show it. On an axis that shrinks from S to T px,
+a 1-px line keeps at least half of T/S of its contrast, wherever it lies; on one that grows, at least half.
+
+The kernel reads the product where it lies in the frame, without a copy, following
 its tilt by whole pixels, and is compiled once and cached on disk.
 
 How it is fast: eight target rows at a time are averaged down the rows into a small buffer, which
@@ -61,6 +66,35 @@ def resize_area(
     surface = np.empty((height, width * channels), dtype=np.uint8)
     _resize(flat, starts_x, bounds, tops, channels, first_row, row_weights, first_value, band, surface)
     return surface.reshape(height, width, channels)
+
+
+def resize_picture(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """A whole picture ``(H, W, C)`` area-averaged to ``(height, width, C)`` uint8; of its own size, itself.
+
+    The kernel of :func:`resize_area`, or the same sums without it for targets too small for it. Raises
+    ValueError for an empty picture or target.
+    """
+    rows, columns, channels = pixels.shape
+    if (rows, columns) == (height, width):
+        return pixels
+    if min(rows, columns, height, width) < 1:
+        raise ValueError(f"cannot resize {rows} x {columns} px to {height} x {width} px")
+    if height >= ROWS and width * channels >= LANES:
+        upright = (np.zeros(rows, np.uint32), np.zeros(columns, np.uint32))
+        return resize_area(np.ascontiguousarray(pixels), *upright, height, width, channels)
+    mixed = np.einsum("hr,rcv->hcv", _dense(rows, height), pixels.astype(np.float32))
+    mixed = np.einsum("wc,hcv->hwv", _dense(columns, width), mixed)
+    return np.asarray(mixed + np.float32(0.5), np.uint8)
+
+
+def _dense(source: int, target: int) -> NDArray[np.float32]:
+    """:func:`area_weights` as a matrix ``(target, source)``."""
+    first, weights = area_weights(source, target)
+    matrix = np.zeros((target, source), np.float32)
+    for tap, own in enumerate(weights):
+        held = np.flatnonzero(own)
+        matrix[held, first[held].astype(np.int64) + tap] = own[held]
+    return matrix
 
 
 @lru_cache(maxsize=256)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import ImageFileError, decode_image, encode_image, in_channels
 from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
 from station.files import write_file
@@ -210,16 +211,13 @@ def _write_named(path: Path, picture: Picture) -> None:
 def _encode(picture: Picture, suffix: str) -> bytes:
     how = [cv2.IMWRITE_PNG_COMPRESSION, 1] if suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 93]
     try:
-        done, content = cv2.imencode(suffix, picture, how)
-    except cv2.error:
-        done = False
-    if not done:
-        raise PictureError(f"pictures cannot be written as {suffix!r}: name .png or .jpg")
-    return bytes(content.tobytes())
+        return encode_image(picture, suffix, how)
+    except ImageFileError:
+        raise PictureError(f"pictures cannot be written as {suffix!r}: name .png or .jpg") from None
 
 
 def _decode(content: bytes) -> Picture:
-    return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8)
+    return in_channels(decode_image(content, "a stored picture"), 3)
 
 
 def _read_index(folder: Path) -> dict[str, int]:

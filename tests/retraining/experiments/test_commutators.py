@@ -46,7 +46,7 @@ def test_a_defect_without_its_mask_is_named(photographs: Path) -> None:
 
 def test_a_file_that_is_no_picture_is_named(photographs: Path, recipe: Recipe) -> None:
     (photographs / "normal" / "kos01_Part0.jpg").write_bytes(b"not a picture")
-    with pytest.raises(DatasetError, match=r"kos01_Part0\.jpg is not an image"):
+    with pytest.raises(DatasetError, match=r"kos01_Part0\.jpg: not a picture"):
         read_pictures(list_pictures(photographs), recipe, lambda item: True)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from retraining.errors import DatasetError
 from retraining.surfaces import (
@@ -78,6 +80,29 @@ def test_a_one_pixel_scratch_stays_in_the_reduced_mask() -> None:
     reduced = resize_mask(mask, 2048, 512)
     assert (reduced == 4).any(axis=1).all()
     assert set(np.unique(reduced)) == {0, 2, 4}
+
+
+@settings(deadline=None)
+@given(st.tuples(*[st.integers(1, 300)] * 2), st.tuples(*[st.integers(1, 60)] * 2), st.data())
+def test_no_defect_vanishes_from_a_mask_whatever_the_sizes(
+    size: tuple[int, int], to_size: tuple[int, int], data: st.DataObject
+) -> None:
+    mask = np.zeros(size, np.uint8)
+    row, column = (data.draw(st.integers(0, side - 1)) for side in size)
+    kind = data.draw(st.sampled_from(["row", "column", "pixel"]))
+    mask[row if kind != "column" else slice(None), column if kind != "row" else slice(None)] = 3
+    reduced = resize_mask(mask, *to_size)
+    assert set(np.unique(reduced)) - {0} == {3}
+    if kind == "row":
+        assert (reduced == 3).any(axis=0).all()
+    if kind == "column":
+        assert (reduced == 3).any(axis=1).all()
+
+
+def test_of_many_spots_none_is_lost() -> None:
+    mask = np.zeros((400, 400), np.uint8)
+    mask[5::40, 5::40] = 1
+    assert (resize_mask(mask, 50, 50) == 1).sum() == 100
 
 
 def test_surfaces_come_back_from_disk_as_they_were(toy_surfaces: Surfaces, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from station.patching.area import area_weights, resize_area
+from station.patching.area import area_weights, resize_area, resize_picture
 
 WIDTHS = (385, 570, 690, 935, 1065, 1575)
 Image = NDArray[np.uint8]
@@ -71,7 +71,7 @@ def test_any_size_shrinking_or_growing_is_the_mean_of_the_area_it_covers(
 @settings(deadline=None)
 def test_weights_of_a_pixel_sum_to_one_and_all_source_weighs_the_same(source: int, target: int) -> None:
     first, weights = area_weights(source, target)
-    np.testing.assert_allclose(weights.sum(axis=0), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(weights.sum(axis=0, dtype=np.float64), 1.0, rtol=1e-5)
     total = np.zeros(source + weights.shape[0] + 1)
     for tap, row in enumerate(weights):
         np.add.at(total, first + tap, row)
@@ -152,3 +152,49 @@ def test_a_frame_that_may_not_be_written_is_read() -> None:
     source = np.random.default_rng(1).integers(0, 256, (64, 48), np.uint8)
     source.setflags(write=False)
     assert np.array_equal(upright(source, (64, 48))[..., 0], source)
+
+
+SIZES = st.integers(1, 90)
+
+
+@settings(deadline=None)
+@given(SIZES, SIZES, SIZES, SIZES, st.sampled_from([1, 3]), st.data())
+def test_a_line_of_one_pixel_never_vanishes_whatever_the_sizes(
+    height: int, width: int, to_height: int, to_width: int, channels: int, data: st.DataObject
+) -> None:
+    ground, line = 100, 100
+    source = np.full((height, width, channels), ground, np.uint8)
+    source[:, data.draw(st.integers(0, width - 1))] += line
+    kept = resize_picture(source, to_height, to_width).astype(int) - ground
+    least = line * min(1.0, to_width / width) / 2
+    assert kept.max() >= int(least) - 1
+    turned = resize_picture(source.swapaxes(0, 1), to_width, to_height)
+    assert np.abs(turned.swapaxes(0, 1).astype(int) - ground - kept).max() <= 1
+
+
+@settings(deadline=None)
+@given(SIZES, SIZES, SIZES, SIZES, st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
+def test_a_whole_picture_keeps_its_mean_and_is_the_exact_area(
+    height: int, width: int, to_height: int, to_width: int, channels: int, seed: int
+) -> None:
+    source = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    resized = resize_picture(source, to_height, to_width)
+    assert resized.shape == (to_height, to_width, channels)
+    fine = source.repeat(to_height, axis=0).repeat(to_width, axis=1).astype(np.float64)
+    exact = fine.reshape(to_height, height, to_width, width, channels).mean(axis=(1, 3))
+    assert np.abs(resized - exact).max() <= 0.51
+    assert abs(resized.mean() - source.mean()) <= 0.51
+
+
+@settings(deadline=None)
+@given(SIZES, SIZES, st.integers(0, 2**32 - 1))
+def test_a_picture_of_the_wanted_size_is_itself(height: int, width: int, seed: int) -> None:
+    source = np.random.default_rng(seed).integers(0, 256, (height, width, 1), dtype=np.uint8)
+    assert np.array_equal(resize_picture(source, height, width), source)
+
+
+def test_one_axis_that_grows_does_not_blind_the_other() -> None:
+    source = np.full((1024, 64, 1), 100, np.uint8)
+    source[509] = 255
+    assert cv2.resize(source, (128, 128), interpolation=cv2.INTER_LINEAR).max() == 100
+    assert resize_picture(source, 128, 128).max() == 119  # an eighth of 155 levels
