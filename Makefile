@@ -40,6 +40,7 @@ $(VENV)/.device: pyproject.toml deploy/system-packages.sh
 	touch $@
 
 $(VENV)/.workshop: $(VENV)/.device
+	bash deploy/system-packages.sh tests
 	$(PYTHON) -m pip install --quiet torch==2.13.0
 	$(PYTHON) -m pip install --quiet --editable '.[openvino,train,dev]'
 	touch $@

@@ -1,13 +1,32 @@
 #!/usr/bin/env bash
-# Installs the Debian packages the project needs, if they are missing. Called by the Makefile.
+# Installs the Debian packages that are missing. Called by the Makefile and by deploy/station-service.sh.
+#   system-packages.sh          what a device needs
+#   system-packages.sh tests    and what the tests need: strace watches sockets, systemd runs the unit
 set -euo pipefail
 
 missing=()
-python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+need() {  # need PACKAGE COMMAND...: the package, unless the command succeeds
+    "${@:2}" >/dev/null 2>&1 || missing+=("$1")
+}
+
+need python3 command -v python3
+need python3-venv python3 -c 'import venv, ensurepip'
+case "${1:-device}" in
+    device) ;;
+    tests)
+        need strace command -v strace
+        need systemd test -x /lib/systemd/systemd
+        need util-linux command -v unshare
+        ;;
+    *)
+        echo "system-packages.sh: '$1' is unknown; write nothing for a device, or: tests" >&2
+        exit 2
+        ;;
+esac
 
 ((${#missing[@]})) || exit 0
 as_root=()
 ((EUID == 0)) || as_root=(sudo)
 echo "installing: ${missing[*]}"
 "${as_root[@]}" apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "${missing[@]}"

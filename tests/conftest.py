@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from station.quiet import switch_off
+
+switch_off()  # before a test imports a library that sends
+
 TINY_CLASSES = ("good", "bright", "dark")
 TINY_PATCH = 16
 

@@ -10,9 +10,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,6 +108,24 @@ class ProcessPool:
             worker.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _no_clouds() -> Iterator[None]:
+    """Start Ray's own processes behind a proxy at which nobody listens.
+
+    Even with its usage statistics off it asks three clouds' metadata servers, by HTTP and by name, whether it
+    runs there. Ray's processes speak to each other without a proxy.
+    """
+    before = os.environ.get("http_proxy")
+    os.environ["http_proxy"] = "http://127.0.0.1:9"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["http_proxy"]
+        else:
+            os.environ["http_proxy"] = before
+
+
 class RayPool:
     """A Ray cluster: ``local`` starts one on this machine, ``auto`` and addresses join a running one.
 
@@ -122,7 +141,8 @@ class RayPool:
         quiet: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False}
         try:
             if address == "local":
-                ray.init("local", num_cpus=jobs * threads, **quiet)
+                with _no_clouds():
+                    ray.init("local", num_cpus=jobs * threads, **quiet)
             else:
                 ray.init(address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as problem:
