@@ -17,6 +17,7 @@ from drivers.cameras.interface import (
     EndOfFramesError,
     Frame,
 )
+from station.journal import CameraUsed
 from station.supervision import Readiness
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Acquisition:
         self._probed_at = time.monotonic()
         self.by_wire = camera.triggered_by_wire
         """Somebody else makes the exposures."""
+        self.used = CameraUsed()
+        """The camera that is open, as the journal names it."""
         self.ended = False
         """A finite source has delivered its last frame."""
 
@@ -53,6 +56,13 @@ class Acquisition:
         """Open and arm. Raises :class:`CameraError`."""
         self._camera.open()
         self._camera.arm()
+        health = self._camera.health()
+        exposure_us = health.details.get("exposure_us")
+        self.used = CameraUsed(
+            model=health.details.get("model", health.description),
+            serial=health.details.get("serial", ""),
+            exposure_us=float(exposure_us) if exposure_us is not None else None,
+        )
 
     def is_there(self, stopping: threading.Event) -> bool:
         """Whether the camera may be used; a lost one is reopened first, until it works or the line stops."""

@@ -114,7 +114,9 @@ def assemble(
     with ExitStack() as stack:
         plant = stack.enter_context(simulated_plant(config, recipe, parts, progress))
         config.paths.journal.parent.mkdir(parents=True, exist_ok=True)
-        journal = stack.enter_context(Journal(config.paths.journal, station=config.station.name))
+        journal = stack.enter_context(
+            Journal(config.paths.journal, station=config.station.name, configuration=path.read_text())
+        )
         doubtful = journal.recover()
         prepared = Prepared(recipe, make_engine(config, recipe))
         observers = Observers(make_observers(config, plant))

@@ -111,6 +111,7 @@ class Line:
             self._acquisition.open()
             self._sorter.prepare(self._prepared.recipe.name)
             self._sorter.open()
+            self._journal.write_event("start", _named(self._prepared))
             self._next_part_id = self._journal.counts().triggers + 1
         except Exception:
             self._sorter.close()
@@ -132,6 +133,8 @@ class Line:
 
     def stop(self) -> None:
         """No new part; finish or fault the ones in hand; wait for receipts; give everything back."""
+        if self._ended.is_set():
+            return
         self._readiness.block(Readiness.STOPPING, "the station is stopping")
         self._stopping.set()
         self._wait_until(lambda: not self._in_hand)
@@ -147,6 +150,11 @@ class Line:
             self._close_replaced()
         self._sorter.close()
         self._acquisition.close()
+        if self._threads:
+            try:
+                self._journal.write_event("stop", {"failure": self._failure})
+            except JournalError as error:
+                log.error("the stop is not in the journal: %s", error)
 
     @property
     def prepared(self) -> Prepared:
@@ -157,8 +165,10 @@ class Line:
         """Change over between two parts: those in hand finish with what they began with.
 
         The line closes the engine of before when its last part is done; the one prepared last is closed by
-        whoever opened it.
+        whoever opened it. Raises :class:`JournalError`, and nothing is changed, when the journal does not
+        take the changeover.
         """
+        self._journal.write_event("changeover", _named(prepared))
         with self._lock:
             before, self._prepared = self._prepared, prepared
             self._replaced = [
@@ -168,12 +178,22 @@ class Line:
         self._sorter.prepare(prepared.recipe.name)
 
     def halt(self, reason: str) -> None:
-        """No part from now on, until :meth:`resume`; those in hand are finished."""
+        """No part from now on, until :meth:`resume`; those in hand are finished.
+
+        Raises :class:`JournalError`, the line being halted, when the journal does not take it.
+        """
         self._halted_ns = time.monotonic_ns()
         self._readiness.block(Readiness.HALTED, f"halted: {reason}")
+        self._journal.write_event("halt", {"reason": reason})
 
     def resume(self) -> None:
-        """Parts are welcome again, unless something else speaks against it."""
+        """Parts are welcome again, unless something else speaks against it.
+
+        Raises :class:`JournalError`, and the line stays halted, when the journal does not take it.
+        """
+        if not self._halted:
+            return
+        self._journal.write_event("resume", {})
         self._readiness.clear(Readiness.HALTED)
 
     def status(self) -> LineStatus:
@@ -254,7 +274,11 @@ class Line:
         with self._lock:
             prepared = self._taking = self._prepared
         record_id = self._journal.open_part(
-            trigger, recipe=prepared.recipe, mode=self._settings.mode, is_simulated=self._is_simulated
+            trigger,
+            recipe=prepared.recipe,
+            mode=self._settings.mode,
+            is_simulated=self._is_simulated,
+            camera=self._acquisition.used,
         )
         deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
         part = PartInHand(trigger, prepared, record_id, deadline_ns, {"trigger": trigger.received_ns})
@@ -529,3 +553,17 @@ class Line:
             log.critical("halted: %s", reason)
         self._readiness.block(Readiness.FAILED, reason)
         self._stopping.set()
+
+
+def _named(prepared: Prepared) -> dict[str, str | None]:
+    """What is prepared, as the journal names it."""
+    engine = prepared.engine.info
+    return {
+        "recipe": prepared.recipe.name,
+        "recipe_digest": prepared.recipe_digest,
+        "engine": engine.name,
+        "engine_digest": prepared.engine_digest,
+        "backend": engine.backend,
+        "precision": engine.precision,
+        "calibration_digest": prepared.calibration_digest,
+    }
