@@ -247,13 +247,13 @@ def test_an_awkward_observer_touches_neither_verdicts_nor_pace_nor_the_stop(plan
         "exiting": lambda: (_ for _ in ()).throw(SystemExit(1)),
     }
     with Observers([Awkward(does[kind])]) as observers:  # type: ignore[arg-type]
-        line = plant.line(observers)
+        line = plant.line(observers, deadline_s=20)
         plant.sorter.ask(*range(1, 61))
         begun = time.monotonic()
         line.start(parts=60)
         assert line.wait(20)
         line.stop()
-        assert time.monotonic() - begun < 5.0, "60 parts at 0.2 s each would take 12"
+        assert time.monotonic() - begun < 9.0, "60 parts at 0.2 s each would take 12"
         status = line.status()
         ended.set()
     assert plant.outcomes() == dict.fromkeys(range(1, 61), Outcome.ACCEPT)
