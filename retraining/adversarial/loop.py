@@ -174,7 +174,7 @@ def train_pair(
 
 
 @dataclass(slots=True)
-class Pair:
+class NetworkPair:
     """The two networks in training, their optimisers, and the average of the generator."""
 
     generator: nn.Module
@@ -209,10 +209,10 @@ class Pair:
         return int(state["step"])
 
 
-_OF_NO_WEIGHT = (
+_MAY_CHANGE = (
     "steps", "device", "sheet_every", "check_every", "checkpoint_every", "collapse_below", "collapse_after",
 )  # fmt: skip
-"""What of a plan may change when its run goes on."""
+"""Settings that may have another value when a run continues from its checkpoint."""
 
 _PARTS = ("generator", "critic", "average", "generator_optimiser", "critic_optimiser")
 
@@ -224,14 +224,14 @@ def build_generator(plan: AdversarialPlan) -> nn.Module:
     return GENERATORS[system.generator](plan.size, plan.channels, system.latent, **options)
 
 
-def build_pair(plan: AdversarialPlan, device: torch.device) -> Pair:
+def build_pair(plan: AdversarialPlan, device: torch.device) -> NetworkPair:
     """Fresh networks, their weights drawn from the plan's seed, and optimisers."""
     system = plan.own_system()
     torch.manual_seed(plan.seed)
     generator = build_generator(plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     critic = CRITICS[system.critic](plan.size, plan.channels)
     critic = critic.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Pair(
+    return NetworkPair(
         generator, critic, copy.deepcopy(generator).requires_grad_(False),
         _optimiser(generator, system), _optimiser(critic, system),
     )  # fmt: skip
@@ -277,7 +277,7 @@ def draw_real(pictures: Tensor, draws: Draws, flips: bool) -> Tensor:
     return _scaled(batch).contiguous(memory_format=torch.channels_last)
 
 
-def handed_out(plan: AdversarialPlan, pair: Pair) -> nn.Module:
+def handed_out(plan: AdversarialPlan, pair: NetworkPair) -> nn.Module:
     """A copy of the averaged generator (with an ``ema`` of 0: the current one), to draw with.
 
     Running means of batch normalisation follow the weights in training, not their average: they are
@@ -374,6 +374,6 @@ def _ended(folder: Path, world: World, error: TrainingError) -> TrainingError:
 
 def _plan_as_text(plan: AdversarialPlan) -> str:
     settings = asdict(plan)
-    for name in _OF_NO_WEIGHT:
+    for name in _MAY_CHANGE:
         del settings[name]
     return repr(sorted(settings.items()))

@@ -76,7 +76,7 @@ def cross_validate(
     for fold in range(count):
         train_on, test_on = pictures.select(held != fold), pictures.select(held == fold)
 
-        def tell(step: int, line: str, fold: int = fold) -> None:
+        def show(step: int, line: str, fold: int = fold) -> None:
             report(fold + 1, step, line)
 
         results.append(
@@ -91,7 +91,7 @@ def cross_validate(
                 sound=sound,
                 start_from=start_from,
                 resume=resume,
-                report=tell,
+                report=show,
             )
         )
     found = CrossValidation(tuple(results))

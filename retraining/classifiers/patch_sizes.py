@@ -64,7 +64,7 @@ def train_in_stages(
     weights: Path | None = None
     for stage in plan:
 
-        def tell(step: int, line: str, stage: Stage = stage) -> None:
+        def show(step: int, line: str, stage: Stage = stage) -> None:
             report(stage, step, line)
 
         weights = train(
@@ -74,7 +74,7 @@ def train_in_stages(
             validate=validator_for(stage.patch_px),
             start_from=weights,
             resume=resume,
-            report=tell,
+            report=show,
         )
     if weights is None:
         raise ValueError("a plan of at least one stage is needed")

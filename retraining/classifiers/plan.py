@@ -13,8 +13,8 @@ from retraining.classifiers.losses import LOSSES
 from retraining.classifiers.optimisers import OPTIMISERS
 from retraining.errors import TrainingError
 
-_OF_NO_CONSEQUENCE = ("validate_every", "checkpoint_every", "device")
-"""Settings that a run may be taken up under with another value."""
+_MAY_CHANGE = ("validate_every", "checkpoint_every", "device")
+"""Settings that may have another value when a run continues from its checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def learning_rate(plan: TrainingPlan, step: int) -> float:
 
 def settings(plan: TrainingPlan) -> dict[str, Any]:
     """What a checkpoint must agree with to be taken up."""
-    return {k: v for k, v in asdict(plan).items() if k not in _OF_NO_CONSEQUENCE}
+    return {k: v for k, v in asdict(plan).items() if k not in _MAY_CHANGE}
 
 
 def same_settings(plan: TrainingPlan, kept: Mapping[str, Any]) -> bool:

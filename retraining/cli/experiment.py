@@ -83,7 +83,7 @@ def experiment(
     counts = {"done": summary.done + summary.skipped, "failed": len(summary.failed), "tasks": summary.total}
     close_run(folder, "stopped" if summary.stopped else "finished", counts)
     page, _ = render(plan, size_name, tasks, folder)
-    _tell(summary, page)
+    _show(summary, page)
     if summary.failed or summary.stopped:
         raise typer.Exit(1)
 
@@ -121,7 +121,7 @@ def _list(tasks: tuple[Task, ...], folder: Path) -> None:
     print(f"{len(tasks)} tasks; to do: about {left / 60:.0f} minutes on the reference machine")
 
 
-def _tell(summary: Summary, page: Path) -> None:
+def _show(summary: Summary, page: Path) -> None:
     for task, message in summary.failed:
         print(f"failed: {task.name}: {message}")
     for task in summary.blocked:

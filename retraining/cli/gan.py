@@ -139,5 +139,5 @@ def chosen_classes(dataset: Dataset, asked: list[str]) -> list[str]:
     if asked == ["all"]:
         return list(dataset.classes)
     if not asked or set(asked) - set(dataset.classes):
-        raise TrainingError(f"--class takes {', '.join(dataset.classes)}, or all")
+        raise TrainingError(f"--class is one of {', '.join(dataset.classes)}, or all")
     return list(dict.fromkeys(asked))

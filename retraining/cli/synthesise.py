@@ -116,11 +116,11 @@ def make_gate(
 
     If a generator was trained with flips, mirror images of real pictures count as copies too.
     """
-    from retraining.synthesis.gate import GateRules, Selection, gate
+    from retraining.synthesis.gate import GateResult, GateRules, gate
 
     mirrored = {run.label: run.flips for run in runs}
 
-    def let_through(drawn: NDArray[np.uint8], label: str) -> Selection:
+    def let_through(drawn: NDArray[np.uint8], label: str) -> GateResult:
         index = real.classes.index(label)
         scores = None if judge is None else judge.probabilities(drawn)
         own = real.of_class(index).pixels

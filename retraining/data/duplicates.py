@@ -48,7 +48,7 @@ _LEAST_TEXTURE = 1.0
 """Grey levels; a blank quarter looks like any other."""
 
 
-_TELL_EVERY = 64
+_REPORT_EVERY = 64
 
 Reporter = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much it is."""
@@ -59,7 +59,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class DuplicatePair:
     """Two pictures, by their numbers in the set, that show the same."""
 
     first: int
@@ -90,7 +90,9 @@ def group_duplicates(dataset: Dataset, *, reach: int = REACH, report: Reporter =
     return dataset.with_pictures(joined, *_describe(dataset, joined, pairs))
 
 
-def find_duplicates(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -> list[Pair]:
+def find_duplicates(
+    dataset: Dataset, *, reach: int = REACH, report: Reporter = silent
+) -> list[DuplicatePair]:
     """Every pair of pictures of different groups that show the same, the strongest kind only."""
     looks = look_at(dataset, report)
     groups = [p.group for p in dataset.pictures]
@@ -104,7 +106,7 @@ def find_duplicates(dataset: Dataset, *, reach: int = REACH, report: Reporter = 
         open_ones = [c for c in candidates if groups[c[0]] != groups[c[1]] and c not in known]
         proved = _proved(looks, open_ones, proof, kind, report)
         known.update(proved)
-        found = found + [Pair(*c, kind) for c in proved]
+        found = found + [DuplicatePair(*c, kind) for c in proved]
     return found
 
 
@@ -127,14 +129,14 @@ def look_at(dataset: Dataset, report: Reporter = silent) -> Looks:
             textures[row] = _texture(small)
 
     def seen(done: int) -> None:
-        if done % _TELL_EVERY == 0 or done == len(files):
+        if done % _REPORT_EVERY == 0 or done == len(files):
             report("pictures read", done, len(files))
 
     for_each(look, files, seen)
     return Looks(tuple(digests), hashes, textures)
 
 
-def join_groups(pictures: Iterable[Picture], pairs: Iterable[Pair]) -> tuple[Picture, ...]:
+def join_groups(pictures: Iterable[Picture], pairs: Iterable[DuplicatePair]) -> tuple[Picture, ...]:
     """The pictures with the groups of every pair made one; a joined group bears its first member's name."""
     own = tuple(pictures)
     leader = {p.group: p.group for p in own}
@@ -159,7 +161,7 @@ def _proved(
     report: Reporter,
 ) -> list[tuple[int, int]]:
     """The candidates that pass a proof."""
-    blocks = [candidates[i : i + _TELL_EVERY] for i in range(0, len(candidates), _TELL_EVERY)]
+    blocks = [candidates[i : i + _REPORT_EVERY] for i in range(0, len(candidates), _REPORT_EVERY)]
     found: list[tuple[int, int]] = []
 
     def prove(block: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -168,7 +170,7 @@ def _proved(
     with ThreadPoolExecutor() as pool:
         for number, proved in enumerate(pool.map(prove, blocks), start=1):
             found += proved
-            report(f"{kind} pairs compared", min(number * _TELL_EVERY, len(candidates)), len(candidates))
+            report(f"{kind} pairs compared", min(number * _REPORT_EVERY, len(candidates)), len(candidates))
     return found
 
 
@@ -187,9 +189,9 @@ def _texture(small: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(fine, (0, 0), 0.7), np.float32)
 
 
-def _exact(digests: tuple[str, ...]) -> list[Pair]:
+def _exact(digests: tuple[str, ...]) -> list[DuplicatePair]:
     first: dict[str, int] = {}
-    return [Pair(first[d], i, "exact") for i, d in enumerate(digests) if first.setdefault(d, i) != i]
+    return [DuplicatePair(first[d], i, "exact") for i, d in enumerate(digests) if first.setdefault(d, i) != i]
 
 
 def _similar(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
@@ -240,7 +242,7 @@ def _correlation(template: NDArray[np.float32], texture: NDArray[np.float32]) ->
     return float(cv2.minMaxLoc(cv2.matchTemplate(texture, template, cv2.TM_CCOEFF_NORMED))[1])
 
 
-def _describe(dataset: Dataset, joined: tuple[Picture, ...], pairs: list[Pair]) -> list[str]:
+def _describe(dataset: Dataset, joined: tuple[Picture, ...], pairs: list[DuplicatePair]) -> list[str]:
     """Notes on what was joined."""
     notes = []
     pictures = dataset.pictures

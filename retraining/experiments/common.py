@@ -15,14 +15,14 @@ from pydantic_core import PydanticCustomError
 
 from retraining.errors import ExperimentError
 from retraining.experiments.plan import Section, Steps
-from retraining.experiments.tasks import Cell, Place, Sheet
+from retraining.experiments.tasks import Place, Sheet, TableCell
 from station.strict_yaml import closest
 
 if TYPE_CHECKING:
     from retraining.adversarial.loop import AdversarialPlan
     from retraining.classifiers.augmentation import Augmentation
     from retraining.data.dataset import Dataset, PictureSet
-    from retraining.metrics.figures import Figures
+    from retraining.metrics.figures import Comparison
 
 Pixels = NDArray[np.uint8]
 
@@ -74,7 +74,7 @@ Batch = Annotated[int, Field(ge=2, le=4096)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
-class Pair(Section):
+class PairPlan(Section):
     """How one adversarial pair is trained."""
 
     system: System
@@ -130,7 +130,7 @@ def grow(place: Place, plan: AdversarialPlan, real: Pixels, count: int) -> Grown
     from retraining.synthesis.sampling import sample
 
     def report(step: int, line: str) -> None:
-        place.tell(step, plan.steps, line)
+        place.report(step, plan.steps, line)
 
     try:
         weights = train_pair(plan, real, place.folder / "pair", report=report)
@@ -175,8 +175,8 @@ def measured(
     what: str,
     *,
     mirrored: bool = False,
-) -> tuple[Figures | None, tuple[str, ...]]:
-    """Figures of ``fake`` against ``real`` and what is to be said about them; None of too few pictures.
+) -> tuple[Comparison | None, tuple[str, ...]]:
+    """Comparison of ``fake`` against ``real`` and what is to be said about them; None of too few pictures.
 
     ``extractor`` is ``KIND:PATH``, the path (after the last colon) below the data root. ``mirrored``: mirror
     images of real pictures are copies too, as for a pair that was trained with flips.
@@ -197,18 +197,23 @@ def measured(
     return found, tuple(notes)
 
 
-def distance_cells(found: Figures | None, row: str, columns: Iterable[str]) -> tuple[Cell, ...]:
+def distance_cells(found: Comparison | None, row: str, columns: Iterable[str]) -> tuple[TableCell, ...]:
     """FID and KID in the tables ``fid`` and ``kid``, in each of the columns."""
     if found is None:
         return ()
     return tuple(
         cell
         for column in columns
-        for cell in (Cell("fid", row, column, found.fid), Cell("kid", row, column, KID_SCALE * found.kid))
+        for cell in (
+            TableCell("fid", row, column, found.fid),
+            TableCell("kid", row, column, KID_SCALE * found.kid),
+        )
     )
 
 
-def floor_cells(found: Figures | None, columns: Iterable[str], row: str = "floor") -> tuple[Cell, ...]:
+def floor_cells(
+    found: Comparison | None, columns: Iterable[str], row: str = "floor"
+) -> tuple[TableCell, ...]:
     """What one half of the real pictures is from the other."""
     if found is None:
         return ()
@@ -216,13 +221,13 @@ def floor_cells(found: Figures | None, columns: Iterable[str], row: str = "floor
         cell
         for column in columns
         for cell in (
-            Cell("fid", row, column, found.floor_fid),
-            Cell("kid", row, column, KID_SCALE * found.floor_kid),
+            TableCell("fid", row, column, found.floor_fid),
+            TableCell("kid", row, column, KID_SCALE * found.floor_kid),
         )
     )
 
 
-def quality_cells(found: Figures | None, row: str, table: str = "quality") -> tuple[Cell, ...]:
+def quality_cells(found: Comparison | None, row: str, table: str = "quality") -> tuple[TableCell, ...]:
     """Precision, recall, coverage, nearest real picture, copies, FID at the floor's size and diversity."""
     if found is None:
         return ()
@@ -236,7 +241,7 @@ def quality_cells(found: Figures | None, row: str, table: str = "quality") -> tu
     }
     if found.lpips is not None:
         values["lpips"] = found.lpips
-    return tuple(Cell(table, row, column, value) for column, value in values.items())
+    return tuple(TableCell(table, row, column, value) for column, value in values.items())
 
 
 def unchanged() -> Augmentation:
@@ -295,7 +300,7 @@ def classifier_work(network: str, side: int, training: Training) -> float:
     return training.steps * training.batch / 32 * (fixed + by_area * (side / 128) ** 2)
 
 
-def pair_work(pair: Pair, side: int, pictures: int) -> float:
+def pair_work(pair: PairPlan, side: int, pictures: int) -> float:
     """Seconds of a training on two cores with AMX, and of drawing and comparing ``pictures``, roughly."""
     from retraining.adversarial.plan import SYSTEMS
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from retraining.experiments.common import (
     Batch,
-    Pair,
+    PairPlan,
     Pixels,
     Side,
     dataset_notes,
@@ -21,7 +21,7 @@ from retraining.experiments.common import (
     sheet_of,
 )
 from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Steps, Text
-from retraining.experiments.tasks import Place, Result, Task
+from retraining.experiments.tasks import Place, Task, TaskResult
 
 _HERE = "retraining.experiments.latent_grid"
 
@@ -96,7 +96,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                     "seed": seed,
                 }
                 name = f"grid/mapping-{layers}/latent-{latent}/seed-{seed}"
-                pair = Pair(
+                pair = PairPlan(
                     system="latent-mapping",
                     steps=size.steps,
                     batch=size.batch,
@@ -118,7 +118,7 @@ def split(
     latents: list[int],
     compared: int,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """The class's pictures on two sides, and how far one side is from the other."""
     from retraining.data.dataset import save_dataset
     from retraining.data.splits import split_by_share
@@ -130,7 +130,7 @@ def split(
     found, notes = measured(place, unseen[:compared], seen[:compared], extractor, seed, "real")
     counted = f"Seed {seed}: {len(seen)} real pictures are learnt from, {compared} others compared with."
     cells = distance_cells(found, "floor", [str(latent) for latent in latents])
-    return Result(cells, notes=(*dataset_notes(data, dataset), counted, *notes))
+    return TaskResult(cells, notes=(*dataset_notes(data, dataset), counted, *notes))
 
 
 def cell(
@@ -146,7 +146,7 @@ def cell(
     compared: int,
     extractor: str,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """One cell of the grid."""
     from retraining.adversarial.loop import AdversarialPlan
 
@@ -164,14 +164,14 @@ def cell(
     )
     grown = grow(place, plan, seen, compared)
     if grown.why:
-        return Result(notes=(f"{layers} layers, latent {latent}: no pictures, {grown.why}",))
+        return TaskResult(notes=(f"{layers} layers, latent {latent}: no pictures, {grown.why}",))
     what = f"{layers} mapping layers, latent {latent}"
     found, notes = measured(
         place, unseen[:compared], grown.pixels, extractor, seed, what, mirrored=plan.flips
     )
     sheet = sheet_of(place, (seen, grown.pixels), f"{what}, seed {seed}: real above, synthetic below")
     cells = distance_cells(found, f"mapping-{layers}", (str(latent),))
-    return Result(cells, (), (sheet,), notes)
+    return TaskResult(cells, (), (sheet,), notes)
 
 
 def _pictures(folder: Path, side: int) -> tuple[Pixels, Pixels]:

@@ -20,7 +20,7 @@ from retraining.experiments.common import (
     grouped,
 )
 from retraining.experiments.plan import Experiment, Section, Seeds, Share, Text
-from retraining.experiments.tasks import Cell, Curve, Place, Result, Task
+from retraining.experiments.tasks import Curve, Place, TableCell, Task, TaskResult
 
 _HERE = "retraining.experiments.neu_cls"
 
@@ -95,7 +95,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
     return tuple(leaves)
 
 
-def split(place: Place, *, data: str, test_share: float, join_overlaps: bool, seed: int) -> Result:
+def split(place: Place, *, data: str, test_share: float, join_overlaps: bool, seed: int) -> TaskResult:
     """A manifest with its split, duplicates on one side."""
     from retraining.data.dataset import save_dataset
     from retraining.data.splits import split_by_share
@@ -103,7 +103,7 @@ def split(place: Place, *, data: str, test_share: float, join_overlaps: bool, se
     whole = grouped(place.roots.data_set(data), (), join_overlaps)
     dataset = split_by_share(whole, {"train": 1 - test_share, "test": test_share}, seed)
     save_dataset(dataset, place.folder)
-    return Result(notes=dataset_notes(data, dataset))
+    return TaskResult(notes=dataset_notes(data, dataset))
 
 
 def train(
@@ -116,7 +116,7 @@ def train(
     batch: int,
     learning_rate: float,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """A training from scratch: flips and brightness, no synthetic pictures."""
     from retraining.classifiers.loop import TrainingPlan
     from retraining.classifiers.whole_pictures import in_epochs, train_and_test
@@ -133,17 +133,18 @@ def train(
         train_on,
         test_on,
         place.folder / "run",
-        report=lambda step, line: place.tell(step, plan.steps, line),
+        report=lambda step, line: place.report(step, plan.steps, line),
     )
     cells = [
-        Cell("accuracy", network, "accuracy", found.accuracy),
-        Cell("accuracy", network, "macro-f1", found.macro_f1),
-        Cell("errors", network, "errors", 1 - found.accuracy, _wrong(found.confusion)),
+        TableCell("accuracy", network, "accuracy", found.accuracy),
+        TableCell("accuracy", network, "macro-f1", found.macro_f1),
+        TableCell("errors", network, "errors", 1 - found.accuracy, _wrong(found.confusion)),
     ]
     cells += [
-        Cell("recall", network, name, value) for name, value in zip(found.classes, found.recall, strict=True)
+        TableCell("recall", network, name, value)
+        for name, value in zip(found.classes, found.recall, strict=True)
     ]
-    return Result(tuple(cells), (loss_curve(place, f"{network}, seed {seed}"),))
+    return TaskResult(tuple(cells), (loss_curve(place, f"{network}, seed {seed}"),))
 
 
 def loss_curve(place: Place, label: str, plot: str = "Cross-entropy of the training pictures") -> Curve:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from retraining.experiments.common import (
     Network,
-    Pair,
+    PairPlan,
     Side,
     Training,
     as_set,
@@ -36,7 +36,7 @@ from retraining.experiments.common import (
 )
 from retraining.experiments.neu_cls import loss_curve
 from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Text
-from retraining.experiments.tasks import Cell, Place, Result, Task
+from retraining.experiments.tasks import Place, TableCell, Task, TaskResult
 
 if TYPE_CHECKING:
     from retraining.experiments.common import Pixels
@@ -58,7 +58,7 @@ class Size(Section):
     """the classifiers"""
     training: Training
     """how each classifier is trained, the same for all sources"""
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairPlan, ...]
     """the systems whose pictures are tried, a pair a class each"""
     synthetic_per_class: Count
     """synthetic pictures of each class"""
@@ -130,7 +130,7 @@ def _paste(plan: Plan, size: Size, split: Task, name: str, seed: int) -> Task:
     return Task(f"paste/{name}/seed-{seed}", f"{_HERE}:paste", parameters, (split,), work_s=8)
 
 
-def _pair(plan: Plan, size: Size, pair: Pair, split: Task, name: str, seed: int) -> Task:
+def _pair(plan: Plan, size: Size, pair: PairPlan, split: Task, name: str, seed: int) -> Task:
     parameters = {
         **_common(plan, size, split, name, seed),
         "source": pair.system,
@@ -184,7 +184,7 @@ def split(
     test_share: float,
     join_overlaps: bool,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """The manifest of the pictures drawn, with their split."""
     from retraining.data.dataset import save_dataset
     from retraining.data.splits import split_by_count
@@ -193,7 +193,7 @@ def split(
     test = round(per_class * test_share)
     dataset = split_by_count(whole, {"train": per_class - test, "test": test}, seed)
     save_dataset(dataset, place.folder)
-    return Result(notes=dataset_notes(data, dataset))
+    return TaskResult(notes=dataset_notes(data, dataset))
 
 
 def pair(
@@ -211,7 +211,7 @@ def pair(
     compared: int,
     extractor: str,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """One pair of one class: its pictures, and how far they are from real ones."""
     from retraining.adversarial.loop import AdversarialPlan
 
@@ -228,7 +228,7 @@ def pair(
     grown = grow(place, plan, real["train"], count)
     if grown.why:
         save_pictures(place, grown.pixels)
-        return Result(notes=(f"{source}, {name}: no pictures, {grown.why}",))
+        return TaskResult(notes=(f"{source}, {name}: no pictures, {grown.why}",))
     return _compared(place, source, name, real, grown.pixels, compared, extractor, seed, mirrored=flips)
 
 
@@ -243,13 +243,13 @@ def paste(
     compared: int,
     extractor: str,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """The rival without learning: parts of one training picture of the class blended onto another."""
     from retraining.synthesis.pasting import paste_from_pictures
 
     real = _real(place, split, name, side)
     pixels = paste_from_pictures(
-        real["train"], None, count, seed, report=lambda done: place.tell(done, count, "")
+        real["train"], None, count, seed, report=lambda done: place.report(done, count, "")
     )
     return _compared(place, source, name, real, pixels, compared, extractor, seed, floor=True)
 
@@ -266,7 +266,7 @@ def train(
     batch: int,
     learning_rate: float,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """A classifier on real pictures and those of one source, all alike; the paper adds them likewise."""
     from retraining.classifiers.loop import TrainingPlan
     from retraining.classifiers.whole_pictures import train_and_test
@@ -296,10 +296,10 @@ def train(
         place.folder / "run",
         synthetic=synthetic,
         synthetic_share=share,
-        report=lambda step, line: place.tell(step, steps, line),
+        report=lambda step, line: place.report(step, steps, line),
     )
-    return Result(
-        (Cell("accuracy", source, network, found.accuracy),),
+    return TaskResult(
+        (TableCell("accuracy", source, network, found.accuracy),),
         (loss_curve(place, source, f"Cross-entropy while training {network}"),),
     )
 
@@ -327,7 +327,7 @@ def _compared(
     *,
     mirrored: bool = False,
     floor: bool = False,
-) -> Result:
+) -> TaskResult:
     """Figures against all real pictures of the class, as many on either side as there are."""
     save_pictures(place, pixels)
     fake, what = pixels[:compared], f"{source}, {name}"
@@ -338,4 +338,4 @@ def _compared(
         cells += floor_cells(found, columns)
     caption = f"{source}, {name}, seed {seed}: real above, synthetic below"
     sheet = sheet_of(place, (real["train"], pixels), caption)
-    return Result(cells, (), (sheet,), notes)
+    return TaskResult(cells, (), (sheet,), notes)

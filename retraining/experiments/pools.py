@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from retraining.errors import ExperimentError
-from retraining.experiments.tasks import Outcome, Roots, Task, perform
+from retraining.experiments.tasks import Roots, Task, TaskOutcome, perform
 
 DIED = "its process died (out of memory?); the same command goes on from its checkpoint"
 _LOOK_FOR_PARENT_S = 0.25
@@ -36,7 +36,7 @@ class Pool(Protocol):
         """Begin a task; at most ``slots`` are under way."""
         ...
 
-    def ended(self, timeout_s: float) -> list[Outcome]:
+    def ended(self, timeout_s: float) -> list[TaskOutcome]:
         """What has ended; waits at most ``timeout_s`` for the first."""
         ...
 
@@ -56,7 +56,7 @@ class ProcessPool:
         self.slots = jobs
         self._threads = threads
         self._workers: list[ProcessPoolExecutor | None] = [None] * jobs
-        self._running: dict[Future[Outcome], tuple[int, Task]] = {}
+        self._running: dict[Future[TaskOutcome], tuple[int, Task]] = {}
 
     def start(self, task: Task, experiment: Path, roots: Roots) -> None:
         """See :class:`Pool`."""
@@ -73,7 +73,7 @@ class ProcessPool:
             self._workers[slot] = worker
         self._running[worker.submit(perform_in_worker, task, experiment, roots)] = (slot, task)
 
-    def ended(self, timeout_s: float) -> list[Outcome]:
+    def ended(self, timeout_s: float) -> list[TaskOutcome]:
         """See :class:`Pool`."""
         done, _ = wait(self._running, timeout_s, FIRST_COMPLETED)
         outcomes = []
@@ -83,7 +83,7 @@ class ProcessPool:
                 outcomes.append(future.result())
             except BrokenProcessPool:
                 self._retire(slot)
-                outcomes.append(Outcome(task.key, "failed", DIED))
+                outcomes.append(TaskOutcome(task.key, "failed", DIED))
         return outcomes
 
     def stop(self) -> None:
@@ -159,7 +159,7 @@ class RayPool:
         """See :class:`Pool`."""
         self._running[self._perform(task, experiment, roots, self._threads)] = task
 
-    def ended(self, timeout_s: float) -> list[Outcome]:
+    def ended(self, timeout_s: float) -> list[TaskOutcome]:
         """See :class:`Pool`."""
         if not self._running:
             return []
@@ -170,10 +170,10 @@ class RayPool:
             try:
                 outcomes.append(self._ray.get(handle))
             except self._ray.exceptions.TaskCancelledError:
-                outcomes.append(Outcome(task.key, "stopped", "stopped"))
+                outcomes.append(TaskOutcome(task.key, "stopped", "stopped"))
             except self._ray.exceptions.RayError as problem:
                 first = str(problem).strip().splitlines()[0]
-                outcomes.append(Outcome(task.key, "failed", f"{DIED} [{first}]"))
+                outcomes.append(TaskOutcome(task.key, "failed", f"{DIED} [{first}]"))
         return outcomes
 
     def stop(self) -> None:
@@ -192,7 +192,7 @@ def open_pool(ray_address: str | None, jobs: int) -> Pool:
     return RayPool(ray_address, jobs, threads) if ray_address else ProcessPool(jobs, threads)
 
 
-def perform_in_worker(task: Task, experiment: Path, roots: Roots) -> Outcome:
+def perform_in_worker(task: Task, experiment: Path, roots: Roots) -> TaskOutcome:
     """What a worker process runs."""
     _busy.set()
     try:
@@ -201,7 +201,7 @@ def perform_in_worker(task: Task, experiment: Path, roots: Roots) -> Outcome:
         _busy.clear()
 
 
-def perform_on_node(task: Task, experiment: Path, roots: Roots, threads: int) -> Outcome:
+def perform_on_node(task: Task, experiment: Path, roots: Roots, threads: int) -> TaskOutcome:
     """What a Ray node runs."""
     _share_machine(threads, 0)
     return perform(task, experiment, roots)

@@ -17,7 +17,7 @@ from retraining.experiments.common import (
     KID_SCALE,
     Loss,
     Network,
-    Pair,
+    PairPlan,
     Pixels,
     Side,
     Training,
@@ -42,7 +42,7 @@ from retraining.experiments.smh_parts import (
     surfaces_of,
     write_parts,
 )
-from retraining.experiments.tasks import Cell, Place, Result, Task
+from retraining.experiments.tasks import Place, TableCell, Task, TaskResult
 
 if TYPE_CHECKING:
     from retraining.evaluation.parts import PartResult
@@ -86,7 +86,7 @@ class Size(Section):
     """the classifier"""
     training: Training
     """how it is trained"""
-    pair: Pair
+    pair: PairPlan
     """how the pair is trained"""
     test_parts: Count
     """test parts with one defect of the rare class"""
@@ -153,7 +153,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
     return tuple(leaves)
 
 
-def examples(place: Place, *, recipe: str, patch: int, rare: str, count: int, seed: int) -> Result:
+def examples(place: Place, *, recipe: str, patch: int, rare: str, count: int, seed: int) -> TaskResult:
     """The real examples: parts that bear one defect of the rare class each."""
     import torch
 
@@ -169,7 +169,7 @@ def examples(place: Place, *, recipe: str, patch: int, rare: str, count: int, se
         scaled,
         place.folder / "parts",
         processes=torch.get_num_threads(),
-        report=lambda done: place.tell(done, count, "parts rendered"),
+        report=lambda done: place.report(done, count, "parts rendered"),
     )
     whole = whole.with_pictures(replace(part, split="train") for part in whole.pictures)
     save_dataset(whole, place.folder / "whole")
@@ -177,7 +177,7 @@ def examples(place: Place, *, recipe: str, patch: int, rare: str, count: int, se
     patches = patches.with_pictures(p for p in patches.pictures if p.label == rare)
     save_dataset(patches, place.folder / "patches")
     shown = f"Seed {seed}: {count} parts with one defect of {rare} each show it in {len(patches)} patches."
-    return Result(notes=(shown,))
+    return TaskResult(notes=(shown,))
 
 
 def paste(
@@ -191,7 +191,7 @@ def paste(
     count: int,
     extractor: str,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """The examples' defects, by their masks, blended onto sound places of the training parts."""
     from retraining.surfaces import join_surfaces
     from retraining.synthesis.pasting import paste_from_surfaces
@@ -201,7 +201,7 @@ def paste(
     surfaces = join_surfaces(surfaces_of(place.needs[examples], "train"), sound)
     label = surfaces.classes.index(rare)
     pixels = paste_from_surfaces(
-        surfaces, count, label, patch, seed, report=lambda done: place.tell(done, count, "pasted")
+        surfaces, count, label, patch, seed, report=lambda done: place.report(done, count, "pasted")
     )
     return _made(place, pixels, _examples(place, examples, patch), "crop-paste", extractor, seed)
 
@@ -221,7 +221,7 @@ def pair(
     batch: int,
     critic_steps: int | None,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """A pair trained on the examples' patches alone, with differentiable augmentation: they are few."""
     from retraining.adversarial.loop import AdversarialPlan
 
@@ -260,7 +260,7 @@ def train(
     recipe: str,
     patch: int,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """One rival: the same real patches, and what it adds; measured on whole frames."""
     from retraining.classifiers.augmentation import Augmentation
     from retraining.classifiers.loop import TrainingPlan, build_network, load_weights, probabilities
@@ -292,7 +292,7 @@ def train(
         place.folder / "run",
         sampling="balanced" if balanced else "natural",
         sound=0,
-        report=lambda step, line: place.tell(step, steps, line),
+        report=lambda step, line: place.report(step, steps, line),
     )
     trained = build_network(plan, PictureSource(whole, sound=0))
     trained.load_state_dict(load_weights(found.weights))
@@ -301,10 +301,10 @@ def train(
         place.needs[tests], "patches", scaled, row, lambda pixels: probabilities(trained, pixels)
     )
     write_parts(place, results)
-    return Result(_cells(results, row, rare), (loss_curve(place, row),))
+    return TaskResult(_cells(results, row, rare), (loss_curve(place, row),))
 
 
-def _cells(results: list[PartResult], row: str, rare: str) -> tuple[Cell, ...]:
+def _cells(results: list[PartResult], row: str, rare: str) -> tuple[TableCell, ...]:
     """Parts of the rare class named and rejected, and good parts rejected."""
     own = [r for r in results if r.truth == rare]
     good = [r for r in results if not r.defective]
@@ -313,7 +313,7 @@ def _cells(results: list[PartResult], row: str, rare: str) -> tuple[Cell, ...]:
         "rejected": (sum(not r.escaped for r in own), len(own)),
         "overkill": (sum(r.overkilled for r in good), len(good)),
     }
-    return tuple(Cell("recall", row, column, k / max(1, n), (k, n)) for column, (k, n) in counts.items())
+    return tuple(TableCell("recall", row, column, k / max(1, n), (k, n)) for column, (k, n) in counts.items())
 
 
 def _examples(place: Place, examples: str, patch: int) -> Pixels:
@@ -322,13 +322,13 @@ def _examples(place: Place, examples: str, patch: int) -> Pixels:
     return load_pixels(load_dataset(place.needs[examples] / "patches"), patch, 1).pixels
 
 
-def _made(place: Place, pixels: Pixels, real: Pixels, source: str, extractor: str, seed: int) -> Result:
+def _made(place: Place, pixels: Pixels, real: Pixels, source: str, extractor: str, seed: int) -> TaskResult:
     """Keep the pictures, and compare them with the few real ones."""
     save_pictures(place, pixels)
     found, notes = measured(place, real, pixels[:COMPARED], extractor, seed, source, mirrored=True)
     sheet = sheet_of(place, (real, pixels), f"{source}, seed {seed}: real above, synthetic below")
     if found is None:
-        return Result((), (), (sheet,), notes)
+        return TaskResult((), (), (sheet,), notes)
     values = {"fid": found.fid, "kid": KID_SCALE * found.kid, "copies": 100 * found.copies}
-    cells = tuple(Cell("pictures", source, column, value) for column, value in values.items())
-    return Result(cells, (), (sheet,), notes)
+    cells = tuple(TableCell("pictures", source, column, value) for column, value in values.items())
+    return TaskResult(cells, (), (sheet,), notes)

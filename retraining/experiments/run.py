@@ -15,9 +15,9 @@ from typing import Any
 from retraining.errors import ExperimentError
 from retraining.experiments.pools import Pool
 from retraining.experiments.tasks import (
-    Outcome,
     Roots,
     Task,
+    TaskOutcome,
     read_progress,
     state_of,
     with_needs,
@@ -38,7 +38,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a run stands, told about twice a second."""
+    """Where a run stands, asked_to_stop about twice a second."""
 
     total: int
     done: int
@@ -80,7 +80,7 @@ def run(
     experiment: Path,
     roots: Roots,
     pool: Pool,
-    tell: Callable[[Standing], None] = lambda standing: None,
+    report: Callable[[Standing], None] = lambda standing: None,
 ) -> Summary:
     """Do ``tasks`` (as :func:`chosen` orders them) in ``experiment``, a folder.
 
@@ -103,7 +103,7 @@ def run(
         pace = spent_s / expected_s if expected_s else float("nan")
         return Standing(len(tasks), len(done), len(failed), under_way, left * pace / pool.slots, news)
 
-    def settle(outcome: Outcome) -> str:
+    def settle(outcome: TaskOutcome) -> str:
         nonlocal spent_s, expected_s, interrupted
         task = running.pop(outcome.key)
         if outcome.state == "done":
@@ -117,13 +117,13 @@ def run(
         return f"{task.name} failed: {outcome.message}"
 
     with _stop_asked() as stop_asked:
-        tell(standing())
-        told = False
+        report(standing())
+        asked_to_stop = False
         while waiting or running:
             interrupted = interrupted or stop_asked()
-            if interrupted and not told:
+            if interrupted and not asked_to_stop:
                 pool.stop()
-                told = True
+                asked_to_stop = True
             lost = {*failed, *(task.name for task in blocked)}
             for task in tuple(waiting):
                 needs = {need.name for need in task.needs}
@@ -138,8 +138,8 @@ def run(
             if not running and interrupted:
                 break
             for outcome in pool.ended(POLL_S):
-                tell(standing(settle(outcome)))
-            tell(standing())
+                report(standing(settle(outcome)))
+            report(standing())
     return Summary(
         total=len(tasks),
         skipped=skipped,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from retraining.experiments.common import (
-    Pair,
+    PairPlan,
     Side,
     distance_cells,
     floor_cells,
@@ -20,7 +20,7 @@ from retraining.experiments.common import (
 )
 from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Text
 from retraining.experiments.smh_parts import originals_task
-from retraining.experiments.tasks import Curve, Place, Result, Task
+from retraining.experiments.tasks import Curve, Place, Task, TaskResult
 
 _HERE = "retraining.experiments.sdg_gan"
 
@@ -36,7 +36,7 @@ class Size(Section):
     """px of a patch"""
     classes: Annotated[tuple[Name, ...], Field(min_length=1)]
     """the classes, a pair each"""
-    pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
+    pairs: Annotated[tuple[PairPlan, ...], Field(min_length=1)]
     """the systems"""
     compared: Count
     """synthetic pictures of each class that are compared with the real ones"""
@@ -94,7 +94,7 @@ def pair(
     critic_steps: int | None,
     patch: int,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """A pair trained on a class's training patches, its pictures compared with all real ones."""
     from retraining.adversarial.loop import AdversarialPlan
     from retraining.data.dataset import load_dataset, load_pixels
@@ -107,7 +107,7 @@ def pair(
     grown = grow(place, plan, real, compared)
     curves = pair_curves(place, f"{system}, {name}, seed {seed}")
     if grown.why:
-        return Result((), curves, notes=(f"{system}, {name}: no pictures, {grown.why}",))
+        return TaskResult((), curves, notes=(f"{system}, {name}: no pictures, {grown.why}",))
     save_pictures(place, grown.pixels)
     what = f"{system}, {name}"
     found, notes = measured(place, every, grown.pixels, extractor, seed, what, mirrored=plan.flips)
@@ -117,7 +117,7 @@ def pair(
     sheet = sheet_of(
         place, (real, grown.pixels), f"{system}, {name}, seed {seed}: real above, synthetic below"
     )
-    return Result(cells, curves, (sheet,), notes)
+    return TaskResult(cells, curves, (sheet,), notes)
 
 
 def pair_curves(place: Place, label: str) -> tuple[Curve, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.experiments.common import dataset_notes
-from retraining.experiments.tasks import Place, Result, Roots, Task
+from retraining.experiments.tasks import Place, Roots, Task, TaskResult
 from station.files import write_json
 from station.recipe import PatchGrid, Recipe, SurfaceSize, find_recipe, load_recipe
 
@@ -49,7 +49,7 @@ def whole_recipe(recipe: Recipe, rows: int = 2) -> Recipe:
     return recipe.model_copy(update={"surface": surface})
 
 
-def originals(place: Place, *, recipe: str, patch: int, share: float, seed: int) -> Result:
+def originals(place: Place, *, recipe: str, patch: int, share: float, seed: int) -> TaskResult:
     """The parts of Table 4, rendered and split by part, and their patches before any grows."""
     import torch
 
@@ -63,13 +63,13 @@ def originals(place: Place, *, recipe: str, patch: int, share: float, seed: int)
         share=share,
         seed=seed,
         processes=torch.get_num_threads(),
-        report=lambda done: place.tell(done, round(349 * share), "parts rendered"),
+        report=lambda done: place.report(done, round(349 * share), "parts rendered"),
     )
     save_dataset(parts, place.folder / "whole")
     patches = original_patches(parts, scaled, share=share, seed=seed)
     save_dataset(patches, place.folder / "patches")
     counted = ", ".join(f"{count} {name}" for name, count in patches.count().items())
-    return Result(notes=(f"Real patches, seed {seed}: {counted}.", *dataset_notes("patches", patches)))
+    return TaskResult(notes=(f"Real patches, seed {seed}: {counted}.", *dataset_notes("patches", patches)))
 
 
 def surfaces_of(folder: Path, split: str) -> Surfaces:
@@ -94,7 +94,7 @@ def cut_parts(
     counts: Mapping[str, int] | None,
     share: float,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """Test parts as the station cuts them: Table 5's, or ``counts`` of a class with one defect each.
 
     With ``whole`` also as O-TA sees them: the surface brought to two patches, joined to one picture again.
@@ -117,11 +117,11 @@ def cut_parts(
             shape = (own.patch_count, own.patch.size, own.patch.size, own.surface.channels)
             view = views[name]
             cuts[name].append(np.zeros(shape, np.uint8) if isinstance(view, str) else view)
-        place.tell(number + 1, len(orders), "parts cut")
+        place.report(number + 1, len(orders), "parts cut")
     for name, found in cuts.items():
         np.save(place.folder / f"{name}.npy", np.stack(found))
     write_json(place.folder / "truths.json", truths)
-    return Result()
+    return TaskResult()
 
 
 def originals_task(recipe: str, patch: int, share: float, seed: int) -> Task:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from retraining.errors import ExperimentError
 from retraining.experiments.common import (
     Network,
-    Pair,
+    PairPlan,
     Pixels,
     Side,
     Training,
@@ -33,7 +33,7 @@ from retraining.experiments.smh_parts import (
     surfaces_of,
     write_parts,
 )
-from retraining.experiments.tasks import Cell, Place, Result, Task
+from retraining.experiments.tasks import Place, TableCell, Task, TaskResult
 
 if TYPE_CHECKING:
     from retraining.data.dataset import Dataset
@@ -72,7 +72,7 @@ class Size(Section):
     """the share of Table 5's numbers"""
     patch: Side
     """px of a patch; the surface is reduced with it"""
-    pair: Pair
+    pair: PairPlan
     """how each class's pair is trained"""
     rows: tuple[Trained, ...]
     """what is trained"""
@@ -156,7 +156,7 @@ def pair(
     batch: int,
     critic_steps: int | None,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """One class's pair, trained on its training patches, and as many pictures as P-GAN lacks."""
     from retraining.adversarial.loop import AdversarialPlan
 
@@ -172,7 +172,7 @@ def pair(
 
 def paste(
     place: Place, *, parts: str, recipe: str, patch: int, share: float, extractor: str, name: str, seed: int
-) -> Result:
+) -> TaskResult:
     """The rival without learning: real defects of training parts blended onto their sound places."""
     from retraining.synthesis.pasting import paste_from_surfaces
 
@@ -180,7 +180,7 @@ def paste(
     surfaces = surfaces_of(place.needs[parts], "train")
     label = surfaces.classes.index(name)
     pixels = paste_from_surfaces(
-        surfaces, count, label, patch, seed, report=lambda done: place.tell(done, count, "pasted")
+        surfaces, count, label, patch, seed, report=lambda done: place.report(done, count, "pasted")
     )
     return _made(place, pixels, real, name, "crop-paste", extractor, seed, floor=True)
 
@@ -201,7 +201,7 @@ def train(
     recipe: str,
     patch: int,
     seed: int,
-) -> Result:
+) -> TaskResult:
     """One network on one version, measured on whole frames."""
     from retraining.classifiers.loop import TrainingPlan, build_network, load_weights, probabilities
     from retraining.classifiers.whole_pictures import train_and_test
@@ -217,7 +217,7 @@ def train(
         data.original_validation,
         place.folder / "run",
         sound=0,
-        report=lambda step, line: place.tell(step, steps, line),
+        report=lambda step, line: place.report(step, steps, line),
     )
     trained = build_network(plan, PictureSource(data.training, sound=0))
     trained.load_state_dict(load_weights(found.weights))
@@ -226,25 +226,25 @@ def train(
     results = inspect(place.needs[tests], view, scaled, row, lambda pixels: probabilities(trained, pixels))
     write_parts(place, results)
     patches = f"{row}: {found.accuracy:.1%} of the real validation patches (or surfaces) right."
-    return Result(part_cells(results, row), (loss_curve(place, row),), notes=(patches,))
+    return TaskResult(part_cells(results, row), (loss_curve(place, row),), notes=(patches,))
 
 
-def part_cells(results: list[PartResult], row: str) -> tuple[Cell, ...]:
+def part_cells(results: list[PartResult], row: str) -> tuple[TableCell, ...]:
     """Accuracy, escapes and overkill, counted, and recall and F1 by class."""
     from retraining.evaluation.parts import figures
 
     total = figures(results)[row]
     cells = [
-        Cell("accuracy", row, "accuracy", total.accuracy, (total.right, total.parts)),
-        Cell("accuracy", row, "escapes", total.escape_rate, (total.escapes, total.defective)),
-        Cell("accuracy", row, "overkill", total.overkill_rate, (total.overkill, total.good)),
+        TableCell("accuracy", row, "accuracy", total.accuracy, (total.right, total.parts)),
+        TableCell("accuracy", row, "escapes", total.escape_rate, (total.escapes, total.defective)),
+        TableCell("accuracy", row, "overkill", total.overkill_rate, (total.overkill, total.good)),
     ]
     for name in ("defect-free", *DEFECTS):
         own = [r for r in results if r.truth == name]
         said = [r for r in results if r.found == name]
         right = sum(r.found == name for r in own)
-        cells.append(Cell("recall", row, name, right / max(1, len(own)), (right, len(own))))
-        cells.append(Cell("f1", row, name, 2 * right / max(1, len(own) + len(said))))
+        cells.append(TableCell("recall", row, name, right / max(1, len(own)), (right, len(own))))
+        cells.append(TableCell("f1", row, name, 2 * right / max(1, len(own) + len(said))))
     return tuple(cells)
 
 
@@ -293,7 +293,7 @@ def _made(
     extractor: str,
     seed: int,
     floor: bool = False,
-) -> Result:
+) -> TaskResult:
     """Keep the pictures as a data set, and compare them with all real patches of the class."""
     from retraining.data.synthetic import write_synthetic
 
@@ -304,4 +304,4 @@ def _made(
     sheet = sheet_of(
         place, (real["train"], pixels), f"{source}, {name}, seed {seed}: real above, synthetic below"
     )
-    return Result(cells, (), (sheet,), notes)
+    return TaskResult(cells, (), (sheet,), notes)

@@ -24,7 +24,7 @@ from station.files import write_json
 
 Json = Any
 State = Literal["done", "failed", "stopped", "begun", "not run"]
-_TELL_EVERY_S = 0.5
+_REPORT_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A figure and its place in a table of the plan."""
 
     table: str
@@ -105,10 +105,10 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TaskResult:
     """What a task's function returns; larger things it leaves as files in its folder."""
 
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[TableCell, ...] = ()
     curves: tuple[Curve, ...] = ()
     sheets: tuple[Sheet, ...] = ()
     notes: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ class Place:
     needs: Mapping[str, Path]
     """Folders of the tasks needed, by their names."""
     roots: Roots
-    tell: Callable[[int, int, str], None]
+    report: Callable[[int, int, str], None]
     """Told ``(step, steps, line)`` as often as the task likes."""
 
     def facts(self, name: str) -> dict[str, Json]:
@@ -135,7 +135,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TaskOutcome:
     """How a task ended, as it travels back from a process or a node."""
 
     key: str
@@ -189,7 +189,7 @@ def read_progress(folder: Path) -> tuple[int, int, str]:
         return 0, 0, ""
 
 
-def perform(task: Task, experiment: Path, roots: Roots) -> Outcome:
+def perform(task: Task, experiment: Path, roots: Roots) -> TaskOutcome:
     """Do the task unless it is done; every error becomes an outcome and ``failure.json``.
 
     Two runs that meet at one task wait for each other.
@@ -201,7 +201,7 @@ def perform(task: Task, experiment: Path, roots: Roots) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         if (folder / "result.json").is_file():
-            return Outcome(task.key, "done")
+            return TaskOutcome(task.key, "done")
         (folder / "failure.json").unlink(missing_ok=True)
         progress = _Progress(folder)
         around = {"machine": machine(), "versions": versions(), "git": git_state()}
@@ -209,16 +209,16 @@ def perform(task: Task, experiment: Path, roots: Roots) -> Outcome:
             module, _, name = task.function.partition(":")
             function = getattr(importlib.import_module(module), name)
             needs = {need.name: experiment / need.key for need in task.needs}
-            result: Result = function(Place(folder, needs, roots, progress.tell), **task.parameters)
+            result: TaskResult = function(Place(folder, needs, roots, progress.report), **task.parameters)
         except (TrainingStoppedError, KeyboardInterrupt) as stopped:
             progress.keep()
-            return Outcome(task.key, "stopped", str(stopped), progress.seconds)
+            return TaskOutcome(task.key, "stopped", str(stopped), progress.seconds)
         except Exception as error:  # counted: it becomes failure.json and stands in the summary and report
             progress.keep()
             message = f"{type(error).__name__}: {error}"
             failure = {"task": task.name, "message": message, "traceback": traceback.format_exc()}
             write_json(folder / "failure.json", failure)
-            return Outcome(task.key, "failed", message, progress.seconds)
+            return TaskOutcome(task.key, "failed", message, progress.seconds)
         described = {
             "task": task.name,
             "function": task.function,
@@ -230,7 +230,7 @@ def perform(task: Task, experiment: Path, roots: Roots) -> Outcome:
             **asdict(result),
         }
         write_json(folder / "result.json", described)
-        return Outcome(task.key, "done", "", progress.seconds)
+        return TaskOutcome(task.key, "done", "", progress.seconds)
 
 
 class _Progress:
@@ -239,7 +239,7 @@ class _Progress:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "progress.json"
         self._began = time.monotonic()
-        self._told_at = 0.0
+        self._reported_at = 0.0
         self._last = (0, 0, "")
         try:
             self._before = float(json.loads(self._path.read_text(encoding="utf-8"))["seconds"])
@@ -251,13 +251,13 @@ class _Progress:
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._began
 
-    def tell(self, step: int, steps: int, line: str) -> None:
+    def report(self, step: int, steps: int, line: str) -> None:
         self._last = (step, steps, line)
-        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+        if time.monotonic() - self._reported_at >= _REPORT_EVERY_S:
             self.keep()
 
     def keep(self) -> None:
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
         step, steps, line = self._last
         write_json(self._path, {"step": step, "steps": steps, "line": line, "seconds": self.seconds})
 

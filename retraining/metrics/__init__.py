@@ -2,13 +2,13 @@
 
 from retraining.metrics.extractors import open_extractor
 from retraining.metrics.features import Extractor
-from retraining.metrics.figures import Figures, compare
+from retraining.metrics.figures import Comparison, compare
 from retraining.metrics.intervals import Interval, t_interval, wilson
 from retraining.metrics.tables import over_seeds, table
 
 __all__ = [
+    "Comparison",
     "Extractor",
-    "Figures",
     "Interval",
     "compare",
     "open_extractor",

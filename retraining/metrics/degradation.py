@@ -15,7 +15,7 @@ import numpy as np
 
 from retraining.errors import MetricsError
 from retraining.metrics.features import Extractor, Pixels, check_pixels
-from retraining.metrics.figures import Figures, compare
+from retraining.metrics.figures import Comparison, compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Graded:
 
     kind: str
     grade: float
-    figures: Figures
+    figures: Comparison
 
 
 def degrade(pixels: Pixels, kind: str, grade: float, seed: int = 0) -> Pixels:

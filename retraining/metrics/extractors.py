@@ -30,12 +30,12 @@ def _squeezenet(named: str) -> Extractor:
 
 
 def _classifier(named: str) -> Extractor:
-    from retraining.metrics.graphs import open_engine
+    from retraining.metrics.graphs import open_exported
     from retraining.metrics.trained import open_weights
 
     if named.endswith(".onnx"):
         name = f"engine {digest_of(Path(named))}"
-        return Extractor(name, open_engine(Path(named)))
+        return Extractor(name, open_exported(Path(named)))
     match = re.fullmatch(r"([^@:]+)@(\d+):(.+)", named)
     if match is None:
         raise MetricsError(f"say what the weights belong to: classifier:NETWORK@SIDE:{named}")

@@ -37,7 +37,7 @@ Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Comparison:
     """What one comparison found; every distance is in units of its extractor."""
 
     name: str
@@ -119,7 +119,7 @@ def compare(
     name: str = "fakes",
     *,
     mirrored: bool = False,
-) -> Figures:
+) -> Comparison:
     """Every figure of ``fake`` against ``real``, uint8 ``(N, H, W, C)`` of one size, 12 a side at least.
 
     The same whatever the pictures' order. The seed draws subsets, halves and pairs. ``mirrored``: mirror
@@ -143,7 +143,7 @@ def compare(
     equal = _at_most(drawn, len(near), rng)
     floor = _floor(a, b, seed, rng)
     perceptual = extractor.perceptual
-    return Figures(
+    return Comparison(
         name=name,
         extractor=extractor.name,
         n_real=len(real),
@@ -173,7 +173,7 @@ def compare(
     )
 
 
-def require_same_extractor(figures: Sequence[Figures]) -> str:
+def require_same_extractor(figures: Sequence[Comparison]) -> str:
     """The extractor of all figures; raises :class:`MetricsError` when there are none, or two extractors."""
     names = sorted({f.extractor for f in figures})
     if len(names) != 1:

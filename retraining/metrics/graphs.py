@@ -37,7 +37,7 @@ def squeezenet_input(pixels: Pixels) -> NDArray[np.float32]:
     return np.ascontiguousarray((pixels.astype(np.float32) - _MEANS).transpose(0, 3, 1, 2))
 
 
-def open_engine(path: Path) -> Network:
+def open_exported(path: Path) -> Network:
     """An exported classifier (``retraining.shipping.export``): what its last layer with weights is given."""
     model = _load(path)
     entry = model.graph.input[0] if len(model.graph.input) == 1 else None

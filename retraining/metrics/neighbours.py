@@ -102,12 +102,12 @@ def repeats(real: Features, fake: Features, percentile: float = COPY_PERCENTILE)
     return found
 
 
-def oddity(real: Features, fake: Features, k: int = DENSITY_K) -> tuple[Distances, Distances]:
-    """How much lonelier a picture is than real ones round it: ``(N,)`` of the fakes, ``(M,)`` of the real.
+def outlier_factors(real: Features, fake: Features, k: int = DENSITY_K) -> tuple[Distances, Distances]:
+    """Simplified local outlier factors: ``(N,)`` of the fakes and ``(M,)`` of the real pictures.
 
-    The mean distance to the k nearest real pictures, over what those have among themselves; about 1 for a
-    picture like them, in thin places and dense ones. Every real picture is held against the others. Source:
-    Schubert et al. 2014, simplified local outlier factor (after Breunig et al. 2000).
+    The mean distance to the k nearest real pictures, divided by the same mean of those pictures; it is about
+    1 for a picture like them, where they lie close together and where they do not. A real picture is compared
+    with the other ones. Source: Schubert et al. 2014 (after Breunig et al. 2000).
     """
     among, between = distances(real, real), distances(fake, real)
     np.fill_diagonal(among, np.inf)

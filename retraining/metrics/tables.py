@@ -1,4 +1,4 @@
-"""Figures as people read them: one row a kind of fake, seeds put together."""
+"""Tables of comparisons: one row per kind of fake, with its seeds taken together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from retraining.errors import MetricsError
-from retraining.metrics.figures import KID_BELOW, Figures, require_same_extractor
+from retraining.metrics.figures import KID_BELOW, Comparison, require_same_extractor
 from retraining.metrics.intervals import Interval, t_interval
 
 _DASH = "–"
@@ -35,7 +35,7 @@ _FLOOR = {
 }
 
 
-def over_seeds(figures: list[Figures], figure: str) -> Interval:
+def over_seeds(figures: list[Comparison], figure: str) -> Interval:
     """A figure's mean over seeds with its 95 % t interval; raises :class:`MetricsError`.
 
     The figures must be of one kind of fake and one extractor, and the seeds those of the *runs* that drew the
@@ -51,13 +51,13 @@ def over_seeds(figures: list[Figures], figure: str) -> Interval:
     return t_interval(values)
 
 
-def table(*figures: Figures, markdown: bool = True) -> str:
+def table(*figures: Comparison, markdown: bool = True) -> str:
     """Rows by name, the real pictures' own halves last; figures of one name are seeds and become intervals.
 
     Raises :class:`MetricsError` when they come from two extractors.
     """
     extractor = require_same_extractor(figures)
-    groups: dict[str, list[Figures]] = {}
+    groups: dict[str, list[Comparison]] = {}
     for f in figures:
         groups.setdefault(f.name, []).append(f)
     lead = "FID" if all(f.headline == "fid" for f in figures) else "KID"
@@ -78,12 +78,12 @@ def table(*figures: Figures, markdown: bool = True) -> str:
     return lay([head, *rows]) + "\n\n" + note
 
 
-def _counts(group: list[Figures]) -> str:
+def _counts(group: list[Comparison]) -> str:
     text = f"{group[0].n_real} : {group[0].n_fake}"
     return text if len(group) == 1 else f"{text}, {len(group)} seeds"
 
 
-def _cell(group: list[Figures], key: str, form: str) -> str:
+def _cell(group: list[Comparison], key: str, form: str) -> str:
     if getattr(group[0], key) is None:
         return _DASH
     if len(group) > 1:
@@ -96,7 +96,7 @@ def _cell(group: list[Figures], key: str, form: str) -> str:
     return value
 
 
-def _floor_cell(figures: Figures, key: str, form: str) -> str:
+def _floor_cell(figures: Comparison, key: str, form: str) -> str:
     value = getattr(figures, _FLOOR[key]) if key in _FLOOR else None
     return _DASH if value is None else form.format(value)
 
@@ -107,7 +107,7 @@ def _interval(found: Interval, form: Callable[[float], str]) -> str:
     return f"{form(found.value)} [{form(found.low)}, {form(found.high)}]"
 
 
-def _remarks(group: list[Figures]) -> str:
+def _remarks(group: list[Comparison]) -> str:
     words = []
     if any(f.memorised for f in group):
         words.append("COPIES real pictures")

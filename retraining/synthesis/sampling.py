@@ -26,14 +26,14 @@ from retraining.errors import TrainingError
 from retraining.runs.folder import close_run, open_run, read_run
 from retraining.runs.sheets import side_by_side, tile, write_picture
 from retraining.surfaces.reading import read_picture
-from retraining.synthesis.gate import KEPT, Selection
+from retraining.synthesis.gate import KEPT, GateResult
 
 _CHUNK = 32
 """Pictures drawn at once."""
 TRIES = 4
 """Pictures drawn for each one asked for, at most, when a gate turns some away."""
 
-Gate = Callable[[NDArray[np.uint8], str], Selection]
+Gate = Callable[[NDArray[np.uint8], str], GateResult]
 """Pictures ``(N, S, S, C)`` and the class they were drawn for -> which of them may enter the data set."""
 Reporter = Callable[[str, int], None]
 """Called with a class and how many of its pictures are drawn."""

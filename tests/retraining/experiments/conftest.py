@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from retraining.errors import PlanError
 from retraining.experiments.plan import Experiment, Section, Steps
-from retraining.experiments.tasks import Outcome, Roots, Task, perform
+from retraining.experiments.tasks import Roots, Task, TaskOutcome, perform
 from station.strict_yaml import load_document
 
 TOY_TASKS = '''
@@ -20,26 +21,26 @@ TOY_TASKS = '''
 import os
 import time
 
-from retraining.experiments.tasks import Cell, Curve, Place, Result
+from retraining.experiments.tasks import TableCell, Curve, Place, TaskResult
 
 
-def count(place: Place, *, row: str, value: float, column: str = "accuracy") -> Result:
+def count(place: Place, *, row: str, value: float, column: str = "accuracy") -> TaskResult:
     with (place.folder.parent / "calls.txt").open("a") as file:
         file.write(f"{row}\\n")
     before = sum(place.facts(name)["value"] for name in place.needs)
     curve = Curve("loss", row, (1.0, 2.0), (1.0, value), "step", "loss")
-    return Result((Cell("accuracy", row, column, value + before),), (curve,), facts={"value": value})
+    return TaskResult((TableCell("accuracy", row, column, value + before),), (curve,), facts={"value": value})
 
 
-def fail(place: Place, *, row: str) -> Result:
+def fail(place: Place, *, row: str) -> TaskResult:
     raise ValueError("no such defect")
 
 
-def die(place: Place) -> Result:
+def die(place: Place) -> TaskResult:
     os._exit(9)
 
 
-def step_by_step(place: Place, *, steps: int, seconds: float) -> Result:
+def step_by_step(place: Place, *, steps: int, seconds: float) -> TaskResult:
     """Keeps each step, goes on after a kill."""
     kept = place.folder / "steps.txt"
     done = len(kept.read_text().split()) if kept.is_file() else 0
@@ -47,8 +48,8 @@ def step_by_step(place: Place, *, steps: int, seconds: float) -> Result:
         time.sleep(seconds)
         with kept.open("a") as file:
             file.write(f"{step}\\n")
-        place.tell(step + 1, steps, "toiling")
-    return Result((Cell("accuracy", "slow", "accuracy", 1.0),))
+        place.report(step + 1, steps, "toiling")
+    return TaskResult((TableCell("accuracy", "slow", "accuracy", 1.0),))
 '''
 
 YAML = """
@@ -100,12 +101,12 @@ class HerePool:
     slots = 1
 
     def __init__(self) -> None:
-        self._ended: list[Outcome] = []
+        self._ended: list[TaskOutcome] = []
 
     def start(self, task: Task, experiment: Path, roots: Roots) -> None:
         self._ended.append(perform(task, experiment, roots))
 
-    def ended(self, timeout_s: float) -> list[Outcome]:
+    def ended(self, timeout_s: float) -> list[TaskOutcome]:
         ended, self._ended = self._ended, []
         return ended
 
@@ -123,7 +124,7 @@ def toy_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "toy_tasks.py").write_text(textwrap.dedent(TOY_TASKS), encoding="utf-8")
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder))  # for Ray's workers
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)  # for Ray's workers
     return folder
 
 

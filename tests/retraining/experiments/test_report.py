@@ -90,9 +90,9 @@ def test_counted_figures_are_added_and_get_an_interval(
     read_toy: Callable[[], Any], tmp_path: Path, toy_module: Path, here: Pool, roots: Roots
 ) -> None:
     (toy_module / "toy_counts.py").write_text(
-        "from retraining.experiments.tasks import Cell, Result\n"
+        "from retraining.experiments.tasks import TableCell, TaskResult\n"
         "def share(place, *, k, n):\n"
-        "    return Result((Cell('accuracy', 'first', 'recall', k / n, (k, n)),))\n",
+        "    return TaskResult((TableCell('accuracy', 'first', 'recall', k / n, (k, n)),))\n",
         encoding="utf-8",
     )
     tasks = tuple(Task(f"s-{k}", "toy_counts:share", {"k": k, "n": 50}) for k in (45, 48))

@@ -10,14 +10,11 @@ from retraining.data.dataset import PictureSet
 from retraining.errors import MetricsError
 from retraining.metrics import Extractor
 from retraining.synthesis.gate import (
-    PAPER_SHARES,
     GateRules,
-    ShareCurve,
-    best_share,
-    draw_shares,
     gate,
     gate_classes,
 )
+from retraining.synthesis.shares import PAPER_SHARES, ShareCurve, best_share, draw_shares
 
 Draw = Callable[..., np.ndarray]
 
@@ -43,8 +40,8 @@ def test_every_reason_is_given_to_those_it_is_made_for(
     scores[4] = [0.8, 0.1, 0.1]
     scores[5] = [0.3, 0.4, 0.3]
     found = gate(real, fake, extractor, scores=scores, label=1)
-    assert found.reasons[:6] == ("copy", "copy", "astray", "astray", "other class", "unsure")
-    assert set(found.reasons[6:10]) <= {"kept", "astray"}
+    assert found.reasons[:6] == ("copy", "copy", "outlier", "outlier", "other class", "unsure")
+    assert set(found.reasons[6:10]) <= {"kept", "outlier"}
     assert list(found.kept) == [n for n, reason in enumerate(found.reasons) if reason == "kept"]
     assert sum(found.count().values()) == len(fake)
     repeated = gate(real, np.concatenate([fresh, fresh]), extractor)
@@ -64,9 +61,9 @@ def test_the_gate_is_the_same_every_time_and_says_what_it_measured_with(
 
 def test_looser_rules_call_fewer_astray(real: np.ndarray, draw: Draw, extractor: Extractor) -> None:
     fake = draw(40, 6, grain=2.2)
-    strict = gate(real, fake, extractor, rules=GateRules(astray_percentile=80.0))
-    loose = gate(real, fake, extractor, rules=GateRules(astray_percentile=100.0))
-    assert strict.count()["astray"] > loose.count()["astray"]
+    strict = gate(real, fake, extractor, rules=GateRules(outlier_percentile=80.0))
+    loose = gate(real, fake, extractor, rules=GateRules(outlier_percentile=100.0))
+    assert strict.count()["outlier"] > loose.count()["outlier"]
 
 
 def test_mirror_images_are_copies_for_a_generator_that_saw_flips(
@@ -100,8 +97,8 @@ def test_what_the_gate_cannot_judge_is_refused(
 
 
 def test_rules_that_contradict_themselves_are_refused() -> None:
-    with pytest.raises(MetricsError, match="copy < astray"):
-        GateRules(copy_percentile=60.0, astray_percentile=50.0)
+    with pytest.raises(MetricsError, match="copy < outlier"):
+        GateRules(copy_percentile=60.0, outlier_percentile=50.0)
 
 
 def _set(parts: list[np.ndarray]) -> PictureSet:
@@ -165,7 +162,7 @@ def test_of_equal_shares_the_smallest_is_best() -> None:
 
 @pytest.mark.parametrize("shares", [(), (0.1, 0.2), (0.0, 1.2)])
 def test_shares_are_compared_with_none_at_all(shares: tuple[float, ...]) -> None:
-    with pytest.raises(MetricsError, match="hold 0"):
+    with pytest.raises(MetricsError, match="0 must be one of them"):
         best_share(lambda share: share, shares)
 
 

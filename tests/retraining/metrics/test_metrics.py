@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from retraining.errors import MetricsError
 from retraining.metrics import (
+    Comparison,
     Extractor,
-    Figures,
     compare,
     over_seeds,
     t_interval,
@@ -243,7 +243,7 @@ def test_fid_leads_only_from_2048_pictures_on(real: np.ndarray, extractor: Extra
     assert "FID leads" in table(large)
 
 
-def _of_seed(figures: Figures, value: float) -> Figures:
+def _of_seed(figures: Comparison, value: float) -> Comparison:
     return replace(figures, kid=value)
 
 

@@ -16,8 +16,7 @@ from retraining.cli import app
 from retraining.data.dataset import Dataset, Picture, PictureSet, load_dataset, save_dataset
 from retraining.data.manifest import file_digest
 from retraining.errors import TrainingError, TrainingStoppedError
-from retraining.synthesis.gate import ShareCurve
-from retraining.synthesis.shares import shares_table, validate_shares
+from retraining.synthesis.shares import ShareCurve, shares_table, validate_shares
 
 CLASSES = ("dark", "bright")
 PLAN = TrainingPlan(network="sca-cnn", steps=4, batch=8, precision="fp32")
@@ -126,7 +125,7 @@ def test_a_set_without_validation_pictures_is_refused_with_the_remedy(
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"), [("a,b", "numbers with commas"), ("0.2,1.5", "not within 0 to 1")]
+    ("text", "complaint"), [("a,b", "numbers separated by commas"), ("0.2,1.5", "not within 0 to 1")]
 )
 def test_shares_that_are_none_are_refused(
     text: str, complaint: str, real: Path, synthetic: Path, tmp_path: Path

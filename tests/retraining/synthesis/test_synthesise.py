@@ -15,7 +15,7 @@ from retraining.cli import app
 from retraining.data.dataset import Dataset, Picture, load_dataset, load_pixels, save_dataset
 from retraining.data.manifest import file_digest
 from retraining.errors import TrainingError
-from retraining.synthesis.gate import KEPT, Selection
+from retraining.synthesis.gate import KEPT, GateResult
 from retraining.synthesis.sampling import find_runs, sample, synthesise
 
 QUICK = ["--size", "32", "--steps", "2", "--batch", "4", "--system", "gan", "--precision", "fp32"]
@@ -118,10 +118,10 @@ def test_with_real_pictures_at_hand_the_gate_is_asked_and_the_figures_are_printe
 def test_the_figures_are_those_of_what_was_drawn_with_what_the_gate_left_beside_it(
     runs: Path, pictures: Path, tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def every_second(real, drawn, *args, rules, **options) -> Selection:
+    def every_second(real, drawn, *args, rules, **options) -> GateResult:
         assert rules.mirrored, "the pair saw mirror images"
-        reasons = tuple(KEPT if n % 2 == 0 else "astray" for n in range(len(drawn)))
-        return Selection(np.arange(0, len(drawn), 2), reasons, "none")
+        reasons = tuple(KEPT if n % 2 == 0 else "outlier" for n in range(len(drawn)))
+        return GateResult(np.arange(0, len(drawn), 2), reasons, "none")
 
     monkeypatch.setattr("retraining.synthesis.gate.gate", every_second)
     words = ["--against", pictures, "--extractor", f"classifier:{tiny_onnx}", "--out"]
@@ -140,20 +140,20 @@ def test_the_figures_are_those_of_what_was_drawn_with_what_the_gate_left_beside_
 def test_a_gate_is_shown_more_pictures_until_enough_have_passed(runs: Path, tmp_path: Path) -> None:
     shown: list[int] = []
 
-    def every_third(drawn: np.ndarray, label: str) -> Selection:
+    def every_third(drawn: np.ndarray, label: str) -> GateResult:
         shown.append(len(drawn))
-        reasons = tuple(KEPT if n % 3 == 0 else "astray" for n in range(len(drawn)))
-        return Selection(np.arange(0, len(drawn), 3), reasons, "none")
+        reasons = tuple(KEPT if n % 3 == 0 else "outlier" for n in range(len(drawn)))
+        return GateResult(np.arange(0, len(drawn), 3), reasons, "none")
 
     made = synthesise(find_runs([runs / "spot"]), 40, tmp_path / "set", 1, gate=every_third)
     assert shown == [64, 96, 160]
     assert len(made) == 40
-    assert made.notes == ("spot: 40 kept of 160 drawn by gan; refused: 106 astray",)
+    assert made.notes == ("spot: 40 kept of 160 drawn by gan; refused: 106 outlier",)
 
 
 def test_pictures_of_which_none_pass_become_no_data_set(runs: Path, tmp_path: Path) -> None:
-    def nothing(drawn: np.ndarray, label: str) -> Selection:
-        return Selection(np.array([], np.int64), ("copy",) * len(drawn), "none")
+    def nothing(drawn: np.ndarray, label: str) -> GateResult:
+        return GateResult(np.array([], np.int64), ("copy",) * len(drawn), "none")
 
     with pytest.raises(TrainingError, match=r"0 kept of 160 .* 160 copy; train the generator for longer"):
         synthesise(find_runs([runs / "spot"]), 40, tmp_path / "set", 1, gate=nothing)
