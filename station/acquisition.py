@@ -11,6 +11,7 @@ import time
 
 from drivers.cameras.interface import (
     Camera,
+    CameraConfigError,
     CameraError,
     CameraHealth,
     CameraTimeoutError,
@@ -65,7 +66,11 @@ class Acquisition:
         )
 
     def is_there(self, stopping: threading.Event) -> bool:
-        """Whether the camera may be used; a lost one is reopened first, until it works or the line stops."""
+        """Whether the camera may be used; a lost one is reopened first, until it works or the line stops.
+
+        Raises :class:`CameraConfigError` at once for a camera that is there and refuses its settings: waiting
+        does not mend that.
+        """
         if self._camera.health().connected:
             return True
         self._readiness.block("camera", f"camera: {self._camera.health().last_error or 'lost'}")
@@ -73,6 +78,10 @@ class Acquisition:
         while not stopping.wait(self._reopen_after_s[min(attempt, len(self._reopen_after_s) - 1)]):
             try:
                 self.open()
+            except CameraConfigError as error:
+                self._readiness.block("camera", f"camera: {error}")
+                self._camera.close()
+                raise
             except CameraError as error:
                 attempt += 1
                 log.warning("camera still lost: %s", error)

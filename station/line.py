@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from drivers.cameras.interface import Camera, Frame
+from drivers.cameras.interface import Camera, CameraConfigError, Frame
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Result, Sorter, Trigger
 from station.acquisition import Acquisition, NoFrameError
@@ -452,6 +452,8 @@ class Line:
         """A stage that dies takes the line down: no part may wait for a stage that is gone."""
         try:
             stage()
+        except CameraConfigError as error:
+            self._fail(f"camera: {error}; mend this, then start the station again")
         except Exception as error:
             log.exception("stage %s died", stage.__name__)
             self._fail(f"stage {stage.__name__.strip('_')} died: {error!r}")

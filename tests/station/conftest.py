@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from drivers.cameras.interface import (
     Camera,
+    CameraError,
     CameraHealth,
     CameraLostError,
     Frame,
@@ -52,6 +53,7 @@ class ScriptedCamera(Camera):
         self.rearmed = 0
         self.connected = False
         self.fail_open = 0
+        self.why_not_open: CameraError = CameraLostError("still unplugged")
         self.unplugged = False
         self.wired = False
         self.pace_s = 0.0
@@ -75,7 +77,7 @@ class ScriptedCamera(Camera):
     def open(self) -> None:
         if self.fail_open:
             self.fail_open -= 1
-            raise CameraLostError("still unplugged")
+            raise self.why_not_open
         self.opened += 1
         self.connected = True
 

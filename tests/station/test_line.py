@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from drivers.cameras.interface import CameraLostError, CameraTimeoutError, Frame
+from drivers.cameras.interface import CameraConfigError, CameraLostError, CameraTimeoutError, Frame
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome, Trigger
 from station.engines.interface import EngineDeadlineError, EngineError
@@ -109,6 +109,25 @@ def test_a_lost_camera_faults_the_part_and_comes_back_by_itself(plant: Plant) ->
     assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
     assert plant.camera.opened == 2
     assert any(not ready and "camera" in reason for ready, reason in plant.sorter.ready)
+
+
+def test_a_camera_that_comes_back_and_refuses_its_settings_halts_the_line_and_says_why(
+    plant: Plant,
+) -> None:
+    plant.camera.script = [CameraLostError("unplugged")]
+    line = plant.line()
+    plant.sorter.ask(1, 2)
+    plant.camera.why_not_open = CameraConfigError("Basler 1 does not have line_rate_hz; remove the setting")
+    line.start()
+    plant.camera.fail_open = 1000
+    assert line.wait(10)
+    assert plant.camera.fail_open == 999
+    line.stop()
+    status = line.status()
+    assert "does not have line_rate_hz; remove the setting; mend this" in status.failure
+    assert "line_rate_hz" in status.reason
+    assert plant.outcomes() == {1: Outcome.FAULT}
+    assert balanced(line)
 
 
 def test_a_camera_lost_while_nobody_triggers_is_noticed_before_the_next_part(plant: Plant) -> None:

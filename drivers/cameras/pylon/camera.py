@@ -122,7 +122,11 @@ class PylonCamera(Camera):
             self._take(info)
             self._configure(settings, info)
         except CameraError as error:
+            # A feature that a camera lacks and one of a camera that has just gone look alike.
+            gone = isinstance(error, CameraConfigError) and self._went_away()
             self._release()
+            if gone:
+                raise self._lost("went away while it was set up") from None
             self._counters.gone(str(error))
             raise
         except (self._genicam.GenericException, RuntimeError) as error:
@@ -176,6 +180,18 @@ class PylonCamera(Camera):
         self._colour = settings.pixel_format
         self._counters.opened(self._label, self._describe(nodes))
         self._observe(nodes)
+
+    def _went_away(self) -> bool:
+        """Whether an open device does not answer any more."""
+        if self._device is None or not self._device.IsOpen():
+            return False
+        try:
+            node_map = self._device.GetNodeMap()
+            node_map.InvalidateNodes()
+            node_map.GetNode("Width").ToString()
+        except (self._genicam.GenericException, RuntimeError):
+            return True
+        return bool(self._device.IsCameraDeviceRemoved())
 
     def _describe(self, nodes: Nodes) -> dict[str, str]:
         """What the camera made of the settings; cameras round."""

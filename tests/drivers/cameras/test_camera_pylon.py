@@ -451,6 +451,12 @@ def test_a_removal_is_noticed_while_nobody_triggers(opened: Open) -> None:
     assert shoot(camera).complete
 
 
+def test_a_camera_that_goes_while_it_is_set_up_is_lost_and_not_misconfigured(opened: Open) -> None:
+    """A feature of a camera that has just gone is not there either."""
+    with pytest.raises(CameraLostError, match="went away while it was set up"):
+        opened(nodes=({"FirePnPCallback": "1"}, {"Nonsense": "1"}))
+
+
 def test_grabbing_that_was_stopped_elsewhere_is_a_loss_and_not_a_timeout(opened: Open) -> None:
     camera = opened()
     camera.device.StopGrabbing()

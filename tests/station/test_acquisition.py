@@ -1,0 +1,140 @@
+"""A lost camera comes back by itself; one that is told what it cannot do halts the line and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from drivers.cameras import FAMILIES
+from drivers.cameras.folder import FolderCamera, FolderSettings
+from drivers.cameras.interface import CameraConfigError, CameraLostError
+from drivers.cameras.pylon import PylonCamera, PylonSettings
+from simulation.camera import SimulatedCamera, SimulatedSettings
+from simulation.camera_faults import CameraFaults
+from station.acquisition import Acquisition
+from station.supervision import Readiness
+
+WAITS = (0.2, 0.5, 1.0)
+
+
+class Clock:
+    """Time that passes only when somebody waits; ``stop_after`` waits the station stops."""
+
+    def __init__(self, stop_after: int = 1000) -> None:
+        self.now = 100.0
+        self.waits: list[float] = []
+        self._stop_after = stop_after
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def wait(self, seconds: float) -> bool:
+        """As ``threading.Event.wait``: True when the station stops."""
+        self.waits.append(seconds)
+        self.now += seconds
+        return len(self.waits) > self._stop_after
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.tif"), np.full((32, 16), number, np.uint8))
+    return folder
+
+
+def lost_camera(pool: Path, clock: Clock, lost_for_s: float) -> SimulatedCamera:
+    faults = CameraFaults(lose_at=1, lost_for_s=lost_for_s)
+    camera = SimulatedCamera(SimulatedSettings(pool=pool), faults, clock=clock, sleep=clock.sleep)
+    camera.open()
+    camera.arm()
+    with pytest.raises(CameraLostError):
+        camera.trigger(1.0)
+    return camera
+
+
+def acquisition(camera: object) -> tuple[Acquisition, list[tuple[bool, str]]]:
+    said: list[tuple[bool, str]] = []
+    readiness = Readiness(lambda ready, reason: said.append((ready, reason)))
+    readiness.clear(Readiness.STARTING)
+    return Acquisition(camera, readiness, 1.0, WAITS), said  # type: ignore[arg-type]
+
+
+def test_a_lost_camera_is_reopened_with_growing_waits(pool: Path) -> None:
+    clock = Clock()
+    camera = lost_camera(pool, clock, lost_for_s=3.0)
+    looked, said = acquisition(camera)
+    assert looked.is_there(clock)  # type: ignore[arg-type]
+    assert clock.waits == [0.2, 0.5, 1.0, 1.0, 1.0]
+    assert [ready for ready, _ in said] == [True, False, False, False, False, False, True]
+    assert looked.expose().complete
+    assert camera.health().reopened == 1
+
+
+def test_reopening_ends_when_the_station_stops(pool: Path) -> None:
+    clock = Clock(stop_after=0)
+    camera = lost_camera(pool, clock, lost_for_s=60.0)
+    assert not acquisition(camera)[0].is_there(clock)  # type: ignore[arg-type]
+    assert not camera.health().connected
+
+
+def test_reopening_does_not_wait_for_what_only_a_person_can_mend(tmp_path: Path) -> None:
+    clock = Clock()
+    looked, said = acquisition(FolderCamera(FolderSettings(path=tmp_path / "nowhere")))
+    with pytest.raises(CameraConfigError, match="does not exist"):
+        looked.is_there(clock)  # type: ignore[arg-type]
+    assert len(clock.waits) == 1
+    assert "does not exist; set it to a folder of pictures" in said[-1][1]
+
+
+@pytest.fixture
+def emulator(pool: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PylonCamera]:
+    if FAMILIES.entry("pylon").missing:
+        pytest.skip("pypylon is not installed")
+    monkeypatch.setenv("PYLON_CAMEMU", "1")
+    camera = PylonCamera(PylonSettings(emulation=pool, exposure_us=100.0))
+    camera.open()
+    camera.arm()
+    yield camera
+    camera.close()
+
+
+def lose(camera: PylonCamera) -> None:
+    camera.device.GetStreamGrabberNodeMap().GetNode("ImposedError").FromString("the cable was pulled")
+    camera.trigger(1.0)
+    with pytest.raises(CameraLostError):
+        camera.grab(1.0)
+
+
+def test_a_camera_that_the_sdk_loses_comes_back_by_itself(emulator: PylonCamera) -> None:
+    lose(emulator)
+    looked, said = acquisition(emulator)
+    clock = Clock()
+    assert looked.is_there(clock)  # type: ignore[arg-type]
+    assert said[-1] == (True, "")
+    assert looked.expose().complete
+
+
+def test_a_camera_that_refuses_its_settings_after_a_loss_is_not_tried_again(
+    emulator: PylonCamera, pool: Path
+) -> None:
+    """On a real line, another model at the same cable; here, the emulator's pictures are gone."""
+    lose(emulator)
+    for picture in pool.iterdir():
+        picture.unlink()
+    clock = Clock()
+    looked, said = acquisition(emulator)
+    with pytest.raises(CameraConfigError, match="no pictures"):
+        looked.is_there(clock)  # type: ignore[arg-type]
+    assert len(clock.waits) == 1
+    assert not said[-1][0]
+    assert "no pictures" in said[-1][1]
+    assert not emulator.health().connected
