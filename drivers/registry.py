@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import logging
 import pkgutil
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ Driver = TypeVar("Driver", bound=Callable[..., Any])
 
 class RegistryError(InspectionError):
     """A kind that is registered twice or not at all; the message names the files."""
+
+
+class TwiceError(RegistryError):
+    """Nobody can say which of the two is meant, so the station does not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,12 @@ class Entry(Generic[SettingsT, DeviceT]):
         """What to install before the kind can be used; empty when nothing is missing."""
         return self.needs.missing if self.needs is not None else ""
 
+    def __str__(self) -> str:
+        """Its name, and the version of what it needs or how to get it."""
+        if self.needs is None:
+            return self.kind
+        return f"{self.kind} ({self.missing or self.needs.version})"
+
     @property
     def purpose(self) -> str:
         """The first sentence of the settings."""
@@ -109,13 +120,13 @@ class Registry(Generic[SettingsT, DeviceT]):
     def register(
         self, settings: type[SettingsT], *, needs: Package | None = None
     ) -> Callable[[Driver], Driver]:
-        """Decorate a driver: ``settings.kind`` names it. Raises :class:`RegistryError` for a second one."""
+        """Decorate a driver: ``settings.kind`` names it. Raises :class:`TwiceError` for a second one."""
 
         def add(driver: Driver) -> Driver:
             kind = kind_of(settings)
             before = self._entries.get(kind)
             if before is not None and _name(before.driver) != _name(driver):
-                raise RegistryError(
+                raise TwiceError(
                     f"{self.what} {kind!r} is registered twice, by {_name(before.driver)} and by "
                     f"{_name(driver)}; give one of them another `kind`"
                 )
@@ -125,7 +136,7 @@ class Registry(Generic[SettingsT, DeviceT]):
         return add
 
     def entries(self) -> dict[str, Entry[SettingsT, DeviceT]]:
-        """Every kind there is, by its name in alphabetical order. Raises :class:`RegistryError`."""
+        """Every kind there is, by its name in alphabetical order. Raises :class:`TwiceError`."""
         for folder in self._folders:
             package = importlib.import_module(folder)
             for found in pkgutil.iter_modules(package.__path__, f"{folder}."):
@@ -154,9 +165,11 @@ class Registry(Generic[SettingsT, DeviceT]):
         return self.entry(kind_of(type(settings))).driver(settings, *more)
 
     def _import(self, module: str) -> None:
+        if module not in sys.modules:
+            importlib.invalidate_caches()  # the file may be younger than the list of its folder
         try:
             importlib.import_module(module)
-        except RegistryError:
+        except TwiceError:
             raise
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]

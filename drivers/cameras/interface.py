@@ -53,8 +53,19 @@ class CameraHealth:
     """Frames that were there and that ``disarm`` threw away: late ones, or those of stray edges."""
     last_error: str = ""
     temperature_c: float | None = None
+    """At the last ``probe``; None for a camera that does not measure it."""
     simulated: bool = False
     details: dict[str, str] = field(default_factory=dict)
+    """Settings as the camera rounded them, and the counters of its transport."""
+
+    @property
+    def counted(self) -> str:
+        """The counters for people."""
+        words = [f"{self.delivered} frames", f"{self.lost} lost", f"{self.incomplete} incomplete"]
+        words += [f"{self.discarded} thrown away unasked or late"] if self.discarded else []
+        words += [f"reopened {self.reopened} times"] if self.reopened else []
+        words += [f"{self.temperature_c:.1f} °C"] if self.temperature_c is not None else []
+        return ", ".join(words)
 
 
 class CameraError(InspectionError):

@@ -86,6 +86,22 @@ class SorterHealth:
     unexpected: int = 0
     """Messages that fitted no part or no session, and were ignored."""
 
+    @property
+    def counted(self) -> str:
+        """The counters for people: messages, and what is not as it should be, where there is any."""
+        troubles = {
+            "resent": self.resent,
+            "garbled": self.garbled,
+            "duplicates": self.duplicates,
+            "refused": self.refused,
+            "misplaced": self.misplaced,
+            "unacknowledged": self.unacknowledged,
+            "unexpected": self.unexpected,
+            "reconnects": self.reconnects,
+        }
+        words = [f"{self.sent} messages sent, {self.received} received"]
+        return ", ".join(words + [f"{count} {name}" for name, count in troubles.items() if count])
+
 
 class SorterError(InspectionError):
     """The sorter cannot be used as configured; the message says what to do about it."""

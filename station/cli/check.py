@@ -31,9 +31,10 @@ def check(
 ) -> None:
     """Try everything the line needs: configuration, recipe, camera, engine, sorter, journal, disk.
 
-    The camera is opened and takes one picture, which is cut (one that is triggered by wire is waited for
-    15 s: pulse it); the engine reproduces its golden parts; the sorter's line is opened and the other end
-    waited for. The line must not be running.
+    The kinds of cameras and sorters on this machine are listed, with what to install for those that lack
+    something. The camera is opened and takes one picture, which is cut (one that is triggered by wire is
+    waited for 15 s: pulse it); the engine reproduces its golden parts; the sorter's line is opened and the
+    other end waited for. The line must not be running.
 
     Exit code: 0 all passed, 1 something did not, 2 the configuration or the recipe cannot be read.
 
@@ -42,12 +43,15 @@ def check(
         station check --config /etc/station/station.yaml
     """
     from rich.console import Console
+    from rich.markup import escape
 
     from station.assembly import load
 
     console = Console()
+    for line in _found():
+        console.print(line, highlight=False, markup=False)
     settings, recipe = load(config)
-    console.print(f"[green]passed[/]  configuration: {config}", highlight=False)
+    console.print(f"[green]passed[/]  configuration: {escape(str(config))}", highlight=False)
     console.print(
         f"[green]passed[/]  recipe: {recipe.name} version {recipe.version}, {recipe.patch_count} patches of "
         f"{recipe.patch.size} px, {len(recipe.classes)} classes",
@@ -69,6 +73,17 @@ def check(
         console.print(f"[bold red]{failed} did not pass[/]; the station would not accept a part like this")
         raise typer.Exit(1)
     console.print("[green]everything passed[/]")
+
+
+def _found() -> Iterator[str]:
+    """The kinds of devices there are. Raises ``RegistryError``."""
+    from drivers.cameras import FAMILIES
+    from drivers.sorters import PROTOCOLS
+
+    for registry, what in ((FAMILIES, "camera families"), (PROTOCOLS, "sorter protocols")):
+        yield f"{what} found: {', '.join(map(str, registry.entries().values()))}"
+        for problem in registry.broken.values():
+            yield f"not read: {problem}; mend or remove the file"
 
 
 @contextmanager
@@ -131,7 +146,10 @@ def _camera(config: StationConfig, recipe: Recipe) -> str:
         if not frame.complete:
             raise CameraError(f"the first frame is incomplete: {frame.problem}")
         height, width = frame.pixels.shape[:2]
-        seen = f"{camera.health().description}, {width} x {height} px"
+        health = camera.health()
+        seen = f"{health.description}, {width} x {height} px, {health.counted}"
+        if health.details:
+            seen += f" ({', '.join(f'{name}: {value}' for name, value in health.details.items())})"
         try:
             region = cut(frame.pixels, recipe).surface.region
         except PatchingError as error:
@@ -158,7 +176,7 @@ def _sorter(config: StationConfig, recipe: Recipe) -> str:
                 f"{health.description}: the cell does not answer; is it switched on, are port, speed and "
                 f"cable right? {health.last_error}"
             )
-        return f"{health.description}; the cell answers"
+        return f"{health.description}; the cell answers; {health.counted}"
     finally:
         sorter.close()
 

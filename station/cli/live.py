@@ -59,14 +59,13 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
         _lamp(camera.connected),
         "camera",
         camera.description,
-        f"{camera.delivered} frames, {camera.lost} lost, {camera.incomplete} incomplete"
-        + (f", {camera.discarded} thrown away" if camera.discarded else ""),
+        camera.counted,
     )
     devices.add_row(
         _lamp(sorter.connected),
         "sorter",
         sorter.description,
-        f"{sorter.resent} resent, {sorter.garbled} garbled, {run.unacknowledged} unacknowledged",
+        sorter.counted,
     )
 
     beside = Table.grid(padding=(0, 2))

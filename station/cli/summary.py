@@ -36,13 +36,8 @@ def summary(
         values = (of.p50, of.p95, of.p99, of.longest)
         times.add_row(name, *(f"{value:.1f}" for value in values), str(of.count))
 
-    camera = status.camera
-    frames = (
-        f"camera: {camera.delivered} frames, {camera.lost} lost, {camera.incomplete} incomplete, "
-        f"reopened {camera.reopened} times"
-        + (f", {camera.discarded} thrown away unasked or late" if camera.discarded else "")
-    )
-    rows: list[RenderableType] = [counts, "", times, "", frames, f"memory: {memory}"]
+    devices = (f"camera: {status.camera.counted}", f"sorter: {status.sorter.counted}")
+    rows: list[RenderableType] = [counts, "", times, "", *devices, f"memory: {memory}"]
     queues = ", ".join(f"{one.name} {one.highest} of {one.capacity}" for one in status.queues)
     rows += [f"longest queues: {queues}"] if queues else []
     rows += ["", *map(_observer, status.observers)] if status.observers else []

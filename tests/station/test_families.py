@@ -1,0 +1,155 @@
+"""Adding a camera family touches no other file: a toy one, from its file to `station check`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOY = '''
+"""A camera that shows one grey level."""
+
+import time
+from typing import Literal
+
+import numpy as np
+
+from drivers.cameras import FAMILIES
+from drivers.cameras.counters import Counters
+from drivers.cameras.interface import Camera, CameraHealth, Frame
+from drivers.cameras.settings import CameraSettings
+from drivers.settings import FilePath
+
+
+class GreySettings(CameraSettings):
+    """One grey level."""
+
+    kind: Literal["grey"] = "grey"
+    """the camera family"""
+    level: int = 128
+    """the grey level, 0 to 255"""
+    lens: FilePath | None = None
+    """the file of the lens"""
+
+
+@FAMILIES.register(GreySettings)
+class GreyCamera(Camera):
+    def __init__(self, settings: GreySettings) -> None:
+        self._settings, self._counters, self._next = settings, Counters("grey", simulated=True), 0
+
+    def open(self) -> None:
+        self._counters.opened(f"grey {self._settings.level}, lens {self._settings.lens.name}")
+
+    def arm(self) -> None:
+        self._next = 0
+
+    def trigger(self, timeout_s: float) -> None: ...
+
+    def grab(self, timeout_s: float) -> Frame:
+        pixels = np.full((64, 32), self._settings.level, np.uint8)
+        self._next += 1
+        return self._counters.frame(Frame(pixels, self._next - 1, 0, True, time.monotonic_ns()))
+
+    def disarm(self) -> None: ...
+
+    def health(self) -> CameraHealth:
+        return self._counters.health()
+
+    def close(self) -> None:
+        self._counters.gone()
+'''
+CONFIG = """\
+station: {name: toy}
+recipe: tiny
+paths:
+  recipes: .
+  engines: engines
+  journal: journal.db
+  images: images
+  cache: cache
+camera:
+  kind: grey
+  level: 7
+  lens: lens.json
+sorter: {kind: serial, port: cell.pty}
+engine: {backend: onnxruntime-cpu}
+limits: {part_deadline_ms: 2000, grab_timeout_ms: 1000}
+simulation: {cell: {verdict_ms: 3000}}
+"""
+RECIPE = """
+name: tiny
+version: 1
+description: a whole picture of eight patches
+product: {background: none, widths_px: [32], height_px: 64, mm_per_px_x: 0.1, mm_per_px_y: 0.1}
+surface: {height: 64, width: 32}
+patch: {size: 16}
+engine: tiny
+classes:
+  - {name: good, bin: 1}
+  - {name: bright, bin: 2}
+  - {name: dark, bin: 3}
+fault_bin: 9
+"""
+STATION = """
+import sys
+import drivers.cameras
+drivers.cameras.__path__.append(sys.argv.pop(1))  # as if the file had been dropped into the folder itself
+sys.argv[0] = "station"
+from station.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_engine: Path) -> Path:
+    (tmp_path / "families").mkdir()
+    (tmp_path / "families" / "grey.py").write_text(TOY)
+    (tmp_path / "station.yaml").write_text(CONFIG)
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+def station(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and what was printed, in one line, by a `station` that has the toy family."""
+    command = [sys.executable, "-c", STATION, str(folder / "families"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    return done.returncode, re.sub(r"\s+", " ", done.stdout + done.stderr)
+
+
+def test_a_family_of_one_file_is_configured_and_proven_by_station_check(folder: Path) -> None:
+    code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
+    assert code == 0, said
+    assert "camera: grey 7, lens lens.json, 32 x 64 px, 1 frames, 0 lost, 0 incomplete" in said, said
+    assert re.search(r"camera families found: folder, grey, pylon \(.*\), simulated", said)
+    assert "sorter protocols found: serial" in said
+
+
+def test_the_keys_of_a_family_of_one_file_are_listed_and_checked(folder: Path) -> None:
+    code, said = station(folder, "config", "keys")
+    assert code == 0
+    assert "### `camera (kind: grey)` One grey level." in said
+    assert "| `level` | `128` | the grey level, 0 to 255 |" in said
+    file = folder / "station.yaml"
+    file.write_text(file.read_text().replace("level: 7", "levle: 7"))
+    code, said = station(folder, "check", "--config", str(file))
+    assert code == 2
+    assert f"{file}:11: camera.levle: is not a known key: did you mean `level`?" in said
+
+
+def test_a_family_that_cannot_be_read_is_named_when_it_is_asked_for(folder: Path) -> None:
+    (folder / "families" / "grey.py").write_text("import a_package_that_nobody_has\n" + TOY)
+    code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
+    assert code == 2
+    assert f"{folder / 'station.yaml'}:10: camera.kind: 'grey' is not known" in said
+    assert f"{folder / 'families' / 'grey.py'} (line 1: ModuleNotFoundError" in said
+
+
+def test_a_family_that_is_there_twice_stops_the_station(folder: Path) -> None:
+    (folder / "families" / "gray.py").write_text(TOY)
+    code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
+    assert code == 2
+    assert "camera family 'grey' is registered twice, by drivers.cameras.gray.GreyCamera and by" in said
