@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from drivers.sorters.interface import Outcome
 from retraining.classifiers.loop import Validation, Validator, probabilities
 from retraining.surfaces import SOUND, Surfaces
 from station.decision import decide
+from station.outcomes import Judgement, count_outcomes
 from station.patching import cut_surface
 from station.recipe import PatchGrid, Recipe
 
@@ -32,17 +32,14 @@ def part_validator(surfaces: Surfaces, recipe: Recipe) -> Validator:
     truth = [surfaces.part_class(index) for index in range(len(surfaces))]
 
     def validate(network: nn.Module) -> Validation:
-        right, escapes, overkill, doubt = 0, 0, 0, 0.0
+        judgements, doubt = [], 0.0
         for index, label in enumerate(truth):
             scores = probabilities(network, cut_surface(surfaces.pixels[index], recipe.patch))
             verdict = decide(scores, recipe)
-            right += verdict.class_index == label
-            escapes += label != SOUND and verdict.outcome == Outcome.ACCEPT
-            overkill += label == SOUND and verdict.outcome != Outcome.ACCEPT
+            judgements.append(Judgement(label != SOUND, verdict.outcome, verdict.class_index == label))
             doubt += 1.0 - verdict.confidence
-        count = len(truth)
-        accuracy = right / count
-        summary = f"parts right {right}/{count}, escapes {escapes}, overkill {overkill}"
-        return Validation(accuracy - 0.1 * doubt / count, summary)
+        of = count_outcomes(judgements)
+        summary = f"parts right {of.right}/{of.parts}, escapes {of.escapes}, overkill {of.overkill}"
+        return Validation(of.accuracy - 0.1 * doubt / of.parts, summary)
 
     return validate

@@ -21,7 +21,7 @@ from simulation.rendering.parts import RenderedPart, render_part
 from simulation.truth import PartTruth, SimulationError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Scorer
-from station.engines.manifest import Figures
+from station.outcomes import Judgement, Outcomes, count_outcomes
 from station.patching import PatchingError, cut
 from station.recipe import Recipe
 
@@ -48,24 +48,29 @@ class PartResult:
     reason: str
 
     @property
+    def judgement(self) -> Judgement:
+        """The verdict beside the truth."""
+        return Judgement(self.level != "", Outcome(self.outcome), self.found in self.also.split("+"))
+
+    @property
     def right(self) -> bool:
         """The verdict names a class that is really on the part."""
-        return self.outcome != Outcome.FAULT and self.found in self.also.split("+")
+        return self.judgement.right
 
     @property
     def defective(self) -> bool:
         """Whether the part bears a defect."""
-        return self.level != ""
+        return self.judgement.defective
 
     @property
     def escaped(self) -> bool:
         """A defective part that was accepted."""
-        return self.defective and self.outcome == Outcome.ACCEPT
+        return self.judgement.escaped
 
     @property
     def overkilled(self) -> bool:
         """A good part that was not accepted."""
-        return not self.defective and self.outcome != Outcome.ACCEPT
+        return self.judgement.overkilled
 
 
 def rendered_test_parts(recipe: Recipe, per_class: int, seed: int, mixed: int = 0) -> Iterator[RenderedPart]:
@@ -163,22 +168,10 @@ def _one_ahead(parts: Iterable[RenderedPart]) -> Iterator[RenderedPart]:
             yield part
 
 
-def figures(results: list[PartResult]) -> dict[str, Figures]:
+def figures(results: list[PartResult]) -> dict[str, Outcomes]:
     """Counts by engine, in the order the engines were given."""
-    found = {}
-    for engine in dict.fromkeys(r.engine for r in results):
-        own = [r for r in results if r.engine == engine]
-        defective = sum(r.defective for r in own)
-        found[engine] = Figures(
-            parts=len(own),
-            good=len(own) - defective,
-            defective=defective,
-            right=sum(r.right for r in own),
-            escapes=sum(r.escaped for r in own),
-            overkill=sum(r.overkilled for r in own),
-            faults=sum(r.outcome == Outcome.FAULT for r in own),
-        )
-    return found
+    engines = dict.fromkeys(r.engine for r in results)
+    return {name: count_outcomes(r.judgement for r in results if r.engine == name) for name in engines}
 
 
 def write_results(results: list[PartResult], path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from drivers.sorters.interface import Outcome
 from retraining.evaluation.parts import PartResult, figures
 from retraining.evaluation.proportions import ends
-from station.engines.manifest import Figures
+from station.outcomes import Outcomes
 
 VISIBILITY_EDGES = (0.0, 4.0, 5.0, 6.0, 7.5, 9.0, 12.0, 16.0, 1000.0)
 """Signal over texture at the network's scale, see simulation/rendering/visibility.py."""
@@ -21,17 +21,17 @@ SIZE_EDGES = (0.0, 20.0, 40.0, 80.0, 160.0, 320.0, 10_000.0)
 """px in the frame, longest side."""
 
 
-def figures_table(rows: Mapping[str, Figures]) -> str:
+def figures_table(rows: Mapping[str, Outcomes]) -> str:
     """One line an engine."""
     lines = [
-        "| engine | parts | part accuracy | escapes of defective | overkill of good | faults |",
-        "|---|---|---|---|---|---|",
+        "| engine | parts | accuracy | escapes of defective | overkill of good | faults | of them good |",
+        "|---|---|---|---|---|---|---|",
     ]
     for engine, f in rows.items():
         lines.append(
             f"| {engine} | {f.parts} | {f.accuracy:.2%} "
             f"| {f.escapes} of {f.defective} ({f.escape_rate:.2%}) "
-            f"| {f.overkill} of {f.good} ({f.overkill_rate:.2%}) | {f.faults} |"
+            f"| {f.overkill} of {f.good} ({f.overkill_rate:.2%}) | {f.faults} | {f.good_faults} |"
         )
     return "\n".join(lines)
 

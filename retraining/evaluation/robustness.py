@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -31,7 +31,7 @@ from simulation.rendering.metal import natural_scratches
 from simulation.truth import PartTruth, Region
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Scorer
-from station.engines.manifest import Figures
+from station.outcomes import Outcomes
 from station.patching import PatchingError, cut, cut_surface
 from station.recipe import Recipe
 
@@ -128,7 +128,7 @@ class GradeFigures:
 
     grade: Grade
     engine: str
-    figures: Figures
+    figures: Outcomes
 
 
 def grades(kinds: tuple[str, ...] = tuple(DISTURBANCES)) -> list[Grade]:
@@ -193,8 +193,7 @@ def measure_robustness(
         for index, grade in enumerate(wanted):
             found[grade] += kept[index * len(engines) : (index + 1) * len(engines)]
     summary: dict[str, Any] = {
-        f"{of.grade.kind} {of.grade.strength:g}, {of.engine}": of.figures.model_dump()
-        for of in by_grade(found)
+        f"{of.grade.kind} {of.grade.strength:g}, {of.engine}": asdict(of.figures) for of in by_grade(found)
     }
     log.close("finished", summary)
     return found
@@ -266,7 +265,7 @@ def robustness_table(rows: list[GradeFigures]) -> str:
 def write_figures(rows: list[GradeFigures], path: Path) -> None:
     """One CSV row a grade and engine: counts, rates and the ends of their 95 % intervals."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = ["engine", "kind", "strength", *Figures.model_fields]
+    names = ["engine", "kind", "strength", *(field.name for field in fields(Outcomes))]
     for rate in ("accuracy", "escape_rate", "overkill_rate"):
         names += [rate, f"{rate}_low", f"{rate}_high"]
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -275,7 +274,7 @@ def write_figures(rows: list[GradeFigures], path: Path) -> None:
         for row in rows:
             f = row.figures
             values: list[object] = [row.engine, row.grade.kind, row.grade.strength]
-            values += f.model_dump().values()
+            values += asdict(f).values()
             for count, of in ((f.right, f.parts), (f.escapes, f.defective), (f.overkill, f.good)):
                 values += [round(v, 5) for v in (count / of if of else 0.0, *ends(count, of))]
             writer.writerow(values)
@@ -311,7 +310,7 @@ def draw_robustness(rows: list[GradeFigures], picture: Path) -> None:
 
 
 def _draw_curves(
-    panel: Any, points: list[tuple[float, Figures]], style: str, engine: str, named: bool
+    panel: Any, points: list[tuple[float, Outcomes]], style: str, engine: str, named: bool
 ) -> None:
     """The curves of one engine on one panel, each with its interval."""
     x = [strength for strength, _ in points]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from retraining.evaluation.temperature import Temperature, reliability
 from retraining.evaluation.thresholds import NEUTRAL, OperatingPoint, verdicts
 from retraining.surfaces import SOUND
 from station.decision import tempered
+from station.outcomes import Outcomes
 from station.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def write_points(
     First the curve, one of its points chosen, then the levels common to all classes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    counts = ("parts", "good", "defective", "right", "escapes", "overkill", "faults")
+    counts = tuple(field.name for field in fields(Outcomes))
     rates = [f"{rate}{end}" for rate in ("escape_rate", "overkill_rate") for end in ("", "_low", "_high")]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -16,17 +16,17 @@ parts demand it. Every point is counted by :func:`station.decision.decide` itsel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.sorters.interface import Outcome
 from retraining.errors import DatasetError
 from retraining.evaluation.proportions import ends, parts_needed
 from retraining.evaluation.scored_parts import ScoredPart
 from retraining.surfaces import SOUND
 from station.decision import Verdict, decide, fault, tempered
+from station.outcomes import Judgement, Outcomes, count_outcomes
 from station.recipe import DecisionRules, Recipe
 
 NEUTRAL = 0.5
@@ -40,29 +40,11 @@ _HINT = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """Levels of the defect classes, and what the station's decision makes of the parts with them."""
+class OperatingPoint(Outcomes):
+    """What the station's decision makes of the parts with some levels of the defect classes."""
 
     levels: tuple[float, ...]
-    """One a defect class, in the recipe's order."""
-    parts: int
-    good: int
-    defective: int
-    right: int
-    """Parts whose verdict names a class that is on them."""
-    escapes: int
-    overkill: int
-    faults: int
-
-    @property
-    def escape_rate(self) -> float:
-        """Share of the defective parts that were accepted."""
-        return self.escapes / self.defective if self.defective else 0.0
-
-    @property
-    def overkill_rate(self) -> float:
-        """Share of the good parts that were not accepted."""
-        return self.overkill / self.good if self.good else 0.0
+    """One for each defect class, in the recipe's order."""
 
 
 def with_levels(recipe: Recipe, levels: Sequence[float], temperature: float) -> Recipe:
@@ -88,18 +70,11 @@ def operating_point(
 ) -> OperatingPoint:
     """What the station makes of the parts with these levels."""
     found = verdicts(parts, with_levels(recipe, levels, temperature))
-    accepted = [v.outcome == Outcome.ACCEPT for v in found]
-    pairs = list(zip(parts, accepted, strict=True))
-    return OperatingPoint(
-        levels=tuple(levels),
-        parts=len(parts),
-        good=sum(not p.defective for p in parts),
-        defective=sum(p.defective for p in parts),
-        right=sum(v.class_index in p.labels for p, v in zip(parts, found, strict=True)),
-        escapes=sum(p.defective and ok for p, ok in pairs),
-        overkill=sum(not p.defective and not ok for p, ok in pairs),
-        faults=sum(v.outcome == Outcome.FAULT for v in found),
+    counted = count_outcomes(
+        Judgement(part.defective, verdict.outcome, verdict.class_index in part.labels)
+        for part, verdict in zip(parts, found, strict=True)
     )
+    return OperatingPoint(**asdict(counted), levels=tuple(levels))
 
 
 def trade_off(parts: Sequence[ScoredPart], recipe: Recipe, temperature: float) -> list[OperatingPoint]:

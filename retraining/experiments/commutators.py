@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -20,7 +20,6 @@ from torch import nn
 
 from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
 from deploy.golden import DoubtfulPartError
-from drivers.sorters.interface import Outcome
 from retraining.classifiers.loop import (
     Reporter,
     TrainingPlan,
@@ -32,11 +31,18 @@ from retraining.classifiers.loop import (
 from retraining.errors import DatasetError
 from retraining.shipping.export import export_onnx
 from retraining.surfaces.crops import RandomCrops
-from retraining.surfaces.photographs import Picture, cut_photograph, list_pictures, read_pictures
-from station.decision import decide
+from retraining.surfaces.photographs import (
+    Picture,
+    cut_photograph,
+    list_pictures,
+    read_photograph,
+    read_pictures,
+)
+from station.decision import decide, fault
 from station.engines.interface import Scorer
 from station.engines.manifest import Figures
-from station.patching import cut_surface
+from station.outcomes import Judgement, Outcomes, count_outcomes
+from station.patching import PatchingError, cut, cut_surface
 from station.recipe import Recipe
 
 KEPT_BACK = 5
@@ -46,17 +52,13 @@ GOLDEN_OF_A_CLASS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class SeedResult:
+class SeedResult(Outcomes):
     """One seed's training and inspection; counts are pictures."""
 
     seed: int
     average_precision: float
     threshold: float
     """Probability of the defect from which on a picture is rejected."""
-    defective: int
-    escapes: int
-    good: int
-    overkill: int
     missed: tuple[str, ...]
     """Names of the pictures that escaped."""
 
@@ -118,17 +120,7 @@ def write_engine(
         classes=(good, defect),
         patch_px=recipe.patch.size,
         channels=recipe.surface.channels,
-        figures={
-            "fp32": Figures(
-                parts=result.good + result.defective,
-                good=result.good,
-                defective=result.defective,
-                right=result.good + result.defective - result.escapes - result.overkill,
-                escapes=result.escapes,
-                overkill=result.overkill,
-                faults=0,
-            )
-        },
+        figures={"fp32": Figures(**{field.name: getattr(result, field.name) for field in fields(Outcomes)})},
     )
     rule = golden_rule(target, description)
     golden: dict[str, list[NDArray[np.uint8]]] = {good: [], defect: []}
@@ -163,25 +155,23 @@ def inspect_pictures(
 ) -> SeedResult:
     """The station's verdict on every picture at one threshold."""
     tuned = with_threshold(recipe, threshold)
-    missed, overkill, scores = [], 0, []
+    missed, scores, judgements = [], [], []
     for picture in pictures:
-        patches = cut_photograph(picture.path, tuned)
-        probability = score(patches.pixels)
-        verdict = decide(probability, tuned)
-        scores.append(float(probability[:, 1].max()))
-        if picture.mask is not None and verdict.outcome == Outcome.ACCEPT:
+        try:
+            probability = score(cut(read_photograph(picture.path, tuned), tuned).pixels)
+            verdict, highest = decide(probability, tuned), float(probability[:, 1].max())
+        except PatchingError as error:
+            verdict, highest = fault(str(error), tuned), 1.0
+        scores.append(highest)
+        defective = picture.mask is not None
+        judgements.append(Judgement(defective, verdict.outcome, verdict.class_index == int(defective)))
+        if judgements[-1].escaped:
             missed.append(picture.path.stem)
-        overkill += picture.mask is None and verdict.outcome != Outcome.ACCEPT
-    truth = [p.mask is not None for p in pictures]
-    defective = sum(truth)
     return SeedResult(
+        **asdict(count_outcomes(judgements)),
         seed=seed,
-        average_precision=average_precision(truth, scores),
+        average_precision=average_precision([one.defective for one in judgements], scores),
         threshold=threshold,
-        defective=defective,
-        escapes=len(missed),
-        good=len(truth) - defective,
-        overkill=overkill,
         missed=tuple(missed),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
@@ -17,7 +17,7 @@ from retraining.shipping.export import calibration_patches, export_onnx, golden_
 from retraining.surfaces import Surfaces
 from station.engines.folder import EngineManifest, load_manifest
 from station.engines.interface import EngineError
-from station.engines.manifest import INT8_SIGNED, Variant
+from station.engines.manifest import INT8_SIGNED, Figures, Variant
 from station.machine import cores, processor
 from station.recipe import Recipe
 
@@ -93,7 +93,7 @@ def ship(
         classes=tuple(c.name for c in recipe.classes),
         patch_px=recipe.patch.size,
         channels=recipe.surface.channels,
-        figures={variant: measured[variant] for variant in variants},
+        figures={variant: Figures(**asdict(measured[variant])) for variant in variants},
     )
     golden = golden_parts(recipe, golden_rule(folder, description).record)
     write_engine_folder(folder, description, golden)

@@ -41,7 +41,7 @@ def summary(
     queues = ", ".join(f"{one.name} {one.highest} of {one.capacity}" for one in status.queues)
     rows += [f"longest queues: {queues}"] if queues else []
     rows += ["", *map(_observer, status.observers)] if status.observers else []
-    if confusion is not None and confusion.parts:
+    if confusion is not None and confusion.outcomes.parts:
         rows += ["", *_confusion_table(confusion)]
     if pictures:
         rows += ["", "pictures:", *(f"  {escape(line)}" for line in pictures)]
@@ -81,19 +81,20 @@ def _confusion_table(found: Confusion) -> list[RenderableType]:
                 style = "bold white on red"
             cells.append(f"[{style}]{row[name]}[/]")
         table.add_row(truth, *cells)
+    counts = found.outcomes
     lines: list[RenderableType] = [
         table,
-        f"accuracy {found.accuracy:.2%} of {found.parts} parts with known truth",
-        f"escapes (defective, accepted): {_some(found.escapes, found.escaped)}",
-        f"overkill (good, rejected): {_some(found.overkill, found.killed)}",
+        f"accuracy {counts.accuracy:.2%} of {counts.parts} parts with known truth",
+        f"escapes (defective, accepted): {_some(counts.escapes, found.escaped)}",
+        f"overkill (good, not accepted): {_some(counts.overkill, found.overkilled)}",
     ]
     if found.right_by_another:
         several = (
             f"{found.right_by_another} parts with several kinds of defect were rejected under another of them"
         )
         lines.insert(2, f"{several}, which is right")
-    if found.faulted:
-        lines.append(f"faulted: {found.faulted}")
+    if counts.faults:
+        lines.append(f"faulted: {counts.faults}, {counts.good_faults} of them good and counted as overkill")
     return lines
 
 

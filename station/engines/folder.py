@@ -82,7 +82,7 @@ class EngineManifest:
         missing = {"fp32", variant}.difference(self.figures)
         if missing:
             return f"engine.yaml has no figures of {' and '.join(sorted(missing))}; evaluate both"
-        fp32, int8 = self.figures["fp32"], self.figures[variant]
+        fp32, int8 = self.figures["fp32"].outcomes, self.figures[variant].outcomes
         loss = fp32.accuracy - int8.accuracy
         if loss > self.int8_gate.max_accuracy_loss + 1e-12:
             allowed = self.int8_gate.max_accuracy_loss

@@ -12,6 +12,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from station.outcomes import Outcomes
+
 FORMAT = 1
 """The only format of engine.yaml so far."""
 
@@ -94,26 +96,19 @@ class Figures(_Section):
     faults: Count
     """parts that could not be inspected"""
 
-    @property
-    def accuracy(self) -> float:
-        """Share of all parts whose verdict was right."""
-        return self.right / self.parts
+    good_faults: Count = 0
+    """good parts that could not be inspected; they are counted in `overkill`, too"""
 
     @property
-    def escape_rate(self) -> float:
-        """Share of the defective parts that were accepted."""
-        return self.escapes / self.defective if self.defective else 0.0
-
-    @property
-    def overkill_rate(self) -> float:
-        """Share of the good parts that were not accepted."""
-        return self.overkill / self.good if self.good else 0.0
+    def outcomes(self) -> Outcomes:
+        """The same counts, with their rates."""
+        return Outcomes(**self.model_dump())
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         if self.good + self.defective != self.parts or self.right > self.parts:
             raise _wrong("parts", "is not `good` plus `defective`", "copy the figures of the evaluation")
-        if self.escapes > self.defective or self.overkill > self.good:
+        if self.escapes > self.defective or not self.good_faults <= self.overkill <= self.good:
             raise _wrong("escapes", "has more than there were parts", "copy the figures of the evaluation")
         return self
 

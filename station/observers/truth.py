@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Outcome
 from station.observers.interface import Observer
+from station.outcomes import Judgement, Outcomes, count_outcomes, judge
 
 if TYPE_CHECKING:
     from station.config import StationConfig
@@ -40,24 +41,13 @@ class Confusion:
 
     rows: dict[str, dict[str, int]]
     """True class -> verdict (class, the good class's name for an accept, or ``fault``) -> parts."""
-    parts: int
-    right: int
+    outcomes: Outcomes
     right_by_another: int
     """Right, but under the name of another of the part's kinds of defect: off the table's diagonal."""
-    escapes: int
-    """Defective parts that were accepted."""
     escaped: tuple[int, ...]
-    """Part ids of the first of them."""
-    overkill: int
-    """Good parts that were rejected."""
-    killed: tuple[int, ...]
-    """Part ids of the first of them."""
-    faulted: int
-
-    @property
-    def accuracy(self) -> float:
-        """The share of parts whose verdict is right; 0 when there is none."""
-        return self.right / self.parts if self.parts else 0.0
+    """Part ids of the first escapes."""
+    overkilled: tuple[int, ...]
+    """Part ids of the first overkill."""
 
 
 class GroundTruth(Observer):
@@ -73,10 +63,10 @@ class GroundTruth(Observer):
         self._lock = threading.Lock()
         self._classes: list[str] = []
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._right = self._right_by_another = 0
-        self._escapes: list[int] = []
-        self._overkill: list[int] = []
-        self._accepted_defective = self._rejected_good = 0
+        self._judgements: Counter[Judgement] = Counter()
+        self._right_by_another = 0
+        self._escaped: list[int] = []
+        self._overkilled: list[int] = []
 
     def observe(self, part: InspectedPart) -> None:
         """Count the part, if its frame is known."""
@@ -88,20 +78,18 @@ class GroundTruth(Observer):
 
     def count(self, part_id: int, verdict: Verdict, truth: Truth, classes: list[str]) -> None:
         """Compare one verdict; a part with several kinds of defect is right under any of their names."""
-        is_good = truth.label == classes[0]
         found = "fault" if verdict.outcome is Outcome.FAULT else verdict.class_name
+        judgement = judge(truth.labels, classes[0], verdict.outcome, found)
         with self._lock:
             self._classes += [name for name in (*classes, truth.label) if name not in self._classes]
             self._counts[truth.label, found] += 1
-            self._right += found in truth.labels
-            self._right_by_another += found in truth.labels and found != truth.label
-            if verdict.outcome is Outcome.ACCEPT and not is_good:
-                self._accepted_defective += 1
-                self._escapes += [part_id] if len(self._escapes) < REMEMBERED else []
-            if verdict.outcome is Outcome.REJECT and is_good:
-                self._rejected_good += 1
-                self._overkill += [part_id] if len(self._overkill) < REMEMBERED else []
-        now = self.confusion()
+            self._judgements[judgement] += 1
+            self._right_by_another += judgement.right and found != truth.label
+            if judgement.escaped and len(self._escaped) < REMEMBERED:
+                self._escaped.append(part_id)
+            if judgement.overkilled and len(self._overkilled) < REMEMBERED:
+                self._overkilled.append(part_id)
+        now = self.confusion().outcomes
         self.note = (
             f"accuracy {now.accuracy:.2%} of {now.parts} parts with known truth, {now.escapes} escapes, "
             f"{now.overkill} overkill"
@@ -111,12 +99,11 @@ class GroundTruth(Observer):
         """The comparison so far."""
         with self._lock:
             counts, classes = self._counts.copy(), list(self._classes)
-            escaped, killed = tuple(self._escapes), tuple(self._overkill)
-            right, by_another = self._right, self._right_by_another
-            escapes, overkill = self._accepted_defective, self._rejected_good
+            outcomes = count_outcomes(self._judgements)
+            escaped, overkilled = tuple(self._escaped), tuple(self._overkilled)
+            by_another = self._right_by_another
         rows = {true: {found: counts[true, found] for found in (*classes, "fault")} for true in classes}
-        faulted = sum(row["fault"] for row in rows.values())
-        return Confusion(rows, counts.total(), right, by_another, escapes, escaped, overkill, killed, faulted)
+        return Confusion(rows, outcomes, by_another, escaped, overkilled)
 
 
 def make_observer(config: StationConfig, plant: Plant) -> Observer | None:

@@ -199,11 +199,11 @@ def test_verdicts_are_compared_with_the_ground_truth_beside_the_path() -> None:
         for part in parts:
             observers.offer(part)
     found = known.confusion()
-    assert (found.parts, found.right, found.faulted) == (5, 2, 1)
-    assert (found.escaped, found.killed) == ((3,), (4,))
+    assert (found.outcomes.parts, found.outcomes.right, found.outcomes.faults) == (5, 2, 1)
+    assert (found.escaped, found.overkilled) == ((3,), (4, 5))
     assert found.rows[BAD][GOOD] == 1
     (status,) = observers.status()
-    assert status.note == "accuracy 40.00% of 5 parts with known truth, 1 escapes, 1 overkill"
+    assert status.note == "accuracy 40.00% of 5 parts with known truth, 1 escapes, 2 overkill"
 
 
 def test_a_truth_that_cannot_be_looked_up_costs_the_comparison_and_nothing_else() -> None:

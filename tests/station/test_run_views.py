@@ -93,10 +93,10 @@ def text_of(renderable: object) -> str:
 
 def test_the_confusion_table_names_escapes_and_overkill() -> None:
     found = confusion()
-    assert found.parts == 7
-    assert (found.escapes, found.escaped) == (1, (3,))
-    assert (found.overkill, found.killed) == (1, (4,))
-    assert found.faulted == 1
+    assert found.outcomes.parts == 7
+    assert (found.outcomes.escapes, found.escaped) == (1, (3,))
+    assert (found.outcomes.overkill, found.overkilled) == (1, (4,))
+    assert (found.outcomes.faults, found.outcomes.good_faults) == (1, 0)
     assert found.rows["pits"] == {
         "defect-free": 0,
         "imprinted": 0,
@@ -109,14 +109,14 @@ def test_the_confusion_table_names_escapes_and_overkill() -> None:
 
 def test_any_kind_that_is_on_a_part_of_several_kinds_is_right() -> None:
     found = confusion()
-    assert (found.right, found.right_by_another) == (3, 1)
+    assert (found.outcomes.right, found.right_by_another) == (3, 1)
 
 
 def test_the_summary_says_whether_the_counts_balance() -> None:
     text = text_of(summary(status(), "100 MB", confusion(), ("7 parts in there",)))
     assert "every trigger has one verdict" in text
     assert "escapes (defective, accepted): 1 (part 3)" in text
-    assert "overkill (good, rejected): 1 (part 4)" in text
+    assert "overkill (good, not accepted): 1 (part 4)" in text
     assert "7 parts in there" in text
 
 

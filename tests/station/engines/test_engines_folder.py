@@ -25,7 +25,7 @@ def test_a_whole_folder_is_read_with_its_files_golden_parts_and_figures(tiny_eng
     assert set(manifest.files) == {"fp32", "int8", "int8-signed"}
     assert len(manifest.golden) == 12
     assert read_golden(manifest, manifest.golden[0]).shape == (8, 16, 16, 1)
-    assert manifest.figures["fp32"].accuracy == 0.995
+    assert manifest.figures["fp32"].outcomes.accuracy == 0.995
     assert not manifest.int8_refusal()
 
 
