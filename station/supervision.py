@@ -112,3 +112,12 @@ def sd_notify(message: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def start_takes(step: str, at_most_s: float) -> None:
+    """Tell systemd what the start is doing, and that it may go on for ``at_most_s`` from now.
+
+    A first start measures back ends and may build a plan for minutes, which no fixed ``TimeoutStartSec`` of
+    the unit knows; a step that takes longer than it said is ended by systemd. Without effect once ready.
+    """
+    sd_notify(f"STATUS={step}\nEXTEND_TIMEOUT_USEC={at_most_s * 1_000_000:.0f}")

@@ -49,7 +49,7 @@ def run(
     from station.cli.live import live_view, save_picture
     from station.cli.summary import print_summary
     from station.observers.truth import GroundTruth
-    from station.supervision import sd_notify
+    from station.supervision import sd_notify, start_takes
 
     if verbose:
         logging.getLogger().setLevel(logging.INFO)
@@ -63,6 +63,7 @@ def run(
     bar = progress.add_task("rendering the simulated frames (once)", visible=False)
 
     def rendered(done: int, total: int) -> None:
+        start_takes(f"starting: {done} of {total} simulated frames rendered", 60)
         progress.update(bar, completed=done, total=total, visible=True)
         if not console.is_terminal and done % 10 == 0 and done < total:
             console.print(f"rendering the simulated frames (once): {done} of {total}", highlight=False)

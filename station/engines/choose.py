@@ -26,11 +26,14 @@ from station.engines.prove import golden_patches, require_proof
 from station.engines.timing import benchmark
 from station.files import write_json
 from station.machine import cores, processor
+from station.supervision import start_takes
 
 BACKENDS = (openvino.NAME, onnxruntime.CPU, tensorrt.NAME, onnxruntime.TENSORRT, onnxruntime.CUDA)
 PRECISIONS = ("int8", "bf16", "fp16", "fp32")
 _SLOW_TO_BUILD = (tensorrt.NAME, onnxruntime.TENSORRT)
 """Their plans take minutes: only the best precision of each is tried unless it fails."""
+_BUILT_IN_S, _LOADED_IN_S = 1800.0, 120.0
+"""How long a plan may be built, or a network be loaded and proven, while systemd waits."""
 _TIMED_RUNS = 3
 _SCHEME = 1
 """Counted up when what is remembered changes its meaning."""
@@ -218,6 +221,8 @@ def _proven(engine: Engine, manifest: EngineManifest, parts: int | None = None) 
 
 
 def _open(manifest: EngineManifest, choice: Choice, options: EngineOptions) -> Engine:
+    at_most_s = _BUILT_IN_S if choice.backend in _SLOW_TO_BUILD else _LOADED_IN_S
+    start_takes(f"starting: {choice.backend} {choice.precision} loads {manifest.name}", at_most_s)
     settings = replace(options, chunk=choice.chunk)
     if choice.backend == openvino.NAME:
         return openvino.load(manifest, choice.precision, settings)
