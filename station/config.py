@@ -6,10 +6,14 @@ sections of cameras and sorters are the settings of the drivers themselves, foun
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, create_model, model_validator
+from pydantic import Field, GetCoreSchemaHandler, StringConstraints, create_model, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from drivers.cameras import FAMILIES
 from drivers.cameras.settings import CameraSettings
@@ -29,7 +33,7 @@ from drivers.sorters import PROTOCOLS
 from drivers.sorters.serial import SerialSettings
 from drivers.sorters.settings import SorterSettings
 from simulation.camera import SimulatedSettings
-from station.strict_yaml import DocumentError, load_document
+from station.strict_yaml import DocumentError, Mistake, load_document
 
 FAMILIES.look_in("simulation")
 
@@ -233,7 +237,10 @@ class StationConfig(Section):
 
 def load_config(path: Path) -> StationConfig:
     """Read and check a configuration. Raises :class:`ConfigError`, ``RegistryError``."""
-    return load_document(path, config_model(), ConfigError)
+    try:
+        return load_document(path, config_model(), ConfigError)
+    except ConfigError as error:
+        raise ConfigError(path, *map(_with_files_not_read, error.mistakes)) from None
 
 
 def config_model() -> type[StationConfig]:
@@ -250,21 +257,29 @@ def config_model() -> type[StationConfig]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _ByKind:
+    """A tagged union that may have one member only, which pydantic's own may not."""
+
+    sections: dict[str, type[Section]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {kind: handler.generate_schema(section) for kind, section in self.sections.items()}
+        return core_schema.tagged_union_schema(choices, discriminator="kind")
+
+
 def _one_of(registry: Registry[Any, Any], key: str) -> Any:
-    """A field that takes the section of any kind; an unknown one is answered with the nearest."""
+    """A field that takes the section of any kind in the registry."""
+    sections = {kind: entry.settings for kind, entry in registry.entries().items()}
+    description = f"{StationConfig.model_fields[key].description}: {', '.join(sections)}"
+    union: Any = reduce(or_, sections.values())
+    return Annotated[union, _ByKind(sections)], Field(description=description)
 
-    def known(value: object) -> object:
-        if isinstance(value, dict) and "kind" not in value:
-            raise mistake("kind", "is missing", f"known are: {', '.join(registry.entries())}")
-        kind = value.get("kind") if isinstance(value, dict) else None
-        if isinstance(kind, str) and kind not in registry.entries():
-            raise mistake("kind", f"'{kind}' is not known", registry.nearest(kind))
-        return value
 
-    sections = tuple(entry.settings for entry in registry.entries().values())
-    union: Any = sections[0]
-    for section in sections[1:]:
-        union = union | section
-    description = f"{StationConfig.model_fields[key].description}: {', '.join(registry.entries())}"
-    field = Field(discriminator="kind" if len(sections) > 1 else None, description=description)
-    return Annotated[union, BeforeValidator(known)], field
+def _with_files_not_read(mistake: Mistake) -> Mistake:
+    """A kind may be unknown because its file could not be read."""
+    registries: dict[str, Registry[Any, Any]] = {"camera.kind": FAMILIES, "sorter.kind": PROTOCOLS}
+    broken = registries[mistake.key].broken if mistake.key in registries else {}
+    if not broken:
+        return mistake
+    return replace(mistake, remedy=f"{mistake.remedy}; not read were: {'; '.join(broken.values())}")

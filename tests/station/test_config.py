@@ -181,6 +181,118 @@ def keys_of(model: type[BaseModel], seen: set[type[BaseModel]] | None = None) ->
     return keys - {"digest"}
 
 
+GENICAM_AND_PYLON = """\
+camera:
+  kind: pylon
+  mode: cell
+  reopen_backoff_s: 2.5
+  serial: "40012345"
+  name: left
+  device_class: BaslerGigE
+  user_set: UserSet1
+  pixel_format: RGB8
+  width: 2048
+  height: 1000
+  offset_x: 16
+  offset_y: 8
+  exposure_us: 45.5
+  gain_db: -1.5
+  line_rate_hz: 21000
+  frame_rate_hz: 5.8
+  trigger: hardware
+  trigger_selector: FrameBurstStart
+  trigger_line: Line3
+  trigger_activation: FallingEdge
+  trigger_delay_us: 30
+  debounce_us: 10
+  line_trigger: ShaftEncoderModuleOut
+  line_trigger_activation: AnyEdge
+  packet_size: 9000
+  inter_packet_delay: 1000
+  heartbeat_ms: 3000
+  limit_throughput: true
+  buffer_count: 12
+  nodes:
+    - BlackLevel: 2
+    - LineSelector: Line2
+      LineInverter: true
+    - Gamma: 0.9
+    - DeviceUserID: "7"
+"""
+
+
+def test_every_setting_of_the_driver_can_be_made_in_the_file(tmp_path: Path) -> None:
+    before, after = PLANT.split("camera:\n")
+    camera = load(tmp_path, before + GENICAM_AND_PYLON + after[after.index("sorter:") :]).camera
+    assert isinstance(camera, PylonSettings)
+    left_out = {name for name in PylonSettings.model_fields if name not in camera.model_fields_set}
+    assert left_out == {"emulation"}, "which cannot stand beside a wire"
+    assert (camera.debounce_us, camera.trigger_delay_us, camera.heartbeat_ms) == (10.0, 30.0, 3000)
+    assert [list(features.items()) for features in camera.nodes] == [
+        [("BlackLevel", 2)],
+        [("LineSelector", "Line2"), ("LineInverter", True)],
+        [("Gamma", 0.9)],
+        [("DeviceUserID", "7")],
+    ]
+
+
+EARLIER_RELEASE = """\
+station: {name: press-3}
+recipe: servo-motor-housing
+paths: {recipes: r, engines: e, journal: j.db, images: i, cache: c}
+camera:
+  kind: pylon
+  serial: "40012345"
+  mode: free-running
+  pixel_format: BGR8
+  width: 4096
+  height: 3648
+  offset_x: 0
+  offset_y: 0
+  exposure_us: 45
+  gain_db: 3.0
+  line_rate_hz: 21000
+  trigger: off
+  trigger_line: Line1
+  trigger_activation: RisingEdge
+  line_trigger: ShaftEncoderModuleOut
+  user_set: UserSet1
+  packet_size: 9000
+  inter_packet_delay: 100
+  buffer_count: 8
+  reopen_backoff_s: 5
+sorter:
+  kind: serial
+  port: /dev/ttyUSB0
+  baud: 115200
+  rtscts: false
+  heartbeat_ms: 250
+  link_timeout_ms: 1000
+  resend_ms: 50
+  ack_timeout_ms: 2000
+  max_in_hand: 8
+  reopen_max_s: 1
+"""
+
+
+def test_the_devices_of_an_earlier_releases_file_are_read_as_they_were(tmp_path: Path) -> None:
+    config = load(tmp_path, EARLIER_RELEASE)
+    assert isinstance(config.camera, PylonSettings)
+    assert (config.camera.trigger, config.camera.line_trigger) == ("off", "ShaftEncoderModuleOut")
+
+
+@pytest.mark.parametrize("key", ["width", "height"])
+def test_a_size_of_0_which_an_earlier_release_took_says_to_leave_the_key_out(
+    tmp_path: Path, key: str
+) -> None:
+    text = EARLIER_RELEASE.replace("width: 4096", "width: 0").replace("height: 3648", "height: 0")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    says = f"camera.{key}: input should be greater than 0 (it is 0): write the {key} of the picture"
+    line = next(line for line in str(caught.value).splitlines() if says in line)
+    assert line.endswith("left out takes the sensor's")
+
+
 def test_the_documents_tables_are_what_the_sections_say() -> None:
     tables = (ROOT / "docs" / "configuration.md").read_text().partition("## Every key\n\n")[2]
     assert tables == key_tables(config_model()), "write the output of `station config keys` there"
