@@ -181,6 +181,8 @@ class Recipe(_Section):
     """what the decision does beyond Algorithm 1"""
     fault_bin: Bin
     """the bin, 0..255, for parts that could not be inspected; on the reject side"""
+    text: str = Field(default="", repr=False)
+    """the file's text, which the journal keeps once per digest (computed)"""
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 of the file's bytes, hex"""
 
@@ -235,8 +237,12 @@ class Recipe(_Section):
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe. Raises :class:`RecipeError`."""
     content = read_bytes(path, RecipeError)
-    digest = hashlib.sha256(content).hexdigest()
-    return load_document(path, Recipe, RecipeError, computed={"digest": digest}, content=content)
+    computed = {
+        "digest": hashlib.sha256(content).hexdigest(),
+        # What is not UTF-8 is refused by load_document, with its line.
+        "text": content.decode("utf-8", "replace"),
+    }
+    return load_document(path, Recipe, RecipeError, computed=computed, content=content)
 
 
 def find_recipe(name_or_path: str, directory: Path) -> Path:

@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from station.journal.events import PartRecord
+    from station.journal.record import PartRecord
     from station.journal.reading import Selection
 
 EXIT_FINDINGS = 1

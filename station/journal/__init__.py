@@ -1,7 +1,9 @@
 """The durable record of every part: written before it is sent, chained, never edited."""
 
-from station.journal.events import STATION_EVENTS, PartRecord
-from station.journal.schema import JournalError
+from station.journal.errors import JournalError
+from station.journal.events import STATION_EVENTS
+from station.journal.policy import JournalSettings
+from station.journal.record import PartRecord
 from station.journal.values import CameraUsed, PartDetails, PartMarks
 from station.journal.writing import Counts, Journal
 
@@ -11,6 +13,7 @@ __all__ = [
     "Counts",
     "Journal",
     "JournalError",
+    "JournalSettings",
     "PartDetails",
     "PartMarks",
     "PartRecord",

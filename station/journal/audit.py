@@ -1,10 +1,15 @@
 """What can be proven about a journal: that every trigger has one end, and that nobody changed it since.
 
-The audit reads in one snapshot, beside a running station. It recomputes the hash chain over all events,
-makes every record again from its events and compares it with the table ``parts``, counts, and checks the
-laws: an accept has its evidence, and nothing but an accept went to the bin of good parts.
+The audit reads beside a running station, each segment in one snapshot and several segments side by side.
+It recomputes the hash chain over all events, makes every record again from its events and compares it with
+the table ``parts``, counts, and checks the laws: an accept has its evidence, and nothing but an accept went
+to the bin of good parts. Where a segment ends, the next one must begin: with its head, its sums, and the
+records that were in hand (``station.journal.audit_segment`` is what is done within one file).
 
-What a chain cannot show: somebody who may write the whole file can make a new chain from any event on.
+A sealed segment that was proven once is remembered, by the digest of its file, in ``.audit`` beside the
+journal; the next audit reads such a file only to see that it is the same.
+
+What a chain cannot show: somebody who may write the whole folder can make a new chain from any event on.
 A head noted elsewhere - printed by an earlier audit, or in the file ``.head`` if that is out of reach -
 shows that, too (``expect_head``).
 """
@@ -12,56 +17,33 @@ shows that, too (``expect_head``).
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
-from station.journal.events import (
-    ACCEPT,
-    COLUMNS,
-    FAULT,
-    OPENED,
-    REJECT,
-    STATION_EVENTS,
-    ChainError,
-    Event,
-    Row,
-    apply,
-    digest_of,
-    genesis,
-    problems_of_verdict,
-    usable_scores,
-)
+from station.files import write_json
+from station.journal.audit_segment import Finding, Found, SegmentProof, prove
+from station.journal.errors import JournalError, journal_name
+from station.journal.events import ACCEPT, FAULT, REJECT, genesis
 from station.journal.lock import writer_of
 from station.journal.schema import (
-    GET_EVENTS,
+    SCHEMA_VERSION,
     Head,
-    JournalError,
     connect_readonly,
-    explain,
     head_file,
-    read_head,
     read_head_file,
+    read_meta,
 )
+from station.journal.segments import Segment, is_index, read_index, segment_file, segment_files
 
-LISTED = 200
-"""Findings of one kind that are listed; the rest are counted."""
+__all__ = ["AuditReport", "Finding", "audit"]
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong."""
-
-    kind: str
-    """``file``, ``chain``, ``record``, ``conservation``, ``law`` or ``bin``."""
-    text: str
-    record_id: int | None = None
-
-    def __str__(self) -> str:
-        where = "" if self.record_id is None else f"record {self.record_id}: "
-        return f"{self.kind}: {where}{self.text}"
+WORTH_PROCESSES = 100_000_000
+"""Bytes from which on it pays to start processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +52,25 @@ class AuditReport:
 
     path: Path
     journal_id: str
+    segments: int
+    """Files that were looked at."""
+    remembered: int
+    """Of them, sealed ones that an earlier audit has proven and that are the same still."""
     events: int
+    """Events in these files."""
     head: str
     """The digest of the last event; note it elsewhere."""
     triggers: int
+    """In the whole journal, those of removed segments included; so are the five below."""
     accepted: int
     rejected: int
     faulted: int
     open: int
     """Without a verdict: in hand of a running station, or in doubt."""
     recovered: int
+    """In these files, as is the one below."""
     unacknowledged: int
-    """Verdicts whose receipt says that the cell did not acknowledge the bin told."""
+    """Verdicts whose receipt says that the cell did not acknowledge the bin sent."""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     """Worth knowing, and no fault of the journal."""
@@ -98,202 +87,240 @@ class AuditReport:
         return self.triggers == self.accepted + self.rejected + self.faulted + self.open
 
 
-@dataclass(slots=True)
-class _Found:
-    findings: list[Finding] = field(default_factory=list)
-    kinds: Counter[str] = field(default_factory=Counter)
-
-    def add(self, kind: str, text: str, record_id: int | None = None) -> None:
-        self.kinds[kind] += 1
-        if self.kinds[kind] <= LISTED:
-            self.findings.append(Finding(kind, text, record_id))
-
-    def all(self) -> tuple[Finding, ...]:
-        more = [
-            Finding(kind, f"and {count - LISTED} more of this kind")
-            for kind, count in self.kinds.items()
-            if count > LISTED
-        ]
-        return (*self.findings, *more)
-
-
-@dataclass(slots=True)
-class _Totals:
-    opened: int = 0
-    outcomes: Counter[str | None] = field(default_factory=Counter)
-    recovered: int = 0
-    unacknowledged: int = 0
-
-
 def audit(
-    path: Path, *, expect_head: str | None = None, progress: Callable[[int, int], None] | None = None
+    path: Path,
+    *,
+    expect_head: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    again: bool = False,
+    processes: int | None = None,
 ) -> AuditReport:
-    """Check a journal from end to end; ``progress(done, of)`` counts events.
+    """Check a journal, or one segment named by its file; ``progress(done, of)`` counts events.
 
-    ``expect_head``: a digest noted earlier, which must still be in the chain. Raises
-    :class:`JournalError` only when the file cannot be read as a journal at all.
+    ``expect_head``: a digest noted earlier, which must still be in the chain. ``again``: prove also what an
+    earlier audit has proven. ``processes``: how many segments side by side; None takes one per processor.
+    Raises :class:`JournalError` only when the journal cannot be read as one at all.
     """
-    found, totals = _Found(), _Totals()
-    notes: list[str] = []
-    head: Head | None = None
-    end = (0, "")
+    found = Found()
     writer = writer_of(path)
-    connection = connect_readonly(path)
-    try:
-        side = _side_head(path, found)  # before the snapshot: it can only be older
-        connection.execute("BEGIN")
-        head = read_head(connection)
-        for (problem,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
-            if problem != "ok":
-                found.add("file", problem)
-        if not head.journal_id:
-            found.add("chain", "the journal's identity (table meta) was taken out")
-        wanted = {} if expect_head is None else {expect_head.strip().lower(): "the head that was expected"}
-        if side is not None and side.journal_id != head.journal_id:
-            found.add("chain", f"{head_file(path).name} belongs to another journal: the file was replaced")
-        elif side is not None and side.seq:
-            wanted[side.digest] = f"event {side.seq}, known to be written ({head_file(path).name})"
-        end = _walk(connection, genesis(head.journal_id), wanted, found, totals, progress)
-        if end != (head.seq, head.digest):
-            found.add(
-                "chain",
-                f"ends with event {end[0]}, its own head says {head.seq}: it was cut or extended",
-            )
-        for missing in wanted.values():
-            found.add("chain", f"{missing} is not in the chain: it was cut, or changed and chained anew")
-        _conservation(connection, found, totals)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        found.add("file", str(explain(error, path)))
-    finally:
-        connection.close()
-    still_open = totals.outcomes[None]
-    if still_open and writer:
-        notes.append(f"{still_open} parts are in hand of the running station (process {writer})")
-    elif still_open:
-        notes.append(
-            f"{still_open} records are in doubt: the next start of the station faults and lists them"
+    lowest = 2 if journal_name(path) != path.name else SCHEMA_VERSION
+    with closing(connect_readonly(path, lowest=lowest)) as one:
+        alone, journal_id = not is_index(one), read_meta(one, "journal_id")
+    side = None if alone else _side_head(path, found)  # before the snapshots: it can only be older
+    known = [] if alone else read_index(path)[1]
+    files = {1: path} if alone else segment_files(path)
+    if not files:
+        raise JournalError(
+            f"journal {path}: none of its segments is there: put {segment_file(path, 1).name} and those "
+            "after it back from the archive or a backup"
         )
-    if totals.recovered:
-        notes.append(f"{totals.recovered} records were closed after the station had ended too early")
-    if totals.unacknowledged:
-        notes.append(f"{totals.unacknowledged} verdicts were not acknowledged by the cell")
+    if not alone:
+        _require_row(path, files, known, found)
+    proofs: dict[int, SegmentProof] = {}
+    unreadable: list[JournalError] = []
+    for number, proof in _proofs(path, files, known, again, processes, progress):
+        if isinstance(proof, JournalError):
+            found.add("file", str(proof))
+            unreadable.append(proof)
+        else:
+            proofs[number] = proof
+    if not proofs:
+        raise unreadable[0]
+    _join(proofs, journal_id, alone, found)
+    _digests(proofs, files, expect_head, side, journal_id, path, found)
+    for proof in proofs.values():
+        found.extend(proof.findings, proof.findings_total)
+    if not alone:
+        _remember(path, journal_id, proofs)
+    return _report(path, journal_id, proofs, found, writer)
+
+
+def _report(
+    path: Path, journal_id: str, proofs: dict[int, SegmentProof], found: Found, writer: str
+) -> AuditReport:
+    last = proofs[max(proofs)]
+    recovered = sum(one.recovered for one in proofs.values())
+    unacknowledged = sum(one.unacknowledged for one in proofs.values())
+    notes: list[str] = []
+    if last.open and writer:
+        notes.append(f"{last.open} parts are in hand of the running station (process {writer})")
+    elif last.open:
+        notes.append(f"{last.open} records are in doubt: the next start of the station faults and lists them")
+    if recovered:
+        notes.append(f"{recovered} records were closed after the station had ended too early")
+    if unacknowledged:
+        notes.append(f"{unacknowledged} verdicts were not acknowledged by the cell")
+    if min(proofs) > 1:
+        notes.append(f"the segments before {proofs[min(proofs)].file} were removed by the policy")
     return AuditReport(
         path=path,
-        journal_id=head.journal_id if head else "",
-        events=end[0],
-        head=end[1],
-        triggers=totals.opened,
-        accepted=totals.outcomes[ACCEPT],
-        rejected=totals.outcomes[REJECT],
-        faulted=totals.outcomes[FAULT],
-        open=still_open,
-        recovered=totals.recovered,
-        unacknowledged=totals.unacknowledged,
+        journal_id=journal_id,
+        segments=len(proofs),
+        remembered=sum(one.remembered for one in proofs.values()),
+        events=sum(one.events for one in proofs.values()),
+        head=last.head,
+        triggers=last.records,
+        accepted=last.totals[ACCEPT],
+        rejected=last.totals[REJECT],
+        faulted=last.totals[FAULT],
+        open=last.open,
+        recovered=recovered,
+        unacknowledged=unacknowledged,
         findings=found.all(),
         notes=tuple(notes),
         findings_total=found.kinds.total(),
     )
 
 
-def _side_head(path: Path, found: _Found) -> Head | None:
+def _require_row(path: Path, files: dict[int, Path], known: list[Segment], found: Found) -> None:
+    """No file missing between the first and the last one that there are, or that the index knows."""
+    wanted = {one.number for one in known if not one.removed_at}
+    for number in sorted(({*range(min(files), max(files) + 1)} | wanted) - files.keys()):
+        name = segment_file(path, number).name
+        found.add("file", f"{name} is missing: put it back from the archive or a backup")
+
+
+def _proofs(
+    path: Path,
+    files: dict[int, Path],
+    known: list[Segment],
+    again: bool,
+    processes: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[tuple[int, SegmentProof | JournalError]]:
+    """What is proven of each file, or why it cannot be read, in order; side by side where that pays."""
+    memory = {} if again else _memory(path)
+    events = {one.number: one.last_seq - one.first_seq + 1 for one in known}
+    of, done = sum(events.values()), 0
+    jobs = {number: (file, memory.get(file.name)) for number, file in files.items()}
+    processes = min(processes or len(os.sched_getaffinity(0)), len(jobs))
+    if processes < 2 or sum(file.stat().st_size for file in files.values()) < WORTH_PROCESSES:
+        for number, (file, earlier) in jobs.items():
+            try:
+                yield number, prove(file, earlier, progress if len(jobs) == 1 else None)
+            except JournalError as error:
+                yield number, error
+            done += events.get(number, 0)
+            if progress is not None and len(jobs) > 1:
+                progress(done, max(of, done))
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running = {number: pool.submit(prove, *job) for number, job in jobs.items()}
+        for number, future in running.items():
+            try:
+                yield number, future.result()
+            except JournalError as error:
+                yield number, error
+            done += events.get(number, 0)
+            if progress is not None:
+                progress(done, max(of, done))
+
+
+def _join(proofs: dict[int, SegmentProof], journal_id: str, alone: bool, found: Found) -> None:
+    """Each segment goes on where the one before ended; the first begins the chain or follows a removal."""
+    before: SegmentProof | None = None
+    for number, proof in proofs.items():
+        where = proof.file
+        if proof.journal_id != journal_id:
+            found.add("chain", f"{where} belongs to another journal")
+        if proof.number != number and not alone:
+            found.add("chain", f"{where} says that it is segment {proof.number}")
+        if before is None or before.number + 1 != proof.number:
+            before = proof
+            continue
+        if (proof.before, proof.first_seq) != (before.head, before.seq + 1):
+            found.add("chain", f"{where} does not begin with the head of {before.file}")
+        if not before.sealed:
+            found.add("chain", f"{before.file} is not sealed, and {where} follows it")
+        if proof.carried != before.in_hand:
+            found.add("record", f"{where} does not go on with the records that {before.file} left in hand")
+        ended = {outcome: before.totals[outcome] for outcome in (ACCEPT, REJECT, FAULT)}
+        for _, outcome in before.in_hand_outcomes:
+            if outcome is not None:
+                ended[outcome] -= 1
+        if proof.base != ended or proof.records_before != before.records:
+            found.add("conservation", f"{where} does not go on with the sums of {before.file}")
+        before = proof
+    first = proofs[min(proofs)]
+    if alone or first.number == 1:
+        if first.number == 1 and first.before != genesis(journal_id).hex():
+            found.add("chain", f"{first.file} does not begin this journal's chain")
+        return
+    if max(one.removed_through for one in proofs.values()) < first.number - 1:
+        found.add("file", f"the segments before {first.file} are missing, and no policy has removed them")
+
+
+def _digests(
+    proofs: dict[int, SegmentProof],
+    files: dict[int, Path],
+    expect_head: str | None,
+    side: Head | None,
+    journal_id: str,
+    path: Path,
+    found: Found,
+) -> None:
+    """The heads that are known from elsewhere are in the chain."""
+    if side is not None and side.journal_id != journal_id:
+        found.add("chain", f"{head_file(path).name} belongs to another journal: the file was replaced")
+    elif side is not None and side.seq:
+        what = f"event {side.seq}, known to be written ({head_file(path).name}),"
+        _require_digest(proofs, files, side.digest, what, found)
+    if expect_head is not None:
+        _require_digest(proofs, files, expect_head.strip().lower(), "the head that was expected", found)
+
+
+def _require_digest(
+    proofs: dict[int, SegmentProof], files: dict[int, Path], digest: str, what: str, found: Found
+) -> None:
+    for number in reversed(proofs):
+        if digest in (proofs[number].head, proofs[number].before):
+            return
+        with closing(connect_readonly(files[number], lowest=2)) as connection:
+            legacy = connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION
+            try:
+                stored = digest if legacy else bytes.fromhex(digest)
+            except ValueError:
+                break
+            if connection.execute("SELECT 1 FROM events WHERE digest = ?", (stored,)).fetchone():
+                return
+    found.add("chain", f"{what} is not in the chain: it was cut, or changed and chained anew")
+
+
+# ---------------------------------------------------------------------- what earlier audits have proven
+
+
+def memory_file(journal: Path) -> Path:
+    """Where the audit remembers the sealed segments that it has proven."""
+    return journal.with_name(journal.name + ".audit")
+
+
+def _memory(path: Path) -> dict[str, SegmentProof]:
+    """File name -> what was proven of it; nothing where there is no memory, or none that can be read."""
+    try:
+        content = json.loads(memory_file(path).read_text())
+        return {name: SegmentProof.from_json(values) for name, values in content["segments"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _remember(path: Path, journal_id: str, proofs: dict[int, SegmentProof]) -> None:
+    """Note what is proven; a folder where this user may not write is no reason to fail."""
+    proven = {
+        one.file: one.to_json()
+        for one in proofs.values()
+        if one.sealed and one.file_digest and not one.findings_total
+    }
+    if not proven or all(one.remembered for one in proofs.values() if one.file in proven):
+        return
+    try:
+        write_json(memory_file(path), {"journal_id": journal_id, "segments": proven})
+    except OSError:
+        return
+
+
+def _side_head(path: Path, found: Found) -> Head | None:
     try:
         return read_head_file(path)
     except JournalError as error:
         found.add("file", str(error))
         return None
-
-
-def _walk(
-    connection: sqlite3.Connection,
-    start: str,
-    wanted: dict[str, str],
-    found: _Found,
-    totals: _Totals,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[int, str]:
-    """Follow the chain and the records in it; digests met are taken out of ``wanted``. Where it ends."""
-    of = connection.execute("SELECT count(*) FROM events").fetchone()[0]
-    rows: dict[int, Row] = {}
-    scored: set[int] = set()
-    seq, digest = 0, start
-    for values in connection.execute(GET_EVENTS):
-        event = Event(*values)
-        where = f"event {event.seq} ({event.kind})"
-        if event.seq != seq + 1:
-            found.add("chain", f"events {seq + 1} to {event.seq - 1} are missing", event.record_id)
-        try:
-            right = digest_of(digest, event.seq, event.record_id, event.kind, event.at, event.payload)
-            if right != event.digest:
-                found.add("chain", f"{where} does not fit its digest and the event before", event.record_id)
-        except ChainError as error:
-            found.add("chain", f"{where}: {error}", event.record_id)
-        seq, digest = event.seq, event.digest
-        wanted.pop(digest, None)
-        if event.kind in STATION_EVENTS:
-            continue
-        try:
-            row = rows[event.record_id] = apply(rows.get(event.record_id), event)
-        except ChainError as error:
-            found.add("record", f"{where}: {error}", event.record_id)
-            continue
-        totals.opened += event.kind == OPENED
-        if row["verdict_seq"] == event.seq and usable_scores(json.loads(event.payload).get("scores")):
-            scored.add(event.record_id)
-        if row["acknowledged"] is not None:
-            _check(connection, rows.pop(event.record_id), event.record_id in scored, found, totals)
-            scored.discard(event.record_id)
-        if progress is not None and event.seq % 1000 == 0:
-            progress(event.seq, of)
-    for record_id, row in rows.items():
-        _check(connection, row, record_id in scored, found, totals)
-    if progress is not None:
-        progress(of, of)
-    return seq, digest
-
-
-def _check(
-    connection: sqlite3.Connection, row: Row, has_scores: bool, found: _Found, totals: _Totals
-) -> None:
-    """One record as its events make it: counted, compared with ``parts``, held against the laws."""
-    record_id, outcome, sent, put = row["record_id"], row["outcome"], row["bin"], row["ack_bin"]
-    totals.outcomes[outcome] += 1
-    totals.recovered += bool(row["recovered"])
-    totals.unacknowledged += row["acknowledged"] in (False, 0)
-    stored = connection.execute(_GET_PART, (record_id,)).fetchone()
-    if stored is None:
-        found.add("record", "has events, but its row in parts is gone", record_id)
-    else:
-        for name, value in zip(COLUMNS, stored, strict=True):
-            if value != row[name] or (value is None) is not (row[name] is None):
-                found.add("record", f"parts says {name} = {value!r}, its events say {row[name]!r}", record_id)
-    if outcome is not None:
-        for problem in problems_of_verdict(row, has_scores=has_scores):
-            found.add("law", problem, record_id)
-    if row["acknowledged"] and put is None:
-        found.add("bin", "is acknowledged without a bin", record_id)
-    elif put is not None and put != sent:
-        good = ", the bin of good parts" if put == row["good_bin"] and outcome != ACCEPT else ""
-        found.add("bin", f"a {outcome} told to bin {sent} was put into bin {put}{good}", record_id)
-
-
-def _conservation(connection: sqlite3.Connection, found: _Found, totals: _Totals) -> None:
-    """One row in ``parts`` a trigger, none without a trigger, and the same sums in both."""
-    without = (
-        "SELECT record_id FROM parts WHERE record_id NOT IN (SELECT record_id FROM events WHERE kind = ?)"
-    )
-    for (record_id,) in connection.execute(without, (OPENED,)):
-        found.add("conservation", "stands in parts, but no trigger opened it", record_id)
-    last = connection.execute("SELECT coalesce(max(record_id), 0) FROM events").fetchone()[0]
-    if last != totals.opened:
-        found.add("conservation", f"record numbers go up to {last}, but {totals.opened} records were opened")
-    in_parts = dict(connection.execute("SELECT outcome, count(*) FROM parts GROUP BY outcome").fetchall())
-    for outcome in (ACCEPT, REJECT, FAULT, None):
-        stored, made = in_parts.get(outcome, 0), totals.outcomes[outcome]
-        if stored != made:
-            found.add("conservation", f"{outcome or 'open'}: {stored} in parts, {made} by the events")
-    if totals.opened != totals.outcomes.total():
-        found.add("conservation", f"{totals.opened} triggers, but {totals.outcomes.total()} ends")
-
-
-_GET_PART = f"SELECT {', '.join(COLUMNS)} FROM parts WHERE record_id = ?"

@@ -1,6 +1,6 @@
 """Records out of the journal, while the station runs: CSV, JSON, JSON lines, Parquet.
 
-One row a record, with every column of ``parts`` and the scores. A file appears under its name only when
+One row per record, with every column of ``parts`` and the scores. A file appears under its name only when
 it is complete; ``-`` writes to standard output.
 """
 
@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import IO, TYPE_CHECKING, Any
 
 from station.files import replacing
-from station.journal.events import COLUMNS, PartRecord, scores_to_json
-from station.journal.schema import JournalError, explain
+from station.journal.errors import JournalError, explain
+from station.journal.packing import scores_to_json
+from station.journal.record import COLUMNS, KINDS, PartRecord
 
 if TYPE_CHECKING:
     import pyarrow
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 STDOUT = "-"
 FORMATS = {"csv": ".csv", "json": ".json", "jsonl": ".jsonl", "parquet": ".parquet"}
 """Format -> ending."""
-_HINTS = get_type_hints(PartRecord)
 PARQUET_ROWS = 5000
 """Records in memory at a time when Parquet is written."""
 
@@ -95,7 +95,7 @@ def _json_lines(records: Iterable[PartRecord], file: IO[str]) -> int:
 
 
 def _json(records: Iterable[PartRecord], file: IO[str]) -> int:
-    """One array, a record a line, written as it is read."""
+    """One array, one record per line, written as it is read."""
     count = 0
     for count, record in enumerate(records, 1):
         file.write(("[\n" if count == 1 else ",\n") + json.dumps(plain(record)))
@@ -138,9 +138,7 @@ def _parquet_schema(pa: Any) -> pyarrow.Schema:
 
 def _source(pa: Any, name: str) -> Any:
     """The Arrow type of a column as the record holds it."""
-    hint = _HINTS[name]
-    kind = next(one for one in (get_args(hint) or (hint,)) if one is not type(None))
-    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}[kind]
+    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}[KINDS[name][0]]
 
 
 def _table(record: PartRecord) -> list[list[float]] | None:

@@ -6,21 +6,39 @@ reusing its write-ahead log; every record is as it was when its batch was read.
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from heapq import merge
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from station.journal.events import COLUMNS, OUTCOMES, PartRecord, record_of, utc_text
-from station.journal.schema import Head, connect_readonly, explain, read_head
+import numpy as np
+from numpy.typing import NDArray
+
+from station.journal import legacy
+from station.journal.errors import JournalError, explain, journal_name
+from station.journal.events import CARRIED, ENGINE, OPENED, OUTCOMES, SETUP, VERDICT, utc_text
+from station.journal.packing import record_of, scores_from_json, unpack, unpack_scores
+from station.journal.record import COLUMNS, ENGINE_COLUMNS, SETUP_COLUMNS, PartRecord
+from station.journal.schema import (
+    GET_EVENTS,
+    RECORD_COLUMNS,
+    RECORD_TABLES,
+    SCHEMA_VERSION,
+    Head,
+    connect_readonly,
+)
+from station.journal.segments import Segment, catalogue, describe, is_index
 
 BATCH = 500
 """Records read at a time."""
+OPEN_FILES = 4
+"""Segments that a reader keeps open."""
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -42,47 +60,126 @@ class Selection:
     limit: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class JournalEvent:
+    """An event as who sends it on wants it: values by name, nothing left to look up."""
+
+    seq: int
+    record_id: int
+    """0 for an event of the station."""
+    kind: str
+    at: str
+    values: dict[str, Any]
+    scores: NDArray[np.float32] | None
+    digest: str
+    """Hex."""
+
+
 class JournalReader:
-    """A journal opened for reading. Raises :class:`JournalError` for what is no journal."""
+    """A journal, or one segment of it, opened for reading. Raises :class:`JournalError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = connect_readonly(path)
+        self._open: dict[str, sqlite3.Connection] = {}
+        connection = connect_readonly(path, lowest=2 if path.name != journal_name(path) else SCHEMA_VERSION)
+        try:
+            self._alone = not is_index(connection)
+        finally:
+            connection.close()
+
+    def segments(self, *, counted: bool = False) -> list[Segment]:
+        """The files that there are, in order; one alone where a segment was named.
+
+        ``counted``: with the records by outcome of the segment that is written, which takes a moment.
+        """
+        if self._alone:
+            return [describe(self.path, 1)]
+        return [one for one in catalogue(self.path, counted=counted) if not one.removed_at]
 
     def records(self, selection: Selection | None = None, *, scores: bool = True) -> Iterator[PartRecord]:
         """The records selected; ``scores=False`` leaves the tables of scores on the disk."""
         selection = selection or Selection()
-        left = selection.limit
-        after: int | None = None
-        while left is None or left > 0:
-            size = BATCH if left is None else min(BATCH, left)
-            batch = self._batch(selection, after, size, scores)
-            yield from batch
-            if len(batch) < size:
-                return
-            after = batch[-1].record_id
-            left = None if left is None else left - len(batch)
+        found = self._records(selection, scores)
+        yield from found if selection.limit is None else islice(found, selection.limit)
 
     def record(self, record_id: int) -> PartRecord | None:
         """One record with its scores; None when there is none of this number."""
-        found = self._query(_select(True) + " WHERE parts.record_id = ?", (record_id,))
-        return _record(found[0]) if found else None
+        for segment in reversed(self.segments()):
+            if segment.first_record <= record_id <= segment.last_record:
+                if record_id in segment.carried_ids and not self._alone:
+                    continue
+                found = self._query(
+                    segment, f"{_select(segment, True)} WHERE parts.record_id = ?", (record_id,)
+                )
+                if found:
+                    return self._record(segment, found[0])
+        return None
 
     def counts(self) -> dict[str, int]:
-        """Records by outcome: triggers, accept, reject, fault, open."""
-        found = dict(self._query("SELECT coalesce(outcome, 'open'), count(*) FROM parts GROUP BY 1", ()))
-        return {"triggers": sum(found.values()), **{outcome: found.get(outcome, 0) for outcome in OUTCOMES}}
+        """Records by outcome in the files that there are: triggers, accept, reject, fault, open."""
+        segments = self.segments(counted=True)
+        sums = (
+            sum(one.accepted for one in segments),
+            sum(one.rejected for one in segments),
+            sum(one.faulted for one in segments),
+            sum(one.open for one in segments),
+        )
+        return {"triggers": sum(sums), **dict(zip(OUTCOMES, sums, strict=True))}
 
     def head(self) -> Head:
         """Which journal this is and its last event."""
-        try:
-            return read_head(self._connection)
-        except sqlite3.Error as error:
-            raise explain(error, self.path) from error
+        last = self.segments()[-1]
+        row = self._query(last, "SELECT value FROM meta WHERE key = 'journal_id'", ())
+        return Head(str(row[0][0]) if row else "", last.last_seq, last.head)
+
+    def events(self, after_seq: int = 0, *, limit: int | None = None) -> Iterator[JournalEvent]:
+        """The events after ``after_seq``, in order, through all segments, up to the last one written.
+
+        Raises :class:`JournalError` when events after it were removed by the policy, or a file is missing.
+        """
+        segments = self.segments()
+        if after_seq and segments and after_seq + 1 < segments[0].first_seq:
+            raise JournalError(
+                f"journal {self.path}: the events {after_seq + 1} to {segments[0].first_seq - 1} were "
+                "removed by the policy: read them from the archive, or begin after them"
+            )
+        found = (
+            one
+            for segment in segments
+            if segment.last_seq > after_seq
+            for one in self._events(segment, after_seq)
+        )
+        yield from found if limit is None else islice(found, limit)
+
+    def is_there(self, seq: int) -> bool:
+        """Whether the file that holds this event is still there."""
+        return any(one.first_seq <= seq <= one.last_seq for one in self.segments())
+
+    def digest(self, seq: int) -> str:
+        """The digest of an event, hex. Raises :class:`JournalError` when it is not there."""
+        for segment in self.segments():
+            if segment.first_seq <= seq <= segment.last_seq:
+                found = self._query(segment, "SELECT digest FROM events WHERE seq = ?", (seq,))
+                if found:
+                    return _hex(found[0][0])
+        raise JournalError(f"journal {self.path}: there is no event {seq}")
+
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """The documents that records name by their digest: digest, what it is, its text; each once."""
+        seen: set[str] = set()
+        for segment in self.segments():
+            if segment.schema < SCHEMA_VERSION:
+                continue
+            for digest, what, text in self._query(segment, "SELECT digest, what, text FROM texts", ()):
+                if digest not in seen:
+                    seen.add(digest)
+                    yield digest, what, text
 
     def close(self) -> None:
-        """Give the file back."""
-        self._connection.close()
+        """Give the files back."""
+        for connection in self._open.values():
+            connection.close()
+        self._open = {}
 
     def __enter__(self) -> Self:
         return self
@@ -92,20 +189,118 @@ class JournalReader:
     ) -> None:
         self.close()
 
-    def _batch(self, selection: Selection, after: int | None, size: int, scores: bool) -> list[PartRecord]:
-        wheres, values = _conditions(selection)
-        if after is not None:
-            wheres.append(f"parts.record_id {'<' if selection.newest_first else '>'} ?")
-            values.append(after)
-        where = f" WHERE {' AND '.join(wheres)}" if wheres else ""
-        order = f" ORDER BY parts.record_id {'DESC' if selection.newest_first else 'ASC'} LIMIT ?"
-        return [_record(found) for found in self._query(_select(scores) + where + order, (*values, size))]
+    # ------------------------------------------------------------------ records
 
-    def _query(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _records(self, selection: Selection, scores: bool) -> Iterator[PartRecord]:
+        segments = self.segments()
+        for segment in reversed(segments) if selection.newest_first else segments:
+            if _may_hold(segment, selection):
+                streams = [
+                    self._stream(segment, selection, scores, index, wheres, values)
+                    for index, wheres, values in _ways(selection)
+                ]
+                yield from (
+                    streams[0]
+                    if len(streams) == 1
+                    else merge(*streams, key=lambda record: record.record_id, reverse=selection.newest_first)
+                )
+
+    def _stream(
+        self,
+        segment: Segment,
+        selection: Selection,
+        scores: bool,
+        index: str,
+        wheres: list[str],
+        values: list[Any],
+    ) -> Iterator[PartRecord]:
+        """The records of one segment that one index leads to, in order of their numbers, batch by batch."""
+        low, high = self._range(segment, selection)
+        hidden = frozenset() if self._alone else segment.carried_ids
+        direction, order = ("<", "DESC") if selection.newest_first else (">", "ASC")
+        at, size = (high + 1 if selection.newest_first else low - 1), 20
+        far = low if selection.newest_first else high
+        if segment.schema < SCHEMA_VERSION and index == "parts_by_class":
+            index = ""
+        tables = _select(segment, scores, f"INDEXED BY {index}" if index else "NOT INDEXED")
+        back = ">=" if selection.newest_first else "<="
+        conditions = (f"parts.record_id {direction} ?", f"parts.record_id {back} ?")
+        sql = (
+            f"{tables} WHERE {' AND '.join([*conditions, *wheres])} ORDER BY parts.record_id {order} LIMIT ?"
+        )
+        while True:
+            batch = self._query(segment, sql, (at, far, *values, size))
+            for found in batch:
+                at = found[0]
+                if at not in hidden:
+                    yield self._record(segment, found)
+            if len(batch) < size:
+                return
+            size = BATCH
+
+    def _range(self, segment: Segment, selection: Selection) -> tuple[int, int]:
+        """The record numbers between which a selection by time lies."""
+        wheres, values = _times(selection)
+        if not wheres:
+            return segment.first_record, max(segment.last_record, segment.first_record)
+        sql = f"SELECT min(record_id), max(record_id) FROM parts WHERE {' AND '.join(wheres)}"
+        low, high = self._query(segment, sql, tuple(values))[0]
+        return (1, 0) if low is None else (low, high)
+
+    def _record(self, segment: Segment, found: tuple[Any, ...]) -> PartRecord:
+        *columns, packed = found
+        row = dict(zip(COLUMNS, columns, strict=True))
+        table = legacy.unpack_scores(packed) if segment.schema < SCHEMA_VERSION else unpack_scores(packed)
+        return record_of(row, table)
+
+    # ------------------------------------------------------------------ events
+
+    def _events(self, segment: Segment, after_seq: int) -> Iterator[JournalEvent]:
+        setups = self._names(segment, "setups", SETUP_COLUMNS)
+        engines = self._names(segment, "engines", ENGINE_COLUMNS)
+        source = legacy.GET_EVENTS if segment.schema < SCHEMA_VERSION else GET_EVENTS
+        while True:
+            rows = self._query(segment, f"{source} WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, BATCH))
+            for seq, record_id, kind, at, payload, packed, digest in rows:
+                after_seq = seq
+                if segment.schema < SCHEMA_VERSION:
+                    values = legacy.unpack(kind, payload)
+                    scores = scores_from_json(values.pop("scores", None))
+                else:
+                    values, scores = unpack(kind, payload), unpack_scores(packed)
+                    if kind == SETUP:
+                        setups[values["id"]] = {name: values[name] for name in SETUP_COLUMNS}
+                    elif kind == ENGINE:
+                        engines[values["id"]] = {name: values[name] for name in ENGINE_COLUMNS}
+                    if kind in (OPENED, CARRIED):
+                        values |= setups[values.pop("setup")]
+                    if kind in (VERDICT, CARRIED):
+                        values |= engines.get(values.pop("engine"), dict.fromkeys(ENGINE_COLUMNS))
+                yield JournalEvent(seq, record_id, kind, at, values, scores, _hex(digest))
+            if len(rows) < BATCH:
+                return
+
+    def _names(self, segment: Segment, table: str, columns: tuple[str, ...]) -> dict[int, dict[str, Any]]:
+        if segment.schema < SCHEMA_VERSION:
+            return {}
+        rows = self._query(segment, f"SELECT id, {', '.join(columns)} FROM {table}", ())
+        return {number: dict(zip(columns, values, strict=True)) for number, *values in rows}
+
+    def _query(self, segment: Segment, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        path = self.path if self._alone else self.path.with_name(segment.file)
         try:
-            return self._connection.execute(sql, values).fetchall()
+            return self._connection(path).execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise explain(error, self.path) from error
+            raise explain(error, path, sealed=segment.sealed) from error
+
+    def _connection(self, path: Path) -> sqlite3.Connection:
+        found = self._open.pop(path.name, None)
+        if found is None:
+            found = connect_readonly(path, lowest=2)
+            while len(self._open) >= OPEN_FILES:
+                self._open.pop(next(iter(self._open))).close()
+        self._open[path.name] = found  # the latest one last
+        return found
 
 
 def parse_moment(text: str, now: datetime | None = None) -> datetime:
@@ -124,36 +319,67 @@ def parse_moment(text: str, now: datetime | None = None) -> datetime:
         ) from None
 
 
-def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
+def _times(selection: Selection) -> tuple[list[str], list[Any]]:
     wheres: list[str] = []
     values: list[Any] = []
     if selection.since is not None:
-        wheres.append("parts.opened_at >= ?")
+        wheres.append("opened_at >= ?")
         values.append(utc_text(selection.since))
     if selection.until is not None:
-        wheres.append("parts.opened_at < ?")
+        wheres.append("opened_at < ?")
         values.append(utc_text(selection.until))
-    if selection.outcomes:
-        marks = ", ".join("?" * len(selection.outcomes))
-        wheres.append(f"coalesce(parts.outcome, 'open') IN ({marks})")
-        values += selection.outcomes
-    if selection.class_names:
-        wheres.append(f"parts.class_name IN ({', '.join('?' * len(selection.class_names))})")
-        values += selection.class_names
-    if selection.part_id is not None:
-        wheres.append("parts.part_id = ?")
-        values.append(selection.part_id)
     return wheres, values
 
 
-def _select(scores: bool) -> str:
-    columns = ", ".join(f"parts.{name}" for name in COLUMNS)
+def _may_hold(segment: Segment, selection: Selection) -> bool:
+    """Whether a segment may hold records of a selection by time; the one that is written always may."""
+    if not segment.last_record:
+        return False
+    if not segment.sealed:
+        return True
+    since = selection.since is None or segment.last_opened >= utc_text(selection.since)
+    return since and (selection.until is None or segment.first_opened < utc_text(selection.until))
+
+
+def _ways(selection: Selection) -> list[tuple[str, list[str], list[Any]]]:
+    """The indexes that lead to a selection, each with its conditions; together they find each record once."""
+    wheres, values = _times(selection)
+    wheres = [f"parts.{where}" for where in wheres]
+    if selection.part_id is not None:
+        wheres.append("parts.part_id = ?")
+        values.append(selection.part_id)
+    outcomes = dict.fromkeys(selection.outcomes)
+    by_outcome = f"coalesce(parts.outcome, 'open') IN ({', '.join('?' * len(outcomes))})"
+    classes = dict.fromkeys(selection.class_names)
+    if selection.part_id is not None:
+        if outcomes:
+            wheres, values = [*wheres, by_outcome], [*values, *outcomes]
+        if classes:
+            wheres = [*wheres, f"parts.class_name IN ({', '.join('?' * len(classes))})"]
+            values = [*values, *classes]
+        return [("parts_by_part", wheres, values)]
+    if classes:
+        if outcomes:
+            wheres, values = [*wheres, by_outcome], [*values, *outcomes]
+        return [("parts_by_class", ["parts.class_name = ?", *wheres], [name, *values]) for name in classes]
+    if outcomes:
+        return [
+            ("parts_by_outcome", ["parts.outcome IS ?", *wheres], [None if one == "open" else one, *values])
+            for one in outcomes
+        ]
+    return [("", wheres, values)]
+
+
+def _select(segment: Segment, scores: bool, hint: str = "") -> str:
+    old = segment.schema < SCHEMA_VERSION
+    columns = legacy.RECORD_COLUMNS if old else RECORD_COLUMNS
+    parts = f"parts {hint}" if hint else "parts"
+    tables = parts if old else RECORD_TABLES.replace("parts", parts, 1)
     if not scores:
-        return f"SELECT {columns}, NULL FROM parts"
-    return f"SELECT {columns}, events.payload FROM parts LEFT JOIN events ON events.seq = parts.verdict_seq"
+        return f"SELECT {columns}, NULL FROM {tables}"
+    packed = "events.payload" if old else "events.scores"
+    return f"SELECT {columns}, {packed} FROM {tables} LEFT JOIN events ON events.seq = parts.verdict_seq"
 
 
-def _record(found: tuple[Any, ...]) -> PartRecord:
-    *columns, payload = found
-    scores = json.loads(payload).get("scores") if payload else None
-    return record_of(dict(zip(COLUMNS, columns, strict=True)), scores)
+def _hex(digest: Any) -> str:
+    return digest.hex() if isinstance(digest, bytes) else str(digest)

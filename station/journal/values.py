@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from station.journal.events import FAULT, Row, scores_to_json, utc_ago
+from station.journal.events import FAULT, Row, utc_ago
 
 if TYPE_CHECKING:
     from drivers.sorters.interface import Receipt, Trigger
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from station.recipe import Recipe
 
 Values = dict[str, Any]
-"""What an event adds to its record, by column name, and ``scores``."""
+"""What an event adds to its record, by column name."""
 
 IN_DOUBT = "in doubt after a restart: the station ended before the verdict; find the part, inspect it again"
-NEVER_TOLD = "the station ended before a verdict was told"
+NEVER_TOLD = "the station ended before a verdict was sent"
 NO_RECEIPT = "the station ended before the acknowledgement was written; the part may be in its bin or not"
 
 
@@ -80,10 +80,14 @@ def opened(
     camera, marks = camera or CameraUsed(), marks or PartMarks()
     return {
         "part_id": int(trigger.part_id),
+        "serial_number": _text(marks.serial_number) or None,
+        "opened_at": utc_ago(time.monotonic_ns() - trigger.received_ns),
         "station": station,
         "mode": str(mode),
         "is_simulated": bool(is_simulated),
-        "opened_at": utc_ago(time.monotonic_ns() - trigger.received_ns),
+        "lot": _text(marks.lot) or None,
+        "shift": _text(marks.shift) or None,
+        "operator": _text(marks.operator) or None,
         "recipe": recipe.name,
         "recipe_version": recipe.version,
         "recipe_digest": recipe.digest,
@@ -96,10 +100,6 @@ def opened(
         "camera_model": _text(camera.model) or None,
         "camera_serial": _text(camera.serial) or None,
         "exposure_us": None if camera.exposure_us is None else float(camera.exposure_us),
-        "lot": _text(marks.lot) or None,
-        "serial_number": _text(marks.serial_number) or None,
-        "shift": _text(marks.shift) or None,
-        "operator": _text(marks.operator) or None,
     }
 
 
@@ -116,7 +116,8 @@ def software_version() -> str:
 
 def decided(verdict: Verdict, details: PartDetails, received_ns: int | None) -> Values:
     """The part has its verdict; ``received_ns`` is the trigger's monotonic time."""
-    region, scores = details.region, details.scores
+    region = details.region
+    labels, scored = enumerate(verdict.labels), bool(verdict.labels)
     values: Values = {
         "outcome": str(verdict.outcome),
         "class_name": _text(verdict.class_name),
@@ -131,13 +132,12 @@ def decided(verdict: Verdict, details: PartDetails, received_ns: int | None) -> 
         "engine_digest": details.engine_digest,
         "backend": details.backend,
         "precision": details.precision,
-        "scores": None if scores is None else scores_to_json(np.asarray(scores)),
+        "labels": ",".join(f"{patch}:{label}" for patch, label in labels if label) if scored else None,
     }
     for side in ("x", "y", "width", "height", "lean_x", "lean_y"):
         values[f"region_{side}"] = None if region is None else int(getattr(region, side))
-    for stage, at_ns in details.stages_ns.items():
-        if stage != "trigger":
-            values[f"{stage}_ms"] = _ms(at_ns, received_ns)
+    for stage in ("frame", "cut", "scored", "decided"):
+        values[f"{stage}_ms"] = _ms(details.stages_ns.get(stage), received_ns)
     return values
 
 

@@ -1,16 +1,16 @@
-"""The durable record of every part: one a trigger, written before it is told, never lost, never edited.
+"""The durable record of every part: one per trigger, written before it is sent, never lost, never edited.
 
 A part's record is opened with its trigger (:meth:`Journal.open_part`), gets exactly one verdict
 (:meth:`Journal.write_verdict`) and exactly one receipt (:meth:`Journal.write_receipt`). The first two are
-on the disk when they return - this is what lets the station tell a verdict - and the receipt follows
+on the disk when they return - this is what lets the station send a verdict - and the receipt follows
 within :data:`RECEIPT_DELAY_S`, so that it costs the decision path nothing. What a station left unfinished
 when it was killed is closed by :meth:`Journal.recover` at the next start.
 
 Threads share disk writes instead of queueing for them: whoever holds the writer's lock takes everything
 along that waits at that moment, in one transaction with one fsync.
 
-Events and their chain: ``station.journal.events``. The file: ``station.journal.schema``. Reading it:
-``station.journal.reading``. Checking it: ``station.journal.audit``.
+Events and their chain: ``station.journal.events``. Files: ``station.journal.schema`` and ``segments``.
+Reading: ``station.journal.reading``. Checking: ``station.journal.audit``.
 """
 
 from __future__ import annotations
@@ -21,48 +21,34 @@ import os
 import sqlite3
 import threading
 import time
-import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from station.files import sync_folder
+import numpy as np
+
 from station.journal import values as values_of
+from station.journal.errors import JournalError, explain
 from station.journal.events import (
-    COLUMNS,
     OPENED,
     RECEIPT,
     RECOVERED,
+    REMOVED,
+    SEALED,
     STATION_EVENTS,
     VERDICT,
-    ChainError,
-    Event,
-    PartRecord,
     Row,
-    apply,
-    chained,
-    problems_of_verdict,
-    record_of,
-    usable_scores,
-    utc_ago,
 )
+from station.journal.ledger import Ledger, Live, Text
 from station.journal.lock import take_lock
-from station.journal.schema import (
-    PUT_EVENT,
-    PUT_PART,
-    Head,
-    JournalError,
-    connect,
-    create_or_migrate,
-    explain,
-    read_head,
-    read_head_file,
-    require_whole_tail,
-    write_head_file,
-)
+from station.journal.opening import begin_next, open_journal, put
+from station.journal.packing import pack_scores, record_of
+from station.journal.policy import JournalSettings, Keeper
+from station.journal.record import PartRecord
+from station.journal.schema import Head, write_head_file
 from station.journal.values import CameraUsed, PartDetails, PartMarks, Values
 
 if TYPE_CHECKING:
@@ -70,21 +56,12 @@ if TYPE_CHECKING:
     from station.decision import Verdict
     from station.recipe import Recipe
 
-__all__ = ["Counts", "Journal", "JournalError", "PartDetails", "PartRecord"]
-
 log = logging.getLogger(__name__)
 
 RECEIPT_DELAY_S = 0.05
 """How long a receipt waits at most for a commit to ride along with."""
 RECEIPTS_WAITING = 256
 """Capacity of the queue ``receipts``; the caller that fills it writes them all (it sheds none)."""
-CHECKPOINT_EVENTS = 250
-"""After so many events the WAL is copied into the database, beside the decision path."""
-WAL_LIMIT_BYTES = 64 << 20
-"""At this size the copying stops the writers until it is done: the disk is slower than the line."""
-HEAD_PERIOD_S = 1.0
-"""How often the side file with the head is brought up to date."""
-_LARGEST = 2**63 - 1
 
 _PASSING = ("SQLITE_FULL", "SQLITE_BUSY")
 """Errors after which a later write may succeed; after any other one the file must be opened again."""
@@ -102,12 +79,33 @@ class Counts:
     """Without a verdict: in hand, or in doubt after a crash until :meth:`Journal.recover`."""
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedPart:
+    """A part from trigger to receipt, for :meth:`Journal.write_finished`."""
+
+    trigger: Trigger
+    verdict: Verdict
+    details: PartDetails
+    receipt: Receipt
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One event to be written."""
+
+    kind: str
+    record_id: int
+    """0 stands for the next free one."""
+    values: Values
+    scores: bytes | None = None
+    texts: tuple[Text, ...] = ()
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     """Events of one caller, written together or not at all."""
 
-    entries: list[tuple[int, str, Values]]
-    """(record_id, kind, values); record_id 0 stands for the next free one."""
+    entries: list[_Entry]
     received_ns: int | None = None
     done: bool = False
     rows: list[Row] = field(default_factory=list)
@@ -115,35 +113,29 @@ class _Job:
     error: JournalError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """A record that still waits for its verdict or its receipt."""
-
-    row: Row
-    received_ns: int | None = None
-    """The trigger on this process's monotonic clock; None when another process took it."""
-    written_ns: int | None = None
-    """The verdict was on the disk."""
-
-
 class Journal:
-    """The one writer of a journal file. Thread-safe: any method from any thread."""
+    """The one writer of a journal. Thread-safe: any method from any thread."""
 
-    def __init__(self, path: Path, *, station: str, configuration: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        station: str,
+        configuration: str | None = None,
+        settings: JournalSettings | None = None,
+    ) -> None:
         """Open, create or migrate ``path``. Raises :class:`JournalError`, which says what to do about it.
 
         ``configuration``: the text of the station's configuration; its digest stands in every record.
         """
         self.path = path
         self._station = station
-        self._config_digest = (
-            None if configuration is None else hashlib.sha256(configuration.encode()).hexdigest()
-        )
+        self._configuration = None if configuration is None else _text_of("configuration", configuration)
+        self._settings = settings or JournalSettings()
         self._queue_lock = threading.Lock()
         self._waiting: list[_Job] = []
         self._receipts: dict[int, _Job] = {}
         self._write_lock = threading.Lock()
-        self._live: dict[int, _Live] = {}
         self._in_doubt: frozenset[int] = frozenset()
         self._failure: JournalError | None = None
         self._closed = False
@@ -156,23 +148,29 @@ class Journal:
         except OSError as error:
             raise explain(error, path) from error
         try:
-            self._connection = self._open()
+            self._segment = open_journal(path, station)
+            self._use_segment()
+            write_head_file(path, self.head)
         except BaseException as error:
             os.close(self._lock)
             if isinstance(error, sqlite3.Error | OSError):
                 raise explain(error, path) from error
             raise
-        self._keeper = threading.Thread(target=self._keep, name="journal-keeper", daemon=True)
-        self._keeper.start()
+        self._remembered = self.head
+        self._in_doubt = frozenset(self._ledger.live)
+        self._keeper = Keeper(self)
+        self._thread = threading.Thread(target=self._keep, name="journal-keeper", daemon=True)
+        self._thread.start()
 
     def recover(self) -> list[PartRecord]:
         """Close what the last run left unfinished, and list it; to be called before the first part.
 
-        A record without a verdict was never told anything: it becomes a fault. A verdict without a
+        A record without a verdict was never sent: it becomes a fault. A verdict without a
         receipt may or may not have reached the cell: its receipt says so. Raises :class:`JournalError`.
         """
         doubtful = sorted(self._in_doubt)
-        job = _Job([(one, RECOVERED, values_of.recovered(self._live[one].row)) for one in doubtful])
+        rows = {one: self._live_record(one).row for one in doubtful}
+        job = _Job([_Entry(RECOVERED, one, values_of.recovered(row)) for one, row in rows.items()])
         self._submit(job)
         self._in_doubt = frozenset()
         return [record_of(row) for row in job.rows]
@@ -197,16 +195,17 @@ class Journal:
             station=self._station,
             mode=mode,
             is_simulated=is_simulated,
-            config_digest=self._config_digest,
+            config_digest=self._configuration.digest if self._configuration else None,
             camera=camera,
             marks=marks,
         )
-        job = _Job([(0, OPENED, values)], received_ns=trigger.received_ns)
+        entry = _Entry(OPENED, 0, values, texts=self._texts(recipe))
+        job = _Job([entry], received_ns=trigger.received_ns)
         self._submit(job)
         return int(job.rows[0]["record_id"])
 
     def write_verdict(self, record_id: int, verdict: Verdict, details: PartDetails) -> None:
-        """Write how the part ends; on the disk when this returns, and only then may it be told.
+        """Write how the part ends; on the disk when this returns, and only then may it be sent.
 
         Raises :class:`JournalError`, with nothing written, for a second verdict, for an accept without
         its evidence (a complete frame, scores, an engine's digest), for anything but an accept into the
@@ -214,10 +213,11 @@ class Journal:
         """
         live = self._live_record(record_id)
         values = values_of.decided(verdict, details, live.received_ns)
-        self._submit(_Job([(record_id, VERDICT, values)]))
+        scores = None if details.scores is None else pack_scores(np.asarray(details.scores))
+        self._submit(_Job([_Entry(VERDICT, record_id, values, scores)]))
 
     def write_receipt(self, record_id: int, receipt: Receipt, *, told_ns: int | None = None) -> None:
-        """Add the end of a ``send``; on the disk within :data:`RECEIPT_DELAY_S`, exactly one a verdict.
+        """Add the end of a ``send``; on the disk within :data:`RECEIPT_DELAY_S`, exactly one per verdict.
 
         ``told_ns``: ``time.monotonic_ns()`` when the verdict was handed to the sorter. Raises
         :class:`JournalError` for a second receipt or one without a verdict.
@@ -230,9 +230,9 @@ class Journal:
         )
         with self._queue_lock:
             self._require_usable()
-            if record_id in self._receipts or record_id not in self._live:
+            if record_id in self._receipts or self._ledger.find(record_id) is None:
                 raise JournalError(f"journal {self.path}: record {record_id}: a second receipt")
-            self._receipts[record_id] = _Job([(record_id, RECEIPT, values)])
+            self._receipts[record_id] = _Job([_Entry(RECEIPT, record_id, values)])
             full = len(self._receipts) >= RECEIPTS_WAITING
         if full:
             self.flush()
@@ -248,9 +248,39 @@ class Journal:
             raise JournalError(
                 f"journal {self.path}: {kind!r} is no event of a station: one of {', '.join(STATION_EVENTS)}"
             )
-        if record_id is not None and not 0 < record_id <= self._last_record:
+        if record_id is not None and not 0 < record_id <= self._ledger.last_record:
             raise JournalError(f"journal {self.path}: record {record_id} was never opened")
-        self._submit(_Job([(record_id or 0, kind, dict(values))]))
+        self._submit(_Job([_Entry(kind, record_id or 0, dict(values))]))
+
+    def write_finished(
+        self, parts: Iterable[FinishedPart], *, recipe: Recipe, mode: str, is_simulated: bool
+    ) -> None:
+        """Write whole parts in one transaction, by the same events as the line; segments are changed over.
+
+        For what is measured or brought in from elsewhere. Raises :class:`JournalError`, with nothing written.
+        """
+        entries: list[_Entry] = []
+        number = self._ledger.last_record
+        for part in parts:
+            number += 1
+            opened = values_of.opened(
+                part.trigger,
+                recipe,
+                station=self._station,
+                mode=mode,
+                is_simulated=is_simulated,
+                config_digest=self._configuration.digest if self._configuration else None,
+            )
+            received_ns = part.trigger.received_ns
+            decided = values_of.decided(part.verdict, part.details, received_ns)
+            table = part.details.scores
+            scores = None if table is None else pack_scores(np.asarray(table))
+            answer = values_of.received(part.receipt, received_ns=received_ns, written_ns=None, told_ns=None)
+            entries.append(_Entry(OPENED, 0, opened, texts=self._texts(recipe)))
+            entries.append(_Entry(VERDICT, number, decided, scores))
+            entries.append(_Entry(RECEIPT, number, answer))
+        self._submit(_Job(entries))
+        self.change_segment_when_full()
 
     def flush(self) -> None:
         """Put every receipt given so far on the disk. Raises :class:`JournalError`."""
@@ -263,7 +293,8 @@ class Journal:
     @property
     def head(self) -> Head:
         """The last event on the disk; noted elsewhere, it lets an audit see any later change before it."""
-        return self._head
+        ledger = self._ledger
+        return Head(self._segment.journal_id, ledger.seq, ledger.digest.hex())
 
     def close(self) -> None:
         """Write what waits and give the file back. Never raises, may be called twice."""
@@ -272,16 +303,16 @@ class Journal:
                 return
             self._closed = True
         self._closing.set()
-        self._keeper.join()
+        self._thread.join()
         with self._write_lock:
             self._commit_waiting()
             if self._receipts:
                 log.error("journal %s: %d receipts could not be written", self.path, len(self._receipts))
-            self._remember_head()
+            self.remember_head()
             try:
-                self._connection.close()
+                self._segment.connection.close()
             except sqlite3.Error as error:
-                log.error("%s", explain(error, self.path))
+                log.error("%s", explain(error, self._segment.path))
         os.close(self._lock)
 
     def __enter__(self) -> Self:
@@ -292,44 +323,27 @@ class Journal:
     ) -> None:
         self.close()
 
-    # ------------------------------------------------------------------ opening
-
-    def _open(self) -> sqlite3.Connection:
-        """Open or create the file, see that its end is the one written last, and read what is unfinished."""
-        path, fresh_id = self.path, uuid.uuid4().hex
-        side = read_head_file(path)
-        connection = connect(path)
-        try:
-            create_or_migrate(connection, path, self._station, fresh_id)
-            self._inode = os.stat(path).st_ino
-            self._head = self._remembered = read_head(connection)
-            if self._head.journal_id != fresh_id:
-                require_whole_tail(connection, path, self._head, side)
-            elif side is not None:
-                log.warning("journal %s: begun anew; one with %d events stood here before", path, side.seq)
-            write_head_file(path, self._head)
-            sync_folder(path.parent)
-            found = connection.execute("SELECT outcome, count(*) FROM parts GROUP BY outcome")
-            self._outcomes: Counter[str | None] = Counter(dict(found.fetchall()))
-            self._counts = _counted(self._outcomes)
-            last = connection.execute("SELECT coalesce(max(record_id), 0) FROM parts").fetchone()
-            self._last_record = int(last[0])
-            query = f"SELECT {', '.join(COLUMNS)} FROM parts WHERE acknowledged IS NULL"
-            for columns in connection.execute(query):
-                row = dict(zip(COLUMNS, columns, strict=True))
-                self._live[row["record_id"]] = _Live(row)
-            self._in_doubt = frozenset(self._live)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     # ------------------------------------------------------------------ writing
 
-    def _live_record(self, record_id: int) -> _Live:
-        live = self._live.get(record_id)
+    @property
+    def _ledger(self) -> Ledger:
+        return self._segment.ledger
+
+    def _use_segment(self) -> None:
+        """Take note of the segment that is written now."""
+        self._inodes = {path: os.stat(path).st_ino for path in (self._segment.path,)}
+        self._counts = _counted(self._segment.outcomes)
+
+    def _texts(self, recipe: Recipe) -> tuple[Text, ...]:
+        """The documents that a record's digests stand for; the journal writes each once in a segment."""
+        texts = [Text(recipe.digest, "recipe", recipe.text)] if recipe.text else []
+        return (*texts, *((self._configuration,) if self._configuration else ()))
+
+    def _live_record(self, record_id: int) -> Live:
+        live = self._ledger.find(record_id)
         if live is None:
-            why = "is closed already" if 0 < record_id <= self._last_record else "was never opened"
+            known = 0 < record_id <= self._ledger.last_record
+            why = "is closed already" if known else "was never opened"
             raise JournalError(f"journal {self.path}: record {record_id} {why}")
         return live
 
@@ -355,18 +369,19 @@ class Journal:
         with self._queue_lock:
             callers, self._waiting = self._waiting, []
             receipts = dict(self._receipts)
-        links: list[Event] = []
-        changed: dict[int, _Live] = {}
         taken: list[_Job] = []
         failure: JournalError | None = JournalError(f"journal {self.path}: the write was interrupted")
         try:
             if self._failure is not None:
                 raise self._failure
+            if self._segment.sealed:
+                self._begin_segment()
+            ledger = self._ledger.fork()
             for job in (*callers, *receipts.values()):
-                if self._chain(job, links, changed):
+                if self._chain(job, ledger):
                     taken.append(job)
-            if links:
-                self._write(links, changed)
+            if ledger.links:
+                self._write(ledger)
             failure = None
         except Exception as error:
             failure = self._failed(error)
@@ -385,79 +400,66 @@ class Journal:
                         del self._receipts[record_id]
                     job.error = None  # it waits for the next commit
 
-    def _chain(self, job: _Job, links: list[Event], changed: dict[int, _Live]) -> bool:
-        """Append the job's events to ``links``; False, its error set and nothing appended, when unlawful."""
-        fresh: list[Event] = []
-        lives: dict[int, _Live] = {}
-        end = links[-1] if links else self._head
-        seq, digest = end.seq, end.digest
-        last_record = max(self._last_record, *changed) if changed else self._last_record
+    def _chain(self, job: _Job, ledger: Ledger) -> bool:
+        """Append the job's events to the ledger; False, its error set and nothing appended, when unlawful."""
+        own = ledger.fork()
+        record_id, rows = 0, []
         try:
-            for record_id, kind, values in job.entries:
-                if kind == OPENED:
-                    record_id = last_record = last_record + 1
-                seq += 1
-                event = chained(digest, seq, record_id, kind, utc_ago(0), values)
-                digest = event.digest
-                if kind in STATION_EVENTS:
-                    fresh.append(event)
-                    continue
-                live = lives.get(record_id) or changed.get(record_id) or self._live.get(record_id)
-                row = apply(live.row if live else None, event)
-                if any(isinstance(value, int) and abs(value) > _LARGEST for value in row.values()):
-                    raise ChainError("a number is larger than the journal can hold")
-                if kind == VERDICT:
-                    problems = problems_of_verdict(row, has_scores=usable_scores(values["scores"]))
-                    if problems:
-                        raise ChainError("; ".join(problems))
-                lives[record_id] = _Live(row, live.received_ns if live else job.received_ns)
-                fresh.append(event)
+            for entry in job.entries:
+                record_id = entry.record_id
+                for text in entry.texts:
+                    own.name_text(text)
+                record_id = own.append(entry.kind, record_id, entry.values, entry.scores, job.received_ns)
+                if record_id in own.rows:
+                    rows.append(own.rows[record_id])
         except (ValueError, TypeError) as error:
             job.error = JournalError(f"journal {self.path}: record {record_id}: {error}")
             return False
-        links += fresh
-        changed |= lives
-        job.rows = [lives[event.record_id].row for event in fresh if event.record_id in lives]
+        own.keep()
+        job.rows = rows
         return True
 
-    def _write(self, links: list[Event], changed: dict[int, _Live]) -> None:
+    def _write(self, ledger: Ledger) -> None:
         """One transaction, then - only then - what this object knows."""
-        if not self.path.exists() or os.stat(self.path).st_ino != self._inode:
-            raise JournalError(
-                f"journal {self.path}: the file was taken away or replaced: start the station again"
-            )
-        connection = self._connection
+        self._require_files()
+        connection = self._segment.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            rows = [(e.seq, e.record_id, e.kind, e.at, e.payload, e.digest) for e in links]
-            connection.executemany(PUT_EVENT, rows)
-            connection.executemany(PUT_PART, [live.row for live in changed.values()])
-            last = links[-1]
-            connection.execute("UPDATE head SET seq = ?, digest = ?", (last.seq, last.digest))
+            put(connection, ledger)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
         written_ns = time.monotonic_ns()
-        self._head = Head(self._head.journal_id, last.seq, last.digest)
-        for record_id, live in changed.items():
-            before = self._live.get(record_id)
+        outcomes = self._segment.outcomes
+        for record_id, row in ledger.rows.items():
+            before = self._ledger.find(record_id)
             if before is not None:
-                self._outcomes[before.row["outcome"]] -= 1
-            self._outcomes[live.row["outcome"]] += 1
-            if live.row["acknowledged"] is not None:
-                self._live.pop(record_id, None)
-            else:
-                self._live[record_id] = _Live(live.row, live.received_ns, written_ns)
-        self._last_record = max(self._last_record, *changed) if changed else self._last_record
-        self._counts = _counted(self._outcomes)
+                outcomes[before.row["outcome"]] -= 1
+            outcomes[row["outcome"]] += 1
+        for record_id, live in ledger.live.items():
+            if live is not None:
+                ledger.live[record_id] = Live(live.row, live.received_ns, written_ns)
+        ledger.keep()
+        self._ledger.settle()
+        self._counts = _counted(outcomes)
+
+    def _require_files(self) -> None:
+        """Refuse to write into a file that nobody will find again."""
+        taken = not self.path.exists()
+        for path, inode in self._inodes.items():
+            taken = taken or not path.exists() or os.stat(path).st_ino != inode
+        if taken:
+            raise JournalError(
+                f"journal {self.path}: the file was taken away or replaced: start the station again"
+            )
 
     def _failed(self, error: Exception) -> JournalError:
         """The error in words; unless it may pass by itself, it stays until the file is opened again."""
         failure = error if isinstance(error, JournalError) else None
         if failure is None and isinstance(error, sqlite3.Error | OSError):
-            failure = explain(error, self.path)
+            failure = explain(error, self._segment.path)
         if failure is None:
             log.exception("journal %s: a write failed unexpectedly", self.path)
             failure = JournalError(f"journal {self.path}: {error!r}: report this; start the station again")
@@ -465,41 +467,92 @@ class Journal:
             self._failure = failure
         return failure
 
+    # ------------------------------------------------------------------ segments
+
+    @property
+    def settings(self) -> JournalSettings:
+        """How large a segment grows and what is kept."""
+        return self._settings
+
+    @property
+    def segment_path(self) -> Path:
+        """The file that is written now."""
+        return self._segment.path
+
+    @property
+    def station(self) -> str:
+        """The station's name."""
+        return self._station
+
+    def change_segment_when_full(self) -> bool:
+        """Close a segment that is large or full enough, and begin the next; whether that was done."""
+        segment = self._segment
+        parts = self._ledger.last_record - segment.first_record + 1
+        wal = segment.path.with_name(segment.path.name + "-wal")
+        size = sum(file.stat().st_size for file in (segment.path, wal) if file.exists())
+        if parts < self._settings.segment_parts and size < self._settings.segment_mb * 1_000_000:
+            return False
+        self.change_segment()
+        return True
+
+    def change_segment(self) -> None:
+        """Seal the segment that is written and begin the next one. Raises :class:`JournalError`."""
+        closed = self._segment
+        with self._write_lock:
+            self._commit_waiting()
+            try:
+                self._require_usable()
+                ledger = self._ledger.fork()
+                carried = sorted(one for one, live in self._ledger.live.items() if live is not None)
+                ledger.append(SEALED, 0, {"number": self._segment.number, "carried": carried})
+                self._write(ledger)
+                self._segment.sealed = True
+                self._begin_segment()
+            except Exception as error:
+                raise self._failed(error) from error
+        closed.connection.close()  # copies its WAL: nobody has to wait for that
+
+    def write_removal(self, values: Values) -> None:
+        """Append that a sealed segment is taken away by the policy. Raises :class:`JournalError`."""
+        self._submit(_Job([_Entry(REMOVED, 0, values)]))
+
+    def _begin_segment(self) -> None:
+        """Go on in a new file; what this process knows of the records in hand comes along."""
+        closed = self._segment
+        following = begin_next(self.path, closed.number, closed.path, self._station)
+        for record_id, live in following.ledger.live.items():
+            before = closed.ledger.find(record_id)
+            if live is not None and before is not None:
+                following.ledger.live[record_id] = Live(live.row, before.received_ns, before.written_ns)
+        self._segment = following
+        self._use_segment()
+
     # ------------------------------------------------------------------ the keeper, beside the decision path
 
     def _keep(self) -> None:
-        """Write receipts that found no commit to ride with, copy the WAL into the database, note the head."""
-        copied_seq, noted, said = self._head.seq, time.monotonic(), ""
-        connection: sqlite3.Connection | None = None
+        """Write receipts that found no commit to ride with; keep the files in order."""
+        said = ""
         while not self._closing.wait(RECEIPT_DELAY_S):
             try:
                 if self._receipts and self._failure is None:
                     self.flush()
-                if self._head.seq - copied_seq >= CHECKPOINT_EVENTS:
-                    copied_seq = self._head.seq
-                    connection = connection or connect(self.path)
-                    self._checkpoint(connection)
-                if time.monotonic() - noted >= HEAD_PERIOD_S:
-                    noted = time.monotonic()
-                    self._remember_head()
+                if self._failure is None:
+                    self._keeper.look()
                 said = ""
             except (JournalError, sqlite3.Error, OSError) as error:
                 if str(error) != said and not self._closed:  # once, not at every round
                     log.error("%s", error if isinstance(error, JournalError) else explain(error, self.path))
                 said = str(error)
-        if connection is not None:
-            connection.close()
+        self._keeper.close()
 
-    def _checkpoint(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        wal = self.path.with_name(self.path.name + "-wal")
-        if wal.exists() and wal.stat().st_size > WAL_LIMIT_BYTES:
-            with self._write_lock:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def checkpoint_alone(self, connection: sqlite3.Connection) -> None:
+        """Copy the whole WAL while no one writes: the disk is slower than the line."""
+        with self._write_lock:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _remember_head(self) -> None:
+    def remember_head(self) -> None:
         """Note the head beside the journal; a note that cannot be written is no reason to stop."""
-        head = self._head
+        head = self.head
         if head == self._remembered:
             return
         try:
@@ -507,6 +560,10 @@ class Journal:
             self._remembered = head
         except OSError as error:
             log.warning("journal %s: its head cannot be noted beside it: %s", self.path, error)
+
+
+def _text_of(what: str, text: str) -> Text:
+    return Text(hashlib.sha256(text.encode()).hexdigest(), what, text)
 
 
 def _counted(outcomes: Counter[str | None]) -> Counts:

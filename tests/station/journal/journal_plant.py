@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from drivers.sorters.interface import Outcome, Receipt, Trigger
 from station.decision import Verdict
 from station.journal import CameraUsed, Journal, JournalError, PartDetails, PartMarks
 from station.journal.audit import audit
+from station.journal.segments import segment_files
 
 __all__ = ["CameraUsed", "PartMarks"]
 
@@ -29,6 +31,7 @@ RECIPE: Any = SimpleNamespace(
     name="strip",
     version=3,
     digest="d" * 64,
+    text="",
     fault_bin=9,
     classes=[SimpleNamespace(name=name, bin=number + 1) for number, name in enumerate(CLASSES)],
 )
@@ -38,6 +41,36 @@ ACCEPT = Verdict(Outcome.ACCEPT, 0, "defect-free", 0.8, 1, 1, "all 2 patches def
 REJECT = Verdict(Outcome.REJECT, 1, "pits", 0.93, 0, 2, "patch 0: pits 0.930 (most probable class)")
 FAULT = Verdict(Outcome.FAULT, 255, "fault", 0.0, None, 9, "no frame: nothing for 0.5 s")
 VERDICTS = (ACCEPT, REJECT, FAULT)
+
+
+def active(path: Path) -> Path:
+    """The file of the segment that is written."""
+    files = segment_files(path)
+    return files[max(files)]
+
+
+def legacy_journal(path: Path, *, schema: int = 2) -> str:
+    """A journal as the release before segments left it, killed with two parts in doubt; its head.
+
+    Parts 1 to 3 are accepted, rejected and faulted, 4 was sent and not acknowledged, 5 has no verdict.
+    """
+    database = sqlite3.connect(path)
+    database.executescript(Path(__file__).with_name("schema-2.sql").read_text())
+    head = database.execute("SELECT digest FROM head").fetchone()[0]
+    if schema == 1:  # no head, no view, fewer columns in parts
+        database.executescript(
+            """
+            DROP VIEW records;
+            DROP TABLE head;
+            ALTER TABLE parts DROP COLUMN written_ms;
+            ALTER TABLE parts DROP COLUMN told_ms;
+            ALTER TABLE parts DROP COLUMN region_lean_x;
+            ALTER TABLE parts DROP COLUMN region_lean_y;
+            PRAGMA user_version = 1;
+            """
+        )
+    database.close()
+    return str(head)
 
 
 def make(path: Path) -> Journal:

@@ -1,0 +1,62 @@
+"""What can go wrong with a journal's files, in words and with a remedy."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from pathlib import Path
+
+from drivers.errors import InspectionError
+
+BUSY_TIMEOUT_S = 1.0
+"""How long a write waits for another program that holds SQLite's write lock."""
+
+
+class JournalError(InspectionError):
+    """The journal cannot be used as asked; the message says what to do about it."""
+
+
+def explain(error: sqlite3.Error | OSError, path: Path, *, sealed: bool = False) -> JournalError:
+    """The error in words, with what to do about it; ``sealed`` for a segment that is written no more."""
+    code = getattr(error, "sqlite_errorname", "") or ""
+    if isinstance(error, OSError):
+        code = "SQLITE_CANTOPEN" if isinstance(error, PermissionError) else code
+    if code == "SQLITE_FULL" or getattr(error, "errno", None) == errno.ENOSPC:
+        remedy = f"the disk is full: free space below {path.parent}, or move the journal to another disk"
+    elif code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        remedy = f"it cannot be opened: give this user the right to read and write in {path.parent}"
+    elif sealed and code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
+        remedy = (
+            f"this segment is damaged: put its copy from the archive or a backup back as {path.name}; "
+            "the other segments can be read, and `station journal audit` says what is proven"
+        )
+    elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        remedy = (
+            f"the file is damaged or no journal: move {journal_name(path)}* aside and start again; "
+            "a new journal is begun, and `station journal audit` says what the old one still holds"
+        )
+    elif code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        remedy = (
+            f"another program holds its write lock for more than {BUSY_TIMEOUT_S:g} s: close that program"
+        )
+    elif code.startswith("SQLITE_IOERR"):
+        remedy = (
+            "the disk did not take the data: check it (dmesg, smartctl), quotas and mounts, then start again"
+        )
+    else:
+        remedy = "check the disk and the file, then start again"
+    return JournalError(f"journal {path}: {error}: {remedy}")
+
+
+def journal_name(path: Path) -> str:
+    """The name of the journal that a file belongs to: ``journal.db`` for ``journal.db.000003``."""
+    stem, dot, number = path.name.rpartition(".")
+    return stem if dot and number.isdigit() and len(number) == 6 else path.name
+
+
+def missing_segment(path: Path) -> JournalError:
+    """A file in the middle of the journal is not there."""
+    return JournalError(
+        f"journal {path.with_name(journal_name(path))}: its segment {path.name} is missing: put it back "
+        f"from the archive or a backup; or move {journal_name(path)}* aside to begin a new journal"
+    )

@@ -1,0 +1,199 @@
+"""How a journal's files are kept: when a segment is closed, what is archived, what is removed.
+
+Everything here runs in the journal's keeper thread, beside the decision path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import sqlite3
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from station.files import replacing
+from station.journal.cursors import cursors
+from station.journal.errors import JournalError, explain
+from station.journal.events import utc_ago, utc_text
+from station.journal.schema import connect
+from station.journal.segments import (
+    Segment,
+    catalogue,
+    describe,
+    finish,
+    is_finished,
+    read_index,
+    write_index,
+)
+
+if TYPE_CHECKING:
+    from station.journal.writing import Journal
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_EVENTS = 250
+"""After so many events the WAL is copied into the database, beside the decision path."""
+WAL_LIMIT_BYTES = 64 << 20
+"""At this size the copying stops the writers until it is done: the disk is slower than the line."""
+HEAD_PERIOD_S = 1.0
+"""How often the side file with the head is brought up to date, and the segment's size is looked at."""
+POLICY_PERIOD_S = 600.0
+"""How often it is looked for segments that may go."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """How large a segment grows, and how long sealed ones stay; 0 is for ever."""
+
+    segment_parts: int = 200_000
+    """A segment is closed after so many parts, or"""
+    segment_mb: int = 500
+    """at this size, MB, whichever comes first."""
+    keep_days: float = 0.0
+    """Sealed segments whose last part is older are removed."""
+    keep_gb: float = 0.0
+    """The oldest sealed segments are removed while the journal takes more than this, GB."""
+    archive: Path | None = None
+    """Where a segment is copied, and read back, before it is removed; None removes it without a copy."""
+
+
+class Keeper:
+    """What a journal's keeper thread does between two parts."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._connection: sqlite3.Connection | None = None
+        self._of: Path | None = None
+        self._copied_seq = journal.head.seq
+        self._looked = time.monotonic()
+        self._policy_at = self._looked
+        self._unfinished = True
+        self._said = ""
+
+    def look(self) -> None:
+        """One round. Raises :class:`JournalError`, sqlite3.Error or OSError."""
+        self._checkpoint()
+        now = time.monotonic()
+        if now - self._looked < HEAD_PERIOD_S:
+            return
+        self._looked = now
+        self._journal.remember_head()
+        if self._journal.change_segment_when_full():
+            self.close()
+            self._unfinished = True
+            self._policy_at = now
+        if self._unfinished:
+            self._unfinished = not finish_all(self._journal.path, self._journal.station)
+        if now >= self._policy_at:
+            self._policy_at = now + POLICY_PERIOD_S
+            self.remove_old()
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _checkpoint(self) -> None:
+        journal, seq = self._journal, self._journal.head.seq
+        if seq - self._copied_seq < CHECKPOINT_EVENTS:
+            return
+        self._copied_seq = seq
+        path = journal.segment_path
+        if self._of != path:
+            self.close()
+        if self._connection is None:
+            self._connection, self._of = connect(path), path
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        wal = path.with_name(path.name + "-wal")
+        if wal.exists() and wal.stat().st_size > WAL_LIMIT_BYTES:
+            journal.checkpoint_alone(self._connection)
+
+    def remove_old(self) -> None:
+        """Remove what the policy no longer keeps, oldest first, and nothing that a cursor still needs."""
+        settings = self._journal.settings
+        if not settings.keep_days and not settings.keep_gb:
+            return
+        segments = catalogue(self._journal.path)
+        there = [one for one in segments if not one.removed_at]
+        total = sum(one.bytes for one in there)
+        oldest = utc_text(datetime.now(UTC) - timedelta(days=settings.keep_days))
+        for one in there[:-1]:
+            old = settings.keep_days and one.last_opened < oldest
+            large = settings.keep_gb and total > settings.keep_gb * 1e9
+            if not old and not large:
+                return
+            waiting = [cursor.name for cursor in cursors(self._journal.path) if cursor.seq < one.last_seq]
+            if waiting:
+                said = f"{one.file} is kept: the cursor {waiting[0]} has not come past it"
+                if said != self._said:
+                    log.warning("journal %s: %s", self._journal.path, said)
+                self._said = said
+                return
+            if not self._remove(one):
+                return
+            total -= one.bytes
+
+    def _remove(self, one: Segment) -> bool:
+        """Archive, say so in the chain, remove; in this order, so that a kill loses nothing."""
+        journal = self._journal
+        file = journal.path.with_name(one.file)
+        if not is_finished(file):
+            return False  # a program still reads it; it goes at a later round
+        archived = ""
+        if journal.settings.archive is not None:
+            archived = str(archive(file, journal.settings.archive))
+        journal.write_removal(
+            {
+                "through": one.number,
+                "file": one.file,
+                "seq": one.last_seq,
+                "head": one.head,
+                "archived_to": archived,
+            }
+        )
+        gone = replace(one, removed_at=utc_ago(0), archived_to=archived)
+        known = [gone if other.number == one.number else other for other in catalogue(journal.path)]
+        write_index(journal.path, journal.head.journal_id, journal.station, [o for o in known if o.sealed])
+        file.unlink()
+        log.info("journal %s: %s is removed by the policy", journal.path, one.file)
+        return True
+
+
+def archive(file: Path, folder: Path) -> Path:
+    """Copy a sealed segment and read it back; the copy's path. Raises :class:`JournalError`."""
+    target = folder / file.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as fresh:
+            shutil.copyfile(file, fresh)
+        with file.open("rb") as original, target.open("rb") as copied:
+            same = hashlib.file_digest(original, "sha256").digest() == (
+                hashlib.file_digest(copied, "sha256").digest()
+            )
+    except OSError as error:
+        raise explain(error, target) from error
+    if not same:
+        raise JournalError(f"journal {file}: its copy {target} does not read back the same: check that disk")
+    return target
+
+
+def finish_all(journal: Path, station: str) -> bool:
+    """Bring every sealed segment into one plain file and into the index; False while one is still read."""
+    segments = [one for one in catalogue(journal) if one.sealed]
+    whole, changed = True, [one.number for one in segments] != [one.number for one in read_index(journal)[1]]
+    for index, one in enumerate(segments):
+        file = journal.with_name(one.file)
+        if one.removed_at or is_finished(file):
+            continue
+        if finish(file):
+            segments[index], changed = describe(file, one.number), True
+        else:
+            whole = False
+    if changed:
+        write_index(journal, read_index(journal)[0], station, segments)
+    return whole
