@@ -15,8 +15,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from station.journal.record import PartRecord
     from station.journal.reading import Selection
+    from station.journal.record import PartRecord
 
 EXIT_FINDINGS = 1
 EXIT_ERROR = 2

@@ -178,7 +178,7 @@ def keys_of(model: type[BaseModel], seen: set[type[BaseModel]] | None = None) ->
             seen.add(annotation)
             keys |= set(annotation.model_fields)
             pending.extend(field.annotation for field in annotation.model_fields.values())
-    return keys - {"digest"}
+    return keys - {"digest", "text"}  # computed
 
 
 GENICAM_AND_PYLON = """\
