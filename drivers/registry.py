@@ -95,11 +95,6 @@ class Entry(Generic[SettingsT, DeviceT]):
         """The first sentence of the settings."""
         return (self.settings.__doc__ or "").strip().splitlines()[0].rstrip(".")
 
-    @property
-    def module(self) -> str:
-        """The module that registers it."""
-        return self.driver.__module__
-
 
 class Registry(Generic[SettingsT, DeviceT]):
     """The kinds of one sort of device, by name; the device is made as ``driver(settings, ...)``."""

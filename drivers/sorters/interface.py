@@ -85,6 +85,7 @@ class SorterHealth:
     """Results that ended in a bad receipt, misplaced ones among them."""
     unexpected: int = 0
     """Messages that fitted no part or no session, and were ignored."""
+    cell_restarts: int = 0
 
     @property
     def counted(self) -> str:
@@ -98,6 +99,7 @@ class SorterHealth:
             "unacknowledged": self.unacknowledged,
             "unexpected": self.unexpected,
             "reconnects": self.reconnects,
+            "restarts of the cell": self.cell_restarts,
         }
         words = [f"{self.sent} messages sent, {self.received} received"]
         return ", ".join(words + [f"{count} {name}" for name, count in troubles.items() if count])

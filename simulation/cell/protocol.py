@@ -131,7 +131,7 @@ class CellProtocol:
     @property
     def station_ready(self) -> bool:
         """The station lives and says *trigger ready*."""
-        return self._alive and self.trigger_ready
+        return self.linked and self.trigger_ready
 
     def line_up(self, now: int) -> list[Message]:
         """The line can be used."""

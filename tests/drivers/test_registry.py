@@ -164,5 +164,5 @@ def test_every_family_of_the_product_stands_in_the_document() -> None:
     text = (Path(__file__).parents[2] / "docs" / "cameras.md").read_text(encoding="utf-8")
     FAMILIES.look_in("simulation")
     for entry in FAMILIES.entries().values():
-        file = f"{entry.module.replace('.', '/')}.py"
+        file = f"{entry.driver.__module__.replace('.', '/')}.py"
         assert f"| `{entry.kind}` | `{file}` | {entry.purpose} |" in text

@@ -143,6 +143,7 @@ class SerialSorter(Sorter):
                 misplaced=counts.misplaced,
                 unacknowledged=counts.unacknowledged,
                 unexpected=counts.unexpected + link.stale,
+                cell_restarts=counts.cell_restarts,
             )
 
     def close(self) -> None:
