@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from deploy.features import name_features
 from deploy.golden import DoubtfulPartError, GoldenRule
 from deploy.quantise import cast_first
+from deploy.scoring import onnx_features
 from drivers.cameras.picture_files import encode_image
+from station.decision import Rules, judge
 from station.engines.folder import MANIFEST, EngineManifest, load_manifest
 from station.engines.interface import EngineError
-from station.engines.manifest import FORMAT, INT8_SIGNED, Figures, Int8Gate, Variant
+from station.engines.manifest import FORMAT, INT8_SIGNED, EngineRules, Figures, Int8Gate, Variant
 from station.files import write_file
 from station.patching.geometry import cut_surface
-from station.recipe import PatchGrid
+from station.recipe import PatchGrid, Recipe, SurfaceSize
 
 MODEL_FILES: Mapping[Variant, str] = {
     "fp32": "model.onnx",
@@ -47,12 +49,30 @@ class EngineDescription:
     network: str
     description: str
     classes: tuple[str, ...]
-    patch_px: int
-    channels: int
+    surface: SurfaceSize
+    patch: PatchGrid
+    rules: EngineRules
     figures: Mapping[Variant, Figures]
     int8_gate: Int8Gate | None = USUAL_GATE
     tolerance: float = 0.02
     int8_tolerance: float = 0.1
+    features_tolerance: float = 0.1
+
+    @classmethod
+    def for_recipe(
+        cls, recipe: Recipe, *, network: str, description: str, figures: Mapping[Variant, Figures]
+    ) -> Self:
+        """An engine for the patches and by the rules of a recipe."""
+        return cls(
+            name=recipe.engine,
+            network=network,
+            description=description,
+            classes=tuple(entry.name for entry in recipe.classes),
+            surface=recipe.surface,
+            patch=recipe.patch,
+            rules=EngineRules.of(recipe),
+            figures=figures,
+        )
 
     @classmethod
     def of(cls, manifest: EngineManifest) -> Self:
@@ -62,18 +82,45 @@ class EngineDescription:
             network=manifest.network,
             description=manifest.description,
             classes=manifest.classes,
-            patch_px=manifest.patch_px,
-            channels=manifest.channels,
+            surface=manifest.surface,
+            patch=manifest.patch,
+            rules=manifest.rules,
             figures=manifest.figures,
             int8_gate=manifest.int8_gate,
             tolerance=manifest.tolerance,
             int8_tolerance=manifest.int8_tolerance,
+            features_tolerance=manifest.features_tolerance,
         )
+
+    def proven_for(self, recipe: Recipe) -> Self:
+        """The same engine for the patches and rules of ``recipe``. Raises :class:`EngineError`.
+
+        What the networks themselves take, patch size, channels and classes, must be the recipe's already.
+        """
+        wanted = (
+            tuple(entry.name for entry in recipe.classes),
+            recipe.patch.size,
+            recipe.surface.channels,
+        )
+        if (self.classes, self.patch.size, self.surface.channels) != wanted:
+            raise EngineError(
+                f"engine {self.name} takes patches of {self.patch.size} px with {self.surface.channels} "
+                f"channel(s) and knows the classes {', '.join(self.classes)}; recipe {recipe.name} has "
+                f"{wanted[1]} px, {wanted[2]} channel(s) and {', '.join(wanted[0])}; name the recipe it was "
+                "trained for"
+            )
+        return replace(self, surface=recipe.surface, patch=recipe.patch, rules=EngineRules.of(recipe))
+
+    def decision_rules(self) -> Rules:
+        """What the decision must know of the engine's own rules."""
+        return self.rules.for_classes(self.classes, self.surface, self.patch)
 
 
 def golden_rule(folder: Path, description: EngineDescription) -> GoldenRule:
     """What decides on golden parts of the ONNX files in ``folder``. Raises :class:`EngineError`."""
-    return GoldenRule(_files(folder), description.classes, description.tolerance, description.int8_tolerance)
+    return GoldenRule(
+        _files(folder), description.decision_rules(), description.tolerance, description.int8_tolerance
+    )
 
 
 def write_engine_folder(
@@ -84,19 +131,32 @@ def write_engine_folder(
     ``golden`` are class names with surfaces uint8 ``(H, W)`` or ``(H, W, C)`` as patching makes them. A
     surface that :class:`deploy.golden.GoldenRule` refuses is an :class:`EngineError`.
     """
+    unproven = [name for name in description.classes if name not in {truth for truth, _ in golden}]
     files = _files(folder)
+    if unproven:
+        raise EngineError(
+            f"there is no golden part of {', '.join(unproven)}; give one of every class at least"
+        )
     features = _prepare(files)
     rule = golden_rule(folder, description)
+    look = {variant: onnx_features(path) for variant, path in files.items() if features}
     recorded: dict[str, dict[str, list[list[float]]]] = {}
+    seen: dict[str, dict[str, dict[str, object]]] = {}
     for name, (truth, surface) in zip(_names(golden), golden, strict=True):
-        pixels = surface.reshape(surface.shape[0], surface.shape[1], description.channels)
+        pixels = surface.reshape(surface.shape[0], surface.shape[1], description.surface.channels)
         try:
-            found = rule.record(truth, cut_surface(pixels, PatchGrid(size=description.patch_px)))
-        except DoubtfulPartError as doubt:
+            patches = cut_surface(pixels, description.patch)
+            found = rule.record(truth, patches)
+        except (DoubtfulPartError, ValueError) as doubt:
             raise EngineError(f"{name}: {doubt}; choose another golden part") from None
         for precision, scores in found.items():
-            rows = [[round(float(p), 6) for p in row] for row in scores]
+            # Significant digits, not decimals: a temperature makes much of the small probabilities.
+            rows = [[float(f"{p:.6g}") for p in row] for row in scores]
             recorded.setdefault(precision, {})[name] = rows
+        patch = judge(found["fp32"], description.decision_rules()).patch or 0
+        for variant, features_of in look.items():
+            values = [float(f"{value:.3g}") for value in features_of(patches[patch : patch + 1])[0]]
+            seen.setdefault(variant, {})[name] = {"patch": patch, "values": values}
     places = folder / "golden"
     places.mkdir(exist_ok=True)
     for old in places.iterdir():
@@ -106,22 +166,28 @@ def write_engine_folder(
         path = places / name
         write_file(path, encode_image(surface, ".png"))
         parts.append({"path": f"golden/{name}", "sha256": _digest(path), "truth": truth})
-    table = places / "scores.json"
-    write_file(table, json.dumps(recorded, separators=(",", ":")) + "\n")
+    tables: dict[str, object] = {"scores": recorded} | ({"features": seen} if seen else {})
+    for name, values_of in tables.items():
+        write_file(places / f"{name}.json", json.dumps(values_of, separators=(",", ":")) + "\n")
     document = {
         "format": FORMAT,
         "name": description.name,
         "description": description.description,
         "network": description.network,
         "classes": list(description.classes),
-        "patch_px": description.patch_px,
-        "channels": description.channels,
+        "surface": description.surface.model_dump(),
+        "patch": description.patch.model_dump(),
+        "rules": description.rules.model_dump(),
         "features": features,
         "files": {variant: {"path": path.name, "sha256": _digest(path)} for variant, path in files.items()},
         "golden": {
             "tolerance": description.tolerance,
             "int8_tolerance": description.int8_tolerance,
-            "scores": {"path": "golden/scores.json", "sha256": _digest(table)},
+            "features_tolerance": description.features_tolerance,
+            **{
+                name: {"path": f"golden/{name}.json", "sha256": _digest(places / f"{name}.json")}
+                for name in tables
+            },
             "parts": parts,
         },
         "figures": {variant: counts.model_dump() for variant, counts in description.figures.items()},

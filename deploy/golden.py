@@ -8,7 +8,7 @@ with coarser numbers, which any machine can compute, and is refused when one of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.scoring import onnx_scorer
-from station.decision import part_class
+from station.decision import FAULT_CLASS, Rules, judge
 from station.engines.interface import EngineError, Scorer
 from station.engines.manifest import INT8_SIGNED, Variant
 
@@ -45,11 +45,11 @@ class GoldenRule:
     """Decides whether a surface may be a golden part of these networks, and what is recorded for it."""
 
     def __init__(
-        self, files: Mapping[Variant, Path], classes: Sequence[str], tolerance: float, int8_tolerance: float
+        self, files: Mapping[Variant, Path], rules: Rules, tolerance: float, int8_tolerance: float
     ) -> None:
         import onnx
 
-        self._classes = tuple(classes)
+        self._rules = rules
         self._recorded = {name: onnx_scorer(files[name]) for name in ("fp32", "int8") if name in files}
         rounded = rounded_to_bf16(onnx.load(str(files["fp32"]))).SerializeToString()
         self._stand_ins = [_StandIn("bf16", onnx_scorer(rounded, optimised=False), "fp32", SHARE * tolerance)]
@@ -61,7 +61,7 @@ class GoldenRule:
         """The scores to record, by precision. Raises :class:`DoubtfulPartError`."""
         recorded = {precision: score(patches) for precision, score in self._recorded.items()}
         for precision, scores in recorded.items():
-            found = self._classes[part_class(scores)]
+            found = self._named(scores)
             if found != truth:
                 raise DoubtfulPartError(f"the {precision} network takes it for {found}")
             ordered = np.sort(scores, axis=1)
@@ -78,7 +78,14 @@ class GoldenRule:
                 raise DoubtfulPartError(
                     f"{other.name} alone moves a probability by {moved:.3f}, more than {other.limit:g}"
                 )
+            if self._named(scores) != truth:
+                raise DoubtfulPartError(f"{other.name} takes it for {self._named(scores)}")
         return recorded
+
+    def _named(self, scores: NDArray[np.float32]) -> str:
+        """The class that the decision gives a part of these scores."""
+        index = judge(scores, self._rules).class_index
+        return "a fault" if index == FAULT_CLASS else self._rules.classes[index]
 
 
 def rounded_to_bf16(model: Any) -> Any:

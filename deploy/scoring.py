@@ -8,11 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.engines.interface import Scorer
-from station.engines.manifest import PATCHES, PROBABILITIES
+from station.engines.manifest import FEATURES, PATCHES, PROBABILITIES
 
 
 def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -> Scorer:
     """A function from uint8 patches to probabilities; not ``optimised``: node by node, as it is written."""
+    return _output(model, PROBABILITIES, threads, optimised)
+
+
+def onnx_features(model: Path | bytes, threads: int = 2) -> Scorer:
+    """A function from uint8 patches to features ``(N, features)`` of a network that gives them."""
+    return _output(model, FEATURES, threads, optimised=True)
+
+
+def _output(model: Path | bytes, name: str, threads: int, optimised: bool) -> Scorer:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -24,7 +33,7 @@ def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -
     session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
     def score(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (found,) = session.run([PROBABILITIES], {PATCHES: patches})
+        (found,) = session.run([name], {PATCHES: patches})
         return np.asarray(found, np.float32)
 
     return score

@@ -16,7 +16,7 @@ from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
 from station.config import StationConfig, load_config
 from station.engines import open_engine
-from station.engines.interface import Engine, EngineError
+from station.engines.interface import Engine
 from station.journal import Journal, PartRecord
 from station.line import Line
 from station.line_values import LineSettings
@@ -56,36 +56,15 @@ def make_sorter(config: StationConfig) -> Sorter:
 
 def make_engine(config: StationConfig, recipe: Recipe) -> Engine:
     """The engine of the recipe, loaded and proven, and fit for the recipe. Raises ``EngineError``."""
-    engine = open_engine(
+    return open_engine(
         config.paths.engines / recipe.engine,
         backend=config.engine.backend,
         precision=config.engine.precision,
         threads=config.engine.threads,
         chunk=config.engine.chunk,
         cache=config.paths.cache,
+        recipe=recipe,
     )
-    try:
-        require_fit(engine, recipe)
-    except EngineError:
-        engine.close()
-        raise
-    return engine
-
-
-def require_fit(engine: Engine, recipe: Recipe) -> None:
-    """Refuse an engine whose classes or patches are not the recipe's. Raises ``EngineError``."""
-    wanted = tuple(entry.name for entry in recipe.classes)
-    info = engine.info
-    if info.classes != wanted:
-        raise EngineError(
-            f"engine {info.name!r} knows the classes {', '.join(info.classes)}; recipe {recipe.name!r} names "
-            f"{', '.join(wanted)}: names and order must be the same"
-        )
-    if (info.patch_px, info.channels) != (recipe.patch.size, recipe.surface.channels):
-        raise EngineError(
-            f"engine {info.name!r} takes patches of {info.patch_px} px with {info.channels} channel(s); "
-            f"recipe {recipe.name!r} cuts {recipe.patch.size} px with {recipe.surface.channels}"
-        )
 
 
 def line_settings(config: StationConfig) -> LineSettings:

@@ -62,7 +62,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Decision:
     """What the patches of a part say, without a bin; the fields are those of :class:`Verdict`."""
 
     class_index: int
@@ -114,14 +114,14 @@ def decide(scores: NDArray[np.float32], recipe: Recipe) -> Verdict:
     )
 
 
-def judge(scores: NDArray[np.float32], rules: Rules) -> Judgement:
+def judge(scores: NDArray[np.float32], rules: Rules) -> Decision:
     """The class of a part from ``scores`` (patches, classes), probabilities in the rules' order.
 
     Never raises for bad scores: they are a fault.
     """
     problem = _problem(scores, rules)
     if problem:
-        return Judgement(FAULT_CLASS, 0.0, None, problem, ())
+        return Decision(FAULT_CLASS, 0.0, None, problem, ())
     probabilities = tempered(scores, rules.temperature)
     names = rules.classes
     thresholds = np.array([threshold or np.inf for threshold in rules.thresholds])
@@ -149,7 +149,7 @@ def judge(scores: NDArray[np.float32], rules: Rules) -> Judgement:
         p = float(label_p[patch])
         rule = "most probable class" if by_argmax[patch] else f"threshold {rules.thresholds[index]:g}"
         reason = f"patch {patch}: {names[index]} {_shown(p)} ({rule})"
-        return Judgement(index, p, patch, reason, labels)
+        return Decision(index, p, patch, reason, labels)
 
     good = probabilities[:, 0]
     patch = int(np.argmin(good))
@@ -158,7 +158,7 @@ def judge(scores: NDArray[np.float32], rules: Rules) -> Judgement:
     reason = f"all {len(good)} patches {names[0]}, least {_shown(p)} at {patch}"
     if released:
         reason = f"no defect of {len(good)} patches, {released} released, least {_shown(p)} at {patch}"
-    return Judgement(0, p, patch, reason, labels)
+    return Decision(0, p, patch, reason, labels)
 
 
 def fault(reason: str, recipe: Recipe) -> Verdict:
@@ -199,12 +199,3 @@ def _problem(scores: NDArray[np.float32], rules: Rules) -> str:
 def _shown(p: float) -> str:
     """A probability with three decimals, never rounded up to 1."""
     return f"{min(p, 0.999) if p < 1.0 else 1.0:.3f}"
-
-
-def part_class(scores: NDArray[np.float32]) -> int:
-    """Algorithm 1 without a recipe's thresholds: the class index of a part from ``(patches, classes)``."""
-    labels = scores.argmax(axis=1)
-    defective = np.flatnonzero(labels)
-    if not defective.size:
-        return 0
-    return int(labels[defective[scores[defective, labels[defective]].argmax()]])

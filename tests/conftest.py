@@ -130,7 +130,8 @@ def tiny_engine_master(
     """An engine folder with everything in it; not to be changed."""
     from deploy.engine_folder import EngineDescription, write_engine_folder
     from deploy.quantise import quantise
-    from station.engines.manifest import Figures
+    from station.engines.manifest import EngineRules, Figures
+    from station.recipe import PatchGrid, SurfaceSize
 
     folder = tmp_path_factory.mktemp("engines") / "tiny"
     folder.mkdir()
@@ -146,8 +147,9 @@ def tiny_engine_master(
         network="tiny",
         description="Grey levels.",
         classes=TINY_CLASSES,
-        patch_px=TINY_PATCH,
-        channels=1,
+        surface=SurfaceSize(height=64, width=32),
+        patch=PatchGrid(size=TINY_PATCH),
+        rules=EngineRules(),
         figures={
             "fp32": Figures(**tiny_figures()),
             "int8": Figures(**tiny_figures(right=994)),

@@ -113,13 +113,11 @@ def write_engine(
     target = folder / "engines" / recipe.engine
     export_onnx(network, target / MODEL_FILES["fp32"], recipe.patch.size, recipe.surface.channels)
     good, defect = (entry.name for entry in recipe.classes)
-    description = EngineDescription(
-        name=recipe.engine,
+    tuned = with_threshold(recipe, result.threshold)
+    description = EngineDescription.for_recipe(
+        tuned,
         network="inception-cnn",
         description=f"{recipe.description} Trained on photographs: mind their licence.",
-        classes=(good, defect),
-        patch_px=recipe.patch.size,
-        channels=recipe.surface.channels,
         figures={"fp32": Figures(**{field.name: getattr(result, field.name) for field in fields(Outcomes)})},
     )
     rule = golden_rule(target, description)
@@ -135,8 +133,8 @@ def write_engine(
     if not all(golden.values()):
         raise DatasetError("the network is sure of no training picture of some class; train longer")
     write_engine_folder(target, description, [(name, one) for name, some in golden.items() for one in some])
-    tuned = with_threshold(recipe, result.threshold).model_dump(mode="json", exclude={"digest"})
-    text = yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True)
+    document = tuned.model_dump(mode="json", exclude={"digest"})
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     (folder / f"{recipe.name}.yaml").write_text(text, encoding="utf-8")
 
 

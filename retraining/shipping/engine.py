@@ -16,7 +16,6 @@ from retraining.evaluation.report import evaluation_report
 from retraining.shipping.export import calibration_patches, export_onnx, golden_parts
 from retraining.surfaces import Surfaces
 from station.engines.folder import EngineManifest, load_manifest
-from station.engines.interface import EngineError
 from station.engines.manifest import INT8_SIGNED, Figures, Variant
 from station.machine import cores, processor
 from station.recipe import Recipe
@@ -86,13 +85,10 @@ def ship(
     results = evaluate(scorers, recipe, parts, report)
     evaluated(results)
     measured = figures(results)
-    description = EngineDescription(
-        name=recipe.engine,
+    description = EngineDescription.for_recipe(
+        recipe,
         network=provenance.network,
         description=f"{recipe.description} Trained on rendered parts; see card.md.",
-        classes=tuple(c.name for c in recipe.classes),
-        patch_px=recipe.patch.size,
-        channels=recipe.surface.channels,
         figures={variant: Figures(**asdict(measured[variant])) for variant in variants},
     )
     golden = golden_parts(recipe, golden_rule(folder, description).record)
@@ -103,17 +99,12 @@ def ship(
 
 
 def renew_golden_parts(folder: Path, recipe: Recipe) -> EngineManifest:
-    """Choose and record the golden parts of an engine folder again; its networks and figures stay.
+    """Choose and record the golden parts of an engine folder again, for the patches and rules of ``recipe``.
 
+    Its networks and figures stay.
     Raises :class:`ExportError` or :class:`EngineError`.
     """
-    description = EngineDescription.of(load_manifest(folder))
-    classes = tuple(c.name for c in recipe.classes)
-    if description.classes != classes:
-        raise EngineError(
-            f"{folder} knows the classes {', '.join(description.classes)}, recipe {recipe.name} has "
-            f"{', '.join(classes)}; name the recipe it was trained for"
-        )
+    description = EngineDescription.of(load_manifest(folder)).proven_for(recipe)
     golden = golden_parts(recipe, golden_rule(folder, description).record)
     return write_engine_folder(folder, description, golden)
 
@@ -137,7 +128,8 @@ Classifier of {recipe.patch.size} x {recipe.patch.size} px patches in {len(class
 ({", ".join(classes)}), network `{provenance.network}`,
 for the recipe `{recipe.name}`. Input `patches` uint8
 (N, {recipe.patch.size}, {recipe.patch.size}, {recipe.surface.channels}),
-output `probabilities` (N, {len(classes)}). Licence: Apache-2.0.
+outputs `probabilities` (N, {len(classes)}) and `features` (N, F), what the fully connected layers are given.
+Licence: Apache-2.0.
 
 ## Data
 

@@ -49,7 +49,6 @@ def bench(
 
     from simulation.rendering.parts import render_part
     from simulation.truth import PRODUCT_WIDTHS
-    from station.assembly import require_fit
     from station.bench import verdicts as benchmark
     from station.bench.patching import patching_timings
     from station.engines import open_engine, runnable
@@ -72,11 +71,12 @@ def bench(
         for backend, precision in runnable(folder):
             show.update(f"loading {backend} {precision}")
             try:
-                engine = open_engine(folder, backend=backend, precision=precision, threads=threads)
+                engine = open_engine(
+                    folder, backend=backend, precision=precision, threads=threads, recipe=prepared
+                )
             except EngineError as error:
                 refused.append(str(error))
                 continue
-            require_fit(engine, prepared)
             opened.append(engine)
             contenders.append(benchmark.contender(f"{backend} {precision}", engine, pipelined=True))
         if rivals:

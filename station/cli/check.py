@@ -123,7 +123,7 @@ def _engine(config: StationConfig, recipe: Recipe) -> str:
 
     engine = make_engine(config, recipe)
     try:
-        report = require_proof(engine, load_manifest(config.paths.engines / recipe.engine))
+        report = require_proof(engine, load_manifest(config.paths.engines / recipe.engine), recipe)
         info = engine.info
         loaded = f"{info.name} {info.digest[:12]} on {info.backend} {info.precision}"
         return f"{loaded}; golden parts: {report.summary}"

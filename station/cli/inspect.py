@@ -84,16 +84,16 @@ def inspect(
     from rich.console import Console
     from rich.progress import track
 
-    from station.assembly import require_fit
     from station.engines import open_engine
     from station.recipe import find_recipe, load_recipe
 
     console = Console()
     prepared = load_recipe(find_recipe(recipe, recipes))
     pictures = find_pictures(paths)
-    engine = open_engine(engines / prepared.engine, backend=backend, precision=precision, threads=threads)
+    engine = open_engine(
+        engines / prepared.engine, backend=backend, precision=precision, threads=threads, recipe=prepared
+    )
     try:
-        require_fit(engine, prepared)
         rows: list[Inspected] = []
         details: list[PatchDetails] = []
         common = common_folder(pictures)

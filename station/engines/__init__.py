@@ -17,6 +17,7 @@ from station.engines.choose import (
     runnable,
 )
 from station.engines.interface import Engine, EngineOptions, Scores
+from station.recipe import Recipe
 
 __all__ = [
     "BACKENDS",
@@ -37,13 +38,16 @@ def open_engine(
     threads: int = 2,
     chunk: int = 0,
     cache: Path | None = None,
+    recipe: Recipe | None = None,
 ) -> Engine:
     """Load the engine in ``folder``, proven on this machine, by the named or the fastest back end.
 
-    What was measured and proven is kept in ``cache`` (the user's cache folder when None), so that only
-    the first start takes its time; every start reproduces a golden part again. ``chunk`` is the number of
-    patches computed at a time, 0 chooses. Raises :class:`EngineError`.
+    With ``recipe``, which everything that decides on parts gives, it must have been proven on the patches
+    that the recipe cuts and is proven again with the recipe's decision rules. What was measured and proven
+    is kept in ``cache`` (the user's cache folder when None), so that only the first start takes its time;
+    every start reproduces a golden part of every class again. ``chunk`` is the number of patches computed at
+    a time, 0 chooses. Raises :class:`EngineError`.
     """
     options = EngineOptions(threads=threads, chunk=chunk, cache=cache or default_cache())
-    engine, _ = open_chosen(folder, backend, precision, options)
+    engine, _ = open_chosen(folder, backend, precision, options, recipe)
     return engine

@@ -2,8 +2,9 @@
 
 Every back end and precision that can run is timed on a golden part; the fastest one that reproduces all
 golden parts is taken. INT8 takes part only when the engine's own figures say that it is accurate enough.
-The outcome is kept under a key of everything it depends on (engine, processor, back ends and their
-versions, settings); a remembered choice reproduces one golden part at every start before it is trusted.
+The outcome is kept under a key of everything it depends on (engine, the recipe's decision rules, processor,
+back ends and their versions, settings); a remembered choice reproduces one golden part of every class at
+every start before it is trusted.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from station.decision import Rules
 from station.engines.backends import onnxruntime_engine as onnxruntime
 from station.engines.backends import openvino_engine as openvino
 from station.engines.backends import tensorrt_engine as tensorrt
-from station.engines.folder import EngineManifest, load_manifest
+from station.engines.folder import EngineManifest, GoldenSurface, load_manifest
 from station.engines.interface import BackendStatus, Engine, EngineError, EngineOptions
 from station.engines.manifest import INT8_SIGNED
-from station.engines.prove import golden_patches, require_proof
+from station.engines.prove import golden_patches, require_fit, require_proof
 from station.engines.timing import benchmark
 from station.files import write_json
 from station.machine import cores, processor
+from station.recipe import Recipe
 from station.supervision import start_takes
 
 BACKENDS = (openvino.NAME, onnxruntime.CPU, tensorrt.NAME, onnxruntime.TENSORRT, onnxruntime.CUDA)
@@ -35,7 +38,7 @@ _SLOW_TO_BUILD = (tensorrt.NAME, onnxruntime.TENSORRT)
 _BUILT_IN_S, _LOADED_IN_S = 1800.0, 120.0
 """How long a plan may be built, or a network be loaded and proven, while systemd waits."""
 _TIMED_RUNS = 3
-_SCHEME = 1
+_SCHEME = 2
 """Counted up when what is remembered changes its meaning."""
 _log = logging.getLogger(__name__)
 
@@ -78,21 +81,28 @@ def default_cache() -> Path:
     return Path(base) / "inspection-station"
 
 
-def open_chosen(folder: Path, backend: str, precision: str, options: EngineOptions) -> tuple[Engine, Choice]:
-    """The engine in ``folder``, proven, and how it was chosen. ``auto`` leaves back end or precision open."""
+def open_chosen(
+    folder: Path, backend: str, precision: str, options: EngineOptions, recipe: Recipe | None = None
+) -> tuple[Engine, Choice]:
+    """The engine in ``folder``, proven, and how it was chosen. ``auto`` leaves back end or precision open.
+
+    With ``recipe`` it must fit that recipe and is proven with its decision rules too.
+    """
     if options.threads < 1 or options.chunk < 0:
         raise EngineError(
             f"{options.threads} threads and chunks of {options.chunk} patches cannot be; "
             "write at least 1 thread and 0 (chosen automatically) or more patches"
         )
     manifest = load_manifest(folder)
+    if recipe is not None:
+        require_fit(manifest, recipe)
     here = _wanted(backend, precision)
-    key = _key(manifest, here, backend, precision, options)
+    key = _key(manifest, recipe, here, backend, precision, options)
     remembered = _remembered(options.cache, key)
     if remembered is not None:
         try:
             engine = _open(manifest, remembered, options)
-            _proven(engine, manifest, parts=1)
+            _proven(engine, manifest, recipe, manifest.one_of_each_class())
         except EngineError as problem:
             _log.warning(
                 "engine %s: the remembered choice failed (%s); measuring again", manifest.name, problem
@@ -100,13 +110,18 @@ def open_chosen(folder: Path, backend: str, precision: str, options: EngineOptio
         else:
             _log.info("engine %s: %s, as measured before", manifest.name, _sentence(remembered))
             return engine, remembered
-    engine, choice = _choose(manifest, here, backend, precision, options)
+    engine, choice = _choose(manifest, recipe, here, backend, precision, options)
     _remember(options.cache, key, choice)
     return engine, choice
 
 
 def _choose(
-    manifest: EngineManifest, here: list[BackendStatus], backend: str, precision: str, options: EngineOptions
+    manifest: EngineManifest,
+    recipe: Recipe | None,
+    here: list[BackendStatus],
+    backend: str,
+    precision: str,
+    options: EngineOptions,
 ) -> tuple[Engine, Choice]:
     """Time all candidates, then prove them from the fastest on until one passes."""
     failures: list[str] = []
@@ -130,7 +145,7 @@ def _choose(
     for choice in sorted(measured, key=lambda timed: timed.median_ms):
         try:
             engine = _open(manifest, choice, options)
-            _proven(engine, manifest)
+            _proven(engine, manifest, recipe)
         except EngineError as problem:
             _log.warning("engine %s: %s is out: %s", manifest.name, _sentence(choice), problem)
             failures.append(f"{choice.backend} {choice.precision}: {problem}")
@@ -205,16 +220,21 @@ def _knows(backend: str, precision: str) -> bool:
 def _time(manifest: EngineManifest, candidate: Choice, options: EngineOptions) -> Choice:
     engine = _open(manifest, candidate, options)
     try:
-        require_proof(engine, manifest, parts=1)
+        require_proof(engine, manifest, golden=manifest.golden[:1])
         timing = benchmark(engine, golden_patches(manifest), seconds=0.0, least=_TIMED_RUNS)
     finally:
         engine.close()
     return replace(candidate, median_ms=round(timing.p50, 2), measured_now=True)
 
 
-def _proven(engine: Engine, manifest: EngineManifest, parts: int | None = None) -> None:
+def _proven(
+    engine: Engine,
+    manifest: EngineManifest,
+    recipe: Recipe | None,
+    golden: Sequence[GoldenSurface] | None = None,
+) -> None:
     try:
-        require_proof(engine, manifest, parts)
+        require_proof(engine, manifest, recipe, golden)
     except EngineError:
         engine.close()
         raise
@@ -243,12 +263,18 @@ def _sentence(choice: Choice) -> str:
 
 
 def _key(
-    manifest: EngineManifest, here: list[BackendStatus], backend: str, precision: str, options: EngineOptions
+    manifest: EngineManifest,
+    recipe: Recipe | None,
+    here: list[BackendStatus],
+    backend: str,
+    precision: str,
+    options: EngineOptions,
 ) -> str:
     facts = (
         _SCHEME,
         manifest.digest,
         manifest.folder.name,
+        asdict(manifest.own_rules if recipe is None else Rules.of(recipe)),
         [processor().model, sorted(processor().flags), cores()],
         [asdict(status) for status in here],
         (backend, precision, options.threads, options.chunk),

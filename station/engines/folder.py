@@ -16,17 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import ImageFileError, in_channels, read_image
+from station.decision import Rules
 from station.engines.interface import EngineError
 from station.engines.manifest import (
     ClassName,
     EngineDocument,
+    EngineRules,
     Figures,
     FileEntry,
     Int8Gate,
     Variant,
 )
 from station.patching.geometry import cut_surface
-from station.recipe import PatchGrid
+from station.recipe import PatchGrid, SurfaceSize
 from station.strict_yaml import DocumentError, Mistake, load_document
 
 MANIFEST = "engine.yaml"
@@ -47,6 +49,8 @@ class GoldenSurface:
     file: Path
     scores: Mapping[str, NDArray[np.float32]]
     """Recorded scores (patches, classes) by precision: ``fp32`` and, where there is one, ``int8``."""
+    features: Mapping[Variant, tuple[int, NDArray[np.float32]]]
+    """Recorded features of one patch by ONNX file: its index and ``(features,)``; empty without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,14 @@ class EngineManifest:
     description: str
     network: str
     classes: tuple[str, ...]
-    patch_px: int
-    channels: int
+    surface: SurfaceSize
+    """The surfaces that the engine was proven on."""
+    patch: PatchGrid
+    """The patches that it was proven on."""
+    rules: EngineRules
+    """The decision rules that it was proven with, as engine.yaml has them."""
+    own_rules: Rules
+    """The same, as the decision wants them."""
     features: int
     """Features of a patch; 0: the networks give none."""
     files: Mapping[Variant, Path]
@@ -68,10 +78,25 @@ class EngineManifest:
     golden: tuple[GoldenSurface, ...]
     tolerance: float
     int8_tolerance: float
+    features_tolerance: float
     figures: Mapping[Variant, Figures]
     int8_gate: Int8Gate | None
     digest: str
     """SHA-256 of engine.yaml, which names the digest of everything else, hex."""
+
+    @property
+    def patch_px(self) -> int:
+        """The side of a patch, px."""
+        return self.patch.size
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (BGR)."""
+        return self.surface.channels
+
+    def one_of_each_class(self) -> tuple[GoldenSurface, ...]:
+        """The first golden part of every class."""
+        return tuple(next(part for part in self.golden if part.truth == name) for name in self.classes)
 
     def int8_refusal(self, variant: Variant = "int8") -> str:
         """Why an INT8 file is not accurate enough by its own figures, or an empty string."""
@@ -115,26 +140,31 @@ def load_manifest(folder: Path) -> EngineManifest:
         files[variant] = folder / entry.path
         _checked(path, f"files.{variant}", folder, entry, MAX_MODEL_BYTES)
     recorded = _recorded_scores(path, folder, document)
+    features = _recorded_features(path, folder, document)
     golden = []
     for index, part in enumerate(document.golden.parts):
         _checked(path, f"golden.parts[{index}]", folder, part, MAX_GOLDEN_BYTES)
         name = Path(part.path).name
         scores = {precision: table[name] for precision, table in recorded.items()}
-        golden.append(GoldenSurface(name, part.truth, folder / part.path, scores))
+        own_features = {variant: table[name] for variant, table in features.items()}
+        golden.append(GoldenSurface(name, part.truth, folder / part.path, scores, own_features))
     return EngineManifest(
         folder=folder,
         name=document.name,
         description=document.description,
         network=document.network,
         classes=document.classes,
-        patch_px=document.patch_px,
-        channels=document.channels,
+        surface=document.surface,
+        patch=document.patch,
+        rules=document.rules,
+        own_rules=document.decision_rules(),
         features=document.features,
         files=files,
         digests={variant: entry.sha256 for variant, entry in document.files.items()},
         golden=tuple(golden),
         tolerance=document.golden.tolerance,
         int8_tolerance=document.golden.int8_tolerance,
+        features_tolerance=document.golden.features_tolerance,
         figures=document.figures,
         int8_gate=document.int8_gate,
         digest=hashlib.sha256(content).hexdigest(),
@@ -160,10 +190,13 @@ def read_golden(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uin
         pixels = in_channels(read_image(part.file), manifest.channels)
     except ImageFileError as error:
         raise EngineError(f"{error}; copy the engine's folder again") from None
-    try:
-        patches = cut_surface(pixels, PatchGrid(size=manifest.patch_px))
-    except ValueError as problem:
-        raise EngineError(f"{part.file}: {problem}; the golden part belongs to another engine") from None
+    wanted = manifest.surface
+    if pixels.shape != (wanted.height, wanted.width, wanted.channels):
+        raise EngineError(
+            f"{part.file} has shape {pixels.shape}, the engine's surface {wanted.height} x {wanted.width} px "
+            f"x {wanted.channels}; the golden part belongs to another engine"
+        )
+    patches = cut_surface(pixels, manifest.patch)
     for precision, scores in part.scores.items():
         if scores.shape != (len(patches), len(manifest.classes)):
             raise EngineError(
@@ -193,6 +226,37 @@ def _recorded_scores(
                 if not np.isfinite(scores).all():
                     raise ValueError(f"{precision} scores of {name} are not all numbers")
                 found[precision][name] = scores
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
+        what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be used ({problem})"
+        raise ManifestError(
+            folder / entry.path, Mistake(0, "", what, "record the golden parts again with this engine")
+        ) from None
+    return found
+
+
+def _recorded_features(
+    path: Path, folder: Path, document: EngineDocument
+) -> dict[Variant, dict[str, tuple[int, NDArray[np.float32]]]]:
+    """Features of one patch by ONNX file and part; empty where the engine gives none."""
+    entry = document.golden.features
+    if entry is None or not document.features:
+        return {}
+    content = _checked(path, "golden.features", folder, entry, MAX_GOLDEN_BYTES)
+    patches = document.decision_rules().patches
+    found: dict[Variant, dict[str, tuple[int, NDArray[np.float32]]]] = {}
+    try:
+        tables = json.loads(content)
+        for variant in document.files:
+            found[variant] = {}
+            for part in document.golden.parts:
+                name = Path(part.path).name
+                given = tables[variant][name]
+                patch, values = int(given["patch"]), np.array(given["values"], dtype=np.float32)
+                if not 0 <= patch < patches or values.shape != (document.features,):
+                    raise ValueError(f"{variant} features of {name}: patch {patch}, shape {values.shape}")
+                if not np.isfinite(values).all():
+                    raise ValueError(f"{variant} features of {name} are not all numbers")
+                found[variant][name] = patch, values
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be used ({problem})"
         raise ManifestError(

@@ -1,4 +1,4 @@
-"""engine.yaml: what an engine folder says of itself - its files, golden parts, figures and INT8 gate.
+"""engine.yaml: what an engine folder says of itself - patches, rules, files, golden parts, figures, gate.
 
 Only the shape of the file is checked here; :mod:`station.engines.folder` checks the folder against it.
 """
@@ -9,13 +9,23 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from station.decision import Rules
 from station.outcomes import Outcomes
+from station.recipe import PatchGrid, Recipe, SurfaceSize
 
-FORMAT = 1
-"""The only format of engine.yaml so far."""
+FORMAT = 2
+"""The format of engine.yaml; format 1 did not record the patches and rules that it was proven with."""
 
 INT8_SIGNED: Final = "int8-signed"
 """The variant with signed activations and floating-point biases, the only INT8 that TensorRT reads."""
@@ -35,6 +45,17 @@ def _inside(path: str) -> str:
         problem = "is not a plain relative path inside the engine's folder"
         raise _wrong("", problem, "write for example `model.onnx` or `golden/01-scratch.png`")
     return path
+
+
+def _not_format_1(given: object) -> object:
+    if given == 1:
+        problem = "is 1, which does not say which patches and decision rules the engine was proven with"
+        remedy = (
+            "write 2, and in place of `patch_px` and `channels` the `surface`, `patch` and `rules` of its "
+            "recipe (docs/engines.md shows them); or train it again"
+        )
+        raise _wrong("", problem, remedy)
+    return given
 
 
 InnerPath = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_inside)]
@@ -65,6 +86,37 @@ class GoldenPart(FileEntry):
     """the class that is on the part"""
 
 
+class EngineRules(_Section):
+    """The decision rules that the engine was proven with, as in its recipe; bins are the recipe's alone."""
+
+    temperature: Annotated[float, Field(ge=0.05, le=20.0)] = 1.0
+    """the temperature by which log-probabilities are divided (1 = as the network says)"""
+    thresholds: dict[ClassName, Share] = {}
+    """by class, the probability from which on a patch counts as this class"""
+    release_below: dict[ClassName, Share] = {}
+    """by class, the defect probability below which a patch is let pass"""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """The rules of a recipe; what it does not use is left out."""
+        return cls(
+            temperature=recipe.decision.temperature,
+            thresholds={one.name: one.threshold for one in recipe.classes if one.threshold},
+            release_below={one.name: one.release_below for one in recipe.classes if one.release_below},
+        )
+
+    def for_classes(self, classes: tuple[str, ...], surface: SurfaceSize, patch: PatchGrid) -> Rules:
+        """The same as the decision wants them."""
+        rows, columns = patch.counts(surface.height, surface.width)
+        return Rules(
+            rows * columns,
+            classes,
+            self.temperature,
+            tuple(self.thresholds.get(name, 0.0) for name in classes),
+            tuple(self.release_below.get(name, 0.0) for name in classes),
+        )
+
+
 class Golden(_Section):
     """The parts that an engine must reproduce on every device before it is trusted."""
 
@@ -72,10 +124,14 @@ class Golden(_Section):
     """how far a probability may be from the recorded fp32 one, for fp32, bf16 and fp16"""
     int8_tolerance: Annotated[float, Field(gt=0.0, le=0.25)] = 0.1
     """how far a probability of the INT8 network may be from its own recorded one"""
+    features_tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    """how far a patch's features may be from the recorded ones, as a share of their length"""
     scores: FileEntry
     """the recorded scores, JSON: {"fp32": {"01-scratch.png": [[p, ...], ...]}, "int8": {...}}"""
+    features: FileEntry | None = None
+    """recorded features, JSON: {"fp32": {"01-scratch.png": {"patch": 3, "values": [...]}}, "int8": ...}"""
     parts: Annotated[tuple[GoldenPart, ...], Field(min_length=1, max_length=100)]
-    """the golden parts; twelve are usual"""
+    """the golden parts, at least one of each class; twelve are usual"""
 
 
 class Figures(_Section):
@@ -125,8 +181,8 @@ class Int8Gate(_Section):
 class EngineDocument(_Section):
     """engine.yaml."""
 
-    format: Literal[1]
-    """the format of this file, 1"""
+    format: Annotated[Literal[2], BeforeValidator(_not_format_1)]
+    """the format of this file, 2"""
     name: Name
     """the engine's name; the folder's name"""
     description: Annotated[str, StringConstraints(max_length=2000)] = ""
@@ -135,10 +191,12 @@ class EngineDocument(_Section):
     """the network's name, for example inception-cnn"""
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=255)]
     """the class names in the order of the outputs; the first is the good one"""
-    patch_px: Annotated[int, Field(ge=8, le=2048)]
-    """the side of a patch, px"""
-    channels: Literal[1, 3]
-    """1 (grey) or 3 (BGR)"""
+    surface: SurfaceSize
+    """the size of the surfaces that the engine was proven on, px, and their channels"""
+    patch: PatchGrid
+    """the patches that the engine was proven on"""
+    rules: EngineRules
+    """the decision rules that the engine was proven with"""
     features: Annotated[int, Field(ge=0, le=65_536)] = 0
     """the number of features that the network gives of a patch beside its probabilities; 0 = none"""
     files: Annotated[dict[Variant, FileEntry], Field(min_length=1, max_length=3)]
@@ -166,10 +224,36 @@ class EngineDocument(_Section):
                 raise _wrong(
                     "golden.parts", f"has the unknown truth {part.truth!r}", "use a name of `classes`"
                 )
+        for side in (self.surface.height, self.surface.width):
+            if not self.patch.fills(side):
+                problem = (
+                    f"of {self.patch.size} px with {self.patch.overlap_px} px overlap does not fill {side} px"
+                )
+                raise _wrong("patch", problem, "copy `surface` and `patch` of the recipe")
+        for key, by_class in (
+            ("thresholds", self.rules.thresholds),
+            ("release_below", self.rules.release_below),
+        ):
+            strange = [name for name in by_class if name not in self.classes[1:]]
+            if strange:
+                problem = f"has {strange[0]!r}, which is no defect class of the engine"
+                raise _wrong(f"rules.{key}", problem, f"use one of {', '.join(self.classes[1:])}")
+        unproven = [name for name in self.classes if name not in {part.truth for part in self.golden.parts}]
+        if unproven:
+            problem = f"has no part of class {unproven[0]!r}: an engine that never says it would pass"
+            raise _wrong("golden.parts", problem, "record golden parts of every class")
+        if self.features and self.golden.features is None:
+            raise _wrong(
+                "golden.features", "is missing", "record the golden parts again, or write `features: 0`"
+            )
         paths = [part.path for part in self.golden.parts]
         if len(set(paths)) != len(paths):
             raise _wrong("golden.parts", "has a file twice", "keep one of the two")
         return self
+
+    def decision_rules(self) -> Rules:
+        """What the decision must know of the engine's own rules."""
+        return self.rules.for_classes(self.classes, self.surface, self.patch)
 
 
 def _wrong(key: str, problem: str, remedy: str) -> PydanticCustomError:

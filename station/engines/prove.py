@@ -1,21 +1,29 @@
 """Golden parts: an engine is a claim until it reproduces them on this very device.
 
 fp32, bf16 and fp16 must name the same most probable class for every patch as was recorded, with every
-probability within the manifest's tolerance (0.02) of the fp32 one. INT8 is another network: it must give
-every part the class that fp32 gives it, and be within its own tolerance of its own recorded scores.
+probability within the manifest's tolerance (0.02) of the fp32 one. INT8 is another network: it must be
+within its own tolerance of its own recorded scores. Features, where the engine gives them, must be near the
+recorded ones.
+
+Of every precision the verdict must be right, and the decision alone says what it is: by the rules that the
+engine was proven with it must name what is on the part, and by the rules of the prepared recipe it must be
+the verdict on fp32's scores and accept no defective part. Every class is among the golden parts, so that an
+engine that says *good* to everything fails.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from station.decision import part_class
+from station.decision import FAULT_CLASS, Rules, judge
 from station.engines.folder import EngineManifest, GoldenSurface, read_golden
-from station.engines.interface import Engine, EngineError
+from station.engines.interface import Engine, EngineError, EngineInfo, Scores
+from station.recipe import PatchGrid, Recipe, SurfaceSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +54,34 @@ class GoldenReport:
         return line if self.passed else f"{line}; {self.failures[0] if self.failures else 'no golden part'}"
 
 
-def prove(engine: Engine, manifest: EngineManifest, parts: int | None = None) -> GoldenReport:
-    """Run the golden parts (the first ``parts`` of them). Engine failures are reported, not raised."""
-    golden = manifest.golden[:parts]
+def require_fit(manifest: EngineManifest, recipe: Recipe) -> None:
+    """Refuse an engine that was not proven on what the recipe cuts. Raises :class:`EngineError`."""
+    classes = tuple(entry.name for entry in recipe.classes)
+    if manifest.classes != classes:
+        raise EngineError(
+            f"engine {manifest.name!r} knows the classes {', '.join(manifest.classes)}; recipe "
+            f"{recipe.name!r} names {', '.join(classes)}: names and order must be the same"
+        )
+    if (manifest.surface, manifest.patch) != (recipe.surface, recipe.patch):
+        raise EngineError(
+            f"engine {manifest.name!r} was proven on {_grid(manifest.surface, manifest.patch)}; recipe "
+            f"{recipe.name!r} cuts {_grid(recipe.surface, recipe.patch)}: write the engine's `surface` and "
+            "`patch` into the recipe, or record the engine for this recipe by `retrain golden`"
+        )
+
+
+def prove(
+    engine: Engine,
+    manifest: EngineManifest,
+    recipe: Recipe | None = None,
+    golden: Sequence[GoldenSurface] | None = None,
+) -> GoldenReport:
+    """Run the golden parts (all of them where ``golden`` is None), decided by ``recipe``'s rules too.
+
+    Engine failures are reported, not raised.
+    """
+    golden = manifest.golden if golden is None else golden
+    rules = None if recipe is None else Rules.of(recipe)
     precision = engine.info.precision
     tolerance = manifest.int8_tolerance if precision == "int8" else manifest.tolerance
     failures: list[str] = []
@@ -58,9 +91,11 @@ def prove(engine: Engine, manifest: EngineManifest, parts: int | None = None) ->
         try:
             patches = read_golden(manifest, part)
             started = time.perf_counter()
-            scores = engine.probabilities(patches)
+            scores = engine.scores(patches)
             times.append((time.perf_counter() - started) * 1000)
             difference, problem = _compare(scores, part, manifest, precision, tolerance)
+            problem = problem or _misjudged(scores.probabilities, part, manifest, rules)
+            problem = problem or _other_features(scores, part, manifest, engine.info)
         except EngineError as error:
             difference, problem = 1.0, str(error)
         largest = max(largest, difference)
@@ -78,9 +113,14 @@ def prove(engine: Engine, manifest: EngineManifest, parts: int | None = None) ->
     )
 
 
-def require_proof(engine: Engine, manifest: EngineManifest, parts: int | None = None) -> GoldenReport:
+def require_proof(
+    engine: Engine,
+    manifest: EngineManifest,
+    recipe: Recipe | None = None,
+    golden: Sequence[GoldenSurface] | None = None,
+) -> GoldenReport:
     """The report of an engine that passed. Raises :class:`EngineError` when it did not."""
-    report = prove(engine, manifest, parts)
+    report = prove(engine, manifest, recipe, golden)
     if not report.passed:
         raise EngineError(
             f"{report.backend} {report.precision} does not reproduce the golden parts of {manifest.name}: "
@@ -95,27 +135,71 @@ def golden_patches(manifest: EngineManifest, index: int = 0) -> NDArray[np.uint8
 
 
 def _compare(
-    scores: NDArray[np.float32],
+    scores: Scores,
     part: GoldenSurface,
     manifest: EngineManifest,
     precision: str,
     tolerance: float,
 ) -> tuple[float, str]:
     """Largest difference from the recorded scores, and what is wrong (empty when nothing is)."""
-    fp32 = part.scores["fp32"]
+    found, fp32 = scores.probabilities, part.scores["fp32"]
     recorded = part.scores.get("int8", fp32) if precision == "int8" else fp32
-    if scores.shape != recorded.shape:
-        return 1.0, f"scores have shape {scores.shape}, recorded were {recorded.shape}"
-    difference = float(np.abs(scores - recorded).max())
+    if found.shape != recorded.shape:
+        return 1.0, f"scores have shape {found.shape}, recorded were {recorded.shape}"
+    difference = float(np.abs(found - recorded).max())
     if not difference <= tolerance:
         return difference, f"a probability is off by {difference:.4f}, more than {tolerance}"
-    if precision == "int8":
-        found, wanted = part_class(scores), part_class(fp32)
-        if found != wanted:
-            names = manifest.classes
-            return difference, f"taken for {names[found]}, fp32 takes it for {names[wanted]}"
-    else:
-        other = np.flatnonzero(scores.argmax(axis=1) != fp32.argmax(axis=1))
-        if other.size:
-            return difference, f"patch {other[0]} has another most probable class"
+    other = np.flatnonzero(found.argmax(axis=1) != fp32.argmax(axis=1))
+    if precision != "int8" and other.size:
+        return difference, f"patch {other[0]} has another most probable class"
     return difference, ""
+
+
+def _misjudged(
+    scores: NDArray[np.float32], part: GoldenSurface, manifest: EngineManifest, recipe_rules: Rules | None
+) -> str:
+    """What is wrong with the verdict on a golden part; empty when nothing is."""
+    fp32 = part.scores["fp32"]
+
+    def named(index: int) -> str:
+        return "a fault" if index == FAULT_CLASS else manifest.classes[index]
+
+    for rules in [manifest.own_rules] + ([recipe_rules] if recipe_rules is not None else []):
+        found, wanted = judge(scores, rules).class_index, judge(fp32, rules).class_index
+        if found != wanted:
+            return f"taken for {named(found)}, fp32 takes it for {named(wanted)}"
+    found = judge(scores, manifest.own_rules).class_index
+    if named(found) != part.truth:
+        return f"taken for {named(found)}, it is {part.truth}"
+    if recipe_rules is not None and found and judge(scores, recipe_rules).class_index == 0:
+        return (
+            f"accepted by the recipe although it is {part.truth}; lower `release_below` of {part.truth}, or "
+            "choose golden parts with this recipe (`retrain golden`)"
+        )
+    return ""
+
+
+def _other_features(scores: Scores, part: GoldenSurface, manifest: EngineManifest, info: EngineInfo) -> str:
+    """How a patch's features differ from the recorded ones; empty when they do not, or there are none."""
+    if not manifest.features:
+        return ""
+    if scores.features is None:
+        return "the engine gives no features, though engine.yaml says so"
+    patch, recorded = next(
+        part.features[v] for v, digest in manifest.digests.items() if digest == info.digest
+    )
+    distance = float(np.linalg.norm(scores.features[patch] - recorded))
+    share = distance / max(float(np.linalg.norm(recorded)), 1e-6)
+    if not share <= manifest.features_tolerance:
+        limit = f"more than {manifest.features_tolerance:.1%}"
+        return f"the features of patch {patch} are off by {share:.1%} of their length, {limit}"
+    return ""
+
+
+def _grid(surface: SurfaceSize, patch: PatchGrid) -> str:
+    rows, columns = patch.counts(surface.height, surface.width)
+    overlap = f" with {patch.overlap_px} px overlap" if patch.overlap_px else ""
+    return (
+        f"{rows * columns} patches of {patch.size} px{overlap} on surfaces of {surface.height} x "
+        f"{surface.width} px, {surface.channels} channel(s)"
+    )

@@ -12,11 +12,16 @@ import pytest
 from deploy.engine_folder import EngineDescription, write_engine_folder
 from station.engines.folder import load_manifest
 from station.engines.interface import EngineError
+from station.engines.manifest import EngineRules
+from station.recipe import PatchGrid, SurfaceSize
 
 
 @pytest.fixture
 def description() -> EngineDescription:
-    return EngineDescription("tiny", "tiny", "", ("good", "bright", "dark"), 16, 1, {})
+    surface, patch = SurfaceSize(height=32, width=32), PatchGrid(size=16)
+    return EngineDescription(
+        "tiny", "tiny", "", ("good", "bright", "dark"), surface, patch, EngineRules(), {}
+    )
 
 
 @pytest.fixture
@@ -34,45 +39,62 @@ def _surface(level: int, other: int | None = None) -> np.ndarray:
     return surface
 
 
+GOLDEN = [("good", _surface(115)), ("bright", _surface(115, 240)), ("dark", _surface(115, 20))]
+
+
 def test_a_written_folder_is_what_a_station_loads(folder: Path, description: EngineDescription) -> None:
-    manifest = write_engine_folder(
-        folder, description, [("good", _surface(115)), ("dark", _surface(115, 20))]
-    )
-    assert [part.name for part in manifest.golden] == ["01-good.png", "02-dark.png"]
+    manifest = write_engine_folder(folder, description, GOLDEN)
+    assert [part.name for part in manifest.golden] == ["01-good.png", "02-bright.png", "03-dark.png"]
     assert manifest.golden[1].scores["fp32"].shape == (4, 3)
     assert load_manifest(folder).digest == manifest.digest
     assert manifest.int8_refusal() == "the engine has no int8 file"
 
 
 def test_writing_twice_leaves_the_same_folder(folder: Path, description: EngineDescription) -> None:
-    first = write_engine_folder(folder, description, [("good", _surface(115)), ("dark", _surface(115, 20))])
-    second = write_engine_folder(folder, description, [("good", _surface(115)), ("dark", _surface(115, 20))])
+    first = write_engine_folder(folder, description, GOLDEN)
+    second = write_engine_folder(folder, description, GOLDEN)
     assert first.digest == second.digest
-    third = write_engine_folder(folder, description, [("good", _surface(115))])
-    assert sorted(path.name for path in (folder / "golden").iterdir()) == ["01-good.png", "scores.json"]
-    assert len(third.golden) == 1
+    third = write_engine_folder(folder, description, GOLDEN[::-1])
+    assert sorted(path.name for path in (folder / "golden").iterdir()) == [
+        "01-dark.png",
+        "02-bright.png",
+        "03-good.png",
+        "features.json",
+        "scores.json",
+    ]
+    assert len(third.golden) == 3
+
+
+def test_a_folder_without_a_golden_part_of_every_class_is_not_written(
+    folder: Path, description: EngineDescription
+) -> None:
+    with pytest.raises(EngineError, match="no golden part of bright; give one of every class"):
+        write_engine_folder(folder, description, [GOLDEN[0], GOLDEN[2]])
+    assert not (folder / "engine.yaml").exists()
 
 
 def test_a_golden_part_that_the_network_misjudges_is_refused(
     folder: Path, description: EngineDescription
 ) -> None:
     with pytest.raises(EngineError, match=r"01-dark\.png: the fp32 network takes it for bright"):
-        write_engine_folder(folder, description, [("dark", _surface(115, 240))])
+        write_engine_folder(folder, description, [("dark", _surface(115, 240)), *GOLDEN])
 
 
 def test_a_golden_part_on_the_edge_between_two_classes_is_refused(
     folder: Path, description: EngineDescription
 ) -> None:
     with pytest.raises(EngineError, match="between two classes"):
-        write_engine_folder(folder, replace(description, tolerance=0.05), [("good", _surface(115, 153))])
+        write_engine_folder(
+            folder, replace(description, tolerance=0.05), [("good", _surface(115, 153)), *GOLDEN]
+        )
 
 
 def test_a_refused_golden_part_leaves_the_folder_as_it_was(
     folder: Path, description: EngineDescription
 ) -> None:
-    before = write_engine_folder(folder, description, [("good", _surface(115)), ("dark", _surface(115, 20))])
+    before = write_engine_folder(folder, description, GOLDEN)
     with pytest.raises(EngineError, match="choose another golden part"):
-        write_engine_folder(folder, description, [("good", _surface(115)), ("dark", _surface(115, 240))])
+        write_engine_folder(folder, description, [*GOLDEN, ("dark", _surface(115, 240))])
     assert load_manifest(folder).digest == before.digest
 
 
@@ -88,6 +110,6 @@ def test_a_folder_without_a_network_is_refused(tmp_path: Path, description: Engi
 
 
 def test_the_network_is_left_readable_for_tensorrt(folder: Path, description: EngineDescription) -> None:
-    write_engine_folder(folder, description, [("good", _surface(115))])
+    write_engine_folder(folder, description, GOLDEN)
     model = onnx.load(str(folder / "model.onnx"))
     assert [node.op_type for node in model.graph.node if "patches" in node.input] == ["Cast"]

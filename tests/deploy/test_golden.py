@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deploy.golden import DoubtfulPartError, GoldenRule, rounded_to_bf16
 from deploy.scoring import onnx_scorer
+from station.decision import Rules
 
 CLASSES = ("good", "bright", "dark")
 
@@ -18,7 +19,8 @@ def _patches(level: int) -> np.ndarray:
 
 
 def _rule(files: dict[str, Path], tolerance: float = 0.02) -> GoldenRule:
-    return GoldenRule(files, CLASSES, tolerance, 0.1)
+    rules = Rules(1, CLASSES, 1.0, (0.0,) * 3, (0.0,) * 3)
+    return GoldenRule(files, rules, tolerance, 0.1)
 
 
 def _bf16(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from station.decision import part_class
+from station.decision import Rules, judge
 from station.engines import open_engine
 from station.engines.choose import open_chosen
 from station.engines.folder import load_manifest
@@ -203,9 +203,15 @@ def test_no_threads_or_a_negative_chunk_is_refused(
 
 def test_the_class_of_a_part_is_that_of_its_most_certain_defective_patch() -> None:
     scores = np.array([[0.9, 0.1, 0.0], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8]], np.float32)
+
+    def part_class(scores: np.ndarray) -> int:
+        rules = Rules(len(scores), ("good", "bright", "dark"), 1.0, (0.0,) * 3, (0.0,) * 3)
+        return judge(scores, rules).class_index
+
     assert part_class(scores) == 2
     assert part_class(scores[:2]) == 1
     assert part_class(scores[:1]) == 0
+    assert part_class(np.array([[0.5, 0.5, 0.0]], np.float32)) == 1, "a tie is a defect"
 
 
 def test_the_benchmark_counts_parts_and_orders_its_percentiles(

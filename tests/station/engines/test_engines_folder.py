@@ -80,7 +80,15 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tiny_engine: Path, tmp_p
         (lambda d: d["figures"]["fp32"].update(good=3), r"good"),
         (lambda d: d.update(patch_px=True), r"patch_px"),
         (lambda d: d.update(name="other"), r"name: is 'other', the folder is 'tiny'"),
-        (lambda d: d.update(format=2), r"format"),
+        (lambda d: d.update(format=3), r"format"),
+        (lambda d: d.update(format=1), r"format: is 1, which does not say .* write 2, and in place of"),
+        (lambda d: d["patch"].update(overlap_px=5), r"patch: of 16 px with 5 px overlap does not fill 64 px"),
+        (lambda d: d["rules"].update(thresholds={"good": 0.2}), r"rules\.thresholds: has 'good'"),
+        (lambda d: d["golden"].pop("features"), r"golden\.features: is missing"),
+        (
+            lambda d: d["golden"].update(parts=[p for p in d["golden"]["parts"] if p["truth"] != "dark"]),
+            r"golden\.parts: has no part of class 'dark'",
+        ),
     ],
 )
 def test_a_wrong_manifest_names_its_key(tiny_engine: Path, change, message: str) -> None:
