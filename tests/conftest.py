@@ -1,6 +1,7 @@
 """Fixtures that more than one room needs."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,21 @@ switch_off()  # before a test imports a library that sends
 
 TINY_CLASSES = ("good", "bright", "dark")
 TINY_PATCH = 16
+
+
+@pytest.fixture
+def given_data() -> Callable[[str], Path]:
+    """A file or folder below INSPECTION_DATA; the test is skipped where it is not there."""
+    from retraining.data.given import find_data
+    from retraining.errors import DatasetError
+
+    def find(name: str) -> Path:
+        try:
+            return find_data(name)
+        except DatasetError as error:
+            pytest.skip(str(error))
+
+    return find
 
 
 def tiny_network() -> "onnx.ModelProto":  # noqa: F821

@@ -28,7 +28,7 @@ def experiment(
     name: NameArgument,
     size: SizeOption = "reduced",
     data_root: Annotated[
-        Path | None, typer.Option(envvar="RETRAIN_DATA_ROOT", help="Folder that holds the data sets.")
+        Path | None, typer.Option(envvar="INSPECTION_DATA", help="Folder that holds data sets and weights.")
     ] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Tasks that run at the same time; they share the cores.")

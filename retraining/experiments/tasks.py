@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from retraining.data.given import find_data
 from retraining.errors import ExperimentError
 from station.files import write_json
 
@@ -32,19 +33,12 @@ class Roots:
     """Where this machine keeps what plans only name."""
 
     data: Path | None
-    """The folder that holds the data sets of docs/data-sets.md; None when none was named."""
+    """The folder that holds data sets and weights; None for the one that ``INSPECTION_DATA`` names."""
     recipes: Path
 
     def data_set(self, name: str) -> Path:
-        """The path of a data set or a weights file; raises :class:`ExperimentError`."""
-        if self.data is None:
-            raise ExperimentError(
-                f"{name} is needed; name the folder that holds it by --data-root or RETRAIN_DATA_ROOT"
-            )
-        found = self.data / name
-        if not found.exists():
-            raise ExperimentError(f"{found} does not exist; name the folder that holds {name} by --data-root")
-        return found
+        """The path of a data set or a weights file; raises :class:`DatasetError`."""
+        return find_data(name, self.data)
 
 
 @dataclass(frozen=True, slots=True)

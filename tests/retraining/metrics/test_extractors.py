@@ -1,6 +1,5 @@
 """Networks that turn pictures into features."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from retraining.metrics.lpips import Lpips
 from retraining.metrics.trained import of_network
 
 Draw = Callable[..., np.ndarray]
-_WEIGHTS = Path(os.environ.get("INSPECTION_WEIGHTS", Path(__file__).parents[4] / "shared/data/weights"))
 
 
 def test_features_are_computed_once_for_each_picture(engine_file: Path, real: np.ndarray) -> None:
@@ -207,10 +205,10 @@ def test_the_pooling_of_2015_leaves_the_border_out() -> None:
     assert not torch.allclose(a[:, -32:], b[:, -32:], atol=1e-3)
 
 
-def test_the_real_squeezenet_tells_textures_apart_and_sees_distortion(draw: Draw) -> None:
-    file = _WEIGHTS / "SqueezeNet_fp16.onnx"
-    if not file.is_file():
-        pytest.skip(f"{file} is not here; INSPECTION_WEIGHTS names another folder")
+def test_the_real_squeezenet_tells_textures_apart_and_sees_distortion(
+    draw: Draw, given_data: Callable[[str], Path]
+) -> None:
+    file = given_data("weights/SqueezeNet_fp16.onnx")
     extractor = open_extractor(f"squeezenet:{file}")
     assert extractor.dims == 512
     real, same, other = draw(24, 1), draw(24, 2), draw(24, 3, grain=4.0)
@@ -218,7 +216,7 @@ def test_the_real_squeezenet_tells_textures_apart_and_sees_distortion(draw: Draw
     assert abs(near.kid) < 3 * near.kid_std < far.kid
     noisy = [compare(real, degrade(same, "noise", g), extractor).kid for g in (8.0, 32.0)]
     assert near.kid < noisy[0] < noisy[1]
-    if (_WEIGHTS / "lpips_lin_v0.1_squeeze.pth").is_file():
-        lpips = Lpips(file, _WEIGHTS / "lpips_lin_v0.1_squeeze.pth")
+    if (heads := file.with_name("lpips_lin_v0.1_squeeze.pth")).is_file():
+        lpips = Lpips(file, heads)
         found = [lpips(real, degrade(real, "blur", grade)).mean() for grade in (0.5, 1.0, 2.0)]
         assert 0 < found[0] < found[1] < found[2] < 1
