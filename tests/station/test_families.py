@@ -1,4 +1,4 @@
-"""Adding a camera family touches no other file: a toy one, from its file to `station check`."""
+"""Adding a camera family or a sorter protocol touches no other file: toys, from file to `station check`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,53 @@ class GreyCamera(Camera):
     def close(self) -> None:
         self._counters.gone()
 '''
+TOY_SORTER = '''
+"""A cell that takes every result at its word, for a station beside a blinking lamp."""
+
+import queue
+import time
+from typing import Literal
+
+from drivers.sorters import PROTOCOLS
+from drivers.sorters.interface import Receipt, Result, Sorter, SorterHealth, Trigger
+from drivers.sorters.settings import SorterSettings
+
+
+class LampSettings(SorterSettings):
+    """A lamp."""
+
+    kind: Literal["lamp"] = "lamp"
+    """the sorter's protocol"""
+    colour: Literal["red", "green"] = "red"
+    """`red` or `green`"""
+
+
+@PROTOCOLS.register(LampSettings)
+class Lamp(Sorter):
+    def __init__(self, settings: LampSettings, station: str) -> None:
+        self._name, self._recipe = f"{settings.colour} lamp of {station}", ""
+        self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
+
+    def open(self) -> None: ...
+    def set_ready(self, ready: bool, reason: str = "") -> None: ...
+    def acknowledge(self, trigger: Trigger) -> None: ...
+    def close(self) -> None: ...
+
+    def prepare(self, recipe: str) -> None:
+        self._recipe = recipe
+
+    def wait_trigger(self, timeout_s: float) -> Trigger | None:
+        return Trigger(1, self._recipe, time.monotonic_ns())
+
+    def send(self, result: Result) -> None:
+        self._receipts.put(Receipt(result.part_id, True, result.bin, time.monotonic_ns()))
+
+    def wait_receipt(self, timeout_s: float) -> Receipt | None:
+        return self._receipts.get(timeout=timeout_s)
+
+    def health(self) -> SorterHealth:
+        return SorterHealth(True, f"{self._name}, {self._recipe}", 0, 0, 0, 0, 0, 0)
+'''
 CONFIG = """\
 station: {name: toy}
 recipe: tiny
@@ -75,10 +122,9 @@ camera:
   kind: grey
   level: 7
   lens: lens.json
-sorter: {kind: serial, port: cell.pty}
+sorter: {kind: lamp, colour: green}
 engine: {backend: onnxruntime-cpu}
 limits: {part_deadline_ms: 2000, grab_timeout_ms: 1000}
-simulation: {cell: {verdict_ms: 3000}}
 """
 RECIPE = """
 name: tiny
@@ -97,7 +143,10 @@ fault_bin: 9
 STATION = """
 import sys
 import drivers.cameras
-drivers.cameras.__path__.append(sys.argv.pop(1))  # as if the file had been dropped into the folder itself
+import drivers.sorters
+# As if the files had been dropped into the folders themselves.
+drivers.cameras.__path__.append(sys.argv[1] + "/cameras")
+drivers.sorters.__path__.append(sys.argv.pop(1) + "/sorters")
 sys.argv[0] = "station"
 from station.cli import main
 main()
@@ -106,8 +155,10 @@ main()
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_engine: Path) -> Path:
-    (tmp_path / "families").mkdir()
-    (tmp_path / "families" / "grey.py").write_text(TOY)
+    (tmp_path / "added" / "cameras").mkdir(parents=True)
+    (tmp_path / "added" / "sorters").mkdir()
+    (tmp_path / "added" / "cameras" / "grey.py").write_text(TOY)
+    (tmp_path / "added" / "sorters" / "lamp.py").write_text(TOY_SORTER)
     (tmp_path / "station.yaml").write_text(CONFIG)
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     return tmp_path
@@ -115,7 +166,7 @@ def folder(tmp_path: Path, tiny_engine: Path) -> Path:
 
 def station(folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and what was printed, in one line, by a `station` that has the toy family."""
-    command = [sys.executable, "-c", STATION, str(folder / "families"), *arguments]
+    command = [sys.executable, "-c", STATION, str(folder / "added"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     return done.returncode, re.sub(r"\s+", " ", done.stdout + done.stderr)
 
@@ -125,7 +176,8 @@ def test_a_family_of_one_file_is_configured_and_proven_by_station_check(folder: 
     assert code == 0, said
     assert "camera: grey 7, lens lens.json, 32 x 64 px, 1 frames, 0 lost, 0 incomplete" in said, said
     assert re.search(r"camera families found: folder, grey, pylon \(.*\), simulated", said)
-    assert "sorter protocols found: serial" in said
+    assert "sorter protocols found: lamp, serial" in said
+    assert "sorter: green lamp of toy, tiny; the cell answers" in said
 
 
 def test_the_keys_of_a_family_of_one_file_are_listed_and_checked(folder: Path) -> None:
@@ -141,15 +193,23 @@ def test_the_keys_of_a_family_of_one_file_are_listed_and_checked(folder: Path) -
 
 
 def test_a_family_that_cannot_be_read_is_named_when_it_is_asked_for(folder: Path) -> None:
-    (folder / "families" / "grey.py").write_text("import a_package_that_nobody_has\n" + TOY)
+    (folder / "added" / "cameras" / "grey.py").write_text("import a_package_that_nobody_has\n" + TOY)
     code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
     assert code == 2
     assert f"{folder / 'station.yaml'}:10: camera.kind: 'grey' is not known" in said
-    assert f"{folder / 'families' / 'grey.py'} (line 1: ModuleNotFoundError" in said
+    assert f"{folder / 'added' / 'cameras' / 'grey.py'} (line 1: ModuleNotFoundError" in said
 
 
 def test_a_family_that_is_there_twice_stops_the_station(folder: Path) -> None:
-    (folder / "families" / "gray.py").write_text(TOY)
+    (folder / "added" / "cameras" / "gray.py").write_text(TOY)
     code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
     assert code == 2
     assert "camera family 'grey' is registered twice, by drivers.cameras.gray.GreyCamera and by" in said
+
+
+def test_a_simulated_cell_needs_a_sorter_on_a_serial_line(folder: Path) -> None:
+    file = folder / "station.yaml"
+    file.write_text(file.read_text() + "simulation: {cell: {verdict_ms: 3000}}\n")
+    code, said = station(folder, "check", "--config", str(file))
+    assert code == 2
+    assert "simulation.cell: is at the other end of a serial line only: write `kind: serial`" in said

@@ -182,6 +182,30 @@ def _apply_trigger(settings: GenicamSettings, nodes: Nodes) -> None:
     nodes.set("trigger", "On", "TriggerMode")
 
 
+def describe(settings: GenicamSettings, nodes: Nodes) -> dict[str, str]:
+    """What the camera made of the settings, by their names; cameras round."""
+    asked = {
+        "pixel_format": ("PixelFormat",),
+        "exposure_us": ("ExposureTime", "ExposureTimeAbs"),
+        "gain_db": ("Gain",),
+        "line_rate_hz": ("AcquisitionLineRate", "AcquisitionLineRateAbs"),
+        "packet_size": ("GevSCPSPacketSize",),
+    }
+    read = {setting: nodes.read(*names) for setting, names in asked.items()}
+    size = f"{nodes.read('Width')} x {nodes.read('Height')} px at {settings.offset_x}, {settings.offset_y}"
+    return {
+        "area": size,
+        "trigger": settings.trigger.value,
+        **{setting: value for setting, value in read.items() if value is not None},
+    }
+
+
+def temperature_c(nodes: Nodes) -> float | None:
+    """The camera's own temperature, degrees Celsius; None for a camera that does not measure it."""
+    value = nodes.read("DeviceTemperature", "TemperatureAbs")
+    return None if value is None else float(value)
+
+
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"

@@ -22,7 +22,7 @@ from drivers.cameras import FAMILIES
 from drivers.cameras.counters import Counters
 from drivers.cameras.genicam.block_ids import BlockIds, BlockOrderError
 from drivers.cameras.genicam.clock import CameraClock
-from drivers.cameras.genicam.features import Nodes, apply
+from drivers.cameras.genicam.features import Nodes, apply, describe, temperature_c
 from drivers.cameras.genicam.settings import GenicamSettings, TriggerKind
 from drivers.cameras.interface import (
     Camera,
@@ -178,7 +178,10 @@ class PylonCamera(Camera):
         self._device.MaxNumBuffer.Value = settings.buffer_count
         self._size = int(nodes.read("Width") or 0), int(nodes.read("Height") or 0)
         self._colour = settings.pixel_format
-        self._counters.opened(self._label, self._describe(nodes))
+        details = describe(settings, nodes)
+        if self._clock is not None:
+            details["frames_dated"] = "yes" if self._clock.there else "no"
+        self._counters.opened(self._label, details)
         self._observe(nodes)
 
     def _went_away(self) -> bool:
@@ -192,24 +195,6 @@ class PylonCamera(Camera):
         except (self._genicam.GenericException, RuntimeError):
             return True
         return bool(self._device.IsCameraDeviceRemoved())
-
-    def _describe(self, nodes: Nodes) -> dict[str, str]:
-        """What the camera made of the settings; cameras round."""
-        asked = {
-            "exposure_us": ("ExposureTime", "ExposureTimeAbs"),
-            "gain_db": ("Gain",),
-            "line_rate_hz": ("AcquisitionLineRate", "AcquisitionLineRateAbs"),
-            "packet_size": ("GevSCPSPacketSize",),
-        }
-        width, height = self._size
-        read = {setting: nodes.read(*names) for setting, names in asked.items()}
-        return {
-            "area": f"{width} x {height} px at {self._settings.offset_x}, {self._settings.offset_y}",
-            "pixel_format": nodes.read("PixelFormat") or "",
-            "trigger": self._settings.trigger.value,
-            **({} if self._clock is None else {"frames_dated": "yes" if self._clock.there else "no"}),
-            **{setting: value for setting, value in read.items() if value is not None},
-        }
 
     # ------------------------------------------------------------------ acquiring
 
@@ -353,14 +338,13 @@ class PylonCamera(Camera):
         """Temperature and network counters, read from the camera and not from the node map's memory."""
         self._device.GetNodeMap().InvalidateNodes()
         nodes.read("Width")
-        temperature = nodes.read("DeviceTemperature", "TemperatureAbs")
         stream = Nodes(PylonNodeMap(self._device.GetStreamGrabberNodeMap(), self._genicam), self._label)
         statistics = {
             name: stream.read(f"Statistic_{name}_Count")
             for name in ("Failed_Buffer", "Buffer_Underrun", "Resend_Packet")
         }
         self._counters.observed(
-            None if temperature is None else float(temperature),
+            temperature_c(nodes),
             {name.lower(): value for name, value in statistics.items() if value is not None},
         )
 

@@ -1,0 +1,100 @@
+"""The rules of a part on no wire at all: a reply is its own message."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from drivers.sorters.handshake import (
+    Accepted,
+    Activity,
+    Announcement,
+    Conflict,
+    Decided,
+    Handshake,
+    HandshakeSettings,
+    Refusal,
+    Refused,
+    Reply,
+)
+from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
+
+MS = 1_000_000
+REJECT = Result(5, Outcome.REJECT, 3, 1, "scratch")
+
+
+def ready(**settings: int) -> Handshake[Reply]:
+    made: Handshake[Reply] = Handshake(HandshakeSettings(**settings), lambda reply: reply)
+    made.set_ready(True, "")
+    return made
+
+
+def test_a_part_runs_from_trigger_to_receipt() -> None:
+    rules = ready()
+    assert rules.triggered(1, 5, "", 0) == [Trigger(5, "", 0)]
+    assert rules.acknowledge(5) == [Accepted(1, 5)]
+    assert rules.send(REJECT, 0) == [Decided(1, REJECT)]
+    assert rules.sorted_into(1, 5, 3, 7) == [Receipt(5, True, 3, 7)]
+
+
+def test_what_is_said_again_is_the_very_message_that_was_said_before() -> None:
+    rules = ready()
+    rules.triggered(1, 5, "", 0)
+    (said,) = rules.acknowledge(5)
+    assert rules.triggered(1, 5, "", 0)[0] is said
+    (sent,) = rules.send(REJECT, 0)
+    assert rules.tick(51 * MS)[0] is sent
+    assert rules.triggered(1, 5, "", 0)[0] is sent
+
+
+def test_a_refusal_names_its_reason_and_is_no_trigger() -> None:
+    rules = ready()
+    rules.prepare("housing")
+    assert rules.triggered(1, 5, "commutator", 0) == [
+        Refused(1, 5, Refusal.UNKNOWN_RECIPE, "prepared is housing")
+    ]
+    assert isinstance(rules.triggered(1, 6, "commutator", 0)[0], Conflict)
+    rules.set_ready(False, "no camera")
+    assert rules.triggered(2, 5, "", 0) == [Refused(2, 5, Refusal.NOT_READY, "no camera")]
+
+
+def test_readiness_and_recipe_are_announced_when_they_change_and_not_again() -> None:
+    rules: Handshake[Reply] = Handshake(HandshakeSettings(), lambda reply: reply)
+    assert rules.announcement() == Announcement(False, Activity.PREOPERATIONAL, "the station is starting")
+    assert rules.set_ready(True, "") == [Announcement(True, Activity.READY, "")]
+    assert rules.prepare("housing") == [Announcement(True, Activity.READY, "housing")]
+    assert rules.prepare("housing") == rules.set_ready(True, "") == []
+    assert rules.set_ready(False, "no camera") == [Announcement(False, Activity.HALTED, "no camera")]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(Outcome)), max_size=40), st.data())
+def test_every_result_that_is_sent_ends_in_exactly_one_receipt(
+    parts: list[tuple[int, Outcome]], data: st.DataObject
+) -> None:
+    rules, receipts, sent = ready(max_in_hand=2, memory=8), 0, 0
+    for number, (part_id, outcome) in enumerate(parts, start=1):
+        rules.triggered(number, part_id, "", number)
+        actions = rules.send(Result(part_id, outcome, 3, 1, ""), number)
+        sent += 1
+        if data.draw(st.booleans()):
+            actions += rules.sorted_into(number, part_id, data.draw(st.sampled_from((3, 9, None))), number)
+        if data.draw(st.integers(0, 9)) == 0:
+            actions += rules.cell_restarted(number, number)
+        receipts += sum(isinstance(action, Receipt) for action in actions)
+    last = [*rules.tick(10_000 * MS), *rules.close(10_000 * MS)]
+    assert receipts + sum(isinstance(action, Receipt) for action in last) == sent
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"ack_timeout_ms": 60}, "too short to send again after 50"),
+        ({"memory": 15}, "8 parts may be in hand"),
+        ({"heartbeat_ms": 501}, "less than two heartbeats"),
+    ],
+)
+def test_times_and_limits_that_contradict_each_other_are_refused(wrong: dict[str, int], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        HandshakeSettings(**wrong)
