@@ -22,10 +22,10 @@ from deploy.golden import DoubtfulPartError, GoldenRule
 from deploy.quantise import cast_first
 from deploy.scoring import onnx_features
 from drivers.cameras.picture_files import encode_image
-from station.decision import Rules, judge
+from station.decision import Rules, decide_by
 from station.engines.folder import MANIFEST, EngineManifest, load_manifest
 from station.engines.interface import EngineError
-from station.engines.manifest import FORMAT, INT8_SIGNED, EngineRules, Figures, Int8Gate, Variant
+from station.engines.manifest import FORMAT, INT8_SIGNED, EngineRules, Int8Gate, PartFigures, Variant
 from station.files import write_file
 from station.patching.geometry import cut_surface
 from station.recipe import PatchGrid, Recipe, SurfaceSize
@@ -52,7 +52,7 @@ class EngineDescription:
     surface: SurfaceSize
     patch: PatchGrid
     rules: EngineRules
-    figures: Mapping[Variant, Figures]
+    figures: Mapping[Variant, PartFigures]
     int8_gate: Int8Gate | None = USUAL_GATE
     tolerance: float = 0.02
     int8_tolerance: float = 0.1
@@ -60,7 +60,7 @@ class EngineDescription:
 
     @classmethod
     def for_recipe(
-        cls, recipe: Recipe, *, network: str, description: str, figures: Mapping[Variant, Figures]
+        cls, recipe: Recipe, *, network: str, description: str, figures: Mapping[Variant, PartFigures]
     ) -> Self:
         """An engine for the patches and by the rules of a recipe."""
         return cls(
@@ -153,7 +153,7 @@ def write_engine_folder(
             # Significant digits, not decimals: a temperature makes much of the small probabilities.
             rows = [[float(f"{p:.6g}") for p in row] for row in scores]
             recorded.setdefault(precision, {})[name] = rows
-        patch = judge(found["fp32"], description.decision_rules()).patch or 0
+        patch = decide_by(found["fp32"], description.decision_rules()).patch or 0
         for variant, features_of in look.items():
             values = [float(f"{value:.3g}") for value in features_of(patches[patch : patch + 1])[0]]
             seen.setdefault(variant, {})[name] = {"patch": patch, "values": values}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.scoring import onnx_scorer
-from station.decision import FAULT_CLASS, Rules, judge
+from station.decision import FAULT_CLASS, Rules, decide_by
 from station.engines.interface import EngineError, Scorer
 from station.engines.manifest import INT8_SIGNED, Variant
 
@@ -84,7 +84,7 @@ class GoldenRule:
 
     def _named(self, scores: NDArray[np.float32]) -> str:
         """The class that the decision gives a part of these scores."""
-        index = judge(scores, self._rules).class_index
+        index = decide_by(scores, self._rules).class_index
         return "a fault" if index == FAULT_CLASS else self._rules.classes[index]
 
 

@@ -34,7 +34,7 @@ class SimulationError(InspectionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class Box:
     """A rectangle in px: left, top, width, height."""
 
     x: int
@@ -48,7 +48,7 @@ class DefectTruth:
     """One defect as it was rendered; positions in product px (rows down the turn, columns along the axis)."""
 
     class_name: str
-    box: Region
+    box: Box
     """The mask's bounding box."""
     area_px: int
     size_px: float
@@ -70,7 +70,7 @@ class PartTruth:
     seed: int
     width: int
     """px, the product's width before any tilt."""
-    region: Region
+    region: Box
     """The product's bounding box in the frame, px."""
     tilt_deg: float
     label: str
@@ -96,11 +96,11 @@ class PartTruth:
     def from_json(values: dict[str, Any]) -> PartTruth:
         """The inverse of :meth:`to_json`; raises :class:`SimulationError` on a malformed record."""
         try:
-            defects = tuple(DefectTruth(**{**one, "box": Region(**one["box"])}) for one in values["defects"])
+            defects = tuple(DefectTruth(**{**one, "box": Box(**one["box"])}) for one in values["defects"])
             return PartTruth(
                 **{
                     **values,
-                    "region": Region(**values["region"]),
+                    "region": Box(**values["region"]),
                     "labels": tuple(values["labels"]),
                     "defects": defects,
                 }

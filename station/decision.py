@@ -13,7 +13,7 @@ probability. A recipe may extend it:
 
 Equal probabilities go to the defect. Whatever is not a full set of probabilities is a fault.
 
-:func:`judge` is the rule itself; it needs no bins, so that an engine without a recipe is judged by it too.
+:func:`decide_by` is the rule itself; it needs no bins, so that an engine is judged by it, too.
 :func:`decide` adds the bin. Nothing else names a part's class or says which patches are defective.
 """
 
@@ -97,7 +97,7 @@ def decide(scores: NDArray[np.float32], recipe: Recipe) -> Verdict:
 
     Never raises for bad scores: they are a fault.
     """
-    found = judge(scores, Rules.of(recipe))
+    found = decide_by(scores, Rules.of(recipe))
     if found.class_index == FAULT_CLASS:
         return fault(found.reason, recipe)
     own = recipe.classes[found.class_index]
@@ -114,7 +114,7 @@ def decide(scores: NDArray[np.float32], recipe: Recipe) -> Verdict:
     )
 
 
-def judge(scores: NDArray[np.float32], rules: Rules) -> Decision:
+def decide_by(scores: NDArray[np.float32], rules: Rules) -> Decision:
     """The class of a part from ``scores`` (patches, classes), probabilities in the rules' order.
 
     Never raises for bad scores: they are a fault.

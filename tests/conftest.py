@@ -146,7 +146,7 @@ def tiny_engine_master(
     """An engine folder with everything in it; not to be changed."""
     from deploy.engine_folder import EngineDescription, write_engine_folder
     from deploy.quantise import quantise
-    from station.engines.manifest import EngineRules, Figures
+    from station.engines.manifest import EngineRules, PartFigures
     from station.recipe import PatchGrid, SurfaceSize
 
     folder = tmp_path_factory.mktemp("engines") / "tiny"
@@ -167,9 +167,9 @@ def tiny_engine_master(
         patch=PatchGrid(size=TINY_PATCH),
         rules=EngineRules(),
         figures={
-            "fp32": Figures(**tiny_figures()),
-            "int8": Figures(**tiny_figures(right=994)),
-            "int8-signed": Figures(**tiny_figures(right=993)),
+            "fp32": PartFigures(**tiny_figures()),
+            "int8": PartFigures(**tiny_figures(right=994)),
+            "int8-signed": PartFigures(**tiny_figures(right=993)),
         },
     )
     golden = [

@@ -28,7 +28,7 @@ from retraining.evaluation.proportions import ends, shown
 from retraining.surfaces import resize_mask
 from retraining.surfaces.rendered import check_renderable
 from simulation.rendering.metal import natural_scratches
-from simulation.truth import PartTruth, Region
+from simulation.truth import Box, PartTruth
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Scorer
 from station.outcomes import Outcomes
@@ -44,7 +44,7 @@ UNDISTURBED = "none"
 class Disturbance:
     """One kind of disturbance and the grades that are tried."""
 
-    apply: Callable[[Frame, Region, float, np.random.Generator], Frame]
+    apply: Callable[[Frame, Box, float, np.random.Generator], Frame]
     """``(frame, where the product is, grade, random numbers) -> another frame``."""
     strengths: tuple[float, ...]
     neutral: float
@@ -53,12 +53,12 @@ class Disturbance:
     """What the grade is, with its unit."""
 
 
-def _blur(frame: Frame, product: Region, strength: float, rng: np.random.Generator) -> Frame:
+def _blur(frame: Frame, product: Box, strength: float, rng: np.random.Generator) -> Frame:
     """A lens out of focus."""
     return np.asarray(cv2.GaussianBlur(frame, (0, 0), strength), np.uint8)
 
 
-def _noise(frame: Frame, product: Region, strength: float, rng: np.random.Generator) -> Frame:
+def _noise(frame: Frame, product: Box, strength: float, rng: np.random.Generator) -> Frame:
     """A sensor at high gain: white noise on every pixel."""
     noise = rng.standard_normal(frame.shape, dtype=np.float32)
     noise *= np.float32(strength)
@@ -67,24 +67,24 @@ def _noise(frame: Frame, product: Region, strength: float, rng: np.random.Genera
     return noise.astype(np.uint8)
 
 
-def _gain(frame: Frame, product: Region, strength: float, rng: np.random.Generator) -> Frame:
+def _gain(frame: Frame, product: Box, strength: float, rng: np.random.Generator) -> Frame:
     """A lamp that is too weak or too strong, or an exposure that is."""
     return np.asarray(cv2.convertScaleAbs(frame, alpha=strength), np.uint8)
 
 
-def _offset(frame: Frame, product: Region, strength: float, rng: np.random.Generator) -> Frame:
+def _offset(frame: Frame, product: Box, strength: float, rng: np.random.Generator) -> Frame:
     """Stray light, or a black level set wrongly."""
     return np.clip(frame.astype(np.int16) + round(strength), 0, 255).astype(np.uint8)
 
 
-def _glare(frame: Frame, product: Region, strength: float, rng: np.random.Generator) -> Frame:
+def _glare(frame: Frame, product: Box, strength: float, rng: np.random.Generator) -> Frame:
     """A reflex: a band down the product, a twentieth of its width, up to so many times as bright."""
     across = np.linspace(0, 1, product.width, dtype=np.float32)
     band = np.exp(-(((across - rng.uniform(0.15, 0.85)) / 0.05) ** 2) / 2)
     return _times(frame, product, (1 + (strength - 1) * band[None, :]).astype(np.float32))
 
 
-def _scratches(frame: Frame, product: Region, strength: float, rng: np.random.Generator) -> Frame:
+def _scratches(frame: Frame, product: Box, strength: float, rng: np.random.Generator) -> Frame:
     """As many natural scratches again as a good part has, so many times as strong as those."""
     lines, amount = natural_scratches(rng, product.height, product.width)
     lines *= np.float32(amount * strength)
@@ -92,7 +92,7 @@ def _scratches(frame: Frame, product: Region, strength: float, rng: np.random.Ge
     return _times(frame, product, lines)
 
 
-def _times(frame: Frame, product: Region, factor: NDArray[np.float32]) -> Frame:
+def _times(frame: Frame, product: Box, factor: NDArray[np.float32]) -> Frame:
     changed = frame.copy()
     inside = (slice(product.y, product.y + product.height), slice(product.x, product.x + product.width))
     changed[inside] = np.clip(np.rint(frame[inside] * factor), 0, 255).astype(np.uint8)
@@ -139,7 +139,7 @@ def grades(kinds: tuple[str, ...] = tuple(DISTURBANCES)) -> list[Grade]:
     return [Grade(UNDISTURBED, 0.0)] + [Grade(k, s) for k in kinds for s in DISTURBANCES[k].strengths]
 
 
-def disturbed(frame: Frame, product: Region, grade: Grade, seed: int) -> Frame:
+def disturbed(frame: Frame, product: Box, grade: Grade, seed: int) -> Frame:
     """A frame at a grade; the same seed draws the same noise, scratches and places at every strength."""
     if grade.kind == UNDISTURBED:
         return frame

@@ -40,7 +40,7 @@ from retraining.surfaces.photographs import (
 )
 from station.decision import decide, fault
 from station.engines.interface import Scorer
-from station.engines.manifest import Figures
+from station.engines.manifest import PartFigures
 from station.outcomes import Judgement, Outcomes, count_outcomes
 from station.patching import PatchingError, cut, cut_surface
 from station.recipe import Recipe
@@ -118,7 +118,9 @@ def write_engine(
         tuned,
         network="inception-cnn",
         description=f"{recipe.description} Trained on photographs: mind their licence.",
-        figures={"fp32": Figures(**{field.name: getattr(result, field.name) for field in fields(Outcomes)})},
+        figures={
+            "fp32": PartFigures(**{field.name: getattr(result, field.name) for field in fields(Outcomes)})
+        },
     )
     rule = golden_rule(target, description)
     golden: dict[str, list[NDArray[np.uint8]]] = {good: [], defect: []}

@@ -16,7 +16,7 @@ from retraining.evaluation.report import evaluation_report
 from retraining.shipping.export import calibration_patches, export_onnx, golden_parts
 from retraining.surfaces import Surfaces
 from station.engines.folder import EngineManifest, load_manifest
-from station.engines.manifest import INT8_SIGNED, Figures, Variant
+from station.engines.manifest import INT8_SIGNED, PartFigures, Variant
 from station.machine import cores, processor
 from station.recipe import Recipe
 
@@ -89,7 +89,7 @@ def ship(
         recipe,
         network=provenance.network,
         description=f"{recipe.description} Trained on rendered parts; see card.md.",
-        figures={variant: Figures(**asdict(measured[variant])) for variant in variants},
+        figures={variant: PartFigures(**asdict(measured[variant])) for variant in variants},
     )
     golden = golden_parts(recipe, golden_rule(folder, description).record)
     write_engine_folder(folder, description, golden)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from simulation.rendering.optics import FloatArray, black_frame, compose
 from simulation.rendering.parts import RenderedPart
-from simulation.truth import FRAME_HEIGHT, FRAME_WIDTH, Region, SimulationError
+from simulation.truth import FRAME_HEIGHT, FRAME_WIDTH, Box, SimulationError
 
 Generator = np.random.Generator
 Pixels = NDArray[np.uint8]
@@ -27,7 +27,7 @@ class FaultyFrame:
 
     pixels: Pixels
     """uint8 (3648, 5472)."""
-    region: Region | None
+    region: Box | None
     """Where the whole product lies; None where there is none to be judged."""
     must_fault: bool
 
@@ -109,7 +109,7 @@ def _noise(part: RenderedPart, rng: Generator) -> FaultyFrame:
 def _tilt(part: RenderedPart, rng: Generator) -> FaultyFrame:
     """The product leans by one degree."""
     side = 1.0 if rng.random() < 0.5 else -1.0
-    upright = Region(part.placed.x, (FRAME_HEIGHT - part.placed.height) // 2, *part.surface.shape[::-1])
+    upright = Box(part.placed.x, (FRAME_HEIGHT - part.placed.height) // 2, *part.surface.shape[::-1])
     pixels, box = compose(part.surface, upright, side, rng)
     return FaultyFrame(pixels, box, False)
 
@@ -155,7 +155,7 @@ def _at_edge(part: RenderedPart, rng: Generator) -> FaultyFrame:
     """The product stands whole, but at the very edge of the camera's view."""
     height, width = part.surface.shape
     x = 0 if rng.random() < 0.5 else FRAME_WIDTH - width
-    pixels, box = compose(part.surface, Region(x, part.placed.y, width, height), 0.0, rng)
+    pixels, box = compose(part.surface, Box(x, part.placed.y, width, height), 0.0, rng)
     return FaultyFrame(pixels, box, False)
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from simulation.rendering.optics import FloatArray, Scene, reflected
-from simulation.truth import PRODUCT_HEIGHT, Region
+from simulation.truth import PRODUCT_HEIGHT, Box
 
 Generator = np.random.Generator
 _TILE = 1024
@@ -52,7 +52,7 @@ def make_scene(rng: Generator, width: int, *, height: int = PRODUCT_HEIGHT) -> S
         dark=rng.normal(2.6, 0.35, width).astype(np.float32),
         exposure=1.0,
     )
-    bands = [Region(0, top, width, 32) for top in range(0, height - 32, max(32, height // 8))]
+    bands = [Box(0, top, width, 32) for top in range(0, height - 32, max(32, height // 8))]
     light = [
         reflected(bare, b, relief[b.y : b.y + b.height], reflectance[b.y : b.y + b.height]) for b in bands
     ]

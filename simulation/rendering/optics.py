@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simulation.truth import FRAME_HEIGHT, FRAME_WIDTH, Region
+from simulation.truth import FRAME_HEIGHT, FRAME_WIDTH, Box
 
 FloatArray = NDArray[np.float32]
 
@@ -62,7 +62,7 @@ class Scene:
     """Grey levels per unit of reflected light."""
 
 
-def reflected(scene: Scene, box: Region, height_um: FloatArray, reflectance: FloatArray) -> FloatArray:
+def reflected(scene: Scene, box: Box, height_um: FloatArray, reflectance: FloatArray) -> FloatArray:
     """Light that reaches the lens from a window, (h, w) float32, before optics and sensor."""
     rows, cols = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
     scale = np.float32(1.0 / (2.0 * PIXEL_UM * LOBE_RAD))
@@ -93,7 +93,7 @@ def _filtered(image: FloatArray, kernel: FloatArray) -> FloatArray:
 
 def photograph(
     scene: Scene,
-    box: Region | None = None,
+    box: Box | None = None,
     height_um: FloatArray | None = None,
     reflectance: FloatArray | None = None,
 ) -> NDArray[np.uint8]:
@@ -103,7 +103,7 @@ def photograph(
     ``CONTEXT`` and clipped to the surface (see :func:`grown`).
     """
     total_h, total_w = scene.height_um.shape
-    inner = box or Region(0, 0, total_w, total_h)
+    inner = box or Box(0, 0, total_w, total_h)
     outer = grown(inner, CONTEXT, total_w, total_h)
     rows, cols = slice(outer.y, outer.y + outer.height), slice(outer.x, outer.x + outer.width)
     relief = scene.height_um[rows, cols] if height_um is None else height_um
@@ -111,7 +111,7 @@ def photograph(
     pixels = np.empty((inner.height, inner.width), np.uint8)
     band = max(64, _BAND_PX // inner.width)  # in bands, because what stays in the cache is fast
     for top in range(0, inner.height, band):
-        part = Region(inner.x, inner.y + top, inner.width, min(band, inner.height - top))
+        part = Box(inner.x, inner.y + top, inner.width, min(band, inner.height - top))
         around = grown(part, CONTEXT, total_w, total_h)
         here = slice(around.y - outer.y, around.y - outer.y + around.height)
         pixels[top : top + part.height] = _exposed(scene, part, around, relief[here], bright[here])
@@ -122,7 +122,7 @@ _BAND_PX = 100_000
 
 
 def _exposed(
-    scene: Scene, inner: Region, outer: Region, height_um: FloatArray, reflectance: FloatArray
+    scene: Scene, inner: Box, outer: Box, height_um: FloatArray, reflectance: FloatArray
 ) -> NDArray[np.uint8]:
     """The pixels of ``inner`` from relief and reflectance of ``outer``: lens, sensor, converter."""
     light = reflected(scene, outer, height_um, reflectance)
@@ -148,11 +148,11 @@ def _exposed(
     return np.asarray(cv2.convertScaleAbs(np.maximum(grey, 0)), np.uint8)
 
 
-def grown(box: Region, margin: int, width: int, height: int) -> Region:
+def grown(box: Box, margin: int, width: int, height: int) -> Box:
     """The box with a margin on every side, clipped to ``width`` x ``height``."""
     x0, y0 = max(0, box.x - margin), max(0, box.y - margin)
     x1, y1 = min(width, box.x + box.width + margin), min(height, box.y + box.height + margin)
-    return Region(x0, y0, x1 - x0, y1 - y0)
+    return Box(x0, y0, x1 - x0, y1 - y0)
 
 
 def black_frame(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -169,7 +169,7 @@ def black_frame(rng: np.random.Generator) -> NDArray[np.uint8]:
     return frame
 
 
-def tilted_box(region: Region, tilt_deg: float) -> tuple[NDArray[np.float64], Region]:
+def tilted_box(region: Box, tilt_deg: float) -> tuple[NDArray[np.float64], Box]:
     """The 2 x 3 affine map of the product turned about its middle into the frame, and its bounding box."""
     middle = (region.width / 2 - 0.5, region.height / 2 - 0.5)
     turn = np.asarray(cv2.getRotationMatrix2D(middle, tilt_deg, 1.0), np.float64)
@@ -178,12 +178,12 @@ def tilted_box(region: Region, tilt_deg: float) -> tuple[NDArray[np.float64], Re
     corners = np.array([[0, 0, 1], [w, 0, 1], [0, h, 1], [w, h, 1]], np.float64) @ turn.T
     x0, y0 = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(corners.max(axis=0)) + 1, (FRAME_WIDTH, FRAME_HEIGHT)).astype(int)
-    return turn, Region(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
+    return turn, Box(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
 
 
 def compose(
-    surface: NDArray[np.uint8], region: Region, tilt_deg: float, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], Region]:
+    surface: NDArray[np.uint8], region: Box, tilt_deg: float, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], Box]:
     """Lay a product's pixels into a black frame; returns the frame and the product's bounding box."""
     frame = black_frame(rng)
     if tilt_deg == 0.0:

@@ -23,9 +23,9 @@ from simulation.truth import (
     FRAME_WIDTH,
     PRODUCT_HEIGHT,
     PRODUCT_WIDTHS,
+    Box,
     DefectTruth,
     PartTruth,
-    Region,
     SimulationError,
     fingerprint,
 )
@@ -49,7 +49,7 @@ class RenderedPart:
     mask: NDArray[np.uint8]
     """(3584, width) class index per pixel, 0 where there is no defect."""
     truth: PartTruth
-    placed: Region
+    placed: Box
     """Where the untilted product lies in the frame."""
 
     @cached_property
@@ -102,14 +102,14 @@ def render_part(
     scene = make_scene(_generator(seed, 2, wide), wide)
     clean = photograph(scene)
     surface, mask = clean.copy(), np.zeros(clean.shape, np.uint8)
-    taken: list[Region] = []
+    taken: list[Box] = []
     truths = [_set_defect(spec, scene, surface, mask, taken, rng) for spec in specs]
 
     x = (FRAME_WIDTH - wide) // 2 + int(rng.integers(-240, 241))
     spare = FRAME_HEIGHT - PRODUCT_HEIGHT
     reach = _tilted_reach(wide, tilt_deg)
     y = int(rng.integers(reach, spare - reach + 1))
-    placed = Region(x, y, wide, PRODUCT_HEIGHT)
+    placed = Box(x, y, wide, PRODUCT_HEIGHT)
     region = placed if tilt_deg == 0.0 else tilted_box(placed, tilt_deg)[1]
     names = {truth.class_name for truth in truths}
     strongest = max(truths, key=lambda t: t.visibility * t.area_px**0.25, default=None)
@@ -181,7 +181,7 @@ def _set_defect(
     scene: Scene,
     surface: NDArray[np.uint8],
     mask: NDArray[np.uint8],
-    taken: list[Region],
+    taken: list[Box],
     rng: np.random.Generator,
 ) -> DefectTruth:
     """Draw, place and scale one defect until it is as visible as asked; changes surface, mask and taken.
@@ -220,7 +220,7 @@ def _set_defect(
         change = (marked.astype(np.float32) - clean)[inside][stamp.mask]
         return DefectTruth(
             spec.class_name,
-            Region(box.x + int(xs.min()), box.y + int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1),
+            Box(box.x + int(xs.min()), box.y + int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1),
             int(stamp.mask.sum()),
             round(stamp.size_px, 1),
             round(float(change.mean()), 2),
@@ -241,8 +241,8 @@ def _level_of(seen: float, class_name: str) -> str:
 
 
 def _place(
-    stamp: Stamp, spec: DefectSpec, width: int, height: int, taken: list[Region], rng: np.random.Generator
-) -> Region | None:
+    stamp: Stamp, spec: DefectSpec, width: int, height: int, taken: list[Box], rng: np.random.Generator
+) -> Box | None:
     """A box for the stamp that touches no other defect; None when this draw does not fit."""
     h, w = stamp.mask.shape
     if w > width - 8 or h > height - 8:
@@ -259,14 +259,14 @@ def _place(
             for t in taken
         )
         if free:
-            return Region(x, y, w, h)
+            return Box(x, y, w, h)
         if spec.x is not None and spec.y is not None:
             return None
     return None
 
 
 def _scaled(
-    stamp: Stamp, box: Region, window: Region, scene: Scene, wanted: float
+    stamp: Stamp, box: Box, window: Box, scene: Scene, wanted: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float] | None:
     """The window without and with the defect, and the visibility reached; None when it cannot be reached."""
     total_h, total_w = scene.height_um.shape

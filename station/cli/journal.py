@@ -388,8 +388,10 @@ def _stage_table(record: PartRecord) -> Table:
 
 
 def _score_table(record: PartRecord) -> Table:
-    """Patches down, classes across; the deciding patch and each patch's most probable class stand out."""
-    import numpy as np
+    """Patches down, classes across; the class that the decision gave each patch stands out.
+
+    A record of a fault, or of a release that did not write them yet, has no labels: nothing stands out.
+    """
     from rich.table import Table
 
     assert record.scores is not None
@@ -397,17 +399,19 @@ def _score_table(record: PartRecord) -> Table:
     names = record.classes.split(",") if record.classes else []
     if len(names) != scores.shape[1]:
         names = [f"class {index}" for index in range(scores.shape[1])]
+    labels = record.patch_labels
     table = Table(title="scores", title_justify="left", box=None)
     for name in ("patch", *names, ""):
         table.add_column(name, justify="right")
     for index, row in enumerate(scores):
-        most = int(np.argmax(row)) if np.isfinite(row).all() else -1
+        label = labels.get(index, 0) if record.labels is not None else -1
         cells = []
         for column, value in enumerate(row):
-            style = ("green" if column == 0 else "bold red") if column == most else "dim"
+            style = ("green" if column == 0 else "bold red") if column == label else "dim"
             cells.append(f"[{style}]{value:.4f}[/]")
-        decided = "< decided" if index == record.patch else ""
-        table.add_row(str(index), *cells, decided, style="reverse" if decided else None)
+        decided = index == record.patch
+        remark = "< decided" if decided else "< defective" if label > 0 else ""
+        table.add_row(str(index), *cells, remark, style="reverse" if decided else None)
     return table
 
 

@@ -22,9 +22,9 @@ from station.engines.manifest import (
     ClassName,
     EngineDocument,
     EngineRules,
-    Figures,
     FileEntry,
     Int8Gate,
+    PartFigures,
     Variant,
 )
 from station.patching.geometry import cut_surface
@@ -79,7 +79,7 @@ class EngineManifest:
     tolerance: float
     int8_tolerance: float
     features_tolerance: float
-    figures: Mapping[Variant, Figures]
+    figures: Mapping[Variant, PartFigures]
     int8_gate: Int8Gate | None
     digest: str
     """SHA-256 of engine.yaml, which names the digest of everything else, hex."""

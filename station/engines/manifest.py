@@ -134,7 +134,7 @@ class Golden(_Section):
     """the golden parts, at least one of each class; twelve are usual"""
 
 
-class Figures(_Section):
+class PartFigures(_Section):
     """What one network did over the test parts, through the station's patching and decision."""
 
     parts: Annotated[int, Field(ge=1)]
@@ -203,7 +203,7 @@ class EngineDocument(_Section):
     """the ONNX files: fp32, and optionally int8 and int8-signed"""
     golden: Golden
     """the golden parts"""
-    figures: dict[Variant, Figures] = {}
+    figures: dict[Variant, PartFigures] = {}
     """what each of the ONNX files did over the test parts"""
     int8_gate: Int8Gate | None = None
     """how much worse INT8 may be and still be chosen; without it INT8 is never chosen"""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from station.decision import FAULT_CLASS, Rules, judge
+from station.decision import FAULT_CLASS, Rules, decide_by
 from station.engines.folder import EngineManifest, GoldenSurface, read_golden
 from station.engines.interface import Engine, EngineError, EngineInfo, Scores
 from station.recipe import PatchGrid, Recipe, SurfaceSize
@@ -165,13 +165,13 @@ def _misjudged(
         return "a fault" if index == FAULT_CLASS else manifest.classes[index]
 
     for rules in [manifest.own_rules] + ([recipe_rules] if recipe_rules is not None else []):
-        found, wanted = judge(scores, rules).class_index, judge(fp32, rules).class_index
+        found, wanted = decide_by(scores, rules).class_index, decide_by(fp32, rules).class_index
         if found != wanted:
             return f"taken for {named(found)}, fp32 takes it for {named(wanted)}"
-    found = judge(scores, manifest.own_rules).class_index
+    found = decide_by(scores, manifest.own_rules).class_index
     if named(found) != part.truth:
         return f"taken for {named(found)}, it is {part.truth}"
-    if recipe_rules is not None and found and judge(scores, recipe_rules).class_index == 0:
+    if recipe_rules is not None and found and decide_by(scores, recipe_rules).class_index == 0:
         return (
             f"accepted by the recipe although it is {part.truth}; lower `release_below` of {part.truth}, or "
             "choose golden parts with this recipe (`retrain golden`)"

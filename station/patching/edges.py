@@ -28,8 +28,8 @@ NOT_FOUND = -1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """An edge as position + slope * (along - middle), px; ``spread`` is the blocks' median deviation."""
+class Edge:
+    """An edge: position + slope * (along - middle), px; ``spread`` is the blocks' median deviation."""
 
     position: float
     slope: float
@@ -49,13 +49,13 @@ class Side:
     """The left or top edge: the background lies before it."""
 
 
-def find_line(
+def find_edge(
     pixels: NDArray[np.uint8],
     side: Side,
     guess: int,
     along: tuple[int, int],
     background: float,
-) -> Line:
+) -> Edge:
     """The product's edge near ``guess`` between ``along[0]`` and ``along[1]``, px.
 
     ``pixels`` is uint8 ``(H, W)`` or ``(H, W, C)``, C-contiguous; the middle channel is looked at. The
@@ -86,9 +86,9 @@ def find_line(
     middle = (along[0] + along[1] - 1) / 2
     found = float(np.count_nonzero(seen)) / BLOCKS
     if found < 0.5:
-        return Line(NOT_FOUND, 0.0, middle, 0.0, found)
+        return Edge(NOT_FOUND, 0.0, middle, 0.0, found)
     slope, position, spread = _theil_sen(centres[seen] - middle, positions[seen])
-    return Line(position, slope, middle, spread, found)
+    return Edge(position, slope, middle, spread, found)
 
 
 @compiled(types.float64, types.uint8[:, ::1], types.intp, types.intp)

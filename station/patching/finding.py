@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.patching.edges import Line, Side, find_line
+from station.patching.edges import Edge, Side, find_edge
 from station.patching.geometry import PatchingError, Reason, Region
 from station.recipe import Product, Recipe
 
@@ -115,11 +115,11 @@ def _find_on_dark(
     along_y = (top + inset, bottom - inset)
     along_x = (left + margin, right - margin)
     vertical = [
-        find_line(pixels, Side(vertical=True, leading=leading), guess, along_y, background)
+        find_edge(pixels, Side(vertical=True, leading=leading), guess, along_y, background)
         for leading, guess in ((True, left), (False, right))
     ]
     level_lines = [
-        find_line(pixels, Side(vertical=False, leading=leading), guess, along_x, background)
+        find_edge(pixels, Side(vertical=False, leading=leading), guess, along_x, background)
         for leading, guess in ((True, top), (False, bottom))
     ]
     return _region(vertical, level_lines, product)
@@ -155,7 +155,7 @@ def _runs(mask: NDArray[np.bool_], shortest: int, gap: int) -> list[tuple[int, i
     return joined
 
 
-def _region(vertical: list[Line], level: list[Line], product: Product) -> Region:
+def _region(vertical: list[Edge], level: list[Edge], product: Product) -> Region:
     """The rectangle of the mean edges, and the drift of its sides."""
     for line, name in zip((*vertical, *level), ("left", "right", "top", "bottom"), strict=True):
         if line.found < 0.5:

@@ -23,7 +23,7 @@ from retraining.evaluation.thresholds import NEUTRAL, operating_point
 from station.cli.inspect import inspect
 from station.cli.summary import _confusion_table
 from station.engines import open_engine
-from station.engines.manifest import Figures
+from station.engines.manifest import PartFigures
 from station.observers.truth import GroundTruth
 from station.outcomes import Outcomes, count_outcomes, judge
 from station.patching import PatchingError, cut
@@ -68,7 +68,7 @@ def test_figures_of_an_engine_are_the_same_counts() -> None:
     counts = count_outcomes(
         [judge(("good",), "good", "fault", "fault"), judge(("pits",), "good", "accept", "good")]
     )
-    assert Figures(**asdict(counts)).outcomes == counts
+    assert PartFigures(**asdict(counts)).outcomes == counts
 
 
 class Shown(NamedTuple):

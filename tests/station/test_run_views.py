@@ -9,7 +9,7 @@ from rich.console import Console
 
 from drivers.cameras.interface import CameraHealth
 from drivers.sorters.interface import Outcome, Receipt, SorterHealth
-from simulation.truth import PartTruth, Region
+from simulation.truth import Box, PartTruth
 from station.cli.live import dashboard, plain_line, save_picture
 from station.cli.summary import summary
 from station.decision import Verdict
@@ -32,7 +32,7 @@ PICTURES = ObserverStatus(
 
 
 def truth(*labels: str) -> PartTruth:
-    return PartTruth(1, 690, Region(0, 0, 690, 3584), 0.0, labels[0], labels, ())
+    return PartTruth(1, 690, Box(0, 0, 690, 3584), 0.0, labels[0], labels, ())
 
 
 def settled(part_id: int, found: str, *labels: str) -> tuple[Settled, PartTruth]:

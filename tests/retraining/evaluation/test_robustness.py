@@ -20,10 +20,10 @@ from retraining.evaluation.robustness import (
     robustness_table,
     write_figures,
 )
-from simulation.truth import Region
+from simulation.truth import Box
 from station.recipe import Recipe, load_recipe
 
-PRODUCT = Region(40, 10, 120, 180)
+PRODUCT = Box(40, 10, 120, 180)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from station.decision import Rules, judge
+from station.decision import Rules, decide_by
 from station.engines import open_engine
 from station.engines.choose import open_chosen
 from station.engines.folder import load_manifest
@@ -206,7 +206,7 @@ def test_the_class_of_a_part_is_that_of_its_most_certain_defective_patch() -> No
 
     def part_class(scores: np.ndarray) -> int:
         rules = Rules(len(scores), ("good", "bright", "dark"), 1.0, (0.0,) * 3, (0.0,) * 3)
-        return judge(scores, rules).class_index
+        return decide_by(scores, rules).class_index
 
     assert part_class(scores) == 2
     assert part_class(scores[:2]) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from station.decision import judge
+from station.decision import decide_by
 from station.engines import open_engine, runnable
 from station.engines.folder import load_manifest, read_golden
 from station.engines.prove import prove
@@ -26,7 +26,7 @@ def test_the_recorded_scores_name_what_is_on_every_golden_part() -> None:
     manifest = load_manifest(FOLDER)
     for part in manifest.golden:
         for scores in part.scores.values():
-            assert manifest.classes[judge(scores, manifest.own_rules).class_index] == part.truth
+            assert manifest.classes[decide_by(scores, manifest.own_rules).class_index] == part.truth
 
 
 def test_int8_passes_the_gate_of_its_own_figures() -> None:

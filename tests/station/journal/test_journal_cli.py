@@ -9,6 +9,7 @@ import re
 import runpy
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -219,6 +220,22 @@ def test_show_prints_verdict_region_stages_and_a_score_table(path: Path) -> None
     ):
         assert word in done.stdout
     assert "< decided" in done.stdout
+
+
+def test_show_marks_the_patches_that_the_decision_called_defective(tmp_path: Path) -> None:
+    """Patch 1 reached a threshold though defect-free is more probable; patch 0 was released."""
+    path = tmp_path / "journal.sqlite"
+    labelled = replace(plant.REJECT, patch=0, labels=(1, 2))
+    released = replace(plant.ACCEPT, patch=0, labels=(0, 0))
+    with plant.make(path) as journal:
+        plant.whole_part(journal, 1, labelled)
+        plant.whole_part(journal, 2, released)
+    rejected = station_journal("show", "1", "-j", str(path)).stdout.splitlines()
+    assert [line.split()[-2:] for line in rejected if "< de" in line] == [
+        ["<", "decided"],
+        ["<", "defective"],
+    ]
+    assert "defective" not in station_journal("show", "2", "-j", str(path)).stdout.rpartition("scores")[2]
 
 
 def test_show_without_a_number_is_the_latest_record_open_or_not(path: Path) -> None:
