@@ -5,9 +5,10 @@ The sections of camera and sorter are their drivers' own settings; the registrie
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from drivers.cameras import FAMILIES
@@ -28,7 +29,7 @@ from station.simulated_plant import Progress, camera_section, simulated_plant
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A line put together, not started yet."""
+    """A line put together, and how it is changed over while it runs."""
 
     line: Line
     config: StationConfig
@@ -36,6 +37,33 @@ class Station:
     observers: Observers
     doubtful: list[PartRecord]
     """Parts that a crash left without a verdict or without an acknowledgement; all are closed now."""
+    _changing: threading.Lock = field(default_factory=threading.Lock)
+
+    def prepare(self, recipe: str) -> None:
+        """Change over to a recipe, by its name, and its engine, which is proven first; the line goes on.
+
+        The next start prepares the configuration's recipe again. Raises ``InspectionError``, and nothing is
+        changed.
+        """
+        chosen = load_recipe(find_recipe(recipe, self.config.paths.recipes))
+        self._change_over(chosen, chosen.engine)
+
+    def activate(self, engine: str) -> None:
+        """Change over to another engine for the same recipe, by its folder's name; see :meth:`prepare`."""
+        self._change_over(self.line.prepared.recipe, engine)
+
+    def _change_over(self, recipe: Recipe, engine: str) -> None:
+        if not self._changing.acquire(blocking=False):
+            raise EngineError("another changeover is under way: wait until it is done, then ask again")
+        try:
+            opened = make_engine(self.config, recipe, engine)
+            try:
+                self.line.prepare(Prepared(recipe, opened))
+            except BaseException:
+                opened.close()
+                raise
+        finally:
+            self._changing.release()
 
 
 def load(path: Path) -> tuple[StationConfig, Recipe]:
@@ -54,10 +82,13 @@ def make_sorter(config: StationConfig) -> Sorter:
     return PROTOCOLS.make(config.sorter, config.station.name)
 
 
-def make_engine(config: StationConfig, recipe: Recipe) -> Engine:
-    """The engine of the recipe, loaded and proven, and fit for the recipe. Raises ``EngineError``."""
+def make_engine(config: StationConfig, recipe: Recipe, name: str | None = None) -> Engine:
+    """The recipe's engine, or the one named, loaded and proven, and fit for the recipe.
+
+    Raises ``EngineError``.
+    """
     return open_engine(
-        config.paths.engines / recipe.engine,
+        config.paths.engines / (name or recipe.engine),
         backend=config.engine.backend,
         precision=config.engine.precision,
         threads=config.engine.threads,

@@ -65,6 +65,8 @@ class Paths(Section):
     """the folder for pictures of parts"""
     cache: FilePath
     """the folder for what is built or measured on this machine"""
+    control: FilePath | None = None
+    """the socket for `station status`, `halt`, `resume` and `prepare`; left out is beside the journal"""
 
 
 class EngineChoice(Section):
@@ -204,6 +206,11 @@ class StationConfig(Section):
     """pictures that are kept"""
     simulation: Simulation | None = None
     """a simulated plant; left out at a real one"""
+
+    @property
+    def control_socket(self) -> Path:
+        """Where a running station can be asked."""
+        return self.paths.control or self.paths.journal.with_suffix(".sock")
 
     @property
     def is_simulated(self) -> bool:

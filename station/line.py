@@ -111,7 +111,7 @@ class Line:
             self._acquisition.open()
             self._sorter.prepare(self._prepared.recipe.name)
             self._sorter.open()
-            self._journal.write_event("start", _named(self._prepared))
+            self._journal.write_event("start", self._prepared.names())
             self._next_part_id = self._journal.counts().triggers + 1
         except Exception:
             self._sorter.close()
@@ -168,7 +168,7 @@ class Line:
         whoever opened it. Raises :class:`JournalError`, and nothing is changed, when the journal does not
         take the changeover.
         """
-        self._journal.write_event("changeover", _named(prepared))
+        self._journal.write_event("changeover", prepared.names())
         with self._lock:
             before, self._prepared = self._prepared, prepared
             self._replaced = [
@@ -555,17 +555,3 @@ class Line:
             log.critical("halted: %s", reason)
         self._readiness.block(Readiness.FAILED, reason)
         self._stopping.set()
-
-
-def _named(prepared: Prepared) -> dict[str, str | None]:
-    """What is prepared, as the journal names it."""
-    engine = prepared.engine.info
-    return {
-        "recipe": prepared.recipe.name,
-        "recipe_digest": prepared.recipe_digest,
-        "engine": engine.name,
-        "engine_digest": prepared.engine_digest,
-        "backend": engine.backend,
-        "precision": engine.precision,
-        "calibration_digest": prepared.calibration_digest,
-    }

@@ -31,3 +31,16 @@ class Prepared:
     def calibration_digest(self) -> str | None:
         """None: there is no calibration."""
         return None
+
+    def names(self) -> dict[str, str | None]:
+        """What is prepared, by name and digest, as the journal and the status name it."""
+        engine = self.engine.info
+        return {
+            "recipe": self.recipe.name,
+            "recipe_digest": self.recipe_digest,
+            "engine": engine.name,
+            "engine_digest": self.engine_digest,
+            "backend": engine.backend,
+            "precision": engine.precision,
+            "calibration_digest": self.calibration_digest,
+        }

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from station.cli import bench, check, config, engines, inspect, journal, run, simulate
+from station.cli import bench, check, config, engines, inspect, journal, orders, run, simulate, status
 from station.cli.help import keep_examples
 
 app = typer.Typer(
@@ -19,6 +19,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("halt")(orders.halt)
+app.command("resume")(orders.resume)
+app.command("prepare")(orders.prepare)
+app.command("activate")(orders.activate)
 app.command("inspect")(inspect.inspect)
 app.command("check")(check.check)
 app.add_typer(config.app, name="config")

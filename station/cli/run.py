@@ -48,6 +48,7 @@ def run(
     from station.bench.memory import MemoryLog
     from station.cli.live import live_view, save_picture
     from station.cli.summary import print_summary
+    from station.control.server import ControlServer
     from station.observers.truth import GroundTruth
     from station.supervision import sd_notify, start_takes
 
@@ -69,7 +70,7 @@ def run(
             console.print(f"rendering the simulated frames (once): {done} of {total}", highlight=False)
 
     progress.start()
-    with assemble(config, parts, rendered) as station:
+    with assemble(config, parts, rendered) as station, ControlServer(station, station.config.control_socket):
         progress.stop()
         for record in station.doubtful:
             console.print(f"[yellow]left by the last run:[/] {record}", highlight=False)

@@ -1,0 +1,119 @@
+"""``station status``: what the station on this machine is doing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Configuration = Annotated[
+    Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="station.yaml of this machine.")
+]
+Socket = Annotated[
+    Path | None, typer.Option("--socket", help="The control socket itself, in place of a configuration.")
+]
+
+
+def status(
+    config: Configuration = Path("config/demo.yaml"),
+    socket: Socket = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for other programs.")] = False,
+) -> None:
+    """Show what the running station does: state, recipe and engine, counts, times, queues, devices, disk.
+
+    Exit code: 0 an answer, 2 no station answers.
+
+    Examples:
+
+        station status --config /etc/station/station.yaml
+
+        station status --json | jq .parts
+    """
+    from rich.console import Console
+
+    from station.control import ask
+
+    found = ask(socket_of(config, socket), "GET", "/status")
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        Console().print(shown(found), highlight=False)
+
+
+def socket_of(config: Path, socket: Path | None) -> Path:
+    """The control socket: as named, or as the configuration has it. Raises ``ConfigError``."""
+    if socket is not None:
+        return socket
+    from station.config import load_config
+
+    return load_config(config).control_socket
+
+
+def shown(found: dict[str, Any]) -> RenderableType:
+    """The status document for people."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    prepared, parts, journal = found["prepared"], found["parts"], found["journal"]
+    camera, sorter = found["camera"], found["sorter"]
+
+    def row(name: str, *texts: str, style: str = "") -> None:
+        table.add_row(Text(name, style="dim"), Text("; ".join(text for text in texts if text), style=style))
+
+    row("station", found["station"], f"software {found['software_version']}")
+    row("state", found["state"], found["reason"], style="bold")
+    row("recipe", prepared["recipe"], prepared["recipe_digest"][:12])
+    row(
+        "engine",
+        prepared["engine"],
+        prepared["engine_digest"][:12],
+        f"{prepared['backend']} {prepared['precision']}",
+    )
+    row(
+        "parts",
+        f"{parts['triggers']}: {parts['accepted']} accepted, {parts['rejected']} rejected, "
+        f"{parts['faulted']} faulted, {parts['in_hand']} in hand",
+        f"yield {parts['yield']:.1%}",
+        f"{parts['per_second']:.1f} parts/s",
+    )
+    for name, of in found["trigger_to_ms"].items():
+        row(f"to {name}", f"p50 {of['p50']:.0f} ms, p95 {of['p95']:.0f} ms, p99 {of['p99']:.0f} ms")
+    for queue in found["queues"]:
+        row(
+            f"queue {queue['name']}",
+            f"{queue['length']} of {queue['capacity']}, {queue['highest']} at most, {queue['shed']} shed",
+        )
+    for one in found["observers"]:
+        row(one["name"], one["note"] or f"{one['observed']} parts", one["problem"])
+    row(
+        "camera",
+        "there" if camera["connected"] else "LOST",
+        camera["description"],
+        f"{camera['delivered']} frames, {camera['lost']} lost, {camera['incomplete']} incomplete, "
+        f"{camera['discarded']} thrown away, reopened {camera['reopened']} times",
+        f"{camera['temperature_c']:.0f} degrees C" if camera["temperature_c"] is not None else "",
+        camera["last_error"],
+    )
+    row(
+        "sorter",
+        "there" if sorter["connected"] else "LOST",
+        sorter["description"],
+        f"{sorter['resent']} resent, {sorter['garbled']} garbled, {sorter['refused']} triggers refused, "
+        f"{sorter['misplaced']} misplaced, {sorter['unacknowledged']} unacknowledged",
+        sorter["last_error"],
+    )
+    row(
+        "journal",
+        f"{journal['records']} records, {journal['open']} open",
+        f"head {journal['head']['seq']} {journal['head']['digest'][:12]}",
+        journal["path"],
+    )
+    free = found["disk_free_mb"]
+    row("disk free", *(f"{name} {size} MB" for name, size in free.items() if size is not None))
+    return table

@@ -1,0 +1,285 @@
+"""The server of the control socket; what can be asked stands in the package's docstring."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from drivers.errors import InspectionError
+from station.control.asking import ControlError
+from station.control.status import status_document
+from station.recipe import Name
+
+if TYPE_CHECKING:
+    from station.assembly import Station
+
+log = logging.getLogger(__name__)
+
+CALLERS = 16
+"""Connections at a time; one more is dropped."""
+PATIENCE_S = 2.0
+"""A request must be here, and its answer read, within this time."""
+LARGEST_REQUEST = 16_384
+"""Bytes of a request's body."""
+PERMISSIONS = 0o660
+"""Owner and group may ask; others may not."""
+
+T = TypeVar("T")
+Body = TypeVar("Body", bound=BaseModel)
+
+
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""One line of text."""
+
+
+class _Order(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Prepare(_Order):
+    recipe: Name
+
+
+class _Activate(_Order):
+    engine: Name
+
+
+class _Halt(_Order):
+    reason: Reason = "by request"
+
+
+class _Resume(_Order):
+    pass
+
+
+class ControlServer:
+    """Serves the control socket of one station, in a thread of its own."""
+
+    def __init__(self, station: Station, path: Path) -> None:
+        self._path = path
+        self._station = station
+        self._socket: socket.socket | None = None
+        self._inode = 0
+        self._server = Server(
+            Config(
+                Starlette(routes=self._routes(), exception_handlers={HTTPException: _no_such_thing}),
+                http=_Caller,
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                log_level="error",  # what callers do wrong is theirs to read, not the station's log's
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                backlog=CALLERS,
+                h11_max_incomplete_event_size=LARGEST_REQUEST,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+
+    def open(self) -> None:
+        """Listen. A socket that a killed station left is replaced. Raises :class:`ControlError`."""
+        self._socket = _listen_at(self._path)
+        self._inode = os.stat(self._path).st_ino
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what is under way, for a moment, and take the socket away. Never raises."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+        if self._socket is None:
+            return
+        self._socket.close()
+        try:
+            if os.stat(self._path).st_ino == self._inode:
+                os.unlink(self._path)
+        except OSError:
+            return
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _serve(self) -> None:
+        try:
+            # In a thread that is not the main one, uvicorn leaves the process's signal handlers alone.
+            self._server.run(sockets=[self._socket] if self._socket is not None else None)
+        except Exception:
+            log.exception("control: %s is no longer served; parts are inspected all the same", self._path)
+
+    # ------------------------------------------------------------------ what can be asked
+
+    def _routes(self) -> list[Route]:
+        station = self._station
+
+        async def status(request: Request) -> JSONResponse:
+            return await _answered(lambda: status_document(station))
+
+        def order(kind: type[Body], carry_out: Callable[[Body], object]) -> Callable[..., Any]:
+            async def asked(request: Request) -> JSONResponse:
+                try:
+                    content = await asyncio.wait_for(_body_of(request), PATIENCE_S)
+                    body = kind.model_validate_json(content or b"{}")
+                except ValidationError as error:
+                    return _refused(400, _in_words(error))
+                except (ControlError, TimeoutError, ClientDisconnect) as error:
+                    return _refused(400, str(error) or "the request did not come to its end")
+
+                def carried_out() -> dict[str, Any]:
+                    carry_out(body)
+                    return status_document(station)
+
+                return await _answered(carried_out)
+
+            return asked
+
+        orders = {
+            "/prepare": order(_Prepare, lambda body: station.prepare(body.recipe)),
+            "/activate": order(_Activate, lambda body: station.activate(body.engine)),
+            "/halt": order(_Halt, lambda body: station.line.halt(body.reason)),
+            "/resume": order(_Resume, lambda body: station.line.resume()),
+        }
+        return [
+            Route("/status", status, methods=["GET"]),
+            *(Route(path, asked, methods=["POST"]) for path, asked in orders.items()),
+        ]
+
+
+class _Caller(H11Protocol):
+    """One connection, one request, within a time; uvicorn itself waits for ever for the first byte."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > CALLERS:
+            transport.abort()
+        else:
+            self._look_again = self.loop.call_later(PATIENCE_S, self._drop_if_idle)
+
+    def _drop_if_idle(self) -> None:
+        if self.transport.is_closing() and self.transport.get_write_buffer_size() == 0:
+            return
+        if self.cycle is not None and not self.cycle.response_complete:  # a changeover may take a minute
+            self._look_again = self.loop.call_later(PATIENCE_S, self._drop_if_idle)
+        else:
+            self.transport.abort()
+
+
+async def _answered(work: Callable[[], dict[str, Any]]) -> JSONResponse:
+    """The work's result, done in a thread that nobody waits for at the end of the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[dict[str, Any]] = loop.create_future()
+
+    def finish(result: dict[str, Any] | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result or {})
+
+    def run() -> None:
+        result: dict[str, Any] | None = None
+        failure: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as error:
+            failure = error
+        try:
+            loop.call_soon_threadsafe(finish, result, failure)
+        except RuntimeError:
+            log.info("control: the station ended before an answer was given")
+
+    threading.Thread(target=run, name="control-work", daemon=True).start()
+    try:
+        return JSONResponse(await done, headers={"connection": "close"})
+    except InspectionError as error:
+        return _refused(409, str(error))
+    except Exception as error:
+        log.exception("control: a request failed")
+        return _refused(500, f"this should not happen, report it: {error!r}")
+
+
+def _refused(code: int, error: str) -> JSONResponse:
+    return JSONResponse({"error": error}, status_code=code, headers={"connection": "close"})
+
+
+async def _no_such_thing(request: Request, error: Exception) -> JSONResponse:
+    code = error.status_code if isinstance(error, HTTPException) else 500
+    return _refused(code, f"{request.method} {request.url.path} cannot be asked; see docs/control.md")
+
+
+async def _body_of(request: Request) -> bytes:
+    content = b""
+    async for piece in request.stream():
+        content += piece
+        if len(content) > LARGEST_REQUEST:
+            raise ControlError(f"a request of more than {LARGEST_REQUEST} bytes is not read")
+    return content
+
+
+def _in_words(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'request'}: {one['msg']}" for one in error.errors())
+
+
+def _listen_at(path: Path) -> socket.socket:
+    """A socket that listens, to be opened by owner and group. Raises :class:`ControlError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listening.bind(str(path))
+            os.chmod(path, PERMISSIONS)  # before anybody can connect: that takes listen()
+            listening.listen(CALLERS)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        why = "its path is too long" if "too long" in str(error) else error.strerror or error
+        raise ControlError(
+            f"control socket {path}: {why}: name another path, `paths.control` in the configuration"
+        ) from error
+    return listening
+
+
+def _clear(path: Path) -> None:
+    """Take a dead station's socket away; respect a living one's. Raises :class:`ControlError` or OSError."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ControlError(f"control socket {path}: a file stands there: name another path, `paths.control`")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            pass  # somebody listens and is busy
+    raise ControlError(f"control socket {path}: another station answers there: stop it, or name another path")

@@ -1,0 +1,67 @@
+"""The status of a station as one JSON document: what ``GET /status`` answers and ``station status`` shows."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from station.journal.values import software_version
+
+if TYPE_CHECKING:
+    from station.assembly import Station
+
+
+def status_document(station: Station) -> dict[str, Any]:
+    """State, reason, what is prepared, counts, times, queues, observers, devices, journal and disk."""
+    status, config, journal = station.line.status(), station.config, station.journal
+    run = status.statistics
+    head, kept = journal.head, journal.counts()
+    return {
+        "station": config.station.name,
+        "software_version": software_version(),
+        "is_simulated": config.is_simulated,
+        "state": status.state.value,
+        "reason": status.reason,
+        "failure": status.failure,
+        "prepared": station.line.prepared.names(),
+        "parts": {
+            "triggers": run.triggers,
+            "accepted": run.accepted,
+            "rejected": run.rejected,
+            "faulted": run.faulted,
+            "in_hand": run.in_hand,
+            "acknowledged": run.acknowledged,
+            "unacknowledged": run.unacknowledged,
+            "yield": run.yield_fraction,
+            "per_second": run.parts_per_s,
+            "rejected_by_class": run.classes,
+            "faulted_by_reason": run.faults,
+        },
+        "trigger_to_ms": {"verdict": asdict(run.to_verdict), "acknowledged": asdict(run.to_acknowledged)},
+        "queues": [asdict(queue) for queue in status.queues],
+        "observers": [{**asdict(one), "problem": one.problem} for one in status.observers],
+        "camera": asdict(status.camera),
+        "sorter": asdict(status.sorter),
+        "journal": {
+            "path": str(journal.path),
+            "records": kept.triggers,
+            "open": kept.open,
+            "head": {"journal_id": head.journal_id, "seq": head.seq, "digest": head.digest},
+        },
+        "disk_free_mb": {
+            "journal": _free_mb(config.paths.journal.parent),
+            "images": _free_mb(config.paths.images),
+        },
+    }
+
+
+def _free_mb(folder: Path) -> int | None:
+    """What is free on the disk of a folder, MB; None where the folder cannot be asked."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free // 1_000_000
+    except OSError:
+        return None
