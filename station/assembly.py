@@ -17,7 +17,7 @@ from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
 from station.config import StationConfig, load_config
 from station.engines import open_engine
-from station.engines.interface import Engine
+from station.engines.interface import Engine, EngineError
 from station.journal import Journal, PartRecord
 from station.line import Line
 from station.line_values import LineSettings

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +13,8 @@ from numpy.typing import NDArray
 
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome
+from station.journal import STATION_EVENTS
+from station.journal.reading import JournalReader
 from station.line import Line
 from station.observers import Observer, Observers
 from station.part import InspectedPart
@@ -40,11 +40,8 @@ def balanced(line: Line) -> bool:
 
 def events(plant: Plant) -> list[tuple[str, dict[str, object]]]:
     """Kind and values of the station's events in the journal's chain."""
-    with sqlite3.connect(plant.journal.path) as connection:
-        rows = connection.execute("SELECT kind, payload FROM events WHERE record_id = 0 ORDER BY seq")
-        found = [(kind, json.loads(payload)) for kind, payload in rows]
-    connection.close()
-    return found
+    with JournalReader(plant.journal.path) as reader:
+        return [(one.kind, dict(one.values)) for one in reader.events() if one.kind in STATION_EVENTS]
 
 
 def test_parts_in_hand_finish_with_the_recipe_and_engine_they_began_with(plant: Plant) -> None:
