@@ -194,7 +194,7 @@ class SimulatedCamera(Camera):
             self._sleep(timeout_s)
             raise CameraTimeoutError(
                 f"{NAME} was not ready for a trigger within {timeout_s:g} s; it makes "
-                f"{self._settings.rate_hz:g} frames a second at most"
+                f"{self._settings.rate_hz:g} frames per second at most"
             )
         if wait_s > 0:
             self._sleep(wait_s)
@@ -215,7 +215,7 @@ class SimulatedCamera(Camera):
             if not (self._wired and self._armed) or now < self._next_s or self._ended:
                 return 0
             self._next_s = now + self._period_s
-            with suppress(CameraLostError):  # whoever grabs is told
+            with suppress(CameraLostError):  # whoever grabs gets the error
                 self._expose(now + self._exposure_s)
             return self._exposures
 

@@ -60,7 +60,7 @@ class Paths(Section):
     engines: FilePath
     """the folder of engines, one folder each"""
     journal: FilePath
-    """the journal's database file, on a disk that keeps what it was told to keep"""
+    """the journal's database file, on a disk that keeps what is written to it"""
     images: FilePath
     """the folder for pictures of parts"""
     cache: FilePath

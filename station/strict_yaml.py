@@ -40,7 +40,7 @@ class Mistake:
 
 
 class DocumentError(InspectionError):
-    """A YAML file cannot be used; the message has one line ``file:line: key: problem: remedy`` a mistake."""
+    """A YAML file cannot be used; one line ``file:line: key: problem: remedy`` per mistake."""
 
     def __init__(self, path: Path, *mistakes: Mistake) -> None:
         self.path = path
@@ -57,8 +57,8 @@ def load_document(
 ) -> Model:
     """Read ``path`` into ``model``; ``computed`` are fields that the file must not set.
 
-    ``content`` is given by who has read the file already. Relative paths in the model may be resolved
-    against ``info.context["directory"]``. Raises ``error``.
+    ``content``: the bytes of the file, where the caller has read them already. Relative paths in the model
+    may be resolved against ``info.context["directory"]``. Raises ``error``.
     """
     if content is None:
         content = read_bytes(path, error)
@@ -68,7 +68,7 @@ def load_document(
         values = _plain(node, (), lines)
         if not isinstance(values, dict):
             raise _Mistaken(
-                1, "", "is not a mapping", "write the keys of the file as `key: value`, one a line"
+                1, "", "is not a mapping", "write the keys of the file as `key: value`, one per line"
             )
         for name, value in (computed or {}).items():
             if name in values:

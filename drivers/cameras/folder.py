@@ -56,7 +56,7 @@ class FolderSettings(CameraSettings):
 
 @FAMILIES.register(FolderSettings)
 class FolderCamera(Camera):
-    """Runs free through the files of a folder, one a grab; ``trigger`` has nothing to do.
+    """Runs free through the files of a folder, one per grab; ``trigger`` has nothing to do.
 
     ``open`` lists the folder and starts at the first file. ``arm`` counts frame ids from 0 again but goes
     on with the next file, so that a station that discards late frames does not inspect a file twice.

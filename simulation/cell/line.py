@@ -121,9 +121,9 @@ class Mischief:
             spoiled[self._random.randrange(len(spoiled))] ^= 1 << self._random.randrange(8)
         return bytes(spoiled)
 
-    def gate(self, told: int) -> int:
-        """Where a part lands when the gate is told ``told``."""
-        return self._settings.reject_bin if self._strikes("wrong_bin") else told
+    def gate(self, bin_: int) -> int:
+        """Where a part lands when the gate is set to ``bin_``."""
+        return self._settings.reject_bin if self._strikes("wrong_bin") else bin_
 
     def next_unplug(self, now: int) -> int:
         """When the plug is pulled next."""

@@ -87,8 +87,8 @@ class Part:
     """When the TRIGGER is sent next, for the first time or again."""
 
 
-def _as_told(told: int) -> int:
-    return told
+def _as_set(bin_: int) -> int:
+    return bin_
 
 
 @dataclass
@@ -98,7 +98,7 @@ class CellProtocol:
     session: int
     rules: CellRules = field(default_factory=CellRules)
     name: str = "cell"
-    gate: Callable[[int], int] = _as_told
+    gate: Callable[[int], int] = _as_set
     """The bin where the part really lands when the gate is set to the given one."""
 
     station: int = 0

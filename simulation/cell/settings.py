@@ -1,4 +1,4 @@
-"""What the simulated cell is told to do; every field is an option of its command line."""
+"""What the simulated cell does; every field is an option of its command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CellSettings:
     link: str = _option("", "make a symbolic link to the pty here; it follows an unplug and replug")
     device: str = _option("", "serve this serial device instead of a pty")
     baud: int = _option(115200, "speed of --device")
-    parts: int = _option(0, "end after so many parts; 0 is without end")
+    parts: int = _option(0, "the number of parts after which it ends; 0 is without end")
     first_part: int = _option(1, "id of the first part")
     rate_hz: float = _option(0.0, "parts per second; 0 is as fast as the station allows")
     in_flight: int = _option(1, "parts in the cell at the same time")
@@ -26,13 +26,13 @@ class CellSettings:
     good_bin: int = _option(0, "the only bin for accepted parts")
     reject_bin: int = _option(9, "where parts without a verdict go")
     verdict_ms: float = _option(1000.0, "time for a verdict, from the trigger")
-    resend_ms: float = _option(50.0, "a trigger without answer is sent again after this time")
+    resend_ms: float = _option(50.0, "a trigger without an answer is sent again after this time")
     heartbeat_ms: float = _option(250.0, "time between heartbeats")
-    give_up_s: float = _option(60.0, "end when no station was heard for so long; 0 is never")
+    give_up_s: float = _option(60.0, "end after this time without a station, s; 0 is never")
     parent: int = _option(0, "end when the process with this id is no longer the parent; 0 is never")
-    log: str = _option("", "write one JSON line a part to this file")
+    log: str = _option("", "write one JSON line per part to this file")
     summary: str = _option("", "write the summary to this file too")
-    seed: int = _option(1, "of the misbehaviour")
+    seed: int = _option(1, "the seed of the misbehaviour")
     late: float = _option(0.0, "probability that a trigger or acknowledgement is sent late")
     late_ms: float = _option(200.0, "how late")
     silent: float = _option(0.0, "probability that one is not sent at all")
@@ -40,9 +40,9 @@ class CellSettings:
     garble: float = _option(0.0, "probability that bits flip in a frame, in either direction")
     wrong_part_id: float = _option(0.0, "probability that an acknowledgement names another part")
     wrong_bin: float = _option(0.0, "probability that the gate sticks at the reject bin")
-    unplug_every_s: float = _option(0.0, "pull the plug about so often (needs --link)")
-    unplug_s: float = _option(0.3, "and leave it out for so long")
-    linger_s: float = _option(0.5, "stay this long after the last part to repeat lost acknowledgements")
+    unplug_every_s: float = _option(0.0, "mean time between two unplugs, s; 0 is never (needs --link)")
+    unplug_s: float = _option(0.3, "time until the plug is back, s")
+    linger_s: float = _option(0.5, "time after the last part in which lost acknowledgements are repeated")
 
 
 def problem_of(settings: CellSettings) -> str:

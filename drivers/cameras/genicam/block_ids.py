@@ -20,7 +20,7 @@ class BlockOrderError(Exception):
 
 @dataclass(slots=True)
 class BlockIds:
-    """Turns block ids, in the order of arrival, into ``(frame_id, lost_before)``; one object an ``arm``."""
+    """Turns block ids, in the order of arrival, into ``(frame_id, lost_before)``; one object per ``arm``."""
 
     gige: bool
     _last: int | None = None

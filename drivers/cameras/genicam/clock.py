@@ -1,6 +1,6 @@
-"""The camera's own clock, which tells a frame of before from one of now.
+"""The camera's own clock, which distinguishes an earlier frame from the present one.
 
-A camera told to stop may still finish the exposure under way and send it from a memory of its own
+A camera that was stopped may still finish the exposure under way and send it from a memory of its own
 (pypylon#559), even after it was started again. A wire makes such exposures unasked. So the clock is read
 while the camera stands still, just before it is started: what began earlier was exposed before.
 """

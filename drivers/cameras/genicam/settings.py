@@ -1,4 +1,4 @@
-"""What every GenICam camera can be told, whatever library drives it."""
+"""The settings of every GenICam camera, whatever library drives it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def worked_part() -> list[tuple[str, wire.Message]]:
 
 
 def explain(data: bytes) -> list[str]:
-    """One line a message, and a last one when something was broken."""
+    """One line per message, and a last one when something was broken."""
     decoder = wire.Decoder()
     lines = [
         f"{wire.type_of(m.body).name:<15} {m.sender:04X} -> {m.receiver:04X} number {m.sequence}: {m.body}"
