@@ -40,6 +40,10 @@ class Inspected:
     reason: str
     score: float
     """The part's highest defect probability over all patches, 0..1; 1 where it could not be inspected."""
+    x_mm: float | None
+    """Where the middle of the named patch lies on the product, mm from its left edge; None for a fault."""
+    y_mm: float | None
+    """The same, mm from its top edge."""
     milliseconds: float
     """Picture in memory to verdict."""
 
@@ -174,6 +178,7 @@ def _inspect_one(
             overlays / f"{path.stem}.{verdict.outcome}.png", pixels, patches, scores, verdict, recipe
         )
     score = 1.0 if scores is None or verdict.outcome is Outcome.FAULT else float(1 - scores[:, 0].min())
+    place = patches.box_mm(verdict.patch) if patches is not None and verdict.patch is not None else None
     row = Inspected(
         file=shown(path),
         outcome=verdict.outcome.value,
@@ -183,6 +188,8 @@ def _inspect_one(
         bin=verdict.bin,
         reason=verdict.reason,
         score=score,
+        x_mm=None if place is None else round(place.x + place.width / 2, 2),
+        y_mm=None if place is None else round(place.y + place.height / 2, 2),
         milliseconds=milliseconds,
     )
     table = None if scores is None else [[float(p) for p in line] for line in scores]
@@ -199,13 +206,16 @@ def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
         title=f"{common}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}",
         title_justify="left",
     )
-    for column in ("picture", "verdict", "class", "sure", "bin", "why"):
+    for column in ("picture", "verdict", "class", "sure", "bin", "at, mm", "why"):
         table.add_column(column, overflow="fold")
     for row in rows:
         style = next(style for outcome, style in STYLES.items() if outcome.value == row.outcome)
         sure = "" if row.outcome == "fault" else f"{row.confidence:.3f}"
+        place = "" if row.x_mm is None or row.outcome != "reject" else f"{row.x_mm:.1f}, {row.y_mm:.1f}"
         name = str(Path(row.file).absolute().relative_to(common))
-        table.add_row(name, f"[{style}]{row.outcome}[/]", row.class_name, sure, str(row.bin), row.reason)
+        table.add_row(
+            name, f"[{style}]{row.outcome}[/]", row.class_name, sure, str(row.bin), place, row.reason
+        )
     return table
 
 

@@ -3,6 +3,7 @@
 from station.patching.cutting import cut, cut_region
 from station.patching.finding import find_product
 from station.patching.geometry import (
+    BoxMm,
     Patches,
     PatchingError,
     Reason,
@@ -13,6 +14,7 @@ from station.patching.geometry import (
 )
 
 __all__ = [
+    "BoxMm",
     "Patches",
     "PatchingError",
     "Reason",

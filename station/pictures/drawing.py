@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
 from station.decision import Verdict
-from station.patching import Patches, Region
+from station.patching import BoxMm, Patches, Region
 
 Picture = NDArray[np.uint8]
 """(H, W, 3), BGR."""
@@ -24,7 +24,7 @@ Picture = NDArray[np.uint8]
 COLOURS = {Outcome.ACCEPT: (90, 190, 60), Outcome.REJECT: (60, 60, 240), Outcome.FAULT: (40, 180, 240)}
 """BGR of an outcome."""
 OTHER = (60, 170, 250)
-"""BGR of further patches that are defective."""
+"""BGR of the other patches that are defective."""
 PAPER, INK, FAINT = (24, 24, 24), (240, 240, 240), (150, 150, 150)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -39,7 +39,7 @@ LONGEST = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class PartView:
     """What a picture of a part is made of."""
 
     part: str
@@ -54,28 +54,30 @@ class Sight:
     scores: NDArray[np.float32] | None
     """(patches, classes), probabilities."""
     classes: tuple[str, ...]
+    place_mm: BoxMm | None = None
+    """Where the deciding patch lies on the product, mm; None for a fault."""
 
 
-def sight_of_surface(
+def view_of_surface(
     part: str,
     verdict: Verdict,
     patches: Patches,
     scores: NDArray[np.float32] | None,
     classes: Sequence[str] = (),
-) -> Sight:
+) -> PartView:
     """A part on its surface, at the recipe's size."""
     boxes = tuple(patches.surface_box(index) for index in range(len(patches.pixels)))
-    return _sight(part, verdict, patches.surface.pixels, boxes, patches, scores, classes)
+    return _view(part, verdict, patches.surface.pixels, boxes, patches, scores, classes)
 
 
-def sight_of_frame(
+def view_of_frame(
     part: str,
     verdict: Verdict,
     frame: NDArray[np.uint8],
     patches: Patches,
     scores: NDArray[np.float32] | None,
     classes: Sequence[str] = (),
-) -> Sight:
+) -> PartView:
     """A part in its frame, with a little of the background around it, scaled down where it is tall."""
     around = patches.surface.region.bounds()
     margin = max(8, around.width // 20)
@@ -96,60 +98,67 @@ def sight_of_frame(
         part_of_frame = _bytes(
             cv2.resize(part_of_frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         )
-    return _sight(part, verdict, part_of_frame, tuple(boxes), patches, scores, classes)
+    return _view(part, verdict, part_of_frame, tuple(boxes), patches, scores, classes)
 
 
-def draw_picture(sight: Sight) -> Picture:
+def draw_picture(view: PartView) -> Picture:
     """The whole picture of a part: surface left, what decided right."""
-    base = _marked(sight, thick=6, label=True)
+    base = _marked(view, thick=6, label=True)
     height = max(base.shape[0], 1090)
     canvas = np.full((height, base.shape[1] + PANEL, 3), PAPER, np.uint8)
     canvas[: base.shape[0], : base.shape[1]] = base
-    x, verdict = base.shape[1] + 32, sight.verdict
-    _write(canvas, sight.part, (x, 56), 1.2, INK, width=ENLARGED, bold=True)
+    x, verdict = base.shape[1] + 32, view.verdict
+    _write(canvas, view.part, (x, 56), 1.2, INK, width=ENLARGED, bold=True)
     cv2.rectangle(canvas, (x, 78), (x + ENLARGED, 134), COLOURS[verdict.outcome], -1)
     _write(canvas, _headline(verdict), (x + 14, 117), 1.05, (255, 255, 255), width=ENLARGED - 28, bold=True)
     y = _write_lines(canvas, f"bin {verdict.bin}.  {verdict.reason}", (x, 172), 0.68, INK, ENLARGED)
     if verdict.patch is None:
         return canvas
     y += 12
-    deciding = _colour(sight.patches[verdict.patch])
+    deciding = _colour(view.patches[verdict.patch])
     canvas[y : y + ENLARGED, x : x + ENLARGED] = _fit(deciding, ENLARGED, ENLARGED)
     cv2.rectangle(canvas, (x, y), (x + ENLARGED - 1, y + ENLARGED - 1), COLOURS[verdict.outcome], 3)
     y += ENLARGED + 28
     zoom = ENLARGED / max(deciding.shape[:2])
-    _write(canvas, f"patch {verdict.patch}, enlarged {zoom:.3g} x", (x, y), 0.62, FAINT, width=ENLARGED)
-    _draw_others(canvas, sight, (x, _draw_scores(canvas, sight, (x, y + 14)) + 52))
+    _write(
+        canvas,
+        f"patch {verdict.patch}{_place(view)}; enlarged {zoom:.3g} x",
+        (x, y),
+        0.62,
+        FAINT,
+        width=ENLARGED,
+    )
+    _draw_others(canvas, view, (x, _draw_scores(canvas, view, (x, y + 14)) + 52))
     return canvas
 
 
-def draw_tile(sight: Sight) -> Picture:
+def draw_tile(view: PartView) -> Picture:
     """A part on a contact sheet: the small surface, the deciding patch, and two lines of text."""
     canvas = np.full((TILE_H, TILE_W, 3), PAPER, np.uint8)
-    verdict, colour = sight.verdict, COLOURS[sight.verdict.outcome]
+    verdict, colour = view.verdict, COLOURS[view.verdict.outcome]
     cv2.rectangle(canvas, (0, 0), (TILE_W - 1, 34), colour, -1)
     _write(
         canvas,
-        f"{sight.part}: {_headline(verdict, short=True)}",
+        f"{view.part}: {_headline(verdict, short=True)}",
         (10, 25),
         0.7,
         (255, 255, 255),
         width=TILE_W - 20,
     )
     room_h, room_w = 256, 106
-    scale = min(room_h / sight.base.shape[0], room_w / sight.base.shape[1])
-    small = _bytes(cv2.resize(sight.base, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
-    for index in _defective(sight):
+    scale = min(room_h / view.base.shape[0], room_w / view.base.shape[1])
+    small = _bytes(cv2.resize(view.base, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    for index in _defective(view):
         if index != verdict.patch:
-            _frame(small, _scaled(sight.boxes[index], scale), OTHER, 1)
+            _frame(small, _scaled(view.boxes[index], scale), OTHER, 1)
     if verdict.patch is not None:
-        _frame(small, _scaled(sight.boxes[verdict.patch], scale), colour, 2)
+        _frame(small, _scaled(view.boxes[verdict.patch], scale), colour, 2)
     top = 42
     canvas[top : top + small.shape[0], 10 : 10 + small.shape[1]] = small
     if verdict.patch is not None:
         left = TILE_W - 10 - room_h
         canvas[top : top + room_h, left : left + room_h] = _fit(
-            _colour(sight.patches[verdict.patch]), room_h, room_h
+            _colour(view.patches[verdict.patch]), room_h, room_h
         )
         cv2.rectangle(canvas, (left, top), (left + room_h - 1, top + room_h - 1), colour, 2)
     where = "" if verdict.patch is None else f"patch {verdict.patch}, "
@@ -172,7 +181,7 @@ def draw_sheet(tiles: Sequence[Picture], title: str, *, columns: int = 4) -> Pic
     return canvas
 
 
-def _sight(
+def _view(
     part: str,
     verdict: Verdict,
     base: NDArray[np.uint8],
@@ -180,16 +189,26 @@ def _sight(
     patches: Patches,
     scores: NDArray[np.float32] | None,
     classes: Sequence[str],
-) -> Sight:
+) -> PartView:
     usable = (
         scores is not None
         and scores.ndim == 2
         and len(scores) == len(boxes)
         and bool(np.isfinite(scores).all())
     )
-    return Sight(
-        part, verdict, _colour(base), boxes, patches.pixels, scores if usable else None, tuple(classes)
+    place = None if verdict.patch is None else patches.box_mm(verdict.patch)
+    return PartView(
+        part, verdict, _colour(base), boxes, patches.pixels, scores if usable else None, tuple(classes), place
     )
+
+
+def _place(view: PartView) -> str:
+    """Where the deciding patch lies on the product, for a person with a ruler."""
+    box = view.place_mm
+    if box is None:
+        return ""
+    right, below = box.x + box.width, box.y + box.height
+    return f" at {box.x:.1f}-{right:.1f} mm across, {box.y:.1f}-{below:.1f} mm down"
 
 
 def _headline(verdict: Verdict, *, short: bool = False) -> str:
@@ -199,21 +218,21 @@ def _headline(verdict: Verdict, *, short: bool = False) -> str:
     return f"{word}{verdict.class_name} {min(verdict.confidence, 0.9999):.3f}"
 
 
-def _defective(sight: Sight) -> list[int]:
+def _defective(view: PartView) -> list[int]:
     """The patches that the decision took for defective."""
-    return [index for index, label in enumerate(sight.verdict.labels) if label and index < len(sight.boxes)]
+    return [index for index, label in enumerate(view.verdict.labels) if label and index < len(view.boxes)]
 
 
-def _marked(sight: Sight, *, thick: int, label: bool) -> Picture:
+def _marked(view: PartView, *, thick: int, label: bool) -> Picture:
     """The base with the deciding patch framed and labelled, other defective ones lightly."""
-    base, verdict = sight.base.copy(), sight.verdict
-    for index in _defective(sight):
+    base, verdict = view.base.copy(), view.verdict
+    for index in _defective(view):
         if index != verdict.patch:
-            box = sight.boxes[index]
+            box = view.boxes[index]
             _frame(base, box, OTHER, 2)
-            _label(base, _named(sight, index), box, OTHER, 0.55)
+            _label(base, _named(view, index), box, OTHER, 0.55)
     if verdict.patch is not None:
-        box = sight.boxes[verdict.patch]
+        box = view.boxes[verdict.patch]
         _frame(base, box, COLOURS[verdict.outcome], thick)
         if label:
             _label(
@@ -243,17 +262,17 @@ def _label(picture: Picture, text: str, box: Region, colour: tuple[int, int, int
     cv2.putText(picture, text, (box.x + 7, top + height + 6), FONT, size, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _draw_scores(canvas: Picture, sight: Sight, corner: tuple[int, int]) -> int:
+def _draw_scores(canvas: Picture, view: PartView, corner: tuple[int, int]) -> int:
     """A bar a class: the probabilities of the deciding patch. The foot of the last one."""
     x, y = corner
-    if sight.scores is None or sight.verdict.patch is None:
+    if view.scores is None or view.verdict.patch is None:
         return y
-    row = sight.scores[sight.verdict.patch]
+    row = view.scores[view.verdict.patch]
     for index in sorted(range(len(row)), key=lambda one: (-row[one], one))[:6]:
         y += 34
         if y > canvas.shape[0] - 8:
             break
-        _write(canvas, _class_name(sight, index), (x, y), 0.68, INK, width=190)
+        _write(canvas, _class_name(view, index), (x, y), 0.68, INK, width=190)
         length = round(float(row[index]) * 270)
         colour = COLOURS[Outcome.ACCEPT] if index == 0 else COLOURS[Outcome.REJECT]
         cv2.rectangle(canvas, (x + 200, y - 20), (x + 470, y + 4), (60, 60, 60), -1)
@@ -262,41 +281,41 @@ def _draw_scores(canvas: Picture, sight: Sight, corner: tuple[int, int]) -> int:
     return y
 
 
-def _draw_others(canvas: Picture, sight: Sight, corner: tuple[int, int]) -> None:
-    """Further defective patches, the surest first, as many as there is room for."""
+def _draw_others(canvas: Picture, view: PartView, corner: tuple[int, int]) -> None:
+    """Other defective patches, the surest first, as many as there is room for."""
     side, gap = 276, 24
-    others = [index for index in _defective(sight) if index != sight.verdict.patch]
+    others = [index for index in _defective(view) if index != view.verdict.patch]
     if not others:
         return
     x, y = corner
     if y + 14 + side + 40 > canvas.shape[0]:
         return
-    _write(canvas, f"further defective patches: {len(others)}", (x, y), 0.68, INK, width=ENLARGED)
-    others.sort(key=lambda index: -_probability(sight, index))
+    _write(canvas, f"other defective patches: {len(others)}", (x, y), 0.68, INK, width=ENLARGED)
+    others.sort(key=lambda index: -_probability(view, index))
     for number, index in enumerate(others):
         row, column = divmod(number, 2)
         top, left = y + 14 + row * (side + 44), x + column * (side + gap)
         if top + side + 40 > canvas.shape[0]:
             return
-        canvas[top : top + side, left : left + side] = _fit(_colour(sight.patches[index]), side, side)
+        canvas[top : top + side, left : left + side] = _fit(_colour(view.patches[index]), side, side)
         cv2.rectangle(canvas, (left, top), (left + side - 1, top + side - 1), OTHER, 2)
-        _write(canvas, f"{index}: {_named(sight, index)}", (left, top + side + 24), 0.58, INK, width=side)
+        _write(canvas, f"{index}: {_named(view, index)}", (left, top + side + 24), 0.58, INK, width=side)
 
 
-def _named(sight: Sight, index: int) -> str:
+def _named(view: PartView, index: int) -> str:
     """The class that the decision gave a patch, and its probability."""
-    return f"{_class_name(sight, sight.verdict.labels[index])} {_probability(sight, index):.2f}"
+    return f"{_class_name(view, view.verdict.labels[index])} {_probability(view, index):.2f}"
 
 
-def _probability(sight: Sight, index: int) -> float:
+def _probability(view: PartView, index: int) -> float:
     """The probability of the class that the decision gave a patch; 0 where no scores are at hand."""
-    return 0.0 if sight.scores is None else float(sight.scores[index, sight.verdict.labels[index]])
+    return 0.0 if view.scores is None else float(view.scores[index, view.verdict.labels[index]])
 
 
-def _class_name(sight: Sight, index: int) -> str:
-    if index < len(sight.classes):
-        return sight.classes[index]
-    return sight.verdict.class_name if index == sight.verdict.class_index else f"class {index}"
+def _class_name(view: PartView, index: int) -> str:
+    if index < len(view.classes):
+        return view.classes[index]
+    return view.verdict.class_name if index == view.verdict.class_index else f"class {index}"
 
 
 def _colour(pixels: NDArray[np.uint8]) -> Picture:

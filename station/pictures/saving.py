@@ -26,13 +26,13 @@ from drivers.sorters.interface import Outcome
 from station.files import write_file
 from station.observers.interface import Observer
 from station.pictures.drawing import (
+    PartView,
     Picture,
-    Sight,
     draw_picture,
     draw_sheet,
     draw_tile,
-    sight_of_frame,
-    sight_of_surface,
+    view_of_frame,
+    view_of_surface,
 )
 
 if TYPE_CHECKING:
@@ -131,13 +131,13 @@ class PictureSaver(Observer):
         part, verdict = inspected.part, inspected.verdict
         classes = [entry.name for entry in part.prepared.recipe.classes]
         scores = None if part.scores is None else part.scores.probabilities
-        sight = sight_of_surface(f"part {inspected.part_id}", verdict, patches, scores, classes)
+        view = view_of_surface(f"part {inspected.part_id}", verdict, patches, scores, classes)
         sent = datetime.now(UTC) - timedelta(microseconds=(time.monotonic_ns() - inspected.sent_ns) / 1000)
         stamp = sent.strftime("%Y%m%dT%H%M%S.%f")[:-3]
         kind = verdict.class_name.replace(" ", "-")
         path = self.folder / f"{stamp}Z-part-{inspected.part_id}-{kind}{self._suffix}"
-        content = _encode(draw_picture(sight), self._suffix)
-        tile = _encode(draw_tile(sight), ".jpg")
+        content = _encode(draw_picture(view), self._suffix)
+        tile = _encode(draw_tile(view), ".jpg")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._make_room(len(content))
         # Noted before it is there: a kill in between leaves a line without a file, not a file for ever.
@@ -183,17 +183,17 @@ def write_overlay(
     :class:`PictureError`.
     """
     classes = [entry.name for entry in recipe.classes]
-    sight = sight_of_frame(
+    view = view_of_frame(
         path.stem.removesuffix(f".{verdict.outcome}"), verdict, frame, patches, scores, classes
     )
-    _write_named(path, draw_picture(sight))
+    _write_named(path, draw_picture(view))
 
 
 def write_contact_sheet(
-    parts: Sequence[Sight | Picture], target: Path, title: str, *, columns: int = 4
+    parts: Sequence[PartView | Picture], target: Path, title: str, *, columns: int = 4
 ) -> None:
     """Put parts (or tiles drawn already) on one picture. Raises :class:`PictureError`."""
-    tiles = [draw_tile(part) if isinstance(part, Sight) else part for part in parts]
+    tiles = [draw_tile(part) if isinstance(part, PartView) else part for part in parts]
     if not tiles:
         raise PictureError(f"{target}: there are no parts to show")
     _write_named(target, draw_sheet(tiles, title, columns=columns))

@@ -22,7 +22,7 @@ from station.engines.interface import Engine, Scores
 from station.observers import Observers
 from station.part import InspectedPart, PartInHand
 from station.patching import Patches, cut
-from station.pictures.drawing import COLOURS, PANEL, TILE_H, TILE_W, draw_picture, draw_tile, sight_of_surface
+from station.pictures.drawing import COLOURS, PANEL, TILE_H, TILE_W, draw_picture, draw_tile, view_of_surface
 from station.pictures.saving import INDEX, PictureError, PictureSaver, write_contact_sheet, write_overlay
 from station.prepared import Prepared
 from station.queues import QueueStatus
@@ -157,28 +157,28 @@ def test_a_picture_frames_the_deciding_patch_and_lightly_the_other_defective_one
     patches: Patches, scores: NDArray[np.float32]
 ) -> None:
     before = patches.surface.pixels.copy()
-    sight = sight_of_surface("part 7", REJECT, patches, scores, CLASSES)
-    picture = draw_picture(sight)
+    view = view_of_surface("part 7", REJECT, patches, scores, CLASSES)
+    picture = draw_picture(view)
     assert picture.shape == (1090, 128 + PANEL, 3)
     deciding, other, good = (patches.surface_box(index) for index in (5, 2, 7))
     middle = deciding.y + deciding.height // 2
     assert tuple(picture[middle, deciding.x + 1]) == COLOURS[Outcome.REJECT]
-    assert tuple(picture[other.y + 32, other.x]) != tuple(sight.base[other.y + 32, other.x])
+    assert tuple(picture[other.y + 32, other.x]) != tuple(view.base[other.y + 32, other.x])
     assert np.array_equal(
         picture[good.y : good.y + 60, good.x : good.x + 60],
-        sight.base[good.y : good.y + 60, good.x : good.x + 60],
+        view.base[good.y : good.y + 60, good.x : good.x + 60],
     )
     assert np.array_equal(patches.surface.pixels, before), "the surface itself is not drawn on"
 
 
 def _looks_marked(patches: Patches, recipe: Recipe, scores: NDArray[np.float32]) -> list[int]:
     """The patches that a picture of the part does not show as they are."""
-    sight = sight_of_surface("part 7", decide(scores, recipe), patches, scores, CLASSES)
-    picture, found = draw_picture(sight), []
+    view = view_of_surface("part 7", decide(scores, recipe), patches, scores, CLASSES)
+    picture, found = draw_picture(view), []
     for index in range(8):
         box = patches.surface_box(index)
         middle = box.y + box.height // 2
-        if tuple(picture[middle, box.x]) != tuple(sight.base[middle, box.x]):
+        if tuple(picture[middle, box.x]) != tuple(view.base[middle, box.x]):
             found.append(index)
     return found
 
@@ -211,9 +211,9 @@ def test_a_released_patch_is_not_marked_defective_on_an_accepted_part(
 def test_a_fault_is_drawn_whatever_the_scores_are(
     patches: Patches, scores_given: NDArray[np.float32] | None
 ) -> None:
-    sight = sight_of_surface("part 4294967295", FAULT, patches, scores_given, CLASSES)
-    assert draw_picture(sight).any()
-    assert draw_tile(sight).shape == (TILE_H, TILE_W, 3)
+    view = view_of_surface("part 4294967295", FAULT, patches, scores_given, CLASSES)
+    assert draw_picture(view).any()
+    assert draw_tile(view).shape == (TILE_H, TILE_W, 3)
 
 
 def test_the_pictures_of_a_run_are_saved_with_the_part_in_the_name(
@@ -232,7 +232,7 @@ def test_the_pictures_of_a_run_are_saved_with_the_part_in_the_name(
 def test_png_is_kept_without_loss(tmp_path: Path, patches: Patches, scores: NDArray[np.float32]) -> None:
     with saving(tmp_path, quota_mb=10, suffix=".png") as saver:
         saver.offer(1, REJECT, patches, scores)
-    drawn = draw_picture(sight_of_surface("part 1", REJECT, patches, scores, CLASSES))
+    drawn = draw_picture(view_of_surface("part 1", REJECT, patches, scores, CLASSES))
     assert np.array_equal(cv2.imread(str(saver.saved()[0])), drawn)
 
 
@@ -364,15 +364,15 @@ def test_the_contact_sheet_holds_every_part_of_the_run(
 def test_a_contact_sheet_is_made_of_any_parts_and_says_what_is_wrong(
     tmp_path: Path, patches: Patches
 ) -> None:
-    sight = sight_of_surface("part 7", REJECT, patches, None)
-    write_contact_sheet([sight, draw_tile(sight)], tmp_path / "sheet.png", "two")
+    view = view_of_surface("part 7", REJECT, patches, None)
+    write_contact_sheet([view, draw_tile(view)], tmp_path / "sheet.png", "two")
     assert cv2.imread(str(tmp_path / "sheet.png")) is not None
     with pytest.raises(PictureError, match="no parts"):
         write_contact_sheet([], tmp_path / "sheet.png", "none")
     with pytest.raises(PictureError, match=r"name \.png or \.jpg"):
-        write_contact_sheet([sight], tmp_path / "sheet.docx", "two")
+        write_contact_sheet([view], tmp_path / "sheet.docx", "two")
     with pytest.raises(PictureError, match="choose another folder"):
-        write_contact_sheet([sight], tmp_path / "sheet.png" / "x.png", "two")
+        write_contact_sheet([view], tmp_path / "sheet.png" / "x.png", "two")
 
 
 def test_an_overlay_shows_the_patch_in_the_frame_itself(

@@ -1,0 +1,48 @@
+"""``station inspect`` says of each patch what the decision said, and where it lies on the product."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from station.cli import app
+from station.engines.folder import load_manifest
+
+RECIPE = """
+name: tiny
+version: 1
+product: {background: none, widths_px: [32], height_px: 64, mm_per_px_x: 0.5, mm_per_px_y: 0.25}
+surface: {height: 64, width: 32}
+patch: {size: 16}
+engine: tiny
+classes:
+  - {name: good, bin: 1}
+  - {name: bright, bin: 2}
+  - {name: dark, bin: 3}
+fault_bin: 9
+"""
+
+
+def test_labels_and_millimetres_of_the_deciding_patch_are_written_down(
+    tiny_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATION_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    for part in load_manifest(tiny_engine).golden[:2]:
+        shutil.copy(part.file, tmp_path / part.name)
+    pictures = [str(tmp_path / name) for name in ("01-good.png", "02-bright.png")]
+    options = ["-r", str(tmp_path / "tiny.yaml"), "--engines", str(tiny_engine.parent)]
+    files = ["--csv", str(tmp_path / "v.csv"), "--json", str(tmp_path / "v.json")]
+    only = ["--backend", "onnxruntime-cpu", "--precision", "fp32"]
+    done = CliRunner().invoke(app, ["inspect", *pictures, *options, *files, *only])
+    assert done.exit_code == 1, done.output
+    good, bright = json.loads((tmp_path / "v.json").read_text())["pictures"]
+    assert good["patch_labels"] == [0] * 8
+    assert [patch for patch, label in enumerate(bright["patch_labels"]) if label] == [bright["patch"]]
+    row, column = divmod(bright["patch"], 2)
+    assert (bright["x_mm"], bright["y_mm"]) == ((16 * column + 8) * 0.5, (16 * row + 8) * 0.25)
+    with (tmp_path / "v.csv").open(newline="") as file:
+        assert [line["class_name"] for line in csv.DictReader(file)] == ["good", "bright"]
