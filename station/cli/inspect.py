@@ -101,9 +101,13 @@ def inspect(
         rows: list[Inspected] = []
         details: list[PatchDetails] = []
         common = common_folder(pictures)
+        alike = Counter(picture.with_suffix("") for picture in pictures)
         for path in track(pictures, "inspecting", console=Console(stderr=True), transient=True):
-            beside = None if overlays is None else overlays / path.absolute().relative_to(common).parent
-            row, detail = _inspect_one(path, prepared, engine, beside, all_overlays)
+            overlay = None
+            if overlays is not None:  # p.png and p.bmp of one folder need two names
+                overlay = overlays / path.absolute().relative_to(common)
+                overlay = overlay.with_suffix("") if alike[path.with_suffix("")] == 1 else overlay
+            row, detail = _inspect_one(path, prepared, engine, overlay, all_overlays)
             rows.append(row)
             details.append(detail)
     finally:
@@ -150,7 +154,7 @@ def common_folder(pictures: Sequence[Path]) -> Path:
 
 
 def _inspect_one(
-    path: Path, recipe: Recipe, engine: Engine, overlays: Path | None, all_overlays: bool
+    path: Path, recipe: Recipe, engine: Engine, overlay: Path | None, all_overlays: bool
 ) -> tuple[Inspected, PatchDetails]:
     from drivers.cameras.interface import CameraError
     from drivers.cameras.picture_files import read_image, shown
@@ -171,12 +175,11 @@ def _inspect_one(
     except (CameraError, PatchingError, EngineError) as error:
         verdict = fault(str(error), recipe)
     milliseconds = (time.perf_counter() - started) * 1000
-    if overlays is not None and patches is not None and (all_overlays or verdict.outcome is Outcome.REJECT):
+    if overlay is not None and patches is not None and (all_overlays or verdict.outcome is Outcome.REJECT):
         from station.pictures.saving import write_overlay
 
-        write_overlay(
-            overlays / f"{path.stem}.{verdict.outcome}.png", pixels, patches, scores, verdict, recipe
-        )
+        target = overlay.with_name(f"{overlay.name}.{verdict.outcome}.png")
+        write_overlay(target, pixels, patches, scores, verdict, recipe)
     score = 1.0 if scores is None or verdict.outcome is Outcome.FAULT else float(1 - scores[:, 0].min())
     place = patches.box_mm(verdict.patch) if patches is not None and verdict.patch is not None else None
     row = Inspected(
@@ -197,31 +200,30 @@ def _inspect_one(
 
 
 def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
+    from rich.markup import escape
     from rich.table import Table
 
+    from drivers.cameras.picture_files import shown
     from station.cli.live import STYLES
 
     info = engine.info
-    table = Table(
-        title=f"{common}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}",
-        title_justify="left",
-    )
+    title = f"{shown(common)}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}"
+    table = Table(title=escape(title), title_justify="left")
     for column in ("picture", "verdict", "class", "sure", "bin", "at, mm", "why"):
         table.add_column(column, overflow="fold")
     for row in rows:
         style = next(style for outcome, style in STYLES.items() if outcome.value == row.outcome)
         sure = "" if row.outcome == "fault" else f"{row.confidence:.3f}"
         place = "" if row.x_mm is None or row.outcome != "reject" else f"{row.x_mm:.1f}, {row.y_mm:.1f}"
-        name = str(Path(row.file).absolute().relative_to(common))
-        table.add_row(
-            name, f"[{style}]{row.outcome}[/]", row.class_name, sure, str(row.bin), place, row.reason
-        )
+        name = str(Path(row.file).absolute().relative_to(shown(common)))
+        verdict, why = f"[{style}]{row.outcome}[/]", escape(row.reason)
+        table.add_row(escape(name), verdict, row.class_name, sure, str(row.bin), place, why)
     return table
 
 
 def _write_csv(path: Path, rows: list[Inspected]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(Inspected.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
