@@ -230,6 +230,11 @@ def pictures_in(
     return sorted(kept, key=lambda path: os.fsencode(path.as_posix()))
 
 
+def linked_folders(root: Path) -> list[Path]:
+    """The links below ``root`` that lead to folders, which :func:`pictures_in` does not follow."""
+    return sorted(path for path in root.rglob("*") if path.is_symlink() and path.is_dir())
+
+
 def _decode(data: bytes, how: int) -> NDArray[np.generic] | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), how)

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.cameras.picture_files import ImageFileError, decode_image, pictures_in, read_file, shown
+from drivers.cameras.picture_files import (
+    ImageFileError,
+    decode_image,
+    linked_folders,
+    pictures_in,
+    read_file,
+    shown,
+)
 from retraining.data.manifest import Dataset, Picture, Window
 from retraining.errors import DatasetError
 from retraining.surfaces.reading import for_each
@@ -63,11 +70,6 @@ def list_named(
     notes = counted_note("pictures were left out, their names do not fit the pattern", others)
     links = [shown(path.relative_to(root)) for path in linked_folders(root)]
     return found, notes + counted_note("links to folders were not followed; give the real folders", links)
-
-
-def linked_folders(root: Path) -> list[Path]:
-    """The links below ``root`` that lead to folders."""
-    return sorted(path for path in root.rglob("*") if path.is_symlink() and path.is_dir())
 
 
 def class_order(named: Iterable[str], wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class PasteRules:
     """Ranges of what happens to a defect on its way."""
 
     scale: tuple[float, float] = (0.8, 1.25)
-    """Size is multiplied by this; shrunk by area averaging, so that thin scratches fade as in the camera."""
+    """Size is multiplied by this; area-averaged, so that thin scratches fade as in the camera."""
     contrast: tuple[float, float] = (0.8, 1.25)
     """Distance from the cut-out's mean grey level is multiplied by this."""
     quarter_turns: bool | None = None

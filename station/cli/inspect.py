@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def inspect(
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
     """The files named, and every picture below the folders named, in a stable order."""
-    from drivers.cameras.picture_files import PICTURE_SUFFIXES, pictures_in
+    from drivers.cameras.picture_files import PICTURE_SUFFIXES, linked_folders, pictures_in, shown
 
     found: list[Path] = []
     for path in paths:
@@ -141,6 +142,8 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
                 known = " ".join(sorted(PICTURE_SUFFIXES))
                 raise typer.BadParameter(f"no pictures in {path}; known endings: {known}")
             found += inside
+            for link in linked_folders(path):
+                print(f"note: {shown(link)} is a link to a folder and was not followed", file=sys.stderr)
         elif path.exists():
             found.append(path)
         else:

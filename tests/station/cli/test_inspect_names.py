@@ -61,9 +61,11 @@ def test_a_pipe_among_the_pictures_is_a_fault_and_keeps_nobody_waiting(
     arguments: list[str], tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "frames" / "a.png")
+    (tmp_path / "frames" / "linked").symlink_to(tmp_path)
     write_image(tmp_path / "frames" / "b.png", tiny_surface("good", 1))
     app = typer.Typer()
     app.command()(inspect)
     done = CliRunner(env={"COLUMNS": "160"}).invoke(app, arguments)
     assert done.exit_code == 3, done.output
     assert "1 accepted, 0 rejected, 1 could not be inspected" in done.output
+    assert "linked is a link to a folder and was not followed" in done.output
