@@ -5,12 +5,13 @@ from station.journal.events import STATION_EVENTS
 from station.journal.policy import JournalSettings
 from station.journal.record import PartRecord
 from station.journal.values import CameraUsed, PartDetails, PartMarks
-from station.journal.writing import Counts, Journal
+from station.journal.writing import Counts, FinishedPart, Journal
 
 __all__ = [
     "STATION_EVENTS",
     "CameraUsed",
     "Counts",
+    "FinishedPart",
     "Journal",
     "JournalError",
     "JournalSettings",

@@ -87,6 +87,12 @@ class FinishedPart:
     verdict: Verdict
     details: PartDetails
     receipt: Receipt
+    written_ns: int | None = None
+    told_ns: int | None = None
+    camera: CameraUsed | None = None
+    marks: PartMarks | None = None
+    picture: Mapping[str, Any] | None = None
+    """What the event ``picture`` says of it; None where no picture was kept."""
 
 
 @dataclass(slots=True)
@@ -270,15 +276,21 @@ class Journal:
                 mode=mode,
                 is_simulated=is_simulated,
                 config_digest=self._configuration.digest if self._configuration else None,
+                camera=part.camera,
+                marks=part.marks,
             )
             received_ns = part.trigger.received_ns
             decided = values_of.decided(part.verdict, part.details, received_ns)
             table = part.details.scores
             scores = None if table is None else pack_scores(np.asarray(table))
-            answer = values_of.received(part.receipt, received_ns=received_ns, written_ns=None, told_ns=None)
+            answer = values_of.received(
+                part.receipt, received_ns=received_ns, written_ns=part.written_ns, told_ns=part.told_ns
+            )
             entries.append(_Entry(OPENED, 0, opened, texts=self._texts(recipe)))
             entries.append(_Entry(VERDICT, number, decided, scores))
             entries.append(_Entry(RECEIPT, number, answer))
+            if part.picture is not None:
+                entries.append(_Entry("picture", number, dict(part.picture)))
         self._submit(_Job(entries))
         self.change_segment_when_full()
 
