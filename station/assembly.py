@@ -18,7 +18,7 @@ from drivers.sorters.interface import Sorter
 from station.config import StationConfig, load_config
 from station.engines import open_engine
 from station.engines.interface import Engine, EngineError
-from station.journal import Journal, PartRecord
+from station.journal import Journal, JournalSettings, PartRecord
 from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, make_observers
@@ -124,7 +124,12 @@ def assemble(
         plant = stack.enter_context(simulated_plant(config, recipe, parts, progress))
         config.paths.journal.parent.mkdir(parents=True, exist_ok=True)
         journal = stack.enter_context(
-            Journal(config.paths.journal, station=config.station.name, configuration=path.read_text())
+            Journal(
+                config.paths.journal,
+                station=config.station.name,
+                configuration=path.read_text(encoding="utf-8"),
+                settings=JournalSettings(**config.journal.model_dump()),
+            )
         )
         doubtful = journal.recover()
         prepared = Prepared(recipe, make_engine(config, recipe))

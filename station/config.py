@@ -111,6 +111,31 @@ class Limits(Section):
         return self
 
 
+class JournalPolicy(Section):
+    """How the journal's files are kept, docs/journal.md."""
+
+    segment_parts: Annotated[int, Field(ge=100, le=10_000_000)] = 200_000
+    """a file of the journal is closed, and the next one begun, after so many parts"""
+    segment_mb: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """or at this size, MB, whichever comes first"""
+    keep_days: Annotated[float, Field(ge=0.0, le=36_500.0)] = 0.0
+    """closed files whose last part is older are removed; 0 keeps them for ever"""
+    keep_gb: Annotated[float, Field(ge=0.0, le=100_000.0)] = 0.0
+    """the oldest closed files are removed while the journal takes more disk, GB; 0 is without limit"""
+    archive: FilePath | None = None
+    """a folder where a file is copied, and read back, before it is removed; left out makes no copy"""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.keep_gb and self.keep_gb * 1000 < 2 * self.segment_mb:
+            raise mistake(
+                "keep_gb",
+                f"is {self.keep_gb:g}, less than two files of {self.segment_mb} MB",
+                "write more, or a smaller segment_mb",
+            )
+        return self
+
+
 class Images(Section):
     """Pictures that are kept."""
 
@@ -202,6 +227,8 @@ class StationConfig(Section):
     """what computes the network"""
     limits: Limits = Limits()
     """times and sizes"""
+    journal: JournalPolicy = JournalPolicy()
+    """how the journal's files are kept"""
     images: Images = Images()
     """pictures that are kept"""
     simulation: Simulation | None = None

@@ -105,7 +105,7 @@ def finished_parts(count: int, seed: int = 1) -> Iterator[FinishedPart]:
             region=SimpleNamespace(  # type: ignore[arg-type]
                 x=2100 + number % 37, y=31 + number % 7, width=1065, height=3584, lean_x=3, lean_y=0
             ),
-            scores=bad[number % 64] if number % 20 == 7 else good[number % 256],
+            scores=bad[number % 61] if number % 20 == 7 else good[number % 256],
             engine_digest="e4" * 32,
             backend="openvino",
             precision="int8",
@@ -114,7 +114,7 @@ def finished_parts(count: int, seed: int = 1) -> Iterator[FinishedPart]:
         if number % 100 == 50:
             verdict = fault("incomplete frame: 12 of 3648 lines are missing", RECIPE)
         elif number % 20 == 7:
-            verdict = _reject(bad[number % 64])
+            verdict = _reject(bad[number % 61])
             picture = {
                 "path": f"2031-03-01/{number % 24:02d}/{number:09d}-{verdict.class_name}.jpg",
                 "sha256": f"{number:064x}",

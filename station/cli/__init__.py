@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Annotated
 
 import typer
 
@@ -32,6 +33,23 @@ app.command("engines")(engines.engines)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)
 keep_examples(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from station.journal.values import software_version
+
+        print(f"inspection-station {software_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _station(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

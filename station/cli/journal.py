@@ -4,67 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from station.journal.reading import Selection
-    from station.journal.record import PartRecord
-
-EXIT_FINDINGS = 1
-EXIT_ERROR = 2
+from station.cli.journal_options import (
+    DEFAULT_CONFIG,
+    EXIT_FINDINGS,
+    ClassOption,
+    ConfigOption,
+    ExportFormat,
+    JournalOption,
+    OutcomeOption,
+    SinceOption,
+    UntilOption,
+    errors,
+    journal_path,
+    read,
+    selection,
+)
+from station.cli.journal_summary import summary
+from station.cli.journal_tables import line, record_table, score_table, stage_table
 
 app = typer.Typer(
     name="journal",
-    help="Read the journal: one record a part, trigger to acknowledged bin; also while the station runs.",
+    help="Read the journal: one record per part, trigger to acknowledged bin; also while the station runs.",
     no_args_is_help=True,
 )
-
-
-class Shown(StrEnum):
-    """Which records."""
-
-    ACCEPT = "accept"
-    REJECT = "reject"
-    FAULT = "fault"
-    OPEN = "open"
-
-
-class ExportFormat(StrEnum):
-    """What `export` writes."""
-
-    CSV = "csv"
-    JSON = "json"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
-
-JournalOption = Annotated[
-    Path | None,
-    typer.Option("--journal", "-j", envvar="STATION_JOURNAL", help="The journal's file; else the config's."),
-]
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="station.yaml that names the journal.")
-]
-SinceOption = Annotated[
-    str | None,
-    typer.Option(help="From then on: 2031-03-01, 2031-03-01T06:00 (local), or 8h, 2d for ago."),
-]
-UntilOption = Annotated[str | None, typer.Option(help="Before then; written as --since.")]
-OutcomeOption = Annotated[
-    list[Shown] | None, typer.Option("--outcome", "-o", help="Only these; may be given several times.")
-]
-ClassOption = Annotated[
-    list[str] | None, typer.Option("--class", help="Only verdicts of this class; may be given several times.")
-]
-DEFAULT_CONFIG = Path("config/demo.yaml")
 
 
 @app.command("list")
@@ -94,10 +60,10 @@ def list_(
 
     from station.journal.export import plain
 
-    with _errors():
-        path = _path(journal, config)
-        chosen = _selection(since, until, outcome, class_name, part, newest_first=True, limit=limit)
-        records = list(_read(path, chosen, scores=as_json))
+    with errors():
+        path = journal_path(journal, config)
+        chosen = selection(since, until, outcome, class_name, part, newest_first=True, limit=limit)
+        records = list(read(path, chosen, scores=as_json))
     if as_json:
         for record in records:
             print(json.dumps(plain(record)))
@@ -107,7 +73,7 @@ def list_(
         right = column in ("record", "part", "sure", "bin", "ms")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for record in records:
-        table.add_row(*_line(record))
+        table.add_row(*line(record))
     console = Console()
     console.print(table)
     if not records:
@@ -138,8 +104,8 @@ def show(
     from station.journal.export import plain
     from station.journal.reading import JournalReader, Selection
 
-    with _errors():
-        path = _path(journal, config)
+    with errors():
+        path = journal_path(journal, config)
         with JournalReader(path) as reader:
             if record is not None:
                 found = reader.record(record)
@@ -153,11 +119,11 @@ def show(
         print(json.dumps(plain(found), indent=1))
         return
     console = Console()
-    console.print(_record_table(found))
+    console.print(record_table(found))
     if found.stages_ms:
-        console.print(_stage_table(found))
+        console.print(stage_table(found))
     if found.scores is not None:
-        console.print(_score_table(found))
+        console.print(score_table(found))
 
 
 @app.command()
@@ -187,11 +153,11 @@ def export(
     from station.journal.export import STDOUT, format_of
     from station.journal.export import export as write
 
-    with _errors():
+    with errors():
         kind = format_of(target, None if format_ is None else str(format_))
-        path = _path(journal, config)
-        chosen = _selection(since, until, outcome, class_name, None)
-        count = write(_read(path, chosen, scores=scores), target, kind)
+        path = journal_path(journal, config)
+        chosen = selection(since, until, outcome, class_name, None)
+        count = write(read(path, chosen, scores=scores), target, kind)
     if target != STDOUT:
         print(f"{count} records written to {target}", file=sys.stderr)
 
@@ -203,6 +169,9 @@ def audit(
     expect_head: Annotated[
         str | None, typer.Option(help="A head noted after an earlier audit; it must still be in the chain.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Prove also the closed files that an earlier audit has proven.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Prove that every trigger has one end and that no record was changed since it was written.
@@ -224,13 +193,14 @@ def audit(
 
     from station.journal.audit import audit as check
 
-    with _errors():
-        path, status = _path(journal, config), Console(stderr=True)
+    with errors():
+        path, status = journal_path(journal, config), Console(stderr=True)
         with Progress(console=status, transient=True, disable=not status.is_terminal) as bar:
             task = bar.add_task("auditing", total=None)
             report = check(
                 path,
                 expect_head=expect_head,
+                again=again,
                 progress=lambda done, of: bar.update(task, completed=done, total=of),
             )
     if as_json:
@@ -248,6 +218,8 @@ def audit(
         sums += f" + {report.open} open" if report.open else ""
         counts.add_row("triggers", f"{report.triggers} {'=' if report.conserved else '!='} {sums}")
         counts.add_row("events", f"{report.events}, chained")
+        same = f", {report.remembered} as an earlier audit has proven them" if report.remembered else ""
+        counts.add_row("files", f"{report.segments}{same}")
         counts.add_row("head", report.head)
         console.print(counts, highlight=False)
         for note in report.notes:
@@ -260,177 +232,77 @@ def audit(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What a person can mend is one line on stderr and exit code 2."""
-    from station.journal import JournalError
-    from station.strict_yaml import DocumentError
-
-    try:
-        yield
-    except (JournalError, DocumentError) as error:
-        print(f"station: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_ERROR) from None
+app.command()(summary)
 
 
-def _path(journal: Path | None, config: Path) -> Path:
-    """The journal named, else the one of the configuration."""
-    if journal is not None:
-        return journal
-    from station.config import load_config
+@app.command()
+def text(
+    digest: Annotated[
+        str | None, typer.Argument(help="The digest of a recipe or configuration, or how it begins.")
+    ] = None,
+    journal: JournalOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Print a recipe or configuration as it was when parts were decided with it; list them without a digest.
 
-    return load_config(config).paths.journal
+    Examples:
+        station journal text
 
+        station journal text 6c60a73e > recipe-of-march.yaml
 
-def _selection(
-    since: str | None,
-    until: str | None,
-    outcome: list[Shown] | None,
-    class_name: list[str] | None,
-    part: int | None,
-    *,
-    newest_first: bool = False,
-    limit: int | None = None,
-) -> Selection:
-    from station.journal.reading import Selection, parse_moment
-
-    try:
-        return Selection(
-            since=None if since is None else parse_moment(since),
-            until=None if until is None else parse_moment(until),
-            outcomes=tuple(map(str, outcome or ())),
-            class_names=tuple(class_name or ()),
-            part_id=part,
-            newest_first=newest_first,
-            limit=limit,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _read(path: Path, chosen: Selection, *, scores: bool) -> Iterator[PartRecord]:
+    """
     from station.journal.reading import JournalReader
 
-    with JournalReader(path) as reader:
-        yield from reader.records(chosen, scores=scores)
+    with errors(), JournalReader(journal_path(journal, config)) as reader:
+        if digest is not None:
+            sys.stdout.write(reader.text(digest)[1])
+            return
+        for whole, what, content in reader.texts():
+            print(f"{whole}  {what}, {len(content.splitlines())} lines")
 
 
-def _line(record: PartRecord) -> list[str]:
-    """One record as a row of the list."""
-    from rich.markup import escape
+@app.command()
+def cursors(
+    journal: JournalOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    delete: Annotated[
+        str | None, typer.Option(help="Forget this cursor: the journal then waits for it no more.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table.")] = False,
+) -> None:
+    """List who reads the journal's events, and how far each has come.
 
-    sure = "" if record.confidence is None or record.outcome == "fault" else f"{record.confidence:.3f}"
-    decided = record.stages_ms.get("decided")
-    return [
-        str(record.record_id),
-        str(record.part_id),
-        _local(record.opened_at),
-        _verdict(record),
-        escape(record.class_name or ""),
-        sure,
-        "" if record.bin is None else str(record.bin),
-        _put(record),
-        "" if decided is None else f"{decided:.0f}",
-        escape(record.reason or ""),
-    ]
+    A closed file of the journal is not removed while a cursor still needs it.
 
+    Examples:
+        station journal cursors
 
-def _record_table(record: PartRecord) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
+        station journal cursors --delete telemetry
 
-    table = Table(title=f"record {record.record_id}", title_justify="left", show_header=False, box=None)
-    mode = record.mode + (", simulated" if record.is_simulated else "")
-    rows = [
-        ("part", f"{record.part_id}"),
-        ("station", f"{escape(record.station)} ({escape(mode)})"),
-        ("triggered", f"{_local(record.opened_at)} local, {record.opened_at}"),
-        ("recipe", f"{escape(record.recipe)} version {record.recipe_version}, {record.recipe_digest}"),
-    ]
-    if record.requested_recipe:
-        rows.append(("asked for", escape(record.requested_recipe)))
-    if record.outcome is None:
-        rows.append(("verdict", "none yet: in hand, or in doubt after a crash"))
-    else:
-        sure = "" if record.outcome == "fault" else f", {record.class_name} {record.confidence:.4f}"
-        patch = "" if record.patch is None else f", patch {record.patch}"
-        rows.append(("verdict", f"{_verdict(record)}{escape(sure)}{patch}, to bin {record.bin}"))
-        rows.append(("why", escape(record.reason or "")))
-        rows.append(("put into", _put(record)))
-    if record.frame_id is not None:
-        whole = "complete" if record.frame_complete else "INCOMPLETE"
-        rows.append(("frame", f"{record.frame_id}, {whole}, {record.lost_before} lost before it"))
-    if record.region is not None:
-        x, y, width, height = record.region
-        lean = f", leaning {record.region_lean_x} x {record.region_lean_y} px" if record.region_lean_x else ""
-        rows.append(("product", f"x {x} y {y}, {width} x {height} px{lean}"))
-    if record.engine_digest is not None:
-        rows.append(("engine", f"{record.engine_digest} on {record.backend} {record.precision}"))
-    if record.recovered:
-        rows.append(("closed", "at a start of the station, after it had ended too early"))
-    for name, value in rows:
-        table.add_row(f"[dim]{name}[/]", value)
-    return table
-
-
-def _stage_table(record: PartRecord) -> Table:
-    from rich.table import Table
-
-    table = Table(title="stages", title_justify="left", box=None)
-    table.add_column("")
-    table.add_column("ms after the trigger", justify="right")
-    table.add_column("ms since the stage before", justify="right")
-    before = 0.0
-    for stage, at_ms in sorted(record.stages_ms.items(), key=lambda entry: entry[1]):
-        table.add_row(stage, f"{at_ms:.2f}", f"{at_ms - before:.2f}")
-        before = at_ms
-    return table
-
-
-def _score_table(record: PartRecord) -> Table:
-    """Patches down, classes across; the class that the decision gave each patch stands out.
-
-    A record of a fault, or of a release that did not write them yet, has no labels: nothing stands out.
     """
+    from rich.console import Console
     from rich.table import Table
 
-    assert record.scores is not None
-    scores = record.scores if record.scores.ndim == 2 else record.scores.reshape(-1, 1)
-    names = record.classes.split(",") if record.classes else []
-    if len(names) != scores.shape[1]:
-        names = [f"class {index}" for index in range(scores.shape[1])]
-    labels = record.patch_labels
-    table = Table(title="scores", title_justify="left", box=None)
-    for name in ("patch", *names, ""):
-        table.add_column(name, justify="right")
-    for index, row in enumerate(scores):
-        label = labels.get(index, 0) if record.labels is not None else -1
-        cells = []
-        for column, value in enumerate(row):
-            style = ("green" if column == 0 else "bold red") if column == label else "dim"
-            cells.append(f"[{style}]{value:.4f}[/]")
-        decided = index == record.patch
-        remark = "< decided" if decided else "< defective" if label > 0 else ""
-        table.add_row(str(index), *cells, remark, style="reverse" if decided else None)
-    return table
+    from station.journal.cursors import cursors as all_cursors
+    from station.journal.cursors import delete_cursor
+    from station.journal.reading import JournalReader
 
-
-def _verdict(record: PartRecord) -> str:
-    style = {"accept": "green", "reject": "red", "fault": "yellow"}.get(record.outcome or "", "dim")
-    return f"[{style}]{record.outcome or 'open'}[/]"
-
-
-def _put(record: PartRecord) -> str:
-    from rich.markup import escape
-
-    if record.acknowledged is None:
-        return "no answer yet"
-    if record.acknowledged:
-        return f"bin {record.ack_bin}"
-    return f"[yellow]{escape(record.ack_problem or 'not acknowledged')}[/]"
-
-
-def _local(utc: str) -> str:
-    from datetime import datetime
-
-    return datetime.fromisoformat(utc).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    with errors():
+        path = journal_path(journal, config)
+        if delete is not None:
+            delete_cursor(path, delete)
+            print(f"the cursor {delete} is forgotten", file=sys.stderr)
+            return
+        with JournalReader(path) as reader:
+            head = reader.head().seq
+        found = all_cursors(path)
+    if as_json:
+        for one in found:
+            print(json.dumps({"name": one.name, "seq": one.seq, "behind": head - one.seq}))
+        return
+    table = Table(title=f"{path}: {head} events", title_justify="left")
+    for column in ("cursor", "last event read", "events behind", "moved"):
+        table.add_column(column, justify="right" if "event" in column else "left")
+    for one in found:
+        table.add_row(one.name, str(one.seq), str(head - one.seq), one.moved_at)
+    Console().print(table)

@@ -175,6 +175,54 @@ class JournalReader:
                     seen.add(digest)
                     yield digest, what, text
 
+    def grouped(
+        self, key: str, selection: Selection
+    ) -> Iterator[tuple[str, str | None, str | None, int, int, int]]:
+        """Counts for a summary: key, outcome, class, records, lowest and highest record number.
+
+        ``key``: an SQL expression over a record's columns. A key comes once per segment that has it.
+        """
+        wheres, values = _times(selection)
+        for segment in self.segments():
+            if not _may_hold(segment, selection):
+                continue
+            hidden = "" if self._alone else segment.carried
+            conditions = [*(f"parts.{where}" for where in wheres), f"record_id NOT IN ({hidden})"]
+            tables = "parts" if segment.schema < SCHEMA_VERSION else RECORD_TABLES
+            missing = {"shift": "NULL", "lot": "NULL"} if segment.schema < SCHEMA_VERSION else {}
+            expression = key
+            for name, null in missing.items():
+                expression = expression.replace(f"coalesce({name},", f"coalesce({null},")
+            sql = (
+                f"SELECT {expression}, outcome, class_name, count(*), min(record_id), max(record_id) "
+                f"FROM {tables} WHERE {' AND '.join(conditions)} GROUP BY 1, 2, 3"
+            )
+            yield from self._query(segment, sql, tuple(values))
+
+    def ends(self, record_ids: set[int]) -> dict[int, tuple[int, str]]:
+        """Record number -> part id and time of its trigger."""
+        found: dict[int, tuple[int, str]] = {}
+        for segment in self.segments():
+            here = [one for one in record_ids if segment.first_record <= one <= segment.last_record]
+            for start in range(0, len(here), BATCH):
+                ids = ", ".join(map(str, here[start : start + BATCH]))
+                sql = f"SELECT record_id, part_id, opened_at FROM parts WHERE record_id IN ({ids})"
+                found |= {row[0]: (row[1], row[2]) for row in self._query(segment, sql, ())}
+        return found
+
+    def text(self, digest: str) -> tuple[str, str]:
+        """What a digest stands for, and its text; the first characters of the digest will do.
+
+        Raises :class:`JournalError` when no text, or more than one, begins so.
+        """
+        found = {whole: (what, text) for whole, what, text in self.texts() if whole.startswith(digest)}
+        if len(found) != 1:
+            many = f"{len(found)} texts" if found else "no text"
+            raise JournalError(
+                f"journal {self.path}: has {many} with the digest {digest}: `station journal text` lists them"
+            )
+        return next(iter(found.values()))
+
     def close(self) -> None:
         """Give the files back."""
         for connection in self._open.values():

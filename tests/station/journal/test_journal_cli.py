@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
 import runpy
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,9 +23,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from station.cli.journal import app
-from station.journal.events import COLUMNS
+from station.journal.cursors import advance, open_cursor
 from station.journal.export import export
 from station.journal.reading import JournalReader, Selection, parse_moment
+from station.journal.record import COLUMNS
 
 plant = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("journal_plant.py"))))
 
@@ -304,3 +307,94 @@ def test_csv_text_with_commas_and_line_ends_survives(tmp_path: Path) -> None:
         plant.whole_part(journal, 1, odd)
     done = station_journal("export", "-", "-j", str(path))
     assert next(csv.DictReader(io.StringIO(done.stdout, newline="")))["reason"] == 'one, "two"\nthree'
+
+
+# ---------------------------------------------------------------------- summary, cursors, texts, version
+
+
+@pytest.fixture(scope="module")
+def two_lots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six parts of lot A and three of lot B, over two segments, with the recipe's text."""
+    path = tmp_path_factory.mktemp("lots") / "journal.db"
+    recipe = SimpleNamespace(**vars(plant.RECIPE) | {"text": RECIPE_TEXT, "digest": RECIPE_DIGEST})
+    with plant.make(path) as journal:
+        for number in range(9):
+            if number == 4:
+                journal.change_segment()
+            marks = plant.PartMarks(
+                lot="A" if number < 6 else "B", shift="early", serial_number=f"SN{number}"
+            )
+            record_id = journal.open_part(
+                plant.Trigger(100 + number, "", time.monotonic_ns()),
+                recipe=recipe,
+                mode="cell",
+                is_simulated=True,
+                marks=marks,
+            )
+            verdict = plant.VERDICTS[number % 3]
+            journal.write_verdict(record_id, verdict, plant.details())
+            journal.write_receipt(record_id, plant.receipt(100 + number, verdict.bin))
+    return path
+
+
+RECIPE_TEXT = "name: strip\nversion: 3\n"
+RECIPE_DIGEST = hashlib.sha256(RECIPE_TEXT.encode()).hexdigest()
+
+
+def test_the_summary_counts_by_lot_over_segments(two_lots: Path) -> None:
+    done = station_journal("summary", "--by", "lot", "--json", "-j", str(two_lots))
+    first, second, whole = json.loads(done.stdout)
+    assert (first["group"], first["accepted"], first["rejected"], first["faulted"]) == ("A", 2, 2, 2)
+    assert (second["group"], second["triggers"]) == ("B", 3)
+    assert (second["first_part"], second["last_part"]) == (106, 108)
+    assert (whole["group"], whole["triggers"], whole["ppm"]) == (None, 9, 500_000)
+    assert whole["pareto"] == {"pits": 3}
+    assert whole["yield"] == pytest.approx(1 / 3)
+    assert (whole["first_part"], whole["last_part"]) == (100, 108)
+
+
+@pytest.mark.parametrize("by", ["hour", "shift", "day", "recipe", "lot"])
+def test_the_summary_is_a_table_or_csv_by_any_of_its_keys(two_lots: Path, by: str) -> None:
+    table = station_journal("summary", "--by", by, "-j", str(two_lots))
+    assert table.exit_code == 0, table.output
+    assert "33.33%" in table.stdout
+    as_csv = station_journal("summary", "-b", by, "--csv", "-j", str(two_lots)).stdout
+    rows = list(csv.DictReader(io.StringIO(as_csv)))
+    assert sum(int(row["triggers"]) for row in rows[:-1]) == int(rows[-1]["triggers"]) == 9
+    assert rows[-1]["pareto"] == "pits=3"
+
+
+def test_a_summary_of_no_time_at_all_is_empty_and_not_an_error(two_lots: Path) -> None:
+    done = station_journal("summary", "--since", "2100-01-01", "--json", "-j", str(two_lots))
+    assert [group["triggers"] for group in json.loads(done.stdout)] == [0]
+    assert station_journal("summary", "--since", "2100-01-01", "-j", str(two_lots)).exit_code == 0
+
+
+def test_a_recipes_text_is_printed_as_it_was(two_lots: Path) -> None:
+    assert "recipe, 2 lines" in station_journal("text", "-j", str(two_lots)).stdout
+    assert station_journal("text", RECIPE_DIGEST[:8], "-j", str(two_lots)).stdout == RECIPE_TEXT
+    missing = station_journal("text", "ffff", "-j", str(two_lots))
+    assert (missing.exit_code, len(missing.stderr.splitlines())) == (2, 1)
+
+
+def test_show_names_lot_and_serial_number(two_lots: Path) -> None:
+    done = station_journal("show", "1", "-j", str(two_lots))
+    assert "SN0" in done.stdout
+    assert re.search(r"lot +A", done.stdout)
+
+
+def test_cursors_are_listed_and_deleted(two_lots: Path) -> None:
+    advance(open_cursor(two_lots, "telemetry"), 5)
+    listed = station_journal("cursors", "--json", "-j", str(two_lots))
+    assert json.loads(listed.stdout)["seq"] == 5
+    assert "telemetry" in station_journal("cursors", "-j", str(two_lots)).stdout
+    assert station_journal("cursors", "--delete", "telemetry", "-j", str(two_lots)).exit_code == 0
+    unknown = station_journal("cursors", "--delete", "telemetry", "-j", str(two_lots))
+    assert (unknown.exit_code, len(unknown.stderr.splitlines())) == (2, 1)
+
+
+def test_the_station_says_its_version() -> None:
+    from station.cli import app as station
+
+    done = CliRunner().invoke(station, ["--version"])
+    assert (done.exit_code, done.stdout.split()[0]) == (0, "inspection-station")

@@ -1,0 +1,143 @@
+"""A record of the journal as a person sees it: one line of the list, or everything about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from station.journal.record import PartRecord
+
+
+def line(record: PartRecord) -> list[str]:
+    """One record as a row of the list."""
+    from rich.markup import escape
+
+    sure = "" if record.confidence is None or record.outcome == "fault" else f"{record.confidence:.3f}"
+    decided = record.stages_ms.get("decided")
+    return [
+        str(record.record_id),
+        str(record.part_id),
+        local(record.opened_at),
+        _verdict(record),
+        escape(record.class_name or ""),
+        sure,
+        "" if record.bin is None else str(record.bin),
+        _put(record),
+        "" if decided is None else f"{decided:.0f}",
+        escape(record.reason or ""),
+    ]
+
+
+def record_table(record: PartRecord) -> Table:
+    """What is known of a part, a row per thing."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"record {record.record_id}", title_justify="left", show_header=False, box=None)
+    mode = record.mode + (", simulated" if record.is_simulated else "")
+    rows = [
+        ("part", f"{record.part_id}" + (f", {escape(record.serial_number)}" if record.serial_number else "")),
+        ("station", f"{escape(record.station)} ({escape(mode)})"),
+        ("triggered", f"{local(record.opened_at)} local, {record.opened_at}"),
+        ("recipe", f"{escape(record.recipe)} version {record.recipe_version}, {record.recipe_digest}"),
+    ]
+    told = (("lot", record.lot), ("shift", record.shift), ("operator", record.operator))
+    rows += [(name, escape(value)) for name, value in told if value]
+    if record.software_version:
+        digest = f", configuration {record.config_digest}" if record.config_digest else ""
+        rows.append(("software", f"{escape(record.software_version)}{digest}"))
+    if record.requested_recipe:
+        rows.append(("asked for", escape(record.requested_recipe)))
+    if record.outcome is None:
+        rows.append(("verdict", "none yet: in hand, or in doubt after a crash"))
+    else:
+        sure = "" if record.outcome == "fault" else f", {record.class_name} {record.confidence:.4f}"
+        patch = "" if record.patch is None else f", patch {record.patch}"
+        rows.append(("verdict", f"{_verdict(record)}{escape(sure)}{patch}, to bin {record.bin}"))
+        rows.append(("why", escape(record.reason or "")))
+        rows.append(("put into", _put(record)))
+    if record.frame_id is not None:
+        whole = "complete" if record.frame_complete else "INCOMPLETE"
+        rows.append(("frame", f"{record.frame_id}, {whole}, {record.lost_before} lost before it"))
+    if record.camera_model or record.camera_serial:
+        exposed = "" if record.exposure_us is None else f", exposure {record.exposure_us:g} us"
+        named = " ".join(filter(None, (record.camera_model, record.camera_serial)))
+        rows.append(("camera", escape(named) + exposed))
+    if record.region is not None:
+        x, y, width, height = record.region
+        lean = f", leaning {record.region_lean_x} x {record.region_lean_y} px" if record.region_lean_x else ""
+        rows.append(("product", f"x {x} y {y}, {width} x {height} px{lean}"))
+    if record.engine_digest is not None:
+        rows.append(("engine", f"{record.engine_digest} on {record.backend} {record.precision}"))
+    if record.recovered:
+        rows.append(("closed", "at a start of the station, after it had ended too early"))
+    for name, value in rows:
+        table.add_row(f"[dim]{name}[/]", value)
+    return table
+
+
+def stage_table(record: PartRecord) -> Table:
+    """When the part reached its stages."""
+    from rich.table import Table
+
+    table = Table(title="stages", title_justify="left", box=None)
+    table.add_column("")
+    table.add_column("ms after the trigger", justify="right")
+    table.add_column("ms since the stage before", justify="right")
+    before = 0.0
+    for stage, at_ms in sorted(record.stages_ms.items(), key=lambda entry: entry[1]):
+        table.add_row(stage, f"{at_ms:.2f}", f"{at_ms - before:.2f}")
+        before = at_ms
+    return table
+
+
+def score_table(record: PartRecord) -> Table:
+    """Patches down, classes across; the class that the decision gave each patch stands out.
+
+    A record of a fault, or of a release that did not write them yet, has no labels: nothing stands out.
+    """
+    from rich.table import Table
+
+    assert record.scores is not None
+    scores = record.scores if record.scores.ndim == 2 else record.scores.reshape(-1, 1)
+    names = record.classes.split(",") if record.classes else []
+    if len(names) != scores.shape[1]:
+        names = [f"class {index}" for index in range(scores.shape[1])]
+    labels = record.patch_labels
+    table = Table(title="scores", title_justify="left", box=None)
+    for name in ("patch", *names, ""):
+        table.add_column(name, justify="right")
+    for index, row in enumerate(scores):
+        label = labels.get(index, 0) if record.labels is not None else -1
+        cells = []
+        for column, value in enumerate(row):
+            style = ("green" if column == 0 else "bold red") if column == label else "dim"
+            cells.append(f"[{style}]{value:.4f}[/]")
+        decided = index == record.patch
+        remark = "< decided" if decided else "< defective" if label > 0 else ""
+        table.add_row(str(index), *cells, remark, style="reverse" if decided else None)
+    return table
+
+
+def _verdict(record: PartRecord) -> str:
+    style = {"accept": "green", "reject": "red", "fault": "yellow"}.get(record.outcome or "", "dim")
+    return f"[{style}]{record.outcome or 'open'}[/]"
+
+
+def _put(record: PartRecord) -> str:
+    from rich.markup import escape
+
+    if record.acknowledged is None:
+        return "no answer yet"
+    if record.acknowledged:
+        return f"bin {record.ack_bin}"
+    return f"[yellow]{escape(record.ack_problem or 'not acknowledged')}[/]"
+
+
+def local(utc: str) -> str:
+    """A time of the journal as this machine's clock shows it."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(utc).astimezone().strftime("%Y-%m-%d %H:%M:%S")
