@@ -50,8 +50,6 @@ class Package:
     """What is imported."""
     extra: str
     """The extra of inspection-station that installs it."""
-    distribution: str = ""
-    """Its name on the package index, where it is not the module's."""
 
     @property
     def missing(self) -> str:
@@ -63,10 +61,9 @@ class Package:
     @property
     def version(self) -> str:
         """Name and version of what is installed."""
-        name = self.distribution or self.module
         try:
-            return f"{name} {metadata.version(name)}"
-        except metadata.PackageNotFoundError:  # the same package from another distribution
+            return f"{self.module} {metadata.version(self.module)}"
+        except metadata.PackageNotFoundError:  # the module comes from a distribution of another name
             return self.module
 
 
@@ -156,8 +153,11 @@ class Registry(Generic[SettingsT, DeviceT]):
         return hint
 
     def make(self, settings: SettingsT, *more: object) -> DeviceT:
-        """The device of these settings, not opened."""
-        return self.entry(kind_of(type(settings))).driver(settings, *more)
+        """The device of these settings, not opened; :class:`RegistryError` where a package is missing."""
+        entry = self.entry(kind_of(type(settings)))
+        if entry.missing:
+            raise RegistryError(f"{self.what} {entry.kind!r}: {entry.missing}")
+        return entry.driver(settings, *more)
 
     def _import(self, module: str) -> None:
         if module not in sys.modules:

@@ -110,6 +110,19 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_work(
     assert str(broken) in str(caught.value)
 
 
+def test_a_kind_whose_package_is_missing_is_not_made_and_says_what_to_install(
+    things: tuple[Things, Drop],
+) -> None:
+    registry, drop = things
+    needs = "Settings, needs=Package('a_package_that_nobody_has', extra='red')"
+    text = kind("red").replace("register(Settings", f"register({needs}")
+    drop("red", "from drivers.registry import Package\n" + text)
+    entry = registry.entry("red")
+    assert str(entry).startswith("red (a_package_that_nobody_has is not installed; pip install")
+    with pytest.raises(RegistryError, match=r"thing 'red': .* pip install 'inspection-station\[red\]'"):
+        registry.make(entry.settings())
+
+
 def test_an_unknown_kind_is_answered_with_the_nearest_or_with_all() -> None:
     with pytest.raises(RegistryError, match="no camera family 'foldr'; did you mean `folder`"):
         FAMILIES.entry("foldr")

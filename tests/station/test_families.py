@@ -197,7 +197,9 @@ def test_a_family_that_cannot_be_read_is_named_when_it_is_asked_for(folder: Path
     code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
     assert code == 2
     assert f"{folder / 'station.yaml'}:10: camera.kind: 'grey' is not known" in said
-    assert f"{folder / 'added' / 'cameras' / 'grey.py'} (line 1: ModuleNotFoundError" in said
+    file = folder / "added" / "cameras" / "grey.py"
+    assert f"not read: {file} (line 1: ModuleNotFoundError" in said
+    assert f"known are: folder, pylon, simulated; not read were: {file} (line 1: ModuleNotFound" in said
 
 
 def test_a_family_that_is_there_twice_stops_the_station(folder: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self, TypeVar
 
@@ -34,7 +33,8 @@ from drivers.cameras.interface import (
     Frame,
 )
 from drivers.cameras.picture_files import NO_PIXELS
-from drivers.cameras.pylon.emulation import EMULATOR_CLASS, Emulation
+from drivers.cameras.pylon.emulation import Emulation
+from drivers.cameras.pylon.finding import explain_open, find, import_pypylon, label_of, label_wanted
 from drivers.cameras.pylon.nodes import PylonNodeMap
 from drivers.registry import Package
 from drivers.settings import FilePath, mistake
@@ -83,7 +83,7 @@ class PylonCamera(Camera):
         self._genicam: Any = None
         self._device: Any = None
         self._nodes: Nodes | None = None
-        self._label = _wanted(settings)
+        self._label = label_wanted(settings)
         self._counters = Counters(self._label, simulated=settings.emulation is not None)
         self._emulation: Emulation | None = None
         self._clock: CameraClock | None = None
@@ -111,16 +111,16 @@ class PylonCamera(Camera):
         may find mended, and :class:`CameraConfigError` for what only a person can mend.
         """
         self._release()
-        self._sdk, self._genicam = _import_pypylon()
+        self._sdk, self._genicam = import_pypylon()
         settings = self._settings
         if settings.emulation is not None:
             self._emulation = Emulation(settings.emulation)
             settings = self._emulation.fitted(settings)
         try:
-            info = self._find(settings)
-            self._label = _name(info)
+            info = find(self._sdk, settings)
+            self._label = label_of(info)
             self._take(info)
-            self._configure(settings, info)
+            self._configure(settings)
         except CameraError as error:
             # A feature that a camera lacks and one of a camera that has just gone look alike.
             gone = isinstance(error, CameraConfigError) and self._went_away()
@@ -133,34 +133,6 @@ class PylonCamera(Camera):
             self._release()
             raise self._lost(f"went away while it was set up ({_first_line(error)})") from None
 
-    def _find(self, settings: PylonSettings) -> Any:
-        """The device wanted; a real camera is never replaced by the emulator, nor the other way round."""
-        emulated = settings.emulation is not None
-        wanted = self._sdk.DeviceInfo()
-        if emulated or settings.device_class:  # 1 ms instead of 250 ms for every transport layer
-            wanted.SetDeviceClass(EMULATOR_CLASS if emulated else settings.device_class)
-        present = [
-            info
-            for info in self._sdk.TlFactory.GetInstance().EnumerateDevices([wanted])
-            if (info.GetDeviceClass() == EMULATOR_CLASS) is emulated
-        ]
-        fitting = [
-            info
-            for info in present
-            if settings.serial in ("", info.GetSerialNumber()) and settings.name in ("", _user_name(info))
-        ]
-        if not fitting:
-            others = ", ".join(_name(info) for info in present) or "none"
-            raise CameraLostError(
-                f"{_wanted(settings)} is not there; check power, cable and network. Cameras found: {others}"
-            )
-        if len(fitting) > 1 and not emulated:
-            found = ", ".join(_name(info) for info in fitting)
-            raise CameraConfigError(
-                f"{len(fitting)} cameras fit: {found}; set the serial of the one you mean"
-            )
-        return fitting[0]
-
     def _take(self, info: Any) -> None:
         try:
             self._device = self._sdk.InstantCamera(self._sdk.TlFactory.GetInstance().CreateDevice(info))
@@ -168,7 +140,7 @@ class PylonCamera(Camera):
         except (self._genicam.GenericException, RuntimeError) as error:
             raise CameraLostError(f"{self._label} {explain_open(str(error))}") from None
 
-    def _configure(self, settings: PylonSettings, info: Any) -> None:
+    def _configure(self, settings: PylonSettings) -> None:
         nodes = Nodes(PylonNodeMap(self._device.GetNodeMap(), self._genicam), self._label)
         self._nodes = nodes
         if self._emulation is not None:
@@ -387,31 +359,6 @@ class PylonCamera(Camera):
             self._emulation = None
 
 
-def explain_open(error: str) -> str:
-    """What an error text of ``Open`` means, and what to do; follows the camera's name in a sentence."""
-    if "controlled by another application" in error or "0xE1018006" in error or "exclusively opened" in error:
-        return (
-            "is controlled by another application: close pylon Viewer or the other program; after a crash "
-            "the camera lets go by itself when its heartbeat time is over"
-        )
-    if "subnet" in error.lower():
-        return "is on another subnet: give it an address in the network of this port (pylon IP Configurator)"
-    return f"could not be opened ({error.splitlines()[0]}); check power, cable and network"
-
-
-def _import_pypylon() -> tuple[Any, Any]:
-    try:
-        with warnings.catch_warnings():
-            # SWIG's types warn while they are made: a segmentation fault where warnings are errors.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            from pypylon import genicam, pylon
-    except ImportError as error:
-        raise CameraConfigError(
-            f"Basler cameras need pypylon ({error}); pip install 'inspection-station[pylon]'"
-        ) from None
-    return pylon, genicam
-
-
 def _problem(result: Any, size: tuple[int, int]) -> str:
     """Why a result is not the picture that was asked for; empty when it is."""
     if not result.GrabSucceeded():
@@ -426,19 +373,6 @@ def _problem(result: Any, size: tuple[int, int]) -> str:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _name(info: Any) -> str:
-    return f"Basler {info.GetModelName()} {info.GetSerialNumber()}"
-
-
-def _user_name(info: Any) -> str:
-    return str(info.GetUserDefinedName()) if info.IsUserDefinedNameAvailable() else ""
-
-
-def _wanted(settings: PylonSettings) -> str:
-    kind = "Basler emulator" if settings.emulation is not None else "Basler camera"
-    return " ".join(filter(None, (kind, settings.serial, settings.name and f"named {settings.name!r}")))
 
 
 def _first_line(error: Exception) -> str:

@@ -23,7 +23,8 @@ from drivers.cameras.interface import (
     CameraTimeoutError,
     Frame,
 )
-from drivers.cameras.pylon.camera import PylonCamera, PylonSettings, explain_open
+from drivers.cameras.pylon.camera import PylonCamera, PylonSettings
+from drivers.cameras.pylon.finding import explain_open
 from drivers.cameras.pylon.nodes import PylonNodeMap
 from drivers.cameras.settings import Mode
 
