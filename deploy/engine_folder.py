@@ -23,7 +23,7 @@ from deploy.quantise import cast_first
 from deploy.scoring import onnx_features
 from drivers.cameras.picture_files import encode_image
 from station.decision import Rules, decide_by
-from station.engines.folder import MANIFEST, EngineManifest, load_manifest
+from station.engines.folder import MANIFEST, EngineManifest, load_manifest, read_surface
 from station.engines.interface import EngineError
 from station.engines.manifest import FORMAT, INT8_SIGNED, EngineRules, Int8Gate, PartFigures, Variant
 from station.files import write_file
@@ -197,6 +197,24 @@ def write_engine_folder(
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     write_file(folder / MANIFEST, text)
     return load_manifest(folder)
+
+
+def record_again(folder: Path, recipe: Recipe) -> EngineManifest:
+    """Record the golden parts that are in ``folder`` for the patches and the decision rules of ``recipe``.
+
+    Networks, figures and the parts themselves stay. Raises :class:`EngineError` where the recipe's surface is
+    of another size than the parts, or a part is no golden part by the recipe's rules.
+    """
+    manifest = load_manifest(folder)
+    if manifest.surface != recipe.surface:
+        own, wanted = manifest.surface, recipe.surface
+        raise EngineError(
+            f"the golden parts of {folder} are surfaces of {own.height} x {own.width} px, recipe "
+            f"{recipe.name} makes {wanted.height} x {wanted.width}; choose golden parts of that size, or "
+            "train the engine again"
+        )
+    golden = [(part.truth, read_surface(manifest, part)) for part in manifest.golden]
+    return write_engine_folder(folder, EngineDescription.of(manifest).proven_for(recipe), golden)
 
 
 def _files(folder: Path) -> dict[Variant, Path]:

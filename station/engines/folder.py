@@ -184,8 +184,8 @@ def model_bytes(manifest: EngineManifest, variant: Variant) -> bytes:
     return _checked(manifest.folder / MANIFEST, f"files.{variant}", manifest.folder, entry, MAX_MODEL_BYTES)
 
 
-def read_golden(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uint8]:
-    """The patches of a golden part, uint8 ``(N, patch, patch, channels)``. Raises :class:`EngineError`."""
+def read_surface(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uint8]:
+    """The surface of a golden part, uint8 ``(H, W, channels)``. Raises :class:`EngineError`."""
     try:
         pixels = in_channels(read_image(part.file), manifest.channels)
     except ImageFileError as error:
@@ -196,7 +196,12 @@ def read_golden(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uin
             f"{part.file} has shape {pixels.shape}, the engine's surface {wanted.height} x {wanted.width} px "
             f"x {wanted.channels}; the golden part belongs to another engine"
         )
-    patches = cut_surface(pixels, manifest.patch)
+    return pixels
+
+
+def read_golden(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uint8]:
+    """The patches of a golden part, uint8 ``(N, patch, patch, channels)``. Raises :class:`EngineError`."""
+    patches = cut_surface(read_surface(manifest, part), manifest.patch)
     for precision, scores in part.scores.items():
         if scores.shape != (len(patches), len(manifest.classes)):
             raise EngineError(

@@ -66,7 +66,7 @@ def require_fit(manifest: EngineManifest, recipe: Recipe) -> None:
         raise EngineError(
             f"engine {manifest.name!r} was proven on {_grid(manifest.surface, manifest.patch)}; recipe "
             f"{recipe.name!r} cuts {_grid(recipe.surface, recipe.patch)}: write the engine's `surface` and "
-            "`patch` into the recipe, or record the engine for this recipe by `retrain golden`"
+            "`patch` into the recipe, or record the engine for this recipe by `retrain golden --keep`"
         )
 
 

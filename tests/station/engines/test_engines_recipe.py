@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from deploy.engine_folder import EngineDescription, write_engine_folder
+from deploy.engine_folder import record_again
 from drivers.cameras.picture_files import read_image
 from drivers.sorters.interface import Outcome
 from station.decision import decide
@@ -74,10 +74,11 @@ def test_golden_parts_are_cut_as_the_line_cuts_them_overlap_included(
     """A recipe with an overlap was proven on other patches than the line cuts."""
     other = recipe.model_copy(update={"patch": PatchGrid(size=16, overlap_px=overlap)})
     before = load_manifest(tiny_engine)
-    golden = [(part.truth, read_image(part.file)) for part in before.golden[:3]]
-    manifest = write_engine_folder(tiny_engine, EngineDescription.of(before).proven_for(other), golden)
-    for part, (_, surface) in zip(manifest.golden, golden, strict=True):
-        patches = cut(surface, other).pixels
+    manifest = record_again(tiny_engine, other)
+    assert [part.name for part in manifest.golden] == [part.name for part in before.golden]
+    assert manifest.digests == before.digests
+    for part in manifest.golden:
+        patches = cut(read_image(part.file), other).pixels
         assert len(patches) == other.patch_count == len(part.scores["fp32"])
         assert np.array_equal(read_golden(manifest, part), patches)
     open_engine(tiny_engine, "onnxruntime-cpu", "fp32", cache=tmp_path / "c", recipe=other).close()
@@ -87,9 +88,15 @@ def test_a_recipe_that_cuts_other_patches_is_refused_with_both_grids_and_a_remed
     tiny_engine_master: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     other = recipe.model_copy(update={"patch": PatchGrid(size=16, overlap_px=8)})
-    grids = r"proven on 8 patches of 16 px on .*cuts 21 patches of 16 px with 8 px overlap .*`retrain golden`"
+    grids = r"proven on 8 patches of 16 px on .*cuts 21 patches of 16 px with 8 px overlap .*`retrain golden"
     with pytest.raises(EngineError, match=grids):
         open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path, recipe=other)
+
+
+def test_golden_parts_are_not_recorded_for_another_size_of_surface(tiny_engine: Path, recipe: Recipe) -> None:
+    taller = recipe.surface.model_copy(update={"height": 80})
+    with pytest.raises(EngineError, match="surfaces of 64 x 32 px, recipe tiny makes 80 x 32; choose"):
+        record_again(tiny_engine, recipe.model_copy(update={"surface": taller}))
 
 
 def test_a_recipe_of_other_classes_is_refused(
