@@ -21,7 +21,7 @@ from station.engines.interface import Engine, EngineError
 from station.journal import Journal, JournalSettings, PartRecord
 from station.line import Line
 from station.line_values import LineSettings
-from station.observers import Observers, make_observers
+from station.observers import Observers, ObserverSetup, make_observers
 from station.prepared import Prepared
 from station.recipe import Recipe, find_recipe, load_recipe
 from station.simulated_plant import Progress, camera_section, simulated_plant
@@ -133,7 +133,7 @@ def assemble(
         )
         doubtful = journal.recover()
         prepared = Prepared(recipe, make_engine(config, recipe))
-        observers = Observers(make_observers(config, plant))
+        observers = Observers(make_observers(ObserverSetup(config, plant, journal)))
         line = Line(
             camera=make_camera(config),
             sorter=make_sorter(config),

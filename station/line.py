@@ -183,7 +183,7 @@ class Line:
         Raises :class:`JournalError`, the line being halted, when the journal does not take it.
         """
         self._halted_ns = time.monotonic_ns()
-        self._readiness.block(Readiness.HALTED, f"halted: {reason}")
+        self._readiness.block(Readiness.HALTED, reason)
         self._journal.write_event("halt", {"reason": reason})
 
     def resume(self) -> None:

@@ -16,9 +16,9 @@ CHANGEOVER_S = 600.0
 def halt(
     config: Configuration = Path("config/demo.yaml"),
     socket: Socket = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; the cell and the journal are told.")] = (
-        "by request"
-    ),
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; it is sent to the cell and stands in the journal.")
+    ] = ("by request"),
 ) -> None:
     """Take no more parts until `station resume`; parts in hand are finished.
 

@@ -7,7 +7,7 @@ is left behind at the end. None of them can touch a verdict, the pace, or the cl
 part depends on one.
 
 To add an observer, add one file to this folder (``pictures.py`` is one to copy). It holds, or names, a class
-derived from :class:`Observer`, and the function ``make_observer(config, plant)``, which returns the observer,
+derived from :class:`Observer`, and the function ``make_observer(setup)``, which returns the observer,
 or None where the configuration does not ask for one. Nothing else is to be changed: every file of the folder
 that has such a function is found at the start.
 """
@@ -20,19 +20,23 @@ import pkgutil
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 
 from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
-from station.observers.interface import HANGING_S, Observer, ObserverError, ObserverStatus
+from station.observers.interface import HANGING_S, Observer, ObserverError, ObserverSetup, ObserverStatus
 from station.part import InspectedPart
 from station.queues import BoundedQueue
 
-if TYPE_CHECKING:
-    from station.config import StationConfig
-    from station.simulated_plant import Plant
-
-__all__ = ["HANGING_S", "Observer", "ObserverError", "ObserverStatus", "Observers", "make_observers"]
+__all__ = [
+    "HANGING_S",
+    "Observer",
+    "ObserverError",
+    "ObserverSetup",
+    "ObserverStatus",
+    "Observers",
+    "make_observers",
+]
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +44,13 @@ POLL_S = 0.1
 Kind = TypeVar("Kind", bound=Observer)
 
 
-def make_observers(config: StationConfig, plant: Plant) -> list[Observer]:
+def make_observers(setup: ObserverSetup) -> list[Observer]:
     """Every observer that the configuration asks for. Raises :class:`ObserverError`, which names it."""
     made = []
     for module in pkgutil.iter_modules(__path__):
         try:
             make = getattr(importlib.import_module(f"{__name__}.{module.name}"), "make_observer", None)
-            observer = make(config, plant) if make is not None else None
+            observer = make(setup) if make is not None else None
         except Exception as error:
             raise ObserverError(f"observer {module.name!r} cannot start: {error or repr(error)}") from error
         if observer is not None:

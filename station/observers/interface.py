@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
 from station.part import InspectedPart
 from station.queues import QueueStatus
 
+if TYPE_CHECKING:
+    from station.config import StationConfig
+    from station.journal import Journal
+    from station.simulated_plant import Plant
+
 
 class ObserverError(InspectionError):
     """An observer cannot start; the message names it and says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverSetup:
+    """What an observer may be made from."""
+
+    config: StationConfig
+    plant: Plant
+    """The simulated plant, which may know the truth; empty where everything is real."""
+    journal: Journal
 
 
 class Observer(ABC):

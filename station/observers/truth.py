@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Outcome
-from station.observers.interface import Observer
+from station.observers.interface import Observer, ObserverSetup
 from station.outcomes import Judgement, Outcomes, count_outcomes, judge
 
 if TYPE_CHECKING:
-    from station.config import StationConfig
     from station.decision import Verdict
     from station.part import InspectedPart
-    from station.simulated_plant import Plant
 
 REMEMBERED = 1000
 """Part ids of escapes and of overkill that are remembered, each; all are counted."""
@@ -106,6 +104,6 @@ class GroundTruth(Observer):
         return Confusion(rows, outcomes, by_another, escaped, overkilled)
 
 
-def make_observer(config: StationConfig, plant: Plant) -> Observer | None:
+def make_observer(setup: ObserverSetup) -> Observer | None:
     """The comparison; None where nobody knows the truth."""
-    return GroundTruth(plant.identify) if plant.knows_truth else None
+    return GroundTruth(setup.plant.identify) if setup.plant.knows_truth else None

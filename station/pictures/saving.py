@@ -7,10 +7,11 @@ new ones; only files that this class wrote, and noted in ``.pictures`` in the fo
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,17 +75,20 @@ class PictureSaver(Observer):
         capacity: int = 8,
         outcomes: frozenset[Outcome] = frozenset({Outcome.REJECT}),
         suffix: str = ".jpg",
+        on_saved: Callable[[int, Path, str], None] | None = None,
     ) -> None:
         """Save into ``folder``: JPEG (20 times quicker to make), or PNG with ``suffix=".png"``.
 
-        The quota is over everything that was ever saved into this folder. Never raises: a folder that
-        cannot be used costs pictures.
+        The quota is over everything that was ever saved into this folder. ``on_saved`` is called with the
+        part's record id, the picture's path and the SHA-256 of its bytes, hexadecimal. Never
+        raises: a folder that cannot be used costs pictures.
         """
         self.folder = folder
         self.capacity = capacity
         self.outcomes = outcomes
         self._quota = int(quota_mb * 1e6)
         self._suffix = suffix
+        self._on_saved = on_saved
         self._tiles: deque[bytes] = deque(maxlen=SHEET_TILES)
         self._lock = threading.Lock()
         self._saved = self._deleted = 0
@@ -149,6 +153,8 @@ class PictureSaver(Observer):
             self._written[path.name] = len(content)
             self._tiles.append(tile)
             self._saved += 1
+        if self._on_saved is not None:
+            self._on_saved(part.record_id, path, hashlib.sha256(content).hexdigest())
 
     def _make_room(self, size: int) -> None:
         """Delete the oldest pictures until ``size`` more bytes stay within the quota."""

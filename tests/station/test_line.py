@@ -296,3 +296,8 @@ def test_free_running_part_ids_go_on_where_the_journal_ended(plant: Plant) -> No
         assert line.wait(5)
         line.stop()
     assert sorted(plant.outcomes())[:4] == [1, 2, 3, 4]
+
+
+def test_the_record_names_the_camera_that_took_the_frame(plant: Plant) -> None:
+    plant.run(1)
+    assert plant.records()[1].camera_model == "scripted"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,12 @@ from drivers.sorters.interface import Outcome, Trigger
 from station.config import StationConfig, load_config
 from station.decision import Verdict
 from station.engines.interface import Engine, Scores
-from station.observers import Observer, ObserverError, Observers, make_observers
+from station.journal import Journal
+from station.journal.reading import JournalReader
+from station.observers import Observer, ObserverError, Observers, ObserverSetup, make_observers
 from station.observers.truth import GroundTruth
 from station.part import InspectedPart, PartInHand
+from station.patching.geometry import Patches, Region, Surface, cut_surface
 from station.prepared import Prepared
 from station.recipe import load_recipe
 from station.simulated_plant import Plant
@@ -234,9 +238,36 @@ class Toy(Observer):
     def observe(self, part):
         pass
 
-def make_observer(config, plant):
-    return Toy(config)
+def make_observer(setup):
+    return Toy(setup.config)
 """
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with Journal(tmp_path / "journal.db", station="test") as opened:
+        yield opened
+
+
+def test_a_picture_stands_in_the_chain_with_its_path_and_digest(
+    config: StationConfig, journal: Journal
+) -> None:
+    (saver,) = make_observers(ObserverSetup(config, Plant(), journal))
+    trigger = Trigger(7, "", time.monotonic_ns())
+    record_id = journal.open_part(trigger, recipe=RECIPE, mode="cell", is_simulated=True)
+    surface = Surface(np.full((2048, 512, 1), 100, np.uint8), Region(0, 0, 690, 3584))
+    pixels = cut_surface(surface.pixels, RECIPE.patch)
+    patches = Patches(pixels, surface, RECIPE.patch, 2, (0.1, 0.1))
+    part = inspected(7, Outcome.REJECT)
+    cut_part = replace(part.part, record_id=record_id, patches=patches)
+    with Observers([saver]) as observers:
+        observers.offer(replace(part, part=cut_part))
+    assert not observers.status()[0].problem
+    with JournalReader(journal.path) as reader:
+        (event,) = [one for one in reader.events() if one.kind == "picture"]
+    assert event.record_id == record_id
+    content = Path(event.values["path"]).read_bytes()
+    assert event.values["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
@@ -249,19 +280,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return added
 
 
-def test_one_file_more_is_one_observer_more(config: StationConfig, folder: Path) -> None:
-    before = [observer.name for observer in make_observers(config, Plant())]
+def test_one_file_more_is_one_observer_more(config: StationConfig, folder: Path, journal: Journal) -> None:
+    before = [observer.name for observer in make_observers(ObserverSetup(config, Plant(), journal))]
     (folder / "toy_that_works.py").write_text(OBSERVER_FILE.format(body="pass"))
     importlib.invalidate_caches()
-    names = [observer.name for observer in make_observers(config, Plant())]
+    names = [observer.name for observer in make_observers(ObserverSetup(config, Plant(), journal))]
     assert names == [*before, "toy"]
     assert before == ["pictures"], "nobody knows the truth here"
 
 
 def test_an_observer_that_raises_in_its_constructor_is_an_error_at_the_start_that_names_it(
-    config: StationConfig, folder: Path
+    config: StationConfig, folder: Path, journal: Journal
 ) -> None:
     (folder / "toy_that_fails.py").write_text(OBSERVER_FILE.format(body='raise OSError("no such broker")'))
     importlib.invalidate_caches()
     with pytest.raises(ObserverError, match="observer 'toy_that_fails' cannot start: no such broker"):
-        make_observers(config, Plant())
+        make_observers(ObserverSetup(config, Plant(), journal))

@@ -150,7 +150,9 @@ class PylonCamera(Camera):
         self._device.MaxNumBuffer.Value = settings.buffer_count
         self._size = int(nodes.read("Width") or 0), int(nodes.read("Height") or 0)
         self._colour = settings.pixel_format
-        details = describe(settings, nodes)
+        info = self._device.GetDeviceInfo()
+        details = {"model": info.GetModelName(), "serial": info.GetSerialNumber()}
+        details |= describe(settings, nodes)
         if self._clock is not None:
             details["frames_dated"] = "yes" if self._clock.there else "no"
         self._counters.opened(self._label, details)
