@@ -1,4 +1,4 @@
-"""A picture of a data set for people to look at: some samples of each class, one row a class."""
+"""A picture of a data set for people to look at: some samples of each class, one row per class."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def contact_sheet(dataset: Dataset, path: Path, *, per_class: int = 10, seed: in
 
 
 def write_sheet(shown: PictureSet, path: Path, captions: dict[str, str] | None = None) -> Path:
-    """Write all pictures of a set as one PNG, one row a class, with the class's name and a caption."""
+    """Write all pictures of a set as one PNG, one row per class, with the class's name and a caption."""
     most = max(shown.count().values(), default=0)
     if most == 0:
         raise DatasetError("there is no picture to show")

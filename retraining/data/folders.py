@@ -12,7 +12,7 @@ from retraining.data.manifest import Dataset
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Pictures below ``root`` whose path names their class, by default through one sub-folder a class."""
+    """Pictures below ``root`` whose path names their class, by default through one sub-folder per class."""
 
     root: Path
     pattern: str = CLASS_FOLDERS

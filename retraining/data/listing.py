@@ -21,7 +21,7 @@ from retraining.errors import DatasetError
 from retraining.surfaces.reading import for_each
 
 CLASS_FOLDERS = r"(?P<label>[^/]+)/.+"
-"""The pattern of one sub-folder a class."""
+"""The pattern of one sub-folder per class."""
 _SHOWN = 200
 """Names in a note."""
 

@@ -155,7 +155,7 @@ def file_digest(path: Path) -> str:
 
 
 def save_dataset(dataset: Dataset, folder: Path) -> Path:
-    """Write ``dataset.json`` into ``folder`` in one step; one line a picture. Returns its path."""
+    """Write ``dataset.json`` into ``folder`` in one step, with one line per picture. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     header = {
         "version": VERSION,

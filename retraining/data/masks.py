@@ -40,7 +40,7 @@ class Masks:
 
     Without ``side``, whole pictures with the class that their path names. With ``side``, square windows: one
     around each marked spot (spots that fit into one window together share it) with the picture's class, and
-    up to ``sound_windows`` a picture that touch no mark, with the class ``sound``. A picture without a mark
+    up to ``sound_windows`` per picture that touch no mark, with the class ``sound``. A picture without a mark
     must be of that class by its path; else nobody knows where its defect is, and it is left out with a note.
     A picture of that class with a mark contradicts itself: it gives windows away from the mark only, with a
     note. Masks that belong to no picture are noted.

@@ -1,6 +1,6 @@
 """Folders of synthetic pictures: written with their manifest, and their reader.
 
-A folder holds one sub-folder of PNGs a class and a ``dataset.json`` that says by what they were made. They
+A folder holds one sub-folder of PNGs per class and a ``dataset.json`` that says by what they were made. They
 are labelled by nobody ("synthetic"), so that they are trained on only where somebody asks for them.
 """
 

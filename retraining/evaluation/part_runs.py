@@ -40,7 +40,7 @@ def in_processes(
 
 
 class PartLog:
-    """A run folder: ``run.json``, and a line a part in ``parts.jsonl``, whose broken last line is dropped."""
+    """A run folder: ``run.json``, one line per part in ``parts.jsonl``; a broken last line is dropped."""
 
     def __init__(self, folder: Path, kind: str, plan: Mapping[str, Any], seeds: Mapping[str, int]) -> None:
         """Open the folder, going on with the same plan; raises :class:`DatasetError` on another one."""

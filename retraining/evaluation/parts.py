@@ -175,7 +175,7 @@ def figures(results: list[PartResult]) -> dict[str, Outcomes]:
 
 
 def write_results(results: list[PartResult], path: Path) -> None:
-    """One CSV row a part and engine."""
+    """One CSV row per part and engine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(PartResult)])

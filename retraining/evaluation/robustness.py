@@ -205,7 +205,7 @@ def by_grade(found: Mapping[Grade, list[PartResult]]) -> list[GradeFigures]:
 
 
 def draw_samples(recipe: Recipe, per_class: int, seed: int, number: int, picture: Path) -> None:
-    """One patch of a part at every grade, a row a kind, undisturbed first; the paper's figure 12 in grades.
+    """One patch of a part at every grade, one row per kind, undisturbed first: the paper's figure 12.
 
     The patch is the one with the most of the defect in it. A frame that the station would not cut is black.
     """
@@ -263,7 +263,7 @@ def robustness_table(rows: list[GradeFigures]) -> str:
 
 
 def write_figures(rows: list[GradeFigures], path: Path) -> None:
-    """One CSV row a grade and engine: counts, rates and the ends of their 95 % intervals."""
+    """One CSV row per grade and engine: counts, rates and the ends of their 95 % intervals."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["engine", "kind", "strength", *(field.name for field in fields(Outcomes))]
     for rate in ("accuracy", "escape_rate", "overkill_rate"):

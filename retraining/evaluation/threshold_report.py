@@ -71,7 +71,7 @@ def write_points(
     recipe: Recipe,
     path: Path,
 ) -> None:
-    """One CSV row a point: levels, counts, rates and the ends of their 95 % intervals.
+    """One CSV row per point: levels, counts, rates and the ends of their 95 % intervals.
 
     First the curve, one of its points chosen, then the levels common to all classes.
     """

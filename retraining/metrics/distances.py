@@ -1,6 +1,6 @@
 """Distances between two clouds of features, by torchmetrics: FID and KID, and the Inception Score.
 
-Features are ``(N, dims)``, one row a picture, computed once by the caller; here they are only compared.
+Features are ``(N, dims)``, one row per picture, computed once by the caller; here they are only compared.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def find_defects(index: int, mask: NDArray[np.uint8]) -> list[Defect]:
 
 
 class PatchFolder:
-    """Ready patches in one sub-folder a class, the folder's name being the class's."""
+    """Ready patches in one sub-folder per class, which bears the name of the class."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Training surfaces rendered by the simulation: many defects a part, and parts with none.
+"""Training surfaces rendered by the simulation: many defects per part, and parts with none.
 
 A part's seed follows from the set's seed and the part's number, and the test sets of
 :mod:`retraining.evaluation` use seeds from another range, so that no test part was ever trained on.
@@ -39,7 +39,7 @@ class Mixture:
     faint_share: float = 0.35
     """Share of the other parts whose defects are all moderate or marginal; the rest has every level."""
     defects: tuple[int, int] = (3, 7)
-    """Defects a part, mixed kinds."""
+    """Defects per part, of mixed kinds."""
 
 
 VALIDATION = Mixture(sound_share=0.4, faint_share=0.35, defects=(1, 1))
