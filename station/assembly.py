@@ -5,6 +5,7 @@ The sections of camera and sorter are their drivers' own settings; the registrie
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from station.config import StationConfig, load_config
 from station.engines import open_engine
 from station.engines.interface import Engine, EngineError
 from station.journal import Journal, JournalSettings, PartRecord
+from station.journal.reading import JournalReader, Selection
 from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
@@ -123,27 +125,38 @@ def assemble(
     with ExitStack() as stack:
         plant = stack.enter_context(simulated_plant(config, recipe, parts, progress))
         config.paths.journal.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text(encoding="utf-8")
         journal = stack.enter_context(
             Journal(
                 config.paths.journal,
                 station=config.station.name,
-                configuration=path.read_text(encoding="utf-8"),
+                configuration=text,
                 settings=JournalSettings(**config.journal.model_dump()),
             )
         )
         doubtful = journal.recover()
-        prepared = Prepared(recipe, make_engine(config, recipe))
-        observers = Observers(make_observers(ObserverSetup(config, plant, journal)))
+        _note_configuration(journal, text)
+        engine = make_engine(config, recipe)
+        stack.callback(engine.close)
+        observers = stack.enter_context(Observers(make_observers(ObserverSetup(config, plant, journal))))
         line = Line(
             camera=make_camera(config),
             sorter=make_sorter(config),
-            prepared=prepared,
+            prepared=Prepared(recipe, engine),
             journal=journal,
             settings=line_settings(config),
             observers=observers,
             is_simulated=config.is_simulated,
         )
-        # The engine prepared last; those of before are closed by the line.
+        # The engine that was prepared last; those between are closed by the line.
         stack.callback(lambda: line.prepared.engine.close())
-        stack.callback(observers.close)
         yield Station(line, config, journal, observers, doubtful)
+
+
+def _note_configuration(journal: Journal, text: str) -> None:
+    """Write into the chain that the configuration is not that of the last record. Raises ``JournalError``."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    with JournalReader(journal.path) as reader:
+        last = next(reader.records(Selection(newest_first=True, limit=1), scores=False), None)
+    if last is not None and last.config_digest not in (None, digest):
+        journal.write_event("configuration", {"digest": digest, "before": last.config_digest})

@@ -7,6 +7,9 @@ import signal
 import time
 from typing import Any
 
+from station.journal import STATION_EVENTS
+from station.journal.reading import JournalReader
+
 
 def ask(plant: Any, *arguments: str) -> Any:
     return plant.station_command(*arguments, "--config", str(plant.folder / "station.yaml"))
@@ -79,3 +82,15 @@ def test_after_a_kill_the_socket_says_so_and_the_next_start_takes_it_over(small_
     assert ask(small_plant, "status").returncode == 0
     code, out = small_plant.stop_station(again)
     assert code == 0, out
+
+
+def test_a_configuration_that_was_changed_is_an_event_of_the_chain(small_plant: Any) -> None:
+    config = small_plant.folder / "station.yaml"
+    small_plant.start_cell()
+    for text in (config.read_text(), config.read_text(), config.read_text() + "# a change\n"):
+        config.write_text(text)
+        code, out = small_plant.station_to_its_end("--parts", "1")
+        assert code == 0, out
+    with JournalReader(small_plant.journal) as reader:
+        kinds = [one.kind for one in reader.events() if one.kind in STATION_EVENTS]
+    assert kinds == ["start", "stop", "start", "stop", "configuration", "start", "stop"]
