@@ -67,7 +67,7 @@ class Keeper:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._connection: sqlite3.Connection | None = None
-        self._of: Path | None = None
+        self._path = journal.segment_path
         self._copied_seq = journal.head.seq
         self._looked = time.monotonic()
         self._policy_at = self._looked
@@ -82,7 +82,9 @@ class Keeper:
             return
         self._looked = now
         self._journal.remember_head()
-        if self._journal.change_segment_when_full():
+        self._journal.change_segment_when_full()
+        if self._journal.segment_path != self._path:
+            self._path = self._journal.segment_path
             self.close()
             self._unfinished = True
             self._policy_at = now
@@ -103,11 +105,11 @@ class Keeper:
         if seq - self._copied_seq < CHECKPOINT_EVENTS:
             return
         self._copied_seq = seq
-        path = journal.segment_path
-        if self._of != path:
-            self.close()
+        path = self._path
+        if journal.segment_path != path:
+            return  # a new segment: the next look() goes on there
         if self._connection is None:
-            self._connection, self._of = connect(path), path
+            self._connection = connect(path)
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         wal = path.with_name(path.name + "-wal")
         if wal.exists() and wal.stat().st_size > WAL_LIMIT_BYTES:

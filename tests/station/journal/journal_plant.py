@@ -139,6 +139,8 @@ def _load(path: Path) -> None:
             journal.write_verdict(record_id, verdict, details())
             say("told", record_id, verdict.outcome, verdict.bin)
             journal.write_receipt(record_id, receipt(number, verdict.bin))
+            if record_id % 10 == 0:
+                journal.change_segment()
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:

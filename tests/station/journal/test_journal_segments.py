@@ -19,6 +19,7 @@ from station.journal.audit import audit
 from station.journal.cursors import advance, cursors, delete_cursor, open_cursor
 from station.journal.policy import finish_all
 from station.journal.reading import JournalReader, Selection
+from station.journal.record import COLUMNS
 from station.journal.schema import head_file
 from station.journal.segments import catalogue, segment_file
 
@@ -444,13 +445,57 @@ def test_a_journal_of_schema_2_cut_short_is_refused_and_left_as_it_is(path: Path
 
 
 def test_an_older_release_refuses_this_journal_with_a_clear_sentence(path: Path) -> None:
-    """The check of the release before: it knew schema 2, and looked at application_id and user_version."""
+    """What the release before does: it knows schema 2, and looks at application_id and user_version."""
     three_segments(path)
+    assert set(json.loads(head_file(path).read_text())) == {"journal_id", "seq", "digest"}
     database = sqlite3.connect(path)
     assert database.execute("PRAGMA application_id").fetchone()[0] == 0x5354_4A4C
+    assert database.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal"
     version = database.execute("PRAGMA user_version").fetchone()[0]
     database.close()
-    assert version == 3, "it says: written by a newer station (schema 3, this one knows up to 2)"
+    assert version > 2, "it says: written by a newer station (schema 3, this one knows up to 2)"
+    with plant.make(path) as journal:  # and what it did to the index does no harm
+        journal.change_segment()
+        plant.whole_part(journal, 13)
+    assert audit(path).passed
+    assert catalogue(path)[-1].number == 4
+
+
+def test_a_changed_setup_engine_or_text_is_found(path: Path) -> None:
+    text = "name: strip\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    recipe = SimpleNamespace(**vars(plant.RECIPE) | {"text": text, "digest": digest})
+    with plant.make(path) as journal:
+        trigger = plant.Trigger(1, "", time.monotonic_ns())
+        record_id = journal.open_part(trigger, recipe=recipe, mode="cell", is_simulated=True)
+        journal.write_verdict(record_id, plant.ACCEPT, plant.details())
+        journal.write_receipt(record_id, plant.receipt(1, 1))
+    file = plant.active(path)
+    original = file.read_bytes()
+    for statement in (
+        "UPDATE setups SET good_bin = 2",
+        "UPDATE engines SET precision = 'fp32'",
+        "UPDATE texts SET text = 'name: other'",
+        "DELETE FROM texts",
+    ):
+        tamper(file, statement)
+        assert [one.kind for one in audit(path).findings] == ["record"], statement
+        replace_content(file, original)
+
+
+def test_a_removal_needs_its_event(path: Path) -> None:
+    """Who deletes the oldest files cannot say that the policy did."""
+    three_segments(path)
+    segment_file(path, 1).unlink()
+    path.unlink()
+    plant.make(path).close()  # the index is made again, and knows nothing of the file
+    assert any("no policy has removed them" in one.text for one in audit(path).findings)
+
+
+def test_the_document_describes_every_column() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "journal.md").read_text()
+    between = {"region_y", "region_width"}  # "region_x … region_height"
+    assert [name for name in COLUMNS if name not in between and f"`{name}`" not in document] == []
 
 
 # ---------------------------------------------------------------------- helpers
