@@ -128,13 +128,12 @@ def from_voc(
         retrain data from-voc images boxes --out data/boxes
 
     """
-    from retraining.data.boxes import VocBoxes
-    from retraining.data.listing import CLASS_FOLDERS
+    from retraining.data.boxes import FOLDERS_OR_NONE, VocBoxes
 
     reader = VocBoxes(
         images,
         boxes,
-        pattern or CLASS_FOLDERS,
+        pattern or FOLDERS_OR_NONE,
         listed(classes),
         _renamed(rename),
         trust_boxes,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from retraining.data.listing import (
-    CLASS_FOLDERS,
     Named,
     class_order,
     counted_note,
@@ -20,6 +19,8 @@ from retraining.data.manifest import Dataset, Window
 from retraining.errors import DatasetError
 from retraining.surfaces.reading import for_each, read_picture
 
+FOLDERS_OR_NONE = r"(?:(?P<label>[^/]+)/)?.+"
+"""The pattern of one sub-folder per class, or of pictures without any, as labelling tools export them."""
 Size = tuple[int, int]
 """Height and width, px."""
 
@@ -34,8 +35,9 @@ class VocBoxes:
 
     images: Path
     boxes: Path
-    pattern: str = CLASS_FOLDERS
-    """Regular expression for a path below ``images``, with groups ``label`` and perhaps ``group``."""
+    pattern: str = FOLDERS_OR_NONE
+    """Regular expression for a path below ``images``, with groups ``label`` and perhaps ``group``. A picture
+    whose path names no class takes that of each box."""
     classes: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
     trust_boxes: bool = False
@@ -51,7 +53,7 @@ class VocBoxes:
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
-        found, notes = list_named(self.images, self.pattern, self.rename)
+        found, notes = list_named(self.images, self.pattern, self.rename, unlabelled=True)
         pictures = _by_stem(found)
         files = sorted(path for path in self.boxes.glob("*") if path.suffix.lower() == ".xml")
         if not files:
@@ -77,7 +79,7 @@ class VocBoxes:
                     kind = "boxes were made for a picture of another size and were left out"
                     faults[kind].append(f"{which} ({sizes})")
                     continue
-                if label != named.label:
+                if named.label and label != named.label:
                     fate = "believed" if self.trust_boxes else "left out"
                     kind = f"boxes bear another class than their picture and were {fate}"
                     faults[kind].append(f"{which} ({label})")

@@ -37,13 +37,14 @@ class Named:
 
 
 def list_named(
-    root: Path, pattern: str, rename: Mapping[str, str], skip: Path | None = None
+    root: Path, pattern: str, rename: Mapping[str, str], skip: Path | None = None, *, unlabelled: bool = False
 ) -> tuple[list[Named], list[str]]:
     """Every picture below ``root``, but not below ``skip``, whose path matches, and notes on the others.
 
     ``pattern`` is a regular expression for the path's beginning (:func:`re.match`), with a named group
     ``label`` and, where names tell which pictures belong together, a named group ``group``. ``rename`` maps
-    labels to class names. Raises :class:`DatasetError`.
+    labels to class names. A match without a label does not count, or with ``unlabelled`` gives the label "".
+    Raises :class:`DatasetError`.
     """
     try:
         compiled = re.compile(pattern)
@@ -59,10 +60,10 @@ def list_named(
             continue
         name = path.relative_to(root).as_posix()
         match = compiled.match(name)
-        if match is None:
+        label = (match["label"] or "") if match else ""
+        if match is None or not (label or unlabelled):
             others.append(name)
             continue
-        label = match["label"]
         group = match["group"] if "group" in compiled.groupindex else None
         found.append(Named(name, rename.get(label, label), group or name))
     if not found:

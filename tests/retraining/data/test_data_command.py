@@ -62,7 +62,7 @@ def test_what_cannot_be_done_is_a_sentence(pictures: Path, tmp_path: Path) -> No
     _run("from-folders", pictures, "--out", tmp_path / "set")
     with pytest.raises(DatasetError, match="LABEL=CLASS"):
         _run("from-folders", pictures, "--out", tmp_path / "set", "--rename", "a")
-    with pytest.raises(DatasetError, match="whole pictures"):
+    with pytest.raises(DatasetError, match="whole numbers of pictures"):
         _run("split", tmp_path / "set", "--count", "--train", 0.7, "--test", 3)
 
 

@@ -260,3 +260,16 @@ def test_boxes_made_for_a_picture_of_another_size_are_left_out_with_both_sizes(
     voc(tmp_path / "boxes" / "0.xml", 10, 200, (20, 20, 40, 40))
     with pytest.raises(DatasetError, match=r"no box is left: .*reach beyond the stated size"):
         VocBoxes(tmp_path / "images", tmp_path / "boxes").read()
+
+
+def test_pictures_without_class_folders_take_the_class_that_stands_in_their_boxes(
+    tmp_path: Path, noise: WriteNoise
+) -> None:
+    for number in range(4):
+        noise(tmp_path / "images" / f"{number}.png", number, 100)
+        voc(tmp_path / "boxes" / f"{number}.xml", 100, 100, (20, 20, 40, 40))
+    text = (tmp_path / "boxes" / "3.xml").read_text()
+    (tmp_path / "boxes" / "3.xml").write_text(text.replace("pits", "scratch"))
+    dataset = VocBoxes(tmp_path / "images", tmp_path / "boxes").read()
+    assert dataset.count() == {"pits": 3, "scratch": 1}
+    assert dataset.notes == ()
