@@ -31,7 +31,7 @@ from station.engines.interface import Engine, EngineError
 from station.journal import Journal, JournalError
 from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
-from station.part import InspectedPart, PartInHand
+from station.part import InspectedPart, PartInHand, SentResult
 from station.patching import PatchingError, cut
 from station.prepared import Prepared
 from station.queues import BoundedQueue
@@ -76,8 +76,8 @@ class Line:
         self._scores: BoundedQueue[PartInHand] = BoundedQueue("scores", capacity)
         self._lock = threading.Lock()
         self._in_hand: dict[int, PartInHand] = {}
-        self._sent: dict[int, tuple[PartInHand, int]] = {}
-        """Part id -> the part, and when its verdict was handed to the sorter."""
+        self._sent: dict[int, SentResult] = {}
+        """Part id -> what a receipt is awaited for."""
         self._taking: Prepared | None = None
         """What a part is just being opened with; it is not in hand yet."""
         self._replaced: list[Engine] = []
@@ -399,7 +399,7 @@ class Line:
             return
         handed_ns = time.monotonic_ns()
         with self._lock:
-            self._sent[part.trigger.part_id] = part, handed_ns
+            self._sent[part.trigger.part_id] = SentResult(part.record_id, part.trigger.received_ns, handed_ns)
             self._in_hand.pop(part.record_id, None)
         self._sorter.send(
             Result(
@@ -425,9 +425,8 @@ class Line:
             if sent is None:
                 log.error("a receipt for part %d, for which no result was sent", receipt.part_id)
                 continue
-            part, handed_ns = sent
-            self._journal.write_receipt(part.record_id, receipt, told_ns=handed_ns)
-            self._statistics.receipt(receipt, (receipt.at_ns - part.trigger.received_ns) / 1e6)
+            self._journal.write_receipt(sent.record_id, receipt, told_ns=sent.handed_ns)
+            self._statistics.receipt(receipt, (receipt.at_ns - sent.received_ns) / 1e6)
             if not receipt.acknowledged:
                 log.warning("part %d: %s", receipt.part_id, receipt.problem)
             with self._lock:

@@ -100,6 +100,17 @@ class PartInHand:
         return replace(self, stages_ns={**self.stages_ns, stage: time.monotonic_ns()})
 
 
+@dataclass(frozen=True, slots=True)
+class SentResult:
+    """A result on its way to the cell: what its receipt belongs to."""
+
+    record_id: int
+    received_ns: int
+    """``time.monotonic_ns()`` of the part's trigger."""
+    handed_ns: int
+    """``time.monotonic_ns()`` when the result was handed to the sorter."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class InspectedPart:
     """A part whose verdict is in the journal and on its way to the cell; what observers are offered."""
