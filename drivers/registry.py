@@ -167,13 +167,12 @@ class Registry(Generic[SettingsT, DeviceT]):
         except TwiceError:
             raise
         except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
             spec = importlib.util.find_spec(module)
             file = spec.origin if spec is not None and spec.origin else module
-            where = f"line {place.lineno}" if place.filename == file else f"{place.filename}:{place.lineno}"
-            if isinstance(error, SyntaxError):
-                where = f"line {error.lineno}"
-            self.broken[module] = f"{file} ({where}: {type(error).__name__}: {error})"
+            places = [(place.filename, place.lineno) for place in traceback.extract_tb(error.__traceback__)]
+            places += [(error.filename or "", error.lineno)] if isinstance(error, SyntaxError) else []
+            line = next((f"line {number}: " for name, number in reversed(places) if name == file), "")
+            self.broken[module] = f"{file} ({line}{type(error).__name__}: {error})"
             log.warning("%s not read: %s; mend or remove the file", self.what, self.broken[module])
 
 

@@ -132,6 +132,16 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
             "",
             ":1: recipe: is missing: add it: the name of the prepared recipe",
         ),
+        (
+            "packet_size: 9000",
+            "nodes:\n    - Black Level: 2",
+            ":15: camera.nodes: 'Black Level' is no name of a feature: write it as the camera's documents do",
+        ),
+        (
+            "packet_size: 9000",
+            "nodes:\n    - BlackLevel: [2]",
+            ":15: camera.nodes: BlackLevel has no single value: write one word, number, true or false",
+        ),
         ("journal: var/journal.db", "journal:", ":6: paths.journal: input should be a valid string"),
         ("sorter:", "sorters:", "sorters: is not a known key: did you mean `sorter`?"),
         ("name: press-3", "name: Prüfplatz", ":1: station.name: string should match pattern"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from drivers.cameras.settings import CameraSettings, Mode
 from drivers.settings import Text, Word, mistake
@@ -35,8 +36,7 @@ Offset = Annotated[int, Field(ge=0)]
 Microseconds = Annotated[float, Field(ge=0.0)]
 Hertz = Annotated[float, Field(gt=0.0)]
 Edge = Literal["RisingEdge", "FallingEdge", "AnyEdge"]
-FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
-FeatureValue = str | bool | int | float
+FEATURE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 
 
 class GenicamSettings(CameraSettings):
@@ -93,8 +93,19 @@ class GenicamSettings(CameraSettings):
     """whether the camera's own limit of its throughput (DeviceLinkThroughputLimit) stays on"""
     buffer_count: Annotated[int, Field(ge=2, le=256)] = 8
     """frames that wait in the driver before exposures are lost; each takes width x height bytes"""
-    nodes: Annotated[tuple[dict[FeatureName, FeatureValue], ...], Field(max_length=100)] = ()
+    nodes: Annotated[tuple[dict[str, JsonValue], ...], Field(max_length=100)] = ()
     """other features: a list of `Name: value`, as the camera's documents name them; set last, in order"""
+
+    @model_validator(mode="after")
+    def _nodes_are_features(self) -> Self:
+        for name, value in (item for features in self.nodes for item in features.items()):
+            if not FEATURE_NAME.fullmatch(name):
+                remedy = "write it as the camera's documents do: letters, digits and _, without spaces"
+                raise mistake("nodes", f"'{name}' is no name of a feature", remedy)
+            if not isinstance(value, str | bool | int | float):
+                remedy = "write one word, number, true or false"
+                raise mistake("nodes", f"{name} has no single value", remedy)
+        return self
 
     @model_validator(mode="after")
     def _trigger_fits_mode(self) -> Self:
