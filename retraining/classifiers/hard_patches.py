@@ -82,7 +82,7 @@ def train_on_hard_patches(
     ``folder/mean.pt``, the mean of the weights before and after: the repeated patches are exceptions, and
     half the way towards them costs nothing on the rule.
     """
-    source = RandomCrops(join_surfaces(fresh, known), recipe.patch.size)
+    source = RandomCrops(join_surfaces(fresh, known), recipe.patch)
     network = build_network(plan, source)
     network.load_state_dict(load_weights(weights))
     hard = hard_windows(fresh, recipe, lambda patches: probabilities(network, patches), mined)

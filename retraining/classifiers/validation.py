@@ -17,10 +17,16 @@ from station.recipe import PatchGrid, Recipe
 
 
 def recipe_at(recipe: Recipe, patch_px: int) -> Recipe:
-    """The recipe with patches of another size, without overlap; for the smaller patches of a first stage."""
+    """The recipe with patches of another size, for the smaller patches of a first stage.
+
+    They overlap as little as they can and still fill the surface; a stride of one pixel always does.
+    """
     if patch_px == recipe.patch.size:
         return recipe
-    return recipe.model_copy(update={"patch": PatchGrid(size=patch_px)})
+    sides = (recipe.surface.height, recipe.surface.width)
+    grids = (PatchGrid(size=patch_px, overlap_px=overlap) for overlap in range(patch_px))
+    patch = next(grid for grid in grids if all(grid.fills(side) for side in sides))
+    return recipe.model_copy(update={"patch": patch})
 
 
 def part_validator(surfaces: Surfaces, recipe: Recipe) -> Validator:

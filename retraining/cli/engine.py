@@ -122,7 +122,11 @@ def engine(
         validate_every=500,
     )  # fmt: skip
     stages = plan_stages(side, base, small_steps, steps)
-    weights = run_stages(stages, lambda patch_px: RandomCrops(surfaces, patch_px), validator_for, out, resume)
+
+    def crops(patch_px: int) -> RandomCrops:
+        return RandomCrops(surfaces, recipe_at(chosen, patch_px).patch)
+
+    weights = run_stages(stages, crops, validator_for, out, resume)
     if hard_steps:
         last = replace(
             stages[-1].plan, steps=hard_steps, learning_rate=learning_rate * 0.25, replay_share=0.25,
@@ -133,7 +137,7 @@ def engine(
             last, weights, surfaces, fresh, chosen, validator_for(side), out / "hard", resume
         )
         stages = (*stages, Stage(side, last))
-    trained = network_of(stages[-1].plan, RandomCrops(surfaces, side), weights)
+    trained = network_of(stages[-1].plan, RandomCrops(surfaces, chosen.patch), weights)
     provenance = Provenance(
         network=network,
         data=_data_described(parts, seed, hard_parts if hard_steps else 0),

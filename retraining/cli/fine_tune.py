@@ -94,7 +94,7 @@ def fine_tune(
             report=lambda step, line: progress.update(training, completed=step, status=line),
         )  # fmt: skip
     plan = replace(plan, network=manifest.network)
-    network = build_network(plan, RandomCrops(many, chosen.patch.size))
+    network = build_network(plan, RandomCrops(many, chosen.patch))
     network.load_state_dict(load_weights(weights))
     provenance = Provenance(
         network=manifest.network,

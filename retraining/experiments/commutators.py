@@ -85,7 +85,7 @@ def inspect_commutators(
     if not any(p.mask for p in known) or not any(p.mask for p in unseen):
         raise DatasetError(f"no defect on one side of item {last_training_item}; choose another split")
     surfaces = read_pictures(known, recipe, lambda item: item % KEPT_BACK != 0)
-    source = RandomCrops(surfaces, recipe.patch.size)
+    source = RandomCrops(surfaces, recipe.patch)
     results = []
     for seed in range(1, seeds + 1):
         of_seed = replace(plan or TrainingPlan(steps=300), seed=seed)

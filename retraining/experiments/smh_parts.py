@@ -39,7 +39,8 @@ def recipe_for(roots: Roots, name: str, patch: int) -> Recipe:
     size = recipe.surface
     height, width = (side * patch // recipe.patch.size for side in (size.height, size.width))
     surface = SurfaceSize(height=height, width=width, channels=size.channels)
-    return recipe.model_copy(update={"surface": surface, "patch": PatchGrid(size=patch)})
+    grid = PatchGrid(size=patch, overlap_px=recipe.patch.overlap_px * patch // recipe.patch.size)
+    return recipe.model_copy(update={"surface": surface, "patch": grid})
 
 
 def whole_recipe(recipe: Recipe, rows: int = 2) -> Recipe:

@@ -161,5 +161,5 @@ def golden_parts(
 
 def calibration_patches(surfaces: Surfaces, recipe: Recipe, count: int = 240) -> NDArray[np.uint8]:
     """Training patches ``(count, patch, patch, C)`` of every class, for the ranges of INT8."""
-    source = RandomCrops(surfaces, recipe.patch.size)
+    source = RandomCrops(surfaces, recipe.patch)
     return source.cut(source.draw(np.random.default_rng(0), count)).pixels

@@ -91,7 +91,7 @@ def fine_tune(
     """
     manifest = load_manifest(engine)
     plan = replace(plan, network=manifest.network)
-    source = RandomCrops(join_surfaces(fresh, known), recipe.patch.size)
+    source = RandomCrops(join_surfaces(fresh, known), recipe.patch)
     network = build_network(plan, source)
     sampled = source.cut(source.draw(np.random.default_rng(plan.seed), _SAMPLED)).pixels
     weights_of_engine(manifest.files["fp32"], network, sampled)

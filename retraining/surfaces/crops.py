@@ -19,6 +19,7 @@ from drivers.cameras.picture_files import pictures_in, shown
 from retraining.errors import DatasetError
 from retraining.surfaces.reading import for_each, read_picture
 from retraining.surfaces.training_set import SOUND, Surfaces
+from station.recipe import PatchGrid
 
 WINDOW = 4
 """A window is ``(surface, top, left, label)``, px of the surface."""
@@ -90,13 +91,15 @@ class Defect:
 class RandomCrops:
     """Crops around and away from the defects of a set of surfaces."""
 
-    def __init__(self, surfaces: Surfaces, patch_px: int, rules: CropRules | None = None) -> None:
+    def __init__(self, surfaces: Surfaces, patch: PatchGrid, rules: CropRules | None = None) -> None:
         height, width = surfaces.masks.shape[1:]
+        patch_px = patch.size
         if patch_px > height or patch_px > width:
             raise DatasetError(f"patches of {patch_px} px do not fit on surfaces of {height} x {width}")
         self.surfaces = surfaces
         self.classes = surfaces.classes
         self.patch_px = patch_px
+        self._stride = patch.stride
         self.size = (patch_px, patch_px)
         self.channels = int(surfaces.pixels.shape[3])
         self.sound: int | None = SOUND
@@ -144,7 +147,12 @@ class RandomCrops:
                 low = min(low, high)
             at = int(rng.integers(low, high + 1))
             if aligned:
-                at = (anchor[axis] if anchor is not None else at) // side * side
+                first = last = at // self._stride
+                if anchor is not None:  # the patches that hold the anchor; with an overlap there are several
+                    first = max(0, (anchor[axis] - side) // self._stride + 1)
+                    last = anchor[axis] // self._stride
+                number = first if first == last else int(rng.integers(first, last + 1))
+                at = number * self._stride
             corner.append(min(at, limit))
         return corner[0], corner[1]
 

@@ -9,7 +9,7 @@ from retraining.classifiers.hard_patches import hard_windows, train_on_hard_patc
 from retraining.classifiers.loop import TrainingPlan, load_weights, train
 from retraining.surfaces import Surfaces
 from retraining.surfaces.crops import RandomCrops
-from station.recipe import Recipe
+from station.recipe import PatchGrid, Recipe
 
 
 def scores_of(*rows: tuple[float, float, float]):
@@ -44,7 +44,7 @@ def test_the_last_stage_starts_from_the_weights_before(
     toy_surfaces: Surfaces, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
     plan = TrainingPlan(steps=1, batch=4, precision="fp32", replay_share=0.5)
-    weights = train(plan, RandomCrops(toy_surfaces, 128), tmp_path / "first")
+    weights = train(plan, RandomCrops(toy_surfaces, PatchGrid(size=128)), tmp_path / "first")
     seen: list[int] = []
     better = train_on_hard_patches(
         plan, weights, toy_surfaces, toy_surfaces, toy_recipe, tmp_path / "hard", mined=seen.append

@@ -27,14 +27,14 @@ from retraining.classifiers.validation import part_validator
 from retraining.surfaces import Surfaces
 from retraining.surfaces.crops import RandomCrops
 from station.patching import cut_surface
-from station.recipe import Recipe
+from station.recipe import PatchGrid, Recipe
 
 PLAN = TrainingPlan(steps=4, batch=4, precision="fp32", checkpoint_every=2, validate_every=4)
 
 
 @pytest.fixture
 def source(toy_surfaces: Surfaces) -> RandomCrops:
-    return RandomCrops(toy_surfaces, 128)
+    return RandomCrops(toy_surfaces, PatchGrid(size=128))
 
 
 def test_a_resumed_run_ends_with_the_same_weights(source: RandomCrops, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_second_stage_begins_with_the_convolutions_of_the_first(
         toy_surfaces.classes,
         toy_surfaces.names,
     )
-    weights = train_in_stages(plan, lambda patch_px: RandomCrops(larger, patch_px), tmp_path)
+    weights = train_in_stages(plan, lambda patch_px: RandomCrops(larger, PatchGrid(size=patch_px)), tmp_path)
     assert weights == tmp_path / "patch-256" / "best.pt"
     assert load_weights(weights)["classifier.1.weight"].shape == (256, 2048)
 

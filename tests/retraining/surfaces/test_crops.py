@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retraining.classifiers.validation import recipe_at
+from retraining.data.rendered_parts import station_windows
 from retraining.errors import DatasetError
 from retraining.surfaces import (
     Surfaces,
@@ -17,15 +19,19 @@ from retraining.surfaces import (
     save_surfaces,
 )
 from retraining.surfaces.crops import CropRules, PatchFolder, RandomCrops
+from station.patching import cut_surface, patch_boxes
+from station.recipe import PatchGrid, load_recipe
+
+COMMUTATOR = load_recipe(Path(__file__).parents[3] / "recipes" / "commutator.yaml")
 
 
 def test_half_of_the_crops_are_sound_and_the_classes_share_the_rest(toy_surfaces: Surfaces) -> None:
-    windows = RandomCrops(toy_surfaces, 128).draw(np.random.default_rng(0), 40)
+    windows = RandomCrops(toy_surfaces, PatchGrid(size=128)).draw(np.random.default_rng(0), 40)
     assert np.bincount(windows[:, 3]).tolist() == [20, 10, 10]
 
 
 def test_a_crop_is_labelled_by_what_its_mask_shows(toy_surfaces: Surfaces) -> None:
-    crops = RandomCrops(toy_surfaces, 128)
+    crops = RandomCrops(toy_surfaces, PatchGrid(size=128))
     for surface, top, left, label in crops.draw(np.random.default_rng(1), 60):
         mask = toy_surfaces.masks[surface, top : top + 128, left : left + 128]
         assert set(np.unique(mask)) <= {0, label}
@@ -33,7 +39,9 @@ def test_a_crop_is_labelled_by_what_its_mask_shows(toy_surfaces: Surfaces) -> No
 
 
 def test_a_defect_that_only_peeks_in_is_never_used(toy_surfaces: Surfaces) -> None:
-    crops = RandomCrops(toy_surfaces, 128, CropRules(min_visible=0.9, min_extent=2.0, aligned_share=0.0))
+    crops = RandomCrops(
+        toy_surfaces, PatchGrid(size=128), CropRules(min_visible=0.9, min_extent=2.0, aligned_share=0.0)
+    )
     for surface, top, left, label in crops.draw(np.random.default_rng(2), 60):
         if label:
             whole = np.count_nonzero(toy_surfaces.masks[surface] == label)
@@ -42,13 +50,40 @@ def test_a_defect_that_only_peeks_in_is_never_used(toy_surfaces: Surfaces) -> No
 
 
 def test_aligned_crops_lie_on_the_stations_grid(toy_surfaces: Surfaces) -> None:
-    crops = RandomCrops(toy_surfaces, 128, CropRules(aligned_share=1.0))
+    crops = RandomCrops(toy_surfaces, PatchGrid(size=128), CropRules(aligned_share=1.0))
     windows = crops.draw(np.random.default_rng(3), 40)
     assert set(np.unique(windows[:, 1:3])) <= {0, 128}
 
 
+def test_aligned_crops_of_overlapping_patches_are_patches_that_the_station_cuts(
+    toy_surfaces: Surfaces,
+) -> None:
+    patch = PatchGrid(size=128, overlap_px=64)
+    crops = RandomCrops(toy_surfaces, patch, CropRules(aligned_share=1.0))
+    windows = crops.draw(np.random.default_rng(3), 120)
+    height, width = toy_surfaces.masks.shape[1:]
+    stations = {(box.y, box.x) for box in patch_boxes(height, width, patch)}
+    drawn = {(int(top), int(left)) for _, top, left, _ in windows}
+    assert drawn <= stations
+    assert any(top % 128 or left % 128 for top, left in drawn), "those between two others are drawn too"
+
+
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 31), st.integers(16, 40))
+@settings(deadline=None)
+def test_patches_of_a_first_stage_fill_the_surface_whatever_their_size(
+    rows: int, columns: int, overlap: int, patch_px: int
+) -> None:
+    patch = PatchGrid(size=40, overlap_px=overlap)
+    height, width = 40 + (rows - 1) * patch.stride, 40 + (columns - 1) * patch.stride
+    size = COMMUTATOR.surface.model_copy(update={"height": height, "width": width})
+    recipe = recipe_at(COMMUTATOR.model_copy(update={"surface": size, "patch": patch}), patch_px)
+    patches = cut_surface(np.zeros((height, width, 1), np.uint8), recipe.patch)
+    assert patches.shape == (recipe.patch_count, patch_px, patch_px, 1)
+    assert len(station_windows(recipe)) == recipe.patch_count
+
+
 def test_the_pixels_of_a_batch_are_those_of_its_windows(toy_surfaces: Surfaces) -> None:
-    crops = RandomCrops(toy_surfaces, 128)
+    crops = RandomCrops(toy_surfaces, PatchGrid(size=128))
     batch = crops.cut(crops.draw(np.random.default_rng(4), 8))
     surface, top, left, label = batch.windows[5]
     np.testing.assert_array_equal(
@@ -58,19 +93,19 @@ def test_the_pixels_of_a_batch_are_those_of_its_windows(toy_surfaces: Surfaces) 
 
 
 def test_the_same_generator_draws_the_same_crops(toy_surfaces: Surfaces) -> None:
-    crops = RandomCrops(toy_surfaces, 128)
+    crops = RandomCrops(toy_surfaces, PatchGrid(size=128))
     first, second = (crops.draw(np.random.default_rng([5, 6]), 12) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_a_class_without_any_defect_is_named(toy_surfaces: Surfaces) -> None:
     with pytest.raises(DatasetError, match="no surface shows line"):
-        RandomCrops(toy_surfaces.select([0, 1]), 128)
+        RandomCrops(toy_surfaces.select([0, 1]), PatchGrid(size=128))
 
 
 def test_patches_larger_than_the_surface_are_refused(toy_surfaces: Surfaces) -> None:
     with pytest.raises(DatasetError, match="do not fit"):
-        RandomCrops(toy_surfaces, 384)
+        RandomCrops(toy_surfaces, PatchGrid(size=384))
 
 
 def test_a_one_pixel_scratch_stays_in_the_reduced_mask() -> None:
