@@ -453,6 +453,7 @@ class Line:
             stage()
         except CameraConfigError as error:
             self._fail(f"camera: {error}; mend this, then start the station again")
+            self._readiness.clear("camera")  # which says the same, without what to do
         except Exception as error:
             log.exception("stage %s died", stage.__name__)
             self._fail(f"stage {stage.__name__.strip('_')} died: {error!r}")

@@ -15,6 +15,7 @@ from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome, Trigger
 from station.engines.interface import EngineDeadlineError, EngineError
 from station.line import Line
+from station.supervision import State
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -122,10 +123,14 @@ def test_a_camera_that_comes_back_and_refuses_its_settings_halts_the_line_and_sa
     plant.camera.fail_open = 1000
     assert line.wait(10)
     assert plant.camera.fail_open == 999
-    line.stop()
-    status = line.status()
+    until = time.monotonic() + 5
+    while (status := line.status()).reason != status.failure and time.monotonic() < until:
+        time.sleep(0.01)
+    assert status.state is State.ERROR
     assert "does not have line_rate_hz; remove the setting; mend this" in status.failure
-    assert "line_rate_hz" in status.reason
+    assert status.reason == status.failure
+    assert plant.sorter.ready[-1] == (False, status.failure)
+    line.stop()
     assert plant.outcomes() == {1: Outcome.FAULT}
     assert balanced(line)
 
