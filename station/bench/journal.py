@@ -4,12 +4,14 @@
 
 Writes a journal of servo-motor-housing parts, 16 patches by 5 classes, through the events and the chain of
 the line, only many parts per transaction; every 20th part is rejected and has a picture. Then measures what
-a person waits for: the start, ``list``, ``show``, the audit. Ten million parts need about 13 GB of disk.
+a person waits for: the start, ``list``, ``show``, the audit. The size is that of parts which were written
+one after the other, three in hand at a time, as a line does. Ten million parts need about 13 GB of disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tempfile
 import time
@@ -46,6 +48,8 @@ CLASSES = ("defect-free", "imprinted", "pits", "roll-marks", "scratches")
 PATCHES = 16
 BATCH = 1000
 """Parts per transaction."""
+SINGLY = 5000
+"""Parts that are written one after the other, to see their size."""
 Scores = NDArray[np.float32]
 MS = 1_000_000
 """Nanoseconds."""
@@ -69,12 +73,18 @@ class JournalFigures:
     segments: int
     write_s: float
     bytes_per_part: float
+    """Of parts that were written as the line does it."""
+    bulk_bytes_per_part: float
+    """Of the large journal."""
     start_s: float
     list_ms: float
     filtered_ms: float
     """The slowest of the filtered lists."""
     show_ms: float
     audit_s: float
+    audit_cpu_s: float
+    """What all processes of the audit took together; on a machine that does nothing else, the time is this
+    over the number of cores."""
     audit_mb: float
     """The most memory that one process of the audit took, MB."""
     audit_again_s: float
@@ -137,10 +147,9 @@ def finished_parts(count: int, seed: int = 1) -> Iterator[FinishedPart]:
 
 def write_journal(path: Path, parts: int, *, segment_parts: int = 200_000) -> None:
     """A journal of so many parts, its sealed segments finished."""
-    text = "station: {name: bench}\n" + "key: value  # with a comment\n" * 60
     settings = JournalSettings(segment_parts=segment_parts)
     made = finished_parts(parts)
-    with Journal(path, station="bench", configuration=text, settings=settings) as journal:
+    with Journal(path, station="bench", configuration=_TEXT, settings=settings) as journal:
         while batch := list(islice(made, BATCH)):
             journal.write_finished(batch, recipe=RECIPE, mode="cell", is_simulated=True)
     finish_all(path, "bench")
@@ -159,22 +168,54 @@ def measure(path: Path, parts: int) -> JournalFigures:
         Selection(class_names=("no-such-class",), newest_first=True, limit=20),
         Selection(part_id=4711, newest_first=True, limit=20),
     )
-    watch = _Memory()
+    watch, before = _Memory(), _cpu_s()
     audit_s = _seconds(lambda: _require_passed(path, parts))
+    audit_cpu_s = _cpu_s() - before
     memory_mb = watch.stop()
     return JournalFigures(
         parts=parts,
         segments=len(files),
         write_s=write_s,
-        bytes_per_part=size / parts,
+        bytes_per_part=_bytes_singly(path.with_name("singly") / path.name, min(parts, SINGLY)),
+        bulk_bytes_per_part=size / parts,
         start_s=start_s,
         list_ms=_read_ms(path, Selection(newest_first=True, limit=20)),
         filtered_ms=max(_read_ms(path, chosen) for chosen in filters),
         show_ms=median(_seconds(partial(_show, path, record)) * 1e3 for record in _spread(parts)),
         audit_s=audit_s,
+        audit_cpu_s=audit_cpu_s,
         audit_mb=memory_mb,
         audit_again_s=_seconds(lambda: _require_passed(path, parts)),
     )
+
+
+def _bytes_singly(path: Path, parts: int) -> float:
+    """Write parts as a line does, three in hand at a time; bytes per part."""
+    in_hand: list[tuple[int, FinishedPart]] = []
+    with Journal(path, station="bench", configuration=_TEXT) as journal:
+        for part in (*finished_parts(parts), None, None, None):
+            if part is not None:
+                record_id = journal.open_part(
+                    part.trigger,
+                    recipe=RECIPE,
+                    mode="cell",
+                    is_simulated=True,
+                    camera=part.camera,
+                    marks=part.marks,
+                )
+                in_hand.append((record_id, part))
+            if in_hand and (part is None or len(in_hand) > 2):
+                record_id, first = in_hand.pop(0)
+                journal.write_verdict(record_id, first.verdict, first.details)
+                journal.write_receipt(record_id, first.receipt, told_ns=first.told_ns)
+                if first.picture is not None:
+                    journal.write_event("picture", dict(first.picture), record_id=record_id)
+    return sum(file.stat().st_size for file in segment_files(path).values()) / parts
+
+
+def _cpu_s() -> float:
+    """Processor time of this process and its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _spread(parts: int) -> list[int]:
@@ -276,14 +317,16 @@ def main() -> None:
         if arguments.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
     parts = found.parts
-    print(f"{parts} parts in {found.segments} segments, {found.bytes_per_part:.0f} bytes per part")
+    size = f"{found.bytes_per_part:.0f} bytes per part, {found.bulk_bytes_per_part:.0f} written in bulk"
+    print(f"{parts} parts in {found.segments} segments: {size}")
     print(f"written in {found.write_s:.1f} s, {parts / found.write_s:.0f} parts/s in bulk")
     print(f"start {found.start_s:.2f} s")
     print(
         f"list {found.list_ms:.0f} ms, filtered list {found.filtered_ms:.0f} ms, show {found.show_ms:.0f} ms"
     )
     rate = parts / found.audit_s
-    print(f"audit {found.audit_s:.1f} s, {rate:.0f} parts/s, {found.audit_mb:.0f} MB at most")
+    cpu = f"{found.audit_cpu_s:.1f} s of processor, {parts / found.audit_cpu_s:.0f} parts/s and core"
+    print(f"audit {found.audit_s:.1f} s, {rate:.0f} parts/s ({cpu}), {found.audit_mb:.0f} MB at most")
     print(f"audit again, sealed segments remembered: {found.audit_again_s:.1f} s")
 
 

@@ -128,6 +128,10 @@ def audit(
         raise unreadable[0]
     _join(proofs, journal_id, alone, found)
     _digests(proofs, files, expect_head, side, journal_id, path, found)
+    last = proofs[max(proofs)]
+    ends = sum(last.totals.values()) + last.open
+    if last.records != ends:
+        found.add("conservation", f"{last.records} triggers, but {ends} ends")
     for proof in proofs.values():
         found.extend(proof.findings, proof.findings_total)
     if not alone:
