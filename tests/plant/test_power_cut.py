@@ -26,8 +26,11 @@ def cut_power(plant: Any, kills: int, seed: int) -> dict[str, int]:
         if plant.journal.exists():  # else it was killed before it began
             audit = plant.station_command("journal", "audit", "--journal", str(plant.journal))
             assert audit.returncode == 0, audit.stdout + audit.stderr
+    before = len(cell.parts())
     station = plant.start_station()
-    time.sleep(2.5)
+    until = time.monotonic() + 20
+    while len(cell.parts()) <= before + 3 and time.monotonic() < until:
+        time.sleep(0.01)
     code, out = plant.stop_station(station)
     assert code == 0, out
     cell.stop()

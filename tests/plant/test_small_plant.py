@@ -72,9 +72,11 @@ def test_an_unplugged_line_comes_back_by_itself(small_plant: Any) -> None:
 
 
 def test_a_clean_stop_leaves_nothing_open(small_plant: Any) -> None:
-    small_plant.start_cell(rate_hz=20)
+    cell = small_plant.start_cell(rate_hz=20)
     station = small_plant.start_station()
-    time.sleep(4)
+    until = time.monotonic() + 20
+    while len(cell.parts()) < 20 and time.monotonic() < until:
+        time.sleep(0.01)
     code, out = small_plant.stop_station(station)
     assert code == 0, out
     records = small_plant.records()

@@ -192,7 +192,7 @@ class Plant:
     lines: list[Line] = field(default_factory=list)
 
     def line(self, observers: Observers | None = None, **settings: object) -> Line:
-        values: dict[str, object] = {"deadline_s": 0.5, "reopen_after_s": (0.01,), "stop_timeout_s": 2.0}
+        values: dict[str, object] = {"deadline_s": 5.0, "reopen_after_s": (0.01,), "stop_timeout_s": 2.0}
         line = Line(
             camera=self.camera,
             sorter=self.sorter,
