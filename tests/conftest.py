@@ -13,6 +13,19 @@ switch_off()  # before a test imports a library that sends
 
 TINY_CLASSES = ("good", "bright", "dark")
 TINY_PATCH = 16
+TINY_RECIPE = """
+name: tiny
+version: 1
+product: {background: none, widths_px: [32], height_px: 64, mm_per_px_x: 0.5, mm_per_px_y: 0.25}
+surface: {height: 64, width: 32}
+patch: {size: 16}
+engine: tiny
+classes:
+  - {name: good, bin: 1}
+  - {name: bright, bin: 2}
+  - {name: dark, bin: 3}
+fault_bin: 9
+"""
 
 
 @pytest.fixture
@@ -177,6 +190,16 @@ def tiny_engine_master(
     ]
     write_engine_folder(folder, description, golden)
     return folder
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path: Path) -> "Recipe":  # noqa: F821
+    """The recipe that the tiny engine was proven with; half a millimetre across a pixel, a quarter down."""
+    from station.recipe import load_recipe
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_RECIPE)
+    return load_recipe(path)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def evaluate_engines(
 
     chosen = load_named_recipe(recipe, recipes)
     folders = engine or [Path("engines") / chosen.engine]
-    scorers = open_scorers(folders, backend, tuple(precision or ("fp32", "int8")))
+    scorers = open_scorers(folders, chosen, backend, tuple(precision or ("fp32", "int8")))
     total = parts_per_class * len(chosen.classes) + mixed
     with counted("inspecting", total) as report:
         parts = rendered_test_parts(chosen, parts_per_class, seed, mixed)

@@ -83,16 +83,17 @@ def listed(words: str) -> tuple[str, ...]:
 
 
 def open_scorers(
-    paths: list[Path], backend: str, precisions: tuple[str, ...] = ("fp32", "int8")
+    paths: list[Path], recipe: Recipe, backend: str, precisions: tuple[str, ...] = ("fp32", "int8")
 ) -> dict[str, Scorer]:
     """One scorer per ONNX file, and one per precision that an engine folder has a file for.
 
     bf16 and fp16 are computed from the fp32 file. Raises :class:`EngineError`, also where the back end does
-    not compute one of the precisions.
+    not compute one of the precisions, or an engine was proven on other patches than the recipe cuts.
     """
     from deploy.scoring import onnx_scorer
     from station.engines import open_engine
     from station.engines.folder import load_manifest
+    from station.engines.prove import require_fit
 
     found: dict[str, Scorer] = {}
     for path in paths:
@@ -100,6 +101,7 @@ def open_scorers(
             found[path.name] = onnx_scorer(path)
             continue
         manifest = load_manifest(path)
+        require_fit(manifest, recipe)
         for precision in precisions:
             if precision != "int8" or "int8" in manifest.files:
                 loaded = open_engine(path, backend, precision)

@@ -76,7 +76,7 @@ def robustness(
     chosen = load_named_recipe(recipe, recipes)
     total = check_test_seeds(chosen, parts_per_class, seed)
     folders = engine or [Path("engines") / chosen.engine]
-    scorers = open_scorers(folders, backend, tuple(precision or ("fp32",)))
+    scorers = open_scorers(folders, chosen, backend, tuple(precision or ("fp32",)))
     with counted("disturbing and inspecting parts", total) as report:
         found = measure_robustness(
             scorers,

@@ -99,7 +99,7 @@ def thresholds(
         raise DatasetError(f"{write} exists already; name a new file by --write")
     chosen_recipe = load_named_recipe(recipe, recipes)
     path = engine or Path("engines") / chosen_recipe.engine
-    scorer = next(iter(open_scorers([path], backend, (precision,)).values()), None)
+    scorer = next(iter(open_scorers([path], chosen_recipe, backend, (precision,)).values()), None)
     if scorer is None:
         raise DatasetError(f"{path} has no {precision} file; use another --precision")
     if data is not None:

@@ -39,7 +39,7 @@ def engines(
     from station.engines import available, open_engine, runnable
     from station.engines.folder import load_manifest
     from station.engines.interface import EngineError
-    from station.engines.prove import golden_patches
+    from station.engines.prove import describe_grid, golden_patches
     from station.engines.prove import prove as prove_engine
     from station.engines.timing import benchmark
     from station.machine import processor
@@ -63,6 +63,9 @@ def engines(
 
     manifest = load_manifest(folder)
     patches = golden_patches(manifest)
+    features = f"{manifest.features} features of a patch" if manifest.features else "no features"
+    proven_on = describe_grid(manifest.surface, manifest.patch)
+    console.print(f"engine {manifest.name}: proven on {proven_on}; {features}", highlight=False)
     table = Table(title=f"engine {manifest.name}, one part of {len(patches)} patches", title_justify="left")
     for column in ("back end", "precision", "loaded in ms", "median ms", "p99 ms", "parts/s", "golden parts"):
         table.add_column(

@@ -63,10 +63,12 @@ def require_fit(manifest: EngineManifest, recipe: Recipe) -> None:
             f"{recipe.name!r} names {', '.join(classes)}: names and order must be the same"
         )
     if (manifest.surface, manifest.patch) != (recipe.surface, recipe.patch):
+        proven_on = describe_grid(manifest.surface, manifest.patch)
+        cuts = describe_grid(recipe.surface, recipe.patch)
         raise EngineError(
-            f"engine {manifest.name!r} was proven on {_grid(manifest.surface, manifest.patch)}; recipe "
-            f"{recipe.name!r} cuts {_grid(recipe.surface, recipe.patch)}: write the engine's `surface` and "
-            "`patch` into the recipe, or record the engine for this recipe by `retrain golden --keep`"
+            f"engine {manifest.name!r} was proven on {proven_on}; recipe {recipe.name!r} cuts {cuts}: write "
+            "the engine's `surface` and `patch` into the recipe, or record the engine for this recipe by "
+            "`retrain golden --keep`"
         )
 
 
@@ -196,7 +198,8 @@ def _other_features(scores: Scores, part: GoldenSurface, manifest: EngineManifes
     return ""
 
 
-def _grid(surface: SurfaceSize, patch: PatchGrid) -> str:
+def describe_grid(surface: SurfaceSize, patch: PatchGrid) -> str:
+    """The patches of a surface in words."""
     rows, columns = patch.counts(surface.height, surface.width)
     overlap = f" with {patch.overlap_px} px overlap" if patch.overlap_px else ""
     return (

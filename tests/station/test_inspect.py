@@ -10,27 +10,13 @@ from typer.testing import CliRunner
 
 from station.cli import app
 from station.engines.folder import load_manifest
-
-RECIPE = """
-name: tiny
-version: 1
-product: {background: none, widths_px: [32], height_px: 64, mm_per_px_x: 0.5, mm_per_px_y: 0.25}
-surface: {height: 64, width: 32}
-patch: {size: 16}
-engine: tiny
-classes:
-  - {name: good, bin: 1}
-  - {name: bright, bin: 2}
-  - {name: dark, bin: 3}
-fault_bin: 9
-"""
+from station.recipe import Recipe
 
 
 def test_labels_and_millimetres_of_the_deciding_patch_are_written_down(
-    tiny_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STATION_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
     for part in load_manifest(tiny_engine).golden[:2]:
         shutil.copy(part.file, tmp_path / part.name)
     pictures = [str(tmp_path / name) for name in ("01-good.png", "02-bright.png")]

@@ -17,27 +17,7 @@ from station.engines.folder import load_manifest, read_golden
 from station.engines.interface import EngineError, EngineOptions
 from station.engines.prove import prove
 from station.patching import cut
-from station.recipe import PatchGrid, Recipe, load_recipe
-
-RECIPE = """
-name: tiny
-version: 1
-product: {background: none, widths_px: [32], height_px: 64, mm_per_px_x: 0.1, mm_per_px_y: 0.1}
-surface: {height: 64, width: 32}
-patch: {size: 16}
-engine: tiny
-classes:
-  - {name: good, bin: 1}
-  - {name: bright, bin: 2}
-  - {name: dark, bin: 3}
-fault_bin: 9
-"""
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Recipe:
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
-    return load_recipe(tmp_path / "tiny.yaml")
+from station.recipe import PatchGrid, Recipe
 
 
 def _with(recipe: Recipe, **rules: dict[str, float]) -> Recipe:
@@ -58,21 +38,21 @@ def _says_good(monkeypatch: pytest.MonkeyPatch, index: int = 0) -> None:
 
 
 def test_an_engine_opens_for_the_recipe_that_it_was_proven_with(
-    tiny_engine_master: Path, recipe: Recipe, tmp_path: Path
+    tiny_engine_master: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    engine = open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path, recipe=recipe)
+    engine = open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path, recipe=tiny_recipe)
     dark = read_image(load_manifest(tiny_engine_master).golden[2].file)
-    patches = cut(dark, recipe)
-    verdict = decide(engine.scores(patches.pixels).probabilities, recipe)
+    patches = cut(dark, tiny_recipe)
+    verdict = decide(engine.scores(patches.pixels).probabilities, tiny_recipe)
     assert (verdict.outcome, verdict.class_name) == (Outcome.REJECT, "dark")
 
 
 @pytest.mark.parametrize("overlap", [0, 8])
 def test_golden_parts_are_cut_as_the_line_cuts_them_overlap_included(
-    tiny_engine: Path, recipe: Recipe, tmp_path: Path, overlap: int
+    tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path, overlap: int
 ) -> None:
     """A recipe with an overlap was proven on other patches than the line cuts."""
-    other = recipe.model_copy(update={"patch": PatchGrid(size=16, overlap_px=overlap)})
+    other = tiny_recipe.model_copy(update={"patch": PatchGrid(size=16, overlap_px=overlap)})
     before = load_manifest(tiny_engine)
     manifest = record_again(tiny_engine, other)
     assert [part.name for part in manifest.golden] == [part.name for part in before.golden]
@@ -85,38 +65,44 @@ def test_golden_parts_are_cut_as_the_line_cuts_them_overlap_included(
 
 
 def test_a_recipe_that_cuts_other_patches_is_refused_with_both_grids_and_a_remedy(
-    tiny_engine_master: Path, recipe: Recipe, tmp_path: Path
+    tiny_engine_master: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    other = recipe.model_copy(update={"patch": PatchGrid(size=16, overlap_px=8)})
+    other = tiny_recipe.model_copy(update={"patch": PatchGrid(size=16, overlap_px=8)})
     grids = r"proven on 8 patches of 16 px on .*cuts 21 patches of 16 px with 8 px overlap .*`retrain golden"
     with pytest.raises(EngineError, match=grids):
         open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path, recipe=other)
 
 
-def test_golden_parts_are_not_recorded_for_another_size_of_surface(tiny_engine: Path, recipe: Recipe) -> None:
-    taller = recipe.surface.model_copy(update={"height": 80})
+def test_golden_parts_are_not_recorded_for_another_size_of_surface(
+    tiny_engine: Path, tiny_recipe: Recipe
+) -> None:
+    taller = tiny_recipe.surface.model_copy(update={"height": 80})
     with pytest.raises(EngineError, match="surfaces of 64 x 32 px, recipe tiny makes 80 x 32; choose"):
-        record_again(tiny_engine, recipe.model_copy(update={"surface": taller}))
+        record_again(tiny_engine, tiny_recipe.model_copy(update={"surface": taller}))
 
 
 def test_a_recipe_of_other_classes_is_refused(
-    tiny_engine_master: Path, recipe: Recipe, tmp_path: Path
+    tiny_engine_master: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    other = recipe.model_copy(update={"classes": recipe.classes[::-1]})
+    other = tiny_recipe.model_copy(update={"classes": tiny_recipe.classes[::-1]})
     with pytest.raises(EngineError, match="names and order must be the same"):
         open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path, recipe=other)
 
 
 @pytest.mark.parametrize("always", [0, 1])
 def test_an_engine_that_says_one_class_to_everything_fails_at_a_remembered_start_too(
-    tiny_engine_master: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, always: int
+    tiny_engine_master: Path,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    always: int,
 ) -> None:
     options = EngineOptions(cache=tmp_path)
-    engine, _ = open_chosen(tiny_engine_master, "onnxruntime-cpu", "fp32", options, recipe)
+    engine, _ = open_chosen(tiny_engine_master, "onnxruntime-cpu", "fp32", options, tiny_recipe)
     engine.close()
     _says_good(monkeypatch, always)
     with pytest.raises(EngineError, match="does not reproduce the golden parts"):
-        open_chosen(tiny_engine_master, "onnxruntime-cpu", "fp32", options, recipe)
+        open_chosen(tiny_engine_master, "onnxruntime-cpu", "fp32", options, tiny_recipe)
 
 
 def test_a_network_that_was_recorded_saying_good_to_everything_fails(
@@ -135,7 +121,7 @@ def test_a_network_that_was_recorded_saying_good_to_everything_fails(
 
 
 def test_a_recipe_whose_threshold_splits_fp32_from_this_back_end_does_not_start(
-    tiny_engine_master: Path, recipe: Recipe, tmp_path: Path
+    tiny_engine_master: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     """Within the tolerance of every probability, and yet another verdict by the recipe's rules."""
     int8 = open_engine(tiny_engine_master, "onnxruntime-cpu", "int8", cache=tmp_path)
@@ -144,7 +130,7 @@ def test_a_recipe_whose_threshold_splits_fp32_from_this_back_end_does_not_start(
     found, fp32 = int8.probabilities(read_golden(manifest, part))[:, 1], part.scores["fp32"][:, 1]
     assert found.max() != fp32.max()
     between = float(found.max() + fp32.max()) / 2
-    split = _with(recipe, bright={"threshold": between})
+    split = _with(tiny_recipe, bright={"threshold": between})
     assert prove(int8, manifest).passed
     assert not prove(int8, manifest, split).passed
     with pytest.raises(EngineError, match=r"taken for \w+, fp32 takes it for \w+"):
@@ -152,17 +138,17 @@ def test_a_recipe_whose_threshold_splits_fp32_from_this_back_end_does_not_start(
 
 
 def test_a_recipe_that_accepts_a_defective_golden_part_does_not_start(
-    tiny_engine_master: Path, recipe: Recipe, tmp_path: Path
+    tiny_engine_master: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    soft = recipe.decision.model_copy(update={"temperature": 20.0})
-    lenient = _with(recipe, dark={"release_below": 0.95}).model_copy(update={"decision": soft})
+    soft = tiny_recipe.decision.model_copy(update={"temperature": 20.0})
+    lenient = _with(tiny_recipe, dark={"release_below": 0.95}).model_copy(update={"decision": soft})
     accepted = r"03-dark\.png: accepted by the recipe although it is dark; lower `release_below` of dark"
     with pytest.raises(EngineError, match=accepted):
         open_engine(tiny_engine_master, "onnxruntime-cpu", "fp32", cache=tmp_path, recipe=lenient)
 
 
 def test_other_decision_rules_are_proven_with_all_golden_parts_again(
-    tiny_engine_master: Path, recipe: Recipe, tmp_path: Path
+    tiny_engine_master: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     def measured(prepared: Recipe) -> bool:
         options = EngineOptions(cache=tmp_path)
@@ -170,9 +156,9 @@ def test_other_decision_rules_are_proven_with_all_golden_parts_again(
         engine.close()
         return choice.measured_now
 
-    assert measured(recipe)
-    assert not measured(recipe)
-    assert measured(_with(recipe, dark={"threshold": 0.4}))
+    assert measured(tiny_recipe)
+    assert not measured(tiny_recipe)
+    assert measured(_with(tiny_recipe, dark={"threshold": 0.4}))
 
 
 def test_features_that_a_device_computes_otherwise_fail_the_proof(
