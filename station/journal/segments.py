@@ -133,7 +133,8 @@ def write_index(journal: Path, journal_id: str, station: str, segments: Iterable
 def catalogue(journal: Path, *, counted: bool = False) -> list[Segment]:
     """Every segment, in order, those removed among them; the last is the one that is written.
 
-    ``counted``: with the records by outcome of the segment that is written. Raises :class:`JournalError`.
+    ``counted``: with the records by outcome of the segment that is written. Between the end of one segment
+    and the beginning of the next, and after a kill there, all are sealed. Raises :class:`JournalError`.
     """
     segments = read_index(journal)[1]
     sealed = list(segments)
@@ -141,6 +142,9 @@ def catalogue(journal: Path, *, counted: bool = False) -> list[Segment]:
     while True:
         file = segment_file(journal, number)
         if not file.is_file():
+            side = read_head_file(journal)
+            if side is not None and side.seq > max((one.last_seq for one in sealed), default=0):
+                raise missing_segment(file)
             return sealed
         found = describe(file, number, counted=counted)
         sealed.append(found)

@@ -44,7 +44,7 @@ from station.journal.events import (
 )
 from station.journal.ledger import Ledger, Live, Text
 from station.journal.lock import take_lock
-from station.journal.opening import begin_next, open_journal, put
+from station.journal.opening import OpenSegment, begin_next, open_journal, put
 from station.journal.packing import pack_scores, record_of
 from station.journal.policy import JournalSettings, Keeper
 from station.journal.record import PartRecord
@@ -305,8 +305,7 @@ class Journal:
     @property
     def head(self) -> Head:
         """The last event on the disk; noted elsewhere, it lets an audit see any later change before it."""
-        ledger = self._ledger
-        return Head(self._segment.journal_id, ledger.seq, ledger.digest.hex())
+        return self._head
 
     def close(self) -> None:
         """Write what waits and give the file back. Never raises, may be called twice."""
@@ -343,7 +342,13 @@ class Journal:
 
     def _use_segment(self) -> None:
         """Take note of the segment that is written now."""
-        self._inodes = {path: os.stat(path).st_ino for path in (self._segment.path,)}
+        self._inode = os.stat(self._segment.path).st_ino
+        self._know()
+
+    def _know(self) -> None:
+        """What others may ask at any moment, each as one value: it is on the disk."""
+        ledger = self._ledger
+        self._head = Head(self._segment.journal_id, ledger.seq, ledger.digest.hex())
         self._counts = _counted(self._segment.outcomes)
 
     def _texts(self, recipe: Recipe) -> tuple[Text, ...]:
@@ -387,7 +392,7 @@ class Journal:
             if self._failure is not None:
                 raise self._failure
             if self._segment.sealed:
-                self._begin_segment()
+                self._begin_segment().connection.close()
             ledger = self._ledger.fork()
             for job in (*callers, *receipts.values()):
                 if self._chain(job, ledger):
@@ -455,14 +460,12 @@ class Journal:
                 ledger.live[record_id] = Live(live.row, live.received_ns, written_ns)
         ledger.keep()
         self._ledger.settle()
-        self._counts = _counted(outcomes)
+        self._know()
 
     def _require_files(self) -> None:
         """Refuse to write into a file that nobody will find again."""
-        taken = not self.path.exists()
-        for path, inode in self._inodes.items():
-            taken = taken or not path.exists() or os.stat(path).st_ino != inode
-        if taken:
+        file = self._segment.path
+        if not self.path.exists() or not file.exists() or os.stat(file).st_ino != self._inode:
             raise JournalError(
                 f"journal {self.path}: the file was taken away or replaced: start the station again"
             )
@@ -509,7 +512,6 @@ class Journal:
 
     def change_segment(self) -> None:
         """Seal the segment that is written and begin the next one. Raises :class:`JournalError`."""
-        closed = self._segment
         with self._write_lock:
             self._commit_waiting()
             try:
@@ -519,7 +521,7 @@ class Journal:
                 ledger.append(SEALED, 0, {"number": self._segment.number, "carried": carried})
                 self._write(ledger)
                 self._segment.sealed = True
-                self._begin_segment()
+                closed = self._begin_segment()
             except Exception as error:
                 raise self._failed(error) from error
         closed.connection.close()  # copies its WAL: nobody has to wait for that
@@ -528,8 +530,8 @@ class Journal:
         """Append that a sealed segment is taken away by the policy. Raises :class:`JournalError`."""
         self._submit(_Job([_Entry(REMOVED, 0, values)]))
 
-    def _begin_segment(self) -> None:
-        """Go on in a new file; what this process knows of the records in hand comes along."""
+    def _begin_segment(self) -> OpenSegment:
+        """Go on in a new file, with what this process knows of the records in hand; the file before."""
         closed = self._segment
         following = begin_next(self.path, closed.number, closed.path, self._station)
         for record_id, live in following.ledger.live.items():
@@ -538,6 +540,7 @@ class Journal:
                 following.ledger.live[record_id] = Live(live.row, before.received_ns, before.written_ns)
         self._segment = following
         self._use_segment()
+        return closed
 
     # ------------------------------------------------------------------ the keeper, beside the decision path
 

@@ -238,6 +238,17 @@ def test_a_missing_segment_is_named_by_every_door(path: Path) -> None:
     plant.make(path).close()
 
 
+def test_the_file_that_is_written_is_missed_by_every_reader(path: Path) -> None:
+    three_segments(path)
+    segment_file(path, 3).unlink()
+    for door in (lambda reader: list(reader.records()), lambda reader: reader.head()):
+        with JournalReader(path) as reader, pytest.raises(JournalError, match="000003 is missing"):
+            door(reader)
+    with pytest.raises(JournalError, match="000003 is missing"):
+        plant.make(path)
+    assert any("known to be written" in one.text for one in audit(path).findings)
+
+
 def test_segments_missing_at_the_beginning_are_no_removal(path: Path) -> None:
     three_segments(path)
     segment_file(path, 1).unlink()
