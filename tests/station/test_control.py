@@ -305,3 +305,36 @@ def test_somebody_who_may_not_ask_is_told_who_may(controlled: Controlled) -> Non
         check=False,
     )
     assert "may be used by its owner and group only, user 0 and group 0" in done.stdout, done.stderr
+
+
+def test_a_changeover_that_takes_its_time_holds_up_neither_the_status_nor_the_end(
+    plant: Plant, path: Path
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    @dataclass(frozen=True)
+    class Slow(Station):
+        def prepare(self, recipe: str) -> None:
+            begun.set()
+            go_on.wait(30)
+
+    station = a_station(plant)
+    slow = Slow(station.line, station.config, station.journal, station.observers, [])
+    refused: list[ControlError] = []
+
+    def prepare() -> None:
+        try:
+            ask(path, "POST", "/prepare", {"recipe": "shaft"})
+        except ControlError as error:
+            refused.append(error)
+
+    asking = threading.Thread(target=prepare)
+    with ControlServer(slow, path):
+        asking.start()
+        assert begun.wait(5)
+        assert ask(path, "GET", "/status")["state"] == "preoperational"
+        ending = time.monotonic()
+    assert time.monotonic() - ending < 5
+    go_on.set()
+    asking.join()
+    assert refused, "whoever asked is not left without an answer"

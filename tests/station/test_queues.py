@@ -2,6 +2,8 @@ import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from station.queues import BoundedQueue
 
@@ -54,3 +56,22 @@ def test_in_a_full_queue_what_gives_way_is_shed_first_whether_it_waits_or_comes(
     assert not queue.offer("reject 4"), "nothing that waits gives way"
     assert [queue.get(0) for _ in range(3)] == ["reject 1", "reject 2", "reject 3"]
     assert queue.status().shed == 4
+
+
+@given(st.integers(1, 4), st.lists(st.one_of(st.none(), st.integers(0, 9))))
+def test_nothing_is_lost_uncounted_and_nothing_worthier_is_shed_for_less(
+    capacity: int, steps: list[int | None]
+) -> None:
+    queue: BoundedQueue[int] = BoundedQueue("any", capacity, gives_way=lambda item: item < 5)
+    offered, taken = 0, 0
+    for step in steps:
+        if step is None:
+            taken += queue.get(0) is not None
+            continue
+        before = queue.status()
+        was_taken = queue.offer(step)
+        offered += 1
+        assert was_taken or before.length == capacity
+    status = queue.status()
+    assert status.length <= status.highest <= capacity
+    assert offered == taken + status.length + status.shed

@@ -8,6 +8,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.sorters.interface import Outcome, Receipt
 from station.decision import Verdict
@@ -38,6 +40,17 @@ def test_percentiles_are_within_one_per_cent(middle_ms: float) -> None:
     exact = np.percentile(times, (50, 95, 99))
     assert (found.p50, found.p95, found.p99) == pytest.approx(tuple(exact), rel=0.011)
     assert (found.count, found.longest) == (20_000, max(times))
+
+
+@given(st.lists(st.floats(0.02, 1e6), min_size=1, max_size=200))
+def test_a_percentile_is_within_one_per_cent_of_a_time_that_was_measured(times: list[float]) -> None:
+    histogram = Histogram()
+    for ms in times:
+        histogram.add(ms)
+    found = histogram.percentiles()
+    for percentile in (found.p50, found.p95, found.p99):
+        assert any(percentile == pytest.approx(ms, rel=0.0101) for ms in times)
+    assert found.p50 <= found.p95 <= found.p99 <= found.longest == max(times)
 
 
 @pytest.mark.parametrize("ms", [0.0, -3.0, 1e-9, 1e12])
