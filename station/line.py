@@ -33,7 +33,7 @@ from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
 from station.part import InspectedPart, PartInHand, SentResult
 from station.patching import PatchingError, cut
-from station.prepared import Prepared
+from station.prepared import Preparation, Prepared
 from station.queues import BoundedQueue
 from station.statistics import Settled, Statistics
 from station.supervision import Readiness
@@ -59,7 +59,7 @@ class Line:
         is_simulated: bool = False,
     ) -> None:
         self._sorter = sorter
-        self._prepared = prepared
+        self._preparation = Preparation(prepared)
         self._journal = journal
         self._settings = settings
         self._observers = observers or Observers()
@@ -78,10 +78,6 @@ class Line:
         self._in_hand: dict[int, PartInHand] = {}
         self._sent: dict[int, SentResult] = {}
         """Part id -> what a receipt is awaited for."""
-        self._taking: Prepared | None = None
-        """What a part is just being opened with; it is not in hand yet."""
-        self._replaced: list[Engine] = []
-        """Engines of before a changeover, each to be closed when its last part is done."""
         self._ahead: Trigger | None = None
         """A trigger that came before the part before it had its frame; it is the next to be taken."""
         self._next_part_id = 1
@@ -109,9 +105,9 @@ class Line:
         self._parts_wanted = parts
         try:
             self._acquisition.open()
-            self._sorter.prepare(self._prepared.recipe.name)
+            self._sorter.prepare(self.prepared.recipe.name)
             self._sorter.open()
-            self._journal.write_event("start", self._prepared.names())
+            self._journal.write_event("start", self.prepared.names())
             self._next_part_id = self._journal.counts().triggers + 1
         except Exception:
             self._sorter.close()
@@ -147,7 +143,7 @@ class Line:
             if thread.is_alive():
                 log.error("stage %s does not end; left behind", thread.name)
         if not any(thread.is_alive() for thread in self._threads):
-            self._close_replaced()
+            self._preparation.close_unused()
         self._sorter.close()
         self._acquisition.close()
         if self._threads:
@@ -159,7 +155,7 @@ class Line:
     @property
     def prepared(self) -> Prepared:
         """What the next part will be judged with."""
-        return self._prepared
+        return self._preparation.now
 
     def prepare(self, prepared: Prepared) -> None:
         """Change over between two parts: those in hand finish with what they began with.
@@ -169,12 +165,8 @@ class Line:
         take the changeover.
         """
         self._journal.write_event("changeover", prepared.names())
-        with self._lock:
-            before, self._prepared = self._prepared, prepared
-            self._replaced = [
-                engine for engine in (*self._replaced, before.engine) if engine is not prepared.engine
-            ]
-            self._engine_failures = 0
+        self._preparation.change(prepared)
+        self._engine_failures = 0
         self._sorter.prepare(prepared.recipe.name)
 
     def halt(self, reason: str) -> None:
@@ -199,7 +191,7 @@ class Line:
     def status(self) -> LineStatus:
         """A snapshot of the whole line, from any thread."""
         statistics = self._statistics.snapshot()
-        prepared = self._prepared
+        prepared = self.prepared
         return LineStatus(
             recipe=prepared.recipe.name,
             recipe_digest=prepared.recipe_digest,
@@ -271,8 +263,7 @@ class Line:
 
     def _take(self, trigger: Trigger) -> PartInHand:
         """Make the part's record durable, once and before anything else."""
-        with self._lock:
-            prepared = self._taking = self._prepared
+        prepared = self._preparation.take()
         record_id = self._journal.open_part(
             trigger,
             recipe=prepared.recipe,
@@ -284,7 +275,6 @@ class Line:
         part = PartInHand(trigger, prepared, record_id, deadline_ns, {"trigger": trigger.received_ns})
         with self._lock:
             self._in_hand[record_id] = part
-            self._taking = None
         self._statistics.trigger()
         return part
 
@@ -351,7 +341,7 @@ class Line:
 
     def _classify(self) -> None:
         """Probabilities of every patch, within what is left of the part's time."""
-        while (part := self._next(self._patches, meanwhile=self._close_replaced)) is not None:
+        while (part := self._next(self._patches, meanwhile=self._preparation.close_unused)) is not None:
             if part.claimed or part.patches is None:
                 continue
             engine = part.prepared.engine
@@ -401,6 +391,7 @@ class Line:
         with self._lock:
             self._sent[part.trigger.part_id] = SentResult(part.record_id, part.trigger.received_ns, handed_ns)
             self._in_hand.pop(part.record_id, None)
+        self._preparation.give_back(part.prepared)
         self._sorter.send(
             Result(
                 part_id=part.trigger.part_id,
@@ -514,21 +505,8 @@ class Line:
                 return part
         return None
 
-    def _close_replaced(self) -> None:
-        """Close the replaced engines whose last part is done; called by the thread that uses engines."""
-        if not self._replaced:
-            return
-        with self._lock:
-            taken = [part.prepared for part in self._in_hand.values()]
-            taken += [self._taking] if self._taking is not None else []
-            in_use = {id(prepared.engine) for prepared in taken}
-            unused = [engine for engine in self._replaced if id(engine) not in in_use]
-            self._replaced = [engine for engine in self._replaced if id(engine) in in_use]
-        for engine in unused:
-            engine.close()
-
     def _count_engine_failure(self, engine: Engine, error: Exception) -> None:
-        if engine is not self._prepared.engine:
+        if engine is not self.prepared.engine:
             return  # one that has been replaced is no reason to halt
         self._engine_failures += 1
         if self._engine_failures >= self._settings.engine_failures_allowed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from dataclasses import dataclass
 
 from station.engines.interface import Engine
@@ -44,3 +46,49 @@ class Prepared:
             "precision": engine.precision,
             "calibration_digest": self.calibration_digest,
         }
+
+
+class Preparation:
+    """What is prepared now, and the engines of before that parts in hand still need. Thread-safe."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._lock = threading.Lock()
+        self._now = prepared
+        self._parts: Counter[int] = Counter()
+        """Parts in hand by their engine's identity."""
+        self._replaced: list[Engine] = []
+
+    @property
+    def now(self) -> Prepared:
+        """What the next part will take."""
+        return self._now
+
+    def change(self, prepared: Prepared) -> None:
+        """Have it taken from the next part on; the engine of before is closed when its last part is done."""
+        with self._lock:
+            engines = (*self._replaced, self._now.engine)
+            self._replaced = [engine for engine in engines if engine is not prepared.engine]
+            self._now = prepared
+
+    def take(self) -> Prepared:
+        """What a part that is triggered now is judged with; to be given back with its verdict."""
+        with self._lock:
+            self._parts[id(self._now.engine)] += 1
+            return self._now
+
+    def give_back(self, prepared: Prepared) -> None:
+        """The part has its verdict."""
+        with self._lock:
+            self._parts[id(prepared.engine)] -= 1
+
+    def close_unused(self) -> None:
+        """Close the replaced engines that no part in hand needs; called by the thread that uses engines."""
+        if not self._replaced:
+            return
+        with self._lock:
+            unused = [engine for engine in self._replaced if not self._parts[id(engine)]]
+            self._replaced = [engine for engine in self._replaced if self._parts[id(engine)]]
+            for engine in unused:
+                del self._parts[id(engine)]
+        for engine in unused:
+            engine.close()
