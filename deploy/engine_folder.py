@@ -137,9 +137,9 @@ def write_engine_folder(
         raise EngineError(
             f"there is no golden part of {', '.join(unproven)}; give one of every class at least"
         )
-    features = _prepare(files)
+    networks, features = _prepared(files)
     rule = golden_rule(folder, description)
-    look = {variant: onnx_features(path) for variant, path in files.items() if features}
+    look = {variant: onnx_features(content) for variant, content in networks.items() if features}
     recorded: dict[str, dict[str, list[list[float]]]] = {}
     seen: dict[str, dict[str, dict[str, object]]] = {}
     for name, (truth, surface) in zip(_names(golden), golden, strict=True):
@@ -157,6 +157,9 @@ def write_engine_folder(
         for variant, features_of in look.items():
             values = [float(f"{value:.3g}") for value in features_of(patches[patch : patch + 1])[0]]
             seen.setdefault(variant, {})[name] = {"patch": patch, "values": values}
+    for variant, content in networks.items():
+        if files[variant].read_bytes() != content:
+            write_file(files[variant], content)
     places = folder / "golden"
     places.mkdir(exist_ok=True)
     for old in places.iterdir():
@@ -229,23 +232,24 @@ def _names(golden: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[str]:
     return [f"{number:02d}-{truth.replace(' ', '-')}.png" for number, (truth, _) in enumerate(golden, 1)]
 
 
-def _prepare(files: Mapping[Variant, Path]) -> int:
-    """Make the networks readable by TensorRT and give them their second output; the number of features."""
+def _prepared(files: Mapping[Variant, Path]) -> tuple[dict[Variant, bytes], int]:
+    """The networks readable by TensorRT and with their second output, and the number of features."""
     import onnx
 
+    contents: dict[Variant, bytes] = {}
     widths: dict[str, int] = {}
-    for path in files.values():
+    for variant, path in files.items():
         model = onnx.load(str(path))
         before = model.SerializeToString()
         widths[path.name] = name_features(cast_first(model))
-        if model.SerializeToString() != before:
-            onnx.save(model, str(path))
+        after = model.SerializeToString()
+        contents[variant] = path.read_bytes() if after == before else after
     if len(set(widths.values())) > 1:
         listed = ", ".join(f"{name} {width}" for name, width in widths.items())
         raise EngineError(
             f"the networks give different numbers of features ({listed}); write INT8 again from fp32"
         )
-    return next(iter(widths.values()))
+    return contents, next(iter(widths.values()))
 
 
 def _digest(path: Path) -> str:

@@ -211,7 +211,7 @@ class Recipe(_Section):
                     f"write {fitting}, or change the patch",
                 )
         if self.patch_count > 4096:
-            problem = f"makes {self.patch_count} patches a part, more than 4096"
+            problem = f"makes {self.patch_count} patches per part, more than 4096"
             raise _wrong("patch.size", problem, "write larger patches or less overlap")
         return self
 

@@ -76,7 +76,7 @@ def ship(
     """Write a whole engine folder for a rendered product, with figures measured on unseen parts.
 
     ``evaluated`` is told the figures before golden parts are chosen, which a badly trained network lacks.
-    ``tensorrt_int8``: with INT8 for TensorRT, evaluated like the others; ONNX Runtime takes seconds a part.
+    ``tensorrt_int8``: with INT8 for TensorRT, evaluated like the others; ONNX Runtime takes seconds per part.
     """
     deviation, quantised = export_variants(network, calibration, recipe, folder, tensorrt_int8)
     variants: tuple[Variant, ...] = ("fp32", "int8", INT8_SIGNED) if tensorrt_int8 else ("fp32", "int8")

@@ -54,7 +54,7 @@ def run(
     seconds: float,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Timing]:
-    """Interleave ``rounds`` rounds of ``seconds`` a contender; every one decides the same frames."""
+    """Interleave ``rounds`` rounds of ``seconds`` per contender; every one decides the same frames."""
     for contender in contenders:
         _check(contender, frames[0], recipe)
     singles: dict[str, list[float]] = {contender.name: [] for contender in contenders}
@@ -127,7 +127,7 @@ def _one_at_a_time(
 
 
 def _sustained(scorer: Scorer, frames: Sequence[NDArray[np.uint8]], recipe: Recipe, seconds: float) -> float:
-    """Parts a second with the next part's patches cut while this part is scored."""
+    """Parts per second with the next part's patches cut while this part is scored."""
     ready: BoundedQueue[Patches] = BoundedQueue("patches", 2)
     ended = threading.Event()
 

@@ -19,7 +19,7 @@ def bench(
     engines: Annotated[Path, typer.Option(help="Where the engine's folder lies.")] = Path("engines"),
     threads: Annotated[int, typer.Option(min=1, help="Processor threads of every engine.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; more make steadier ratios.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds a contender and round.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds per contender and round.")] = 3.0,
     rivals: Annotated[bool, typer.Option(help="Measure what the workshop brings too (torch).")] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     against: Annotated[

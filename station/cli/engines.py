@@ -18,7 +18,7 @@ def engines(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
     seconds: Annotated[
-        float, typer.Option(min=0.0, help="Seconds of micro-benchmark a back end; 0 = none.")
+        float, typer.Option(min=0.0, help="Seconds of micro-benchmark per back end; 0 = none.")
     ] = 2.0,
 ) -> None:
     """List the inference back ends of this machine, with the reason for each one absent, and time them.

@@ -62,7 +62,7 @@ def inspect(
     ] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8, or 'auto'.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Processor threads of the engine.")] = 2,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row a picture here.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per picture here.")] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write everything here, scores of patches too.")
     ] = None,

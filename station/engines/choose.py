@@ -259,7 +259,7 @@ def _status(name: str) -> BackendStatus:
 
 def _sentence(choice: Choice) -> str:
     chunk = f" in chunks of {choice.chunk}" if choice.chunk else ""
-    return f"{choice.backend} {choice.precision}{chunk}, {choice.median_ms:.1f} ms a part"
+    return f"{choice.backend} {choice.precision}{chunk}, {choice.median_ms:.1f} ms per part"
 
 
 def _key(

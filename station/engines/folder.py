@@ -1,7 +1,7 @@
 """An engine folder on disk: nothing of it is used before its bytes are what engine.yaml says.
 
-The folder holds ``engine.yaml``, the ONNX files it names, ``golden/`` with one lossless picture of a
-surface a part and ``scores.json``, and ``card.md`` for people.
+The folder holds ``engine.yaml``, the ONNX files it names, ``golden/`` with one lossless picture of
+each part's surface and ``scores.json``, and ``card.md`` for people.
 """
 
 from __future__ import annotations

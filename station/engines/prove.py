@@ -38,7 +38,7 @@ class GoldenReport:
     """Largest difference of a probability from the recorded one."""
     tolerance: float
     failures: tuple[str, ...]
-    """One sentence a part that was not reproduced."""
+    """One sentence per part that was not reproduced."""
     median_ms: float
     """Median time of a part, milliseconds."""
 
@@ -166,7 +166,7 @@ def _misjudged(
     def named(index: int) -> str:
         return "a fault" if index == FAULT_CLASS else manifest.classes[index]
 
-    for rules in [manifest.own_rules] + ([recipe_rules] if recipe_rules is not None else []):
+    for rules in filter(None, (manifest.own_rules, recipe_rules)):
         found, wanted = decide_by(scores, rules).class_index, decide_by(fp32, rules).class_index
         if found != wanted:
             return f"taken for {named(found)}, fp32 takes it for {named(wanted)}"
@@ -187,9 +187,10 @@ def _other_features(scores: Scores, part: GoldenSurface, manifest: EngineManifes
         return ""
     if scores.features is None:
         return "the engine gives no features, though engine.yaml says so"
-    patch, recorded = next(
-        part.features[v] for v, digest in manifest.digests.items() if digest == info.digest
-    )
+    own = [part.features[name] for name, digest in manifest.digests.items() if digest == info.digest]
+    if not own:
+        return f"the engine computes {info.digest[:12]}..., which is no file of engine.yaml"
+    patch, recorded = own[0]
     distance = float(np.linalg.norm(scores.features[patch] - recorded))
     share = distance / max(float(np.linalg.norm(recorded)), 1e-6)
     if not share <= manifest.features_tolerance:

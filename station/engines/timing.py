@@ -13,7 +13,7 @@ from station.engines.interface import Engine
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds a part, one part at a time."""
+    """Milliseconds per part, one part at a time."""
 
     parts: int
     p50: float
@@ -21,7 +21,7 @@ class Timing:
 
     @property
     def parts_per_s(self) -> float:
-        """Parts a second at the median."""
+        """Parts per second at the median."""
         return 1000 / self.p50
 
 

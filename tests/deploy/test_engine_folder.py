@@ -98,6 +98,16 @@ def test_a_refused_golden_part_leaves_the_folder_as_it_was(
     assert load_manifest(folder).digest == before.digest
 
 
+def test_a_refused_golden_part_leaves_networks_without_features_as_they_were(
+    folder: Path, description: EngineDescription
+) -> None:
+    before = (folder / "model.onnx").read_bytes()
+    with pytest.raises(EngineError, match="choose another golden part"):
+        write_engine_folder(folder, description, [*GOLDEN, ("dark", _surface(115, 240))])
+    assert (folder / "model.onnx").read_bytes() == before
+    assert write_engine_folder(folder, description, GOLDEN).features == 8
+
+
 def test_a_folder_written_from_its_own_manifest_is_the_same(tiny_engine: Path) -> None:
     before = load_manifest(tiny_engine)
     golden = [(part.truth, cv2.imread(str(part.file), cv2.IMREAD_GRAYSCALE)) for part in before.golden]

@@ -48,7 +48,7 @@ def test_the_fastest_of_all_measured_ways_is_chosen_and_logged_with_its_time(
     measured = [r.getMessage() for r in caplog.records if ": measured " in r.getMessage()]
     for way in ("openvino int8", "openvino fp32", "onnxruntime-cpu int8", "onnxruntime-cpu fp32"):
         assert any(way in line for line in measured), way
-    times = [float(line.split(" ms a part")[0].rpartition(" ")[2]) for line in measured]
+    times = [float(line.split(" ms per part")[0].rpartition(" ")[2]) for line in measured]
     assert choice.measured_now
     assert choice.median_ms == pytest.approx(min(times), abs=0.06)
     chosen = [r.getMessage() for r in caplog.records if ": chose " in r.getMessage()]
