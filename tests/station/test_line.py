@@ -115,12 +115,15 @@ def test_a_lost_camera_faults_the_part_and_comes_back_by_itself(plant: Plant) ->
 def test_a_camera_that_comes_back_and_refuses_its_settings_halts_the_line_and_says_why(
     plant: Plant,
 ) -> None:
-    plant.camera.script = [CameraLostError("unplugged")]
+    def unplugged() -> Frame:
+        plant.camera.fail_open = 1000
+        raise CameraLostError("unplugged")
+
+    plant.camera.script = [unplugged]
+    plant.camera.why_not_open = CameraConfigError("Basler 1 does not have line_rate_hz; remove the setting")
     line = plant.line()
     plant.sorter.ask(1, 2)
-    plant.camera.why_not_open = CameraConfigError("Basler 1 does not have line_rate_hz; remove the setting")
     line.start()
-    plant.camera.fail_open = 1000
     assert line.wait(10)
     assert plant.camera.fail_open == 999
     until = time.monotonic() + 5
