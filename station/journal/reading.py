@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice
@@ -104,10 +104,8 @@ class JournalReader:
 
     def record(self, record_id: int) -> PartRecord | None:
         """One record with its scores; None when there is none of this number."""
-        for segment in reversed(self.segments()):
+        for segment in reversed(self.segments()):  # a record that was carried over ends in the later one
             if segment.first_record <= record_id <= segment.last_record:
-                if record_id in segment.carried_ids and not self._alone:
-                    continue
                 found = self._query(
                     segment, f"{_select(segment, True)} WHERE parts.record_id = ?", (record_id,)
                 )
@@ -240,22 +238,40 @@ class JournalReader:
     # ------------------------------------------------------------------ records
 
     def _records(self, selection: Selection, scores: bool) -> Iterator[PartRecord]:
-        segments = self.segments()
-        for segment in reversed(segments) if selection.newest_first else segments:
-            if _may_hold(segment, selection):
-                streams = [
-                    self._stream(segment, selection, scores, index, wheres, values)
-                    for index, wheres, values in _ways(selection)
-                ]
-                yield from (
-                    streams[0]
-                    if len(streams) == 1
-                    else merge(*streams, key=lambda record: record.record_id, reverse=selection.newest_first)
-                )
+        spans: list[tuple[Segment, int]] = []
+        opened = 0
+        for segment in self.segments():
+            # A record that goes on in the next segment stands in both: it comes where it was opened.
+            spans.append((segment, opened + 1 if spans else 0))
+            opened = max(opened, segment.last_record)
+        for segment, lowest in reversed(spans) if selection.newest_first else spans:
+            if not _may_hold(segment, selection):
+                continue
+            streams = [
+                self._stream(segment, lowest, selection, scores, index, wheres, values)
+                for index, wheres, values in _ways(selection)
+            ]
+            if segment.carried and not self._alone:
+                streams.append(self._carried(segment, lowest, selection, scores))
+            yield from (
+                streams[0]
+                if len(streams) == 1
+                else merge(*streams, key=lambda record: record.record_id, reverse=selection.newest_first)
+            )
+
+    def _carried(
+        self, segment: Segment, lowest: int, selection: Selection, scores: bool
+    ) -> Iterator[PartRecord]:
+        """The records that were opened here and ended in a later segment, as they ended."""
+        for record_id in sorted(segment.carried_ids, reverse=selection.newest_first):
+            record = self.record(record_id) if record_id >= lowest else None
+            if record is not None and _is_selected(record, selection):
+                yield record if scores else replace(record, scores=None)
 
     def _stream(
         self,
         segment: Segment,
+        lowest: int,
         selection: Selection,
         scores: bool,
         index: str,
@@ -264,6 +280,7 @@ class JournalReader:
     ) -> Iterator[PartRecord]:
         """The records of one segment that one index leads to, in order of their numbers, batch by batch."""
         low, high = self._range(segment, selection)
+        low = max(low, lowest)
         hidden = frozenset() if self._alone else segment.carried_ids
         direction, order = ("<", "DESC") if selection.newest_first else (">", "ASC")
         at, size = (high + 1 if selection.newest_first else low - 1), 20
@@ -377,6 +394,15 @@ def _times(selection: Selection) -> tuple[list[str], list[Any]]:
         wheres.append("opened_at < ?")
         values.append(utc_text(selection.until))
     return wheres, values
+
+
+def _is_selected(record: PartRecord, selection: Selection) -> bool:
+    since = selection.since is None or record.opened_at >= utc_text(selection.since)
+    until = selection.until is None or record.opened_at < utc_text(selection.until)
+    outcome = not selection.outcomes or (record.outcome or "open") in selection.outcomes
+    class_name = not selection.class_names or record.class_name in selection.class_names
+    part = selection.part_id is None or record.part_id == selection.part_id
+    return since and until and outcome and class_name and part
 
 
 def _may_hold(segment: Segment, selection: Selection) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import runpy
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,6 +81,7 @@ def test_parts_in_hand_go_on_in_the_next_segment_and_are_counted_once(path: Path
         opened, told = plant.open_part(journal, 2), plant.open_part(journal, 3)
         journal.write_verdict(told, plant.ACCEPT, plant.details())
         journal.change_segment()
+        journal.change_segment()  # carried twice
         journal.write_receipt(told, plant.receipt(3, 1))
         journal.write_verdict(opened, plant.REJECT, plant.details())
         journal.write_receipt(opened, plant.receipt(2, 2))
@@ -94,6 +96,9 @@ def test_parts_in_hand_go_on_in_the_next_segment_and_are_counted_once(path: Path
         records = list(reader.records())
         assert [record.record_id for record in records] == [1, 2, 3, 4]
         assert all(record.acknowledged for record in records)
+        for outcomes, wanted in ((("reject",), [2]), (("accept",), [3, 1]), (("open",), [])):
+            chosen = Selection(outcomes=outcomes, newest_first=True)
+            assert [record.record_id for record in reader.records(chosen)] == wanted
         carried = reader.record(told)
         assert carried is not None
         assert carried.scores is not None
@@ -161,6 +166,37 @@ def test_recipe_and_configuration_stand_in_each_segment_as_text_once(path: Path)
         ]
         kinds = [event.kind for event in reader.events()]
     assert kinds.count("text") == 4
+
+
+def test_readers_beside_a_station_that_changes_files_miss_nothing(path: Path) -> None:
+    ended, problems = threading.Event(), []
+    with plant.make(path) as journal:
+
+        def write() -> None:
+            while not ended.is_set():
+                if plant.whole_part(journal, 1) % 10 == 0:
+                    journal.change_segment()
+
+        threads = [threading.Thread(target=write) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            seq, until = 0, time.monotonic() + 2.0
+            while time.monotonic() < until or len(catalogue(path)) < 3:
+                with JournalReader(path) as reader:
+                    numbers = [record.record_id for record in reader.records(scores=False)]
+                    events = [event.seq for event in reader.events(seq)]
+                if numbers != list(range(1, len(numbers) + 1)):
+                    problems.append(f"records {numbers}")
+                if events != list(range(seq + 1, seq + 1 + len(events))):
+                    problems.append(f"events {events} after {seq}")
+                seq += len(events)
+                problems += [str(one) for one in audit(path).findings]
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+    assert problems == []
 
 
 # ---------------------------------------------------------------------- selections over segments
