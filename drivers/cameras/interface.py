@@ -61,9 +61,10 @@ class CameraHealth:
     @property
     def counted(self) -> str:
         """The counters for people."""
-        words = [f"{self.delivered} frames", f"{self.lost} lost", f"{self.incomplete} incomplete"]
+        frames = "1 frame" if self.delivered == 1 else f"{self.delivered} frames"
+        words = [frames, f"{self.lost} lost", f"{self.incomplete} incomplete"]
         words += [f"{self.discarded} thrown away unasked or late"] if self.discarded else []
-        words += [f"reopened {self.reopened} times"] if self.reopened else []
+        words += [f"reopened: {self.reopened}"] if self.reopened else []
         words += [f"{self.temperature_c:.1f} °C"] if self.temperature_c is not None else []
         return ", ".join(words)
 

@@ -102,7 +102,7 @@ class SorterHealth:
             "restarts of the cell": self.cell_restarts,
         }
         words = [f"{self.sent} messages sent, {self.received} received"]
-        return ", ".join(words + [f"{count} {name}" for name, count in troubles.items() if count])
+        return ", ".join(words + [f"{name}: {count}" for name, count in troubles.items() if count])
 
 
 class SorterError(InspectionError):

@@ -174,7 +174,7 @@ def station(folder: Path, *arguments: str) -> tuple[int, str]:
 def test_a_family_of_one_file_is_configured_and_proven_by_station_check(folder: Path) -> None:
     code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
     assert code == 0, said
-    assert "camera: grey 7, lens lens.json, 32 x 64 px, 1 frames, 0 lost, 0 incomplete" in said, said
+    assert "camera: grey 7, lens lens.json, 32 x 64 px, 1 frame, 0 lost, 0 incomplete" in said, said
     assert re.search(r"camera families found: folder, grey, pylon \(.*\), simulated", said)
     assert "sorter protocols found: lamp, serial" in said
     assert "sorter: green lamp of toy, tiny; the cell answers" in said
