@@ -252,8 +252,8 @@ do_install() {
         say "the station is ready"
     else
         show_end
-        die "installed, but not ready yet; it goes on trying. See: journalctl -u station, and run as root:
-  setpriv --reuid=station --regid=station --init-groups $CURRENT/bin/station check --config $CONFIG"
+        die "installed, but not ready yet; it goes on trying. See: journalctl -u station, and
+  sudo -u station $CURRENT/bin/station check --config $CONFIG"
     fi
 }
 

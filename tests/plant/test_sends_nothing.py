@@ -92,7 +92,7 @@ def test_the_watch_sees_a_look_up_even_of_a_child(tmp_path: Path) -> None:
     assert any("htons(53)" in line or "resolve" in line for line in seen.internet), seen.internet
 
 
-@pytest.mark.parametrize("room", ["station", "station.engines", "deploy", "retraining", "retraining.cli"])
+@pytest.mark.parametrize("room", ["station.engines", "deploy", "retraining"])
 def test_any_room_that_is_imported_first_silences_the_libraries(room: str, tmp_path: Path) -> None:
     # One second: both libraries begin to send from a thread of their own.
     python(tmp_path, f"import {room}, openvino, onnxruntime, time; time.sleep(1)").sent_nothing()
@@ -131,6 +131,12 @@ def test_a_run_of_the_station_sends_nothing(small_plant: Any, backend: str, came
     ran = station(small_plant.folder / "watch", "run", "--config", str(config), "--plain", "--parts", "12")
     ran.sent_nothing()
     assert len(small_plant.records()) == 12
+
+
+def test_a_check_sends_nothing(small_plant: Any) -> None:
+    small_plant.start_cell()
+    config = str(small_plant.folder / "station.yaml")
+    station(small_plant.folder / "watch", "check", "--config", config).sent_nothing()
 
 
 def test_engines_that_are_listed_and_proven_send_nothing(tiny_engine: Path, tmp_path: Path) -> None:

@@ -400,6 +400,60 @@ def test_a_backup_made_while_it_runs_is_restored_with_every_part_it_held(machine
     )
 
 
+PROBE = """
+import os, socket
+
+def opened(path, flags):
+    try:
+        os.close(os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY))
+        return True
+    except OSError:
+        return False
+
+print("serial line by its group", opened("/var/lib/station/like-a-serial-line", os.O_RDWR))
+print("own folder", opened("/var/lib/station/new", os.O_WRONLY | os.O_CREAT))
+print("pty", opened("/dev/ptmx", os.O_RDWR))
+print("system", opened("/opt/new", os.O_WRONLY | os.O_CREAT))
+print("home", opened("/root", os.O_RDONLY))
+print("kernel log", opened("/dev/kmsg", os.O_RDONLY))
+print("other processes", os.path.exists("/proc/1/cmdline"))
+for family in ("AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6", "AF_PACKET"):
+    try:
+        socket.socket(getattr(socket, family), socket.SOCK_DGRAM).close()
+        print(family, True)
+    except OSError:
+        print(family, False)
+print("interfaces", [name for _, name in socket.if_nameindex()] == ["lo"])
+os.sched_setaffinity(0, os.sched_getaffinity(0))  # OpenVINO pins its threads
+"""
+
+
+PREPARE = """
+getent group plugdev >/dev/null || groupadd --system plugdev
+useradd --system --user-group station
+install -d -o station -g station /var/lib/station
+install -m 660 -g dialout /dev/null /var/lib/station/like-a-serial-line
+cp /srv/plant/station.service /run/systemd/system
+systemctl daemon-reload
+systemctl start station
+"""
+
+
+def test_the_unit_opens_what_is_needed_and_nothing_else(machine: Machine) -> None:
+    unit = re.sub(
+        r"ExecStart=.*", f"ExecStart=/srv/python/{machine.python} /srv/plant/probe.py", UNIT.read_text()
+    )
+    unit = unit.replace("Type=notify", "Type=oneshot")
+    unit = re.sub(r"(?m)^(Restart|WatchdogSec)=.*\n", "", unit)
+    (machine.folder / "plant" / "probe.py").write_text(PROBE)
+    (machine.folder / "plant" / "station.service").write_text(unit)
+    machine.run("sh", "-ec", PREPARE)
+    found = dict(line.rsplit(" ", 1) for line in machine.log().splitlines())
+    needed = {"serial line by its group", "own folder", "pty", "AF_UNIX", "AF_NETLINK", "interfaces"}
+    assert {name for name, held in found.items() if held == "True"} == needed
+    assert len(found) == 13
+
+
 def test_the_script_refuses_what_would_fail_later(machine: Machine) -> None:
     there = {"--config": "/srv/plant/station.yaml", "--wheels": "/srv/wheels/1.0.0"}
 
