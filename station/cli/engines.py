@@ -34,6 +34,7 @@ def engines(
 
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from station.engines import available, open_engine, runnable
@@ -50,7 +51,9 @@ def engines(
     for column in ("back end", "here", "version", "why not"):
         table.add_column(column)
     for known in available():
-        table.add_row(known.name, "[green]yes[/]" if known.present else "no", known.version, known.reason)
+        table.add_row(
+            known.name, "[green]yes[/]" if known.present else "no", known.version, escape(known.reason)
+        )
     console.print(table)
     if backend is not None:
         match = [known for known in available() if known.name == backend]
@@ -79,14 +82,14 @@ def engines(
             try:
                 engine = open_engine(folder, backend=name, precision=precision, threads=threads)
             except EngineError as error:
-                table.add_row(name, precision, "", "", "", "", f"[red]{error}[/]")
+                table.add_row(name, precision, "", "", "", "", f"[red]{escape(str(error))}[/]")
                 failed = True
                 continue
             proof = "not asked for (--prove)"
             if prove:
                 report = prove_engine(engine, manifest)
                 failed |= not report.passed
-                proof = f"[{'green' if report.passed else 'red'}]{report.summary}[/]"
+                proof = f"[{'green' if report.passed else 'red'}]{escape(report.summary)}[/]"
             row = ["", "", ""]
             if seconds:
                 timed = benchmark(engine, patches, seconds)

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from station.cli import app
 from station.engines import available, open_engine, runnable
 from station.engines.backends.checked import CheckedEngine
 from station.engines.folder import load_manifest
@@ -332,3 +334,16 @@ os.kill(os.getpid(), signal.SIGTERM)
     command = [sys.executable, "-c", program, str(tiny_engine_master), str(tiny_engine_master.parent)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (ended.returncode, ended.stdout) == (0, "asked to stop\n"), ended.stderr
+
+
+def test_brackets_of_an_extra_reach_the_reader_of_station_engines(
+    tiny_engine_master: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STATION_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    done = CliRunner().invoke(app, ["engines", str(tiny_engine_master), "--seconds", "0"])
+    assert done.exit_code == 0, done.output
+    assert "pip install 'inspection-station[tensorrt]'" in done.output
+    assert "proven on 8 patches of 16 px on surfaces of 64 x 32 px" in done.output
