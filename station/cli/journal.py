@@ -13,6 +13,7 @@ from station.cli.journal_options import (
     EXIT_FINDINGS,
     ClassOption,
     ConfigOption,
+    EventKind,
     ExportFormat,
     JournalOption,
     OutcomeOption,
@@ -112,14 +113,16 @@ def show(
             else:
                 latest = Selection(part_id=part, newest_first=True, limit=1)
                 found = next(reader.records(latest), None)
+            later = [] if found is None else list(reader.station_events(record_id=found.record_id))
         if found is None:
             what = f"record {record}" if record is not None else "record" if part is None else f"part {part}"
             raise JournalError(f"journal {path} has no {what}: `station journal list` shows what there is")
     if as_json:
-        print(json.dumps(plain(found), indent=1))
+        events = [{"kind": one.kind, "at": one.at, "values": one.values} for one in later]
+        print(json.dumps(plain(found) | {"events": events}, indent=1))
         return
     console = Console()
-    console.print(record_table(found))
+    console.print(record_table(found, later))
     if found.stages_ms:
         console.print(stage_table(found))
     if found.scores is not None:
@@ -233,6 +236,41 @@ def audit(
 
 
 app.command()(summary)
+
+
+@app.command()
+def events(
+    journal: JournalOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    kind: Annotated[
+        list[EventKind] | None, typer.Option("--kind", "-k", help="Only these; may be given several times.")
+    ] = None,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="All events after this number instead, those of parts too.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="So many at most.")] = None,
+) -> None:
+    """Print what the station did, one JSON line per event: starts, stops, changeovers, reviews, pictures.
+
+    Examples:
+        station journal events --kind changeover --kind configuration
+
+        station journal events --after 0 > everything.jsonl
+
+    """
+    from itertools import islice
+
+    from station.journal.events import STATION_EVENTS
+    from station.journal.packing import scores_to_json
+    from station.journal.reading import JournalReader
+
+    with errors(), JournalReader(journal_path(journal, config)) as reader:
+        chosen = tuple(map(str, kind or STATION_EVENTS))
+        found = reader.station_events(chosen) if after is None else reader.events(after)
+        for one in islice(found, limit):
+            row = {"seq": one.seq, "at": one.at, "kind": one.kind, "record_id": one.record_id}
+            scores = {} if one.scores is None else {"scores": scores_to_json(one.scores)}
+            print(json.dumps(row | {"values": one.values | scores}))
 
 
 @app.command()

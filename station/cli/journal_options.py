@@ -28,6 +28,19 @@ class Shown(StrEnum):
     OPEN = "open"
 
 
+class EventKind(StrEnum):
+    """Which events of the station."""
+
+    START = "start"
+    STOP = "stop"
+    HALT = "halt"
+    RESUME = "resume"
+    CHANGEOVER = "changeover"
+    CONFIGURATION = "configuration"
+    REVIEW = "review"
+    PICTURE = "picture"
+
+
 class ExportFormat(StrEnum):
     """What `export` writes."""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
+    from station.journal.reading import JournalEvent
     from station.journal.record import PartRecord
 
 
@@ -30,8 +33,8 @@ def line(record: PartRecord) -> list[str]:
     ]
 
 
-def record_table(record: PartRecord) -> Table:
-    """What is known of a part, a row per thing."""
+def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Table:
+    """What is known of a part, a row per thing; ``later``: what was said of it afterwards."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -73,6 +76,9 @@ def record_table(record: PartRecord) -> Table:
         rows.append(("engine", f"{record.engine_digest} on {record.backend} {record.precision}"))
     if record.recovered:
         rows.append(("closed", "at a start of the station, after it had ended too early"))
+    for event in later:
+        said = ", ".join(f"{name} {value}" for name, value in event.values.items())
+        rows.append((event.kind, escape(f"{said}; {local(event.at)}")))
     for name, value in rows:
         table.add_row(f"[dim]{name}[/]", value)
     return table

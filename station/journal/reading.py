@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from heapq import merge
@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from station.journal import legacy
 from station.journal.errors import JournalError, explain, journal_name
-from station.journal.events import CARRIED, ENGINE, OPENED, OUTCOMES, SETUP, VERDICT, utc_text
+from station.journal.events import CARRIED, ENGINE, OPENED, OUTCOMES, SETUP, STATION_EVENTS, VERDICT, utc_text
 from station.journal.packing import record_of, scores_from_json, unpack, unpack_scores
 from station.journal.record import COLUMNS, ENGINE_COLUMNS, SETUP_COLUMNS, PartRecord
 from station.journal.schema import (
     GET_EVENTS,
+    IS_STATION_EVENT,
     RECORD_COLUMNS,
     RECORD_TABLES,
     SCHEMA_VERSION,
@@ -148,6 +149,24 @@ class JournalReader:
             for one in self._events(segment, after_seq)
         )
         yield from found if limit is None else islice(found, limit)
+
+    def station_events(
+        self, kinds: Iterable[str] = STATION_EVENTS, *, record_id: int | None = None
+    ) -> Iterator[JournalEvent]:
+        """What the station did, or what was said of one record later, in order."""
+        wanted = ", ".join(repr(kind) for kind in kinds if kind in STATION_EVENTS) or "NULL"
+        where = f"{IS_STATION_EVENT} AND kind IN ({wanted})"
+        for segment in self.segments():
+            if segment.schema < SCHEMA_VERSION or (record_id or 0) > segment.last_record:
+                continue
+            one = "" if record_id is None else f" AND record_id = {int(record_id)}"
+            found = self._query(
+                segment,
+                f"{GET_EVENTS} INDEXED BY events_of_the_station WHERE {where}{one} ORDER BY seq",
+                (),
+            )
+            for seq, about, kind, at, payload, _, digest in found:
+                yield JournalEvent(seq, about, kind, at, unpack(kind, payload), None, digest.hex())
 
     def is_there(self, seq: int) -> bool:
         """Whether the file that holds this event is still there."""

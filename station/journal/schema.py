@@ -17,7 +17,7 @@ from pathlib import Path
 
 from station.files import write_json
 from station.journal.errors import BUSY_TIMEOUT_S, JournalError, explain, journal_name, missing_segment
-from station.journal.events import Event, digest_of, genesis
+from station.journal.events import STATION_EVENTS, Event, digest_of, genesis
 from station.journal.record import (
     COLUMNS,
     ENGINE_COLUMNS,
@@ -59,6 +59,9 @@ CREATE TRIGGER events_are_not_deleted BEFORE DELETE ON events
 CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, digest BLOB NOT NULL);
 """
 
+IS_STATION_EVENT = f"kind IN ({', '.join(repr(kind) for kind in STATION_EVENTS)})"
+"""The condition of the index ``events_of_the_station``: a query that says it in these words may use it."""
+
 _SOURCES = {
     **dict.fromkeys(("record_id", *OPENED_COLUMNS, *VERDICT_COLUMNS, *RECEIPT_COLUMNS), "parts"),
     **dict.fromkeys(("recovered", "verdict_seq"), "parts"),
@@ -90,6 +93,7 @@ CREATE TABLE parts (
     verdict_seq INTEGER,
     CHECK (outcome IN ('accept', 'reject', 'fault'))
 );
+CREATE INDEX events_of_the_station ON events (kind, record_id) WHERE {IS_STATION_EVENT};
 CREATE INDEX parts_by_time ON parts (opened_at);
 CREATE INDEX parts_by_outcome ON parts (outcome);
 CREATE INDEX parts_by_class ON parts (class_name);

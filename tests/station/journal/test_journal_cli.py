@@ -383,6 +383,29 @@ def test_show_names_lot_and_serial_number(two_lots: Path) -> None:
     assert re.search(r"lot +A", done.stdout)
 
 
+def test_show_and_events_tell_what_was_said_of_a_record_later(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with plant.make(path) as journal:
+        journal.write_event("start", {"recipe": "strip"})
+        record_id = plant.whole_part(journal, 1, plant.REJECT)
+        journal.write_event("picture", {"path": "1.jpg", "sha256": "ab" * 32}, record_id=record_id)
+        journal.change_segment()
+        journal.write_event("review", {"by": "Ana", "says": "a scratch"}, record_id=record_id)
+        plant.whole_part(journal, 2)
+    shown = station_journal("show", "1", "-j", str(path)).stdout
+    assert "path 1.jpg, sha256 abab" in shown
+    assert "by Ana, says a scratch" in shown
+    as_json = json.loads(station_journal("show", "1", "--json", "-j", str(path)).stdout)
+    assert [event["kind"] for event in as_json["events"]] == ["picture", "review"]
+    assert json.loads(station_journal("show", "2", "--json", "-j", str(path)).stdout)["events"] == []
+    lines = station_journal("events", "-j", str(path)).stdout.splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["start", "picture", "review"]
+    lines = station_journal("events", "-k", "review", "-j", str(path)).stdout.splitlines()
+    assert [json.loads(line)["values"]["by"] for line in lines] == ["Ana"]
+    lines = station_journal("events", "--after", "0", "-n", "4", "-j", str(path)).stdout.splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [1, 2, 3, 4]
+
+
 def test_cursors_are_listed_and_deleted(two_lots: Path) -> None:
     advance(open_cursor(two_lots, "telemetry"), 5)
     listed = station_journal("cursors", "--json", "-j", str(two_lots))
