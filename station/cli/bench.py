@@ -113,7 +113,7 @@ def bench(
         )
     console.print(table)
     for reason in refused:
-        console.print(f"not measured: {reason}", highlight=False)
+        console.print(f"not measured: {reason}", highlight=False, markup=False)
     if json_file is not None:
         document = {
             "machine": str(processor()),
