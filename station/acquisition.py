@@ -1,4 +1,4 @@
-"""The camera as the line uses it: one frame a trigger, or one after another; lost, it comes back by itself.
+"""The camera as the line uses it: one frame per trigger, or one after another; when lost, it is opened again.
 
 One thread uses an :class:`Acquisition`; only :meth:`Acquisition.health` may be called from others.
 """

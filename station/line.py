@@ -360,7 +360,7 @@ class Line:
                 self._pass_on(self._known(part.scored(scores)), self._scores)
 
     def _decide(self) -> None:
-        """One decision a part, and none that comes too late."""
+        """One decision per part, and none that comes too late."""
         while (part := self._next(self._scores)) is not None:
             if part.claimed or part.scores is None:
                 continue

@@ -1,4 +1,4 @@
-"""The ``station`` command. One file a command, which imports the heavy libraries it needs."""
+"""The ``station`` command. One file per command, which imports the heavy libraries it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from station.cli.help import keep_examples
 
 app = typer.Typer(
     name="station",
-    help="Surface inspection: one camera, one decision a part, one bin.",
+    help="Surface inspection: one camera, one decision per part, one bin.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

@@ -27,7 +27,7 @@ def run(
         Path | None, typer.Option("--picture", help="Save the live view's last moment as an SVG here.")
     ] = None,
 ) -> None:
-    """Inspect parts until told to stop (Ctrl-C, SIGTERM) or until --parts are done.
+    """Inspect parts until the station is stopped (Ctrl-C, SIGTERM) or --parts are done.
 
     With a `simulation:` section in the configuration a simulated plant is started beside the station:
     frames are rendered once, a robot cell places the parts over a real serial line, and the summary
