@@ -499,21 +499,25 @@ class Journal:
         """The station's name."""
         return self._station
 
-    def change_segment_when_full(self) -> bool:
-        """Close a segment that is large or full enough, and begin the next; whether that was done."""
+    def change_segment_when_full(self) -> None:
+        """Close a segment that is large or full enough, and begin the next. Raises :class:`JournalError`."""
         segment = self._segment
         parts = self._ledger.last_record - segment.first_record + 1
         wal = segment.path.with_name(segment.path.name + "-wal")
         size = sum(file.stat().st_size for file in (segment.path, wal) if file.exists())
-        if parts < self._settings.segment_parts and size < self._settings.segment_mb * 1_000_000:
-            return False
-        self.change_segment()
-        return True
+        if parts >= self._settings.segment_parts or size >= self._settings.segment_mb * 1_000_000:
+            self._change(segment)
 
     def change_segment(self) -> None:
         """Seal the segment that is written and begin the next one. Raises :class:`JournalError`."""
+        self._change(self._segment)
+
+    def _change(self, segment: OpenSegment) -> None:
+        """Seal this segment, unless another thread has done so, and begin the next one."""
         with self._write_lock:
             self._commit_waiting()
+            if self._segment is not segment:
+                return
             try:
                 self._require_usable()
                 ledger = self._ledger.fork()

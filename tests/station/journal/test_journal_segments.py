@@ -120,6 +120,20 @@ def test_a_segment_is_closed_when_it_holds_enough_parts(path: Path) -> None:
     assert audit(path).passed
 
 
+def test_threads_that_find_a_segment_full_close_it_once(path: Path) -> None:
+    with Journal(path, station="test", settings=JournalSettings(segment_parts=3)) as journal:
+        for number in range(3):
+            plant.whole_part(journal, number + 1)
+        threads = [threading.Thread(target=journal.change_segment_when_full) for _ in range(8)]
+        with journal._write_lock:
+            for thread in threads:
+                thread.start()
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+        assert len(catalogue(path)) == 2
+
+
 def test_a_station_killed_between_sealing_and_beginning_begins_the_next_one_at_its_start(path: Path) -> None:
     with plant.make(path) as journal:
         plant.whole_part(journal, 1)
