@@ -20,7 +20,8 @@ from station.config import StationConfig, load_config
 from station.engines import open_engine
 from station.engines.interface import Engine, EngineError
 from station.journal import Journal, JournalSettings, PartRecord
-from station.journal.reading import JournalReader, Selection
+from station.journal.reading import JournalReader
+from station.journal.selection import Selection
 from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers

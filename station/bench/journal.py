@@ -41,8 +41,9 @@ from station.journal import (
 )
 from station.journal.audit import audit
 from station.journal.policy import finish_all
-from station.journal.reading import JournalReader, Selection
+from station.journal.reading import JournalReader
 from station.journal.segments import segment_files
+from station.journal.selection import Selection
 
 CLASSES = ("defect-free", "imprinted", "pits", "roll-marks", "scratches")
 PATCHES = 16

@@ -103,7 +103,8 @@ def show(
 
     from station.journal import JournalError
     from station.journal.export import plain
-    from station.journal.reading import JournalReader, Selection
+    from station.journal.reading import JournalReader
+    from station.journal.selection import Selection
 
     with errors():
         path = journal_path(journal, config)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from station.journal.reading import Selection
     from station.journal.record import PartRecord
+    from station.journal.selection import Selection
 
 EXIT_FINDINGS = 1
 EXIT_ERROR = 2
@@ -104,7 +104,7 @@ def selection(
     limit: int | None = None,
 ) -> Selection:
     """The records that the options name."""
-    from station.journal.reading import Selection, parse_moment
+    from station.journal.selection import Selection, parse_moment
 
     try:
         return Selection(

@@ -6,11 +6,9 @@ reusing its write-ahead log; every record is as it was when its batch was read.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 
 from station.journal import legacy
 from station.journal.errors import JournalError, explain, journal_name
-from station.journal.events import CARRIED, ENGINE, OPENED, OUTCOMES, SETUP, STATION_EVENTS, VERDICT, utc_text
+from station.journal.events import CARRIED, ENGINE, OPENED, OUTCOMES, SETUP, STATION_EVENTS, VERDICT
 from station.journal.packing import record_of, scores_from_json, unpack, unpack_scores
 from station.journal.record import COLUMNS, ENGINE_COLUMNS, SETUP_COLUMNS, PartRecord
 from station.journal.schema import (
@@ -35,30 +33,12 @@ from station.journal.schema import (
     connect_readonly,
 )
 from station.journal.segments import Segment, catalogue, describe, is_index
+from station.journal.selection import Selection, is_selected, may_hold, times_of, ways_to
 
 BATCH = 500
 """Records read at a time."""
 OPEN_FILES = 4
 """Segments that a reader keeps open."""
-
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which records, and in which order; the default is all of them, oldest first."""
-
-    since: datetime | None = None
-    """Triggers from this moment on; with a time zone."""
-    until: datetime | None = None
-    """Triggers before this moment."""
-    outcomes: tuple[str, ...] = ()
-    """``accept``, ``reject``, ``fault`` or ``open`` (no verdict yet); none named = all."""
-    class_names: tuple[str, ...] = ()
-    part_id: int | None = None
-    newest_first: bool = False
-    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +179,9 @@ class JournalReader:
 
         ``key``: an SQL expression over a record's columns. A key comes once per segment that has it.
         """
-        wheres, values = _times(selection)
+        wheres, values = times_of(selection)
         for segment in self.segments():
-            if not _may_hold(segment, selection):
+            if not may_hold(segment, selection):
                 continue
             hidden = "" if self._alone else segment.carried
             conditions = [*(f"parts.{where}" for where in wheres), f"record_id NOT IN ({hidden})"]
@@ -264,11 +244,11 @@ class JournalReader:
             spans.append((segment, opened + 1 if spans else 0))
             opened = max(opened, segment.last_record)
         for segment, lowest in reversed(spans) if selection.newest_first else spans:
-            if not _may_hold(segment, selection):
+            if not may_hold(segment, selection):
                 continue
             streams = [
                 self._stream(segment, lowest, selection, scores, index, wheres, values)
-                for index, wheres, values in _ways(selection)
+                for index, wheres, values in ways_to(selection)
             ]
             if segment.carried and not self._alone:
                 streams.append(self._carried(segment, lowest, selection, scores))
@@ -284,7 +264,7 @@ class JournalReader:
         """The records that were opened here and ended in a later segment, as they ended."""
         for record_id in sorted(segment.carried_ids, reverse=selection.newest_first):
             record = self.record(record_id) if record_id >= lowest else None
-            if record is not None and _is_selected(record, selection):
+            if record is not None and is_selected(record, selection):
                 yield record if scores else replace(record, scores=None)
 
     def _stream(
@@ -324,7 +304,7 @@ class JournalReader:
 
     def _range(self, segment: Segment, selection: Selection) -> tuple[int, int]:
         """The record numbers between which a selection by time lies."""
-        wheres, values = _times(selection)
+        wheres, values = times_of(selection)
         if not wheres:
             return segment.first_record, max(segment.last_record, segment.first_record)
         sql = f"SELECT min(record_id), max(record_id) FROM parts WHERE {' AND '.join(wheres)}"
@@ -385,82 +365,6 @@ class JournalReader:
                 self._open.pop(next(iter(self._open))).close()
         self._open[path.name] = found  # the latest one last
         return found
-
-
-def parse_moment(text: str, now: datetime | None = None) -> datetime:
-    """A moment as people write it: ``2031-03-01``, ``2031-03-01T06:00`` (local time), or ``8h`` ago.
-
-    Raises ValueError with the forms that are understood.
-    """
-    now = now or datetime.now(UTC)
-    if ago := _AGO.fullmatch(text.strip()):
-        return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
-    try:
-        return datetime.fromisoformat(text.strip()).astimezone(UTC)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no moment: write 2031-03-01, 2031-03-01T06:00 or with Z, or 30m, 8h, 2d for ago"
-        ) from None
-
-
-def _times(selection: Selection) -> tuple[list[str], list[Any]]:
-    wheres: list[str] = []
-    values: list[Any] = []
-    if selection.since is not None:
-        wheres.append("opened_at >= ?")
-        values.append(utc_text(selection.since))
-    if selection.until is not None:
-        wheres.append("opened_at < ?")
-        values.append(utc_text(selection.until))
-    return wheres, values
-
-
-def _is_selected(record: PartRecord, selection: Selection) -> bool:
-    since = selection.since is None or record.opened_at >= utc_text(selection.since)
-    until = selection.until is None or record.opened_at < utc_text(selection.until)
-    outcome = not selection.outcomes or (record.outcome or "open") in selection.outcomes
-    class_name = not selection.class_names or record.class_name in selection.class_names
-    part = selection.part_id is None or record.part_id == selection.part_id
-    return since and until and outcome and class_name and part
-
-
-def _may_hold(segment: Segment, selection: Selection) -> bool:
-    """Whether a segment may hold records of a selection by time; the one that is written always may."""
-    if not segment.last_record:
-        return False
-    if not segment.sealed:
-        return True
-    since = selection.since is None or segment.last_opened >= utc_text(selection.since)
-    return since and (selection.until is None or segment.first_opened < utc_text(selection.until))
-
-
-def _ways(selection: Selection) -> list[tuple[str, list[str], list[Any]]]:
-    """The indexes that lead to a selection, each with its conditions; together they find each record once."""
-    wheres, values = _times(selection)
-    wheres = [f"parts.{where}" for where in wheres]
-    if selection.part_id is not None:
-        wheres.append("parts.part_id = ?")
-        values.append(selection.part_id)
-    outcomes = dict.fromkeys(selection.outcomes)
-    by_outcome = f"coalesce(parts.outcome, 'open') IN ({', '.join('?' * len(outcomes))})"
-    classes = dict.fromkeys(selection.class_names)
-    if selection.part_id is not None:
-        if outcomes:
-            wheres, values = [*wheres, by_outcome], [*values, *outcomes]
-        if classes:
-            wheres = [*wheres, f"parts.class_name IN ({', '.join('?' * len(classes))})"]
-            values = [*values, *classes]
-        return [("parts_by_part", wheres, values)]
-    if classes:
-        if outcomes:
-            wheres, values = [*wheres, by_outcome], [*values, *outcomes]
-        return [("parts_by_class", ["parts.class_name = ?", *wheres], [name, *values]) for name in classes]
-    if outcomes:
-        return [
-            ("parts_by_outcome", ["parts.outcome IS ?", *wheres], [None if one == "open" else one, *values])
-            for one in outcomes
-        ]
-    return [("", wheres, values)]
 
 
 def _select(segment: Segment, scores: bool, hint: str = "") -> str:

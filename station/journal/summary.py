@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from station.journal.events import ACCEPT, FAULT, REJECT
-from station.journal.reading import JournalReader, Selection
+from station.journal.reading import JournalReader
+from station.journal.selection import Selection
 
 KEYS = {
     "hour": "strftime('%Y-%m-%d %H:00', parts.opened_at, 'localtime')",

@@ -25,8 +25,9 @@ from typer.testing import CliRunner, Result
 from station.cli.journal import app
 from station.journal.cursors import advance, open_cursor
 from station.journal.export import export
-from station.journal.reading import JournalReader, Selection, parse_moment
+from station.journal.reading import JournalReader
 from station.journal.record import COLUMNS
+from station.journal.selection import Selection, parse_moment
 
 plant = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("journal_plant.py"))))
 

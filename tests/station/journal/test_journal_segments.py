@@ -19,10 +19,11 @@ from station.journal import Journal, JournalError, JournalSettings
 from station.journal.audit import audit
 from station.journal.cursors import advance, cursors, delete_cursor, open_cursor
 from station.journal.policy import finish_all
-from station.journal.reading import JournalReader, Selection
+from station.journal.reading import JournalReader
 from station.journal.record import COLUMNS
 from station.journal.schema import head_file
 from station.journal.segments import catalogue, segment_file
+from station.journal.selection import Selection
 
 PLANT = Path(__file__).with_name("journal_plant.py")
 plant = SimpleNamespace(**runpy.run_path(str(PLANT)))
