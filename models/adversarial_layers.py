@@ -13,7 +13,7 @@ SIZES = (32, 64, 128, 256)
 def doublings(size: int) -> int:
     """How often a 4 x 4 map is doubled to ``size`` px: 3 for 32 ... 6 for 256; raises ``ValueError``."""
     if size not in SIZES:
-        raise ValueError(f"pictures are {', '.join(map(str, SIZES))} px a side, not {size}")
+        raise ValueError(f"pictures are {', '.join(map(str, SIZES))} px on a side, not {size}")
     return int(math.log2(size)) - 2
 
 
@@ -26,7 +26,7 @@ def check_channels(channels: int) -> None:
 def check_latent(latent: int) -> None:
     """Raise ``ValueError`` unless a latent vector has at least one number."""
     if latent < 1:
-        raise ValueError(f"a latent vector has at least 1 number, not {latent}")
+        raise ValueError(f"a latent vector has 1 number or more, not {latent}")
 
 
 def initialise_as_dcgan(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Classifiers: one file an architecture, found by name in :data:`CLASSIFIERS`."""
+"""Classifiers: one file per architecture, found by name in :data:`CLASSIFIERS`."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         if name not in SMALLEST_PX:
-            raise ValueError(f"no backbone {name!r}; choose one of {', '.join(SMALLEST_PX)}")
+            raise ValueError(f"no backbone is called {name!r}; choose one of {', '.join(SMALLEST_PX)}")
         height_and_width(patch, SMALLEST_PX[name])
         define_missing_operators()
         import timm
@@ -108,6 +108,6 @@ class Backbone(nn.Module):
         )
         if odd:
             raise ValueError(
-                f"the weights are another network's: {odd[0]} and {len(odd) - 1} more do not fit"
+                f"the weights are of another network: {odd[0]} and {len(odd) - 1} more do not fit"
             )
         self.network.load_state_dict(fitted)

@@ -43,7 +43,7 @@ def he_initialise(network: nn.Module) -> None:
 
     With a single batch normalisation at the very front, PyTorch's narrower default lets the signal
     shrink from layer to layer and the first hundreds of steps learn nothing. The filters of the first
-    convolution start with a mean of zero: how bright a part is differs far more than what is on it, and
+    convolution start with a mean of zero: parts differ much more in brightness than in their surface, and
     would fill the range that the batch normalisation leaves.
     """
     for module in network.modules():

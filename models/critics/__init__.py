@@ -1,4 +1,4 @@
-"""Critics ("discriminators"): one file an architecture, found by name in :data:`CRITICS`."""
+"""Critics ("discriminators"): one file per architecture, found by name in :data:`CRITICS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generators: one file an architecture, found by name in :data:`GENERATORS`."""
+"""Generators: one file per architecture, found by name in :data:`GENERATORS`."""
 
 from __future__ import annotations
 

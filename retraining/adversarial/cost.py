@@ -1,4 +1,5 @@
-"""What a step of :func:`retraining.adversarial.train_pair` costs beside its bare passes.
+"""Measure how long a step of an adversarial training takes, and how long its forward and backward passes
+take.
 
 python -m retraining.adversarial.cost sdg-gan 64 --batch 16
 """
@@ -79,8 +80,8 @@ def _bare_passes(plan: AdversarialPlan) -> tuple[Callable[[], None], Callable[[]
 def main() -> None:
     """Print the cost of a step on this machine."""
     parser = options(__doc__, batch=16, steps=15)
-    parser.add_argument("system", choices=sorted(SYSTEMS))
-    parser.add_argument("size", type=int)
+    parser.add_argument("system", choices=sorted(SYSTEMS), help="the pair of networks")
+    parser.add_argument("size", type=int, help="side of the pictures, px")
     asked = parser.parse_args()
     plan = AdversarialPlan(system=asked.system, size=asked.size, steps=asked.steps, batch=asked.batch)
     cost = measure_step(plan, asked.steps, chosen_clock(asked))

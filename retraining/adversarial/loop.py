@@ -1,9 +1,10 @@
 """The training loop for adversarial pairs: one function, :func:`train_pair`, to be read from top to bottom.
 
-A GAN is its two networks and its named losses (:data:`SYSTEMS`), not a loop of its own. Step ``n`` of a run
-draws pictures, mirrorings and latent vectors from the seed and ``n`` alone, so a run that was interrupted
-goes on exactly where it stood; under ``torchrun`` all processes draw the same whole batch and each takes its
-rows. What is handed out is the averaged generator, its batch normalisation settled on its own pictures.
+A GAN is its two networks and its named losses (:data:`SYSTEMS`); all GANs share this loop. Step ``n`` of a
+run draws pictures, flips and latent vectors from the seed and ``n`` alone, so an interrupted run continues
+exactly where it stopped. Under ``torchrun`` all processes draw the same batch and each takes its own rows.
+The result is the averaged generator, with the statistics of its batch normalisation taken from its own
+pictures.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ Reporter = Callable[[int, str], None]
 """Called after each step with the step's number and a line of text."""
 
 _SHEET = 64
-"""Pictures on a sample sheet, and in a measure of diversity."""
+"""Pictures on a sample sheet, and in a measurement of diversity."""
 _AVERAGED = 50
-"""The average reaches back over a fiftieth of the run so far, until ``ema`` limits it: while a generator
-still learns fast, a longer one washes out the texture of its pictures."""
+"""The average covers the last fiftieth of the steps so far, until ``ema`` limits it: while a generator still
+learns fast, a longer average blurs the texture of its pictures."""
 _LOW_CHECKS = 5
-"""Checks in a row with too little diversity that make a collapse."""
+"""This many checks in a row with too little diversity are a collapse."""
 
 
 def train_pair(
@@ -61,11 +62,11 @@ def train_pair(
     """Train a pair on real pictures of one class; return the generator's weights, ``folder/generator.pt``.
 
     ``pixels`` is uint8 ``(N, size, size, channels)``, ``N`` >= 2; batches are drawn with replacement.
-    ``about`` (JSON: class, data set ...) is kept in ``run.json``. Writes that, ``log.csv``, ``curves.png``,
-    ``checkpoint.pt``, ``samples/real.png`` and a sheet of the same latent vectors every ``sheet_every``
-    steps. Raises :class:`TrainingStoppedError` after a checkpoint when the process is told to end,
-    :class:`DivergedError` and :class:`CollapseError` without writing weights. A run may be prolonged:
-    ``steps`` is no part of what a checkpoint must agree with.
+    ``about`` (JSON: class, data set ...) is written into ``run.json``. Writes that, ``log.csv``,
+    ``curves.png``, ``checkpoint.pt``, ``samples/real.png`` and a sheet of the same latent vectors every
+    ``sheet_every`` steps. Raises :class:`TrainingStoppedError` after a checkpoint when the process is asked
+    to stop, :class:`DivergedError` and :class:`CollapseError` without writing weights. A run may be made
+    longer: a checkpoint need not have the same ``steps``.
     """
     system, loss = plan.own_system(), LOSSES[plan.own_system().loss]
     device = choose_device(plan.device)
@@ -99,7 +100,7 @@ def train_pair(
             def changed(seen: Tensor, draws: Draws = draws) -> Tensor:
                 return diffaugment(seen, draws.uniform(CHANCES)) if plan.diffaugment else seen
 
-            # The critic: tell real pictures from generated ones, a few times.
+            # The critic learns to distinguish real pictures from generated ones, in several steps.
             for _ in range(system.critic_steps):
                 real = changed(draw_real(pictures, draws, plan.flips))
                 with torch.no_grad():
@@ -113,7 +114,7 @@ def train_pair(
                 average_gradients(pair.critic.parameters(), world)
                 pair.critic_optimiser.step()
 
-            # The generator: please the critic, which holds still.
+            # The generator learns to get better scores from the critic, which stays as it is.
             pair.critic.requires_grad_(False)
             fake = generate(draws.normal(system.latent))
             generator_loss = loss.generator(score(changed(fake)))
@@ -124,7 +125,7 @@ def train_pair(
             pair.critic.requires_grad_(True)
             pair.average_in(min(plan.ema, step / (step + _AVERAGED)))
 
-            # What became of it, the same numbers in every process.
+            # The numbers of this step, the same in every process.
             last, done = step + 1 == plan.steps, step + 1
             checked = last or done % plan.check_every == 0
             share = diversity(fake.detach()) / typical if checked else math.nan
@@ -134,7 +135,7 @@ def train_pair(
             if not all(map(math.isfinite, (critic_value, generator_value, penalty_value))):
                 raise _ended(folder, world, DivergedError(
                     f"the losses are {critic_value} and {generator_value} at step {done}; lower the "
-                    "learning rate, or train in fp32, in a new folder"
+                    "learning rate, or train in fp32, and use a new folder"
                 ))  # fmt: skip
             if checked and done > plan.collapse_after:
                 pair.low_checks = pair.low_checks + 1 if share < plan.collapse_below else 0
@@ -147,24 +148,27 @@ def train_pair(
                 }  # fmt: skip
                 log.write(row)
                 if done % plan.sheet_every == 0 and not last:
-                    _write_sheet(handed_out(plan, pair), plan, folder, done)
+                    _write_sheet(averaged_generator(plan, pair), plan, folder, done)
                 if last or stopping or done % plan.checkpoint_every == 0:
                     save_state(pair.state(plan, done), folder / "checkpoint.pt")
             seconds = time.perf_counter() - began
-            report(done, f"critic {critic_value:.3f} generator {generator_value:.3f} {seconds:.2f} s a step")
+            report(
+                done, f"critic {critic_value:.3f} generator {generator_value:.3f} {seconds:.2f} s per step"
+            )
             if stopping and not last:
                 raise _ended(folder, world, TrainingStoppedError(
-                    f"stopped at step {done}; the same command goes on from there"
+                    f"stopped at step {done}; the same command continues from there"
                 ))  # fmt: skip
 
-        # The averaged generator, once its pictures are found to be fit.
+        # The averaged generator is written if its pictures are good enough.
         if world.first:
-            generator = handed_out(plan, pair)
+            generator = averaged_generator(plan, pair)
             share = _write_sheet(generator, plan, folder, plan.steps) / typical
             draw_pair_curves(folder / "log.csv", folder / "curves.png")
             if not math.isfinite(share):
                 raise _ended(folder, world, DivergedError(
-                    f"no numbers in the generator's pictures after step {plan.steps}; lower the learning rate"
+                    f"the generator's pictures hold no numbers after step {plan.steps}; lower the learning "
+                    "rate"
                 ))  # fmt: skip
             if share < plan.collapse_below and plan.steps > plan.collapse_after:
                 raise _ended(folder, world, _collapse(plan, share, plan.steps))
@@ -175,7 +179,7 @@ def train_pair(
 
 @dataclass(slots=True)
 class NetworkPair:
-    """The two networks in training, their optimisers, and the average of the generator."""
+    """The two networks of a training, their optimisers, and the average of the generator."""
 
     generator: nn.Module
     critic: nn.Module
@@ -197,11 +201,13 @@ class NetworkPair:
         return {"plan": _plan_as_text(plan), "step": step, "low_checks": self.low_checks, **parts}
 
     def restore(self, path: Path, plan: AdversarialPlan) -> int:
-        """Load a checkpoint of ``plan`` and return its step; raises :class:`TrainingError` for another's."""
+        """Load a checkpoint of ``plan`` and return its step; raises :class:`TrainingError` for a checkpoint
+        of another plan.
+        """
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["plan"] != _plan_as_text(plan):
             raise TrainingError(
-                f"{path} was written under another plan; start over with --no-resume or in a new folder"
+                f"{path} was written with another plan; start again by --no-resume, or use a new folder"
             )
         for name in _PARTS:
             getattr(self, name).load_state_dict(state[name])
@@ -277,11 +283,11 @@ def draw_real(pictures: Tensor, draws: Draws, flips: bool) -> Tensor:
     return _scaled(batch).contiguous(memory_format=torch.channels_last)
 
 
-def handed_out(plan: AdversarialPlan, pair: NetworkPair) -> nn.Module:
-    """A copy of the averaged generator (with an ``ema`` of 0: the current one), to draw with.
+def averaged_generator(plan: AdversarialPlan, pair: NetworkPair) -> nn.Module:
+    """A copy of the averaged generator, or of the current one if ``ema`` is 0.
 
     Running means of batch normalisation follow the weights in training, not their average: they are
-    replaced by the means over eight batches of the averaged generator's own (Brock et al. 2019, section 3,
+    replaced by the means over eight batches of the averaged generator (Brock et al. 2019, section 3,
     "standing statistics").
     """
     generator = copy.deepcopy(pair.average)
@@ -328,17 +334,21 @@ def _check(plan: AdversarialPlan, pixels: NDArray[np.uint8], world: World) -> No
         )
     if len(pixels) < 2 or (pixels == pixels[0]).all():
         raise TrainingError(
-            f"{len(pixels)} real pictures show nothing to learn; two different ones are needed"
+            f"{len(pixels)} real pictures are too few to learn from; at least two different ones are needed"
         )
     if plan.batch % world.size or plan.batch // world.size < 2:
-        raise TrainingError(f"a batch of {plan.batch} cannot be shared by {world.size} processes")
+        raise TrainingError(
+            f"a batch of {plan.batch} cannot be divided among {world.size} processes; use a larger --batch"
+        )
 
 
 def _open_folder(
     plan: AdversarialPlan, pictures: Tensor, folder: Path, first_step: int, about: Mapping[str, Any]
 ) -> None:
-    told = {"real_pictures": len(pictures), **about}
-    open_run(folder, "adversarial pair", asdict(plan), {"seed": plan.seed}, first_step=first_step, about=told)
+    described = {"real_pictures": len(pictures), **about}
+    open_run(
+        folder, "adversarial pair", asdict(plan), {"seed": plan.seed}, first_step=first_step, about=described
+    )
     if not first_step:
         (folder / "generator.pt").unlink(missing_ok=True)
     chosen = pictures[_spread(len(pictures), plan.seed)]

@@ -29,12 +29,12 @@ def bce_generator(fake: Tensor) -> Tensor:
 
 
 def least_squares_critic(real: Tensor, fake: Tensor) -> Tensor:
-    """Real pictures shall score 1, others 0. Source: Mao et al. 2017 (LSGAN), equation 9."""
+    """Real pictures should score 1, others 0. Source: Mao et al. 2017 (LSGAN), equation 9."""
     return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
 
 
 def least_squares_generator(fake: Tensor) -> Tensor:
-    """Generated pictures shall score 1. Source: Mao et al. 2017 (LSGAN), equation 9."""
+    """Generated pictures should score 1. Source: Mao et al. 2017 (LSGAN), equation 9."""
     return 0.5 * (fake - 1).square().mean()
 
 
@@ -64,12 +64,12 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
 @dataclass(frozen=True, slots=True)
 class AdversarialLoss:
-    """The two sides of a game."""
+    """The losses of critic and generator."""
 
     critic: Callable[[Tensor, Tensor], Tensor]
-    """Of the scores of real and of generated pictures."""
+    """The critic's loss, from the scores of real and of generated pictures."""
     generator: Callable[[Tensor], Tensor]
-    """Of the scores of generated pictures."""
+    """The generator's loss, from the scores of generated pictures."""
 
 
 LOSSES: Mapping[str, AdversarialLoss] = MappingProxyType(

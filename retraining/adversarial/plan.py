@@ -1,4 +1,6 @@
-"""What determines an adversarial training: the systems of the papers (:data:`SYSTEMS`) and a run's plan."""
+"""The settings of an adversarial training: the systems of the papers (:data:`SYSTEMS`) and the plan of a
+run.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
 class AdversarialPlan:
     """Everything that, with the real pictures, determines an adversarial training run.
 
-    ``None`` stands for the system's own value.
+    ``None`` means the value of the system's paper.
     """
 
     system: str = "sdg-gan"
@@ -74,15 +76,15 @@ class AdversarialPlan:
     batch: int = 64
     """Over all processes together."""
     ema: float = 0.999
-    """Part of itself that the averaged generator keeps at a step, at most; 0 hands out the last weights."""
+    """Largest decay of the averaged generator per step; 0 keeps the last weights instead of an average."""
     flips: bool = True
     """Real pictures are mirrored at random, left-right and up-down."""
     diffaugment: bool = False
-    """Differentiable augmentation, for some dozens of real pictures."""
+    """Differentiable augmentation, for a few dozen real pictures."""
     collapse_below: float = 0.1
-    """Diversity, as a share of the real pictures', under which a generator counts as collapsed; 0: never."""
+    """Diversity, as a share of the real pictures', below which a generator counts as collapsed; 0: never."""
     collapse_after: int = 500
-    """Steps before which a generator may draw what it likes."""
+    """Steps before the first check for a collapse."""
     seed: int = 1
     precision: str = "auto"
     """``fp32``, ``bf16``, or ``auto``: bf16 where the processor multiplies it in hardware."""
@@ -94,10 +96,10 @@ class AdversarialPlan:
 
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
-            raise TrainingError(f"no system {self.system!r}; choose one of {', '.join(SYSTEMS)}")
+            raise TrainingError(f"no system is called {self.system!r}; choose one of {', '.join(SYSTEMS)}")
         if self.size not in SIZES or self.channels not in (1, 3):
             raise TrainingError(
-                f"pictures are {', '.join(map(str, SIZES))} px a side with 1 or 3 channels, "
+                f"pictures are {', '.join(map(str, SIZES))} px on a side with 1 or 3 channels, "
                 f"not {self.size} px with {self.channels}"
             )
         if self.precision not in ("auto", "fp32", "bf16"):
@@ -105,15 +107,20 @@ class AdversarialPlan:
         if self.mapping_layers is not None and SYSTEMS[self.system].mapping_layers is None:
             raise TrainingError(f"{self.system} has no mapping network; latent-mapping has one")
         if self.steps < 1 or self.batch < 2 or not 0 <= self.ema < 1:
-            raise TrainingError("at least 1 step and 2 pictures a batch are needed, and an ema of 0 up to 1")
+            raise TrainingError(
+                "a plan needs 1 step or more, 2 pictures per batch or more, and an ema from 0 to below 1"
+            )
         if min(self.sheet_every, self.check_every, self.checkpoint_every) < 1:
-            raise TrainingError("sheets, checks and checkpoints come every 1 step or more")
+            raise TrainingError("the steps between sheets, checks and checkpoints must be 1 or more")
         own = self.own_system()
         if own.latent < 1 or own.critic_steps < 1 or own.learning_rate <= 0 or (own.mapping_layers or 0) < 0:
-            raise TrainingError("latent and critic steps start at 1, mapping layers at 0, rates above 0")
+            raise TrainingError(
+                "latent and critic steps must be 1 or more, mapping layers 0 or more, the learning rate "
+                "above 0"
+            )
 
     def own_system(self) -> System:
-        """The system with this plan's changes."""
+        """The system with the settings of this plan."""
         asked = {
             "latent": self.latent,
             "mapping_layers": self.mapping_layers,

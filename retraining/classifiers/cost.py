@@ -1,4 +1,5 @@
-"""What a step of :func:`retraining.classifiers.loop.train` costs beside its bare passes.
+"""Measure how long a step of a classifier's training takes, and how long its forward and backward passes
+take.
 
 python -m retraining.classifiers.cost resnet18 64 --batch 32
 """
@@ -83,9 +84,9 @@ def _bare_passes(
 def main() -> None:
     """Print the cost of a step on this machine."""
     parser = options(__doc__, batch=32, steps=20)
-    parser.add_argument("network")
-    parser.add_argument("side", type=int)
-    parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("network", help="a name that `retrain networks` lists")
+    parser.add_argument("side", type=int, help="side of the pictures, px")
+    parser.add_argument("--channels", type=int, default=1, help="1 for grey, 3 for colour")
     asked = parser.parse_args()
     plan = TrainingPlan(network=asked.network, batch=asked.batch)
     clock = chosen_clock(asked)

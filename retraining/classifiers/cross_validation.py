@@ -1,7 +1,7 @@
 """k-fold cross-validation of a classifier, folds by group: part, tile, commutator, cluster of duplicates.
 
-Each fold is a run of its own in ``fold-1``, ``fold-2`` ... and is taken up where it stands, so a validation
-that was interrupted goes on with the same call.
+Each fold has its own run folder (``fold-1``, ``fold-2`` ...), so the same call continues an interrupted
+cross-validation.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def cross_validate(
     """Train ``count`` times on all folds but one and test on that; writes ``folds.json`` into ``folder``.
 
     ``seed`` makes the folds. ``epochs`` passes over the training pictures of a fold replace the plan's steps.
-    Synthetic pictures take part in every fold's training; they are no fair help where they were made from
-    pictures of the fold that is held out. ``report`` is given the fold from 1 on. Raises
+    Synthetic pictures take part in every fold's training; the result is too good if they were made
+    from pictures of the fold that is held out. ``report`` is given the fold from 1 on. Raises
     :class:`TrainingError` and :class:`DatasetError`.
     """
     if plan.patience:
-        raise TrainingError("a fold is no validation set; leave patience at 0 in a cross-validation")
+        raise TrainingError("a cross-validation has no validation pictures to stop by; leave patience at 0")
     held = folds(pictures.labels, pictures.groups, count, seed)
     results = []
     for fold in range(count):

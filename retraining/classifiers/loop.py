@@ -110,7 +110,7 @@ def train(
     ``curves.png`` and ``best.pt``; under ``torchrun`` the first process alone writes. ``start_from`` is a
     ``best.pt`` of another run, possibly of smaller patches, or a published weights file; ``replay_first`` are
     windows ``(n, 4)`` of the source that are known to be hard. Raises :class:`TrainingStoppedError` after a
-    checkpoint when the process is told to end.
+    checkpoint when the process is asked to stop.
     """
     device = choose_device(plan.device)
     bf16 = resolve_precision(plan.precision, device) == "bf16"
@@ -147,7 +147,7 @@ def train(
                 to_validate = last or run.step % plan.validate_every == 0
                 run.average_in(plan.ema, now=to_validate)
 
-                # What became of it, the same numbers in every process.
+                # The numbers of this step, the same in every process.
                 found, wrong = _look_at(logits.detach(), batch, source.sound)
                 run.replay_before, again = run.replay, gather_rows(wrong, world, device)
                 run.replay = np.concatenate([run.replay, again])[-plan.replay_size :]
@@ -176,7 +176,7 @@ def train(
                 report(run.step, line)
                 if stopping and not ended:
                     raise TrainingStoppedError(
-                        f"stopped at step {run.step}; the same command goes on from there"
+                        f"stopped at step {run.step}; the same command continues from there"
                     )
             if world.first:
                 draw_curves(folder / "log.csv", folder / "curves.png")
@@ -292,16 +292,18 @@ def _begin(
     validate: Validator | None,
 ) -> _Run:
     if plan.batch % world.size or plan.batch // world.size < 2:
-        raise TrainingError(f"a batch of {plan.batch} cannot be shared by {world.size} processes")
+        raise TrainingError(
+            f"a batch of {plan.batch} cannot be divided among {world.size} processes; use a larger --batch"
+        )
     if plan.patience and validate is None:
-        raise TrainingError("patience needs validation pictures; give some, or leave it at 0")
+        raise TrainingError("patience needs validation pictures; add some, or leave patience at 0")
     try:
         criterion = make_loss(
             plan.loss, smoothing=plan.label_smoothing, gamma=plan.focal_gamma, beta=plan.balance_beta,
             counts=plan.class_counts, device=device,
         )  # fmt: skip
     except ValueError as error:
-        raise TrainingError(f"the loss {plan.loss!r} cannot be made: {error}") from None
+        raise TrainingError(f"the loss {plan.loss!r} cannot be used: {error}") from None
     network = build_network(plan, source)
     if start_from is not None:
         begin_with(network, start_from)
@@ -349,7 +351,7 @@ def _look_at(
 
 
 def _validated(run: _Run, validate: Validator | None, world: World, device: torch.device) -> Validation:
-    """The validation of the averaged weights, found by the first process and told to the others."""
+    """The validation of the averaged weights, done by the first process and sent to the others."""
     if validate is None:
         return Validation(float(run.step), "not validated")
     found = validate(run.average) if world.first else Validation(0.0, "")
@@ -375,7 +377,7 @@ class _Files:
             save_weights(weights, self._folder / "best.pt")
 
     def checkpoint(self, run: _Run, plan: TrainingPlan, *, now: bool) -> None:
-        """Write a checkpoint when it is asked for or due, but spend no more than a fiftieth of the time."""
+        """Write a checkpoint when it is requested or due, but spend at most a fiftieth of the time on it."""
         began = time.perf_counter()
         due = run.step - self._kept_at >= plan.checkpoint_every
         if self._log is None or not (now or (due and began - self._since >= 50 * self._save_s)):

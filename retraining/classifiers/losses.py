@@ -54,7 +54,7 @@ def class_balanced_weights(counts: Sequence[int], beta: float) -> Tensor:
     empty class.
     """
     if not counts or min(counts) < 1:
-        raise ValueError(f"every class needs a picture, got the counts {list(counts)}")
+        raise ValueError(f"every class needs a picture, but the counts are {list(counts)}")
     weights = torch.tensor([1.0 / effective_number(n, beta) for n in counts], dtype=torch.float64)
     return (weights / weights.mean()).float()
 
@@ -68,7 +68,7 @@ def make_loss(
     class-balanced ones. Raises ``ValueError``.
     """
     if name not in LOSSES:
-        raise ValueError(f"no loss {name!r}; choose one of {', '.join(LOSSES)}")
+        raise ValueError(f"no loss is called {name!r}; choose one of {', '.join(LOSSES)}")
     weights = class_balanced_weights(counts, beta).to(device) if "class-balanced" in name else None
     if "focal" in name:
         return partial(focal, gamma=gamma, weights=weights)

@@ -15,7 +15,7 @@ OPTIMISERS = ("adamw", "adam")
 def make_optimiser(
     name: str, network: nn.Module, *, learning_rate: float, l2: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019), fused into one pass a step.
+    """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019), fused into one pass per step.
 
     ``l2`` is the factor of a penalty ``l2 * sum(w ** 2)`` over the convolutions (as Keras has it, and with it
     Mustafaev et al.): its gradient ``2 * l2 * w`` is added before Adam's moments. ``weight_decay`` concerns
@@ -23,10 +23,12 @@ def make_optimiser(
     from the moments. Without it both are the same. Raises ``ValueError``.
     """
     if name not in OPTIMISERS:
-        raise ValueError(f"no optimiser {name!r}; choose one of {', '.join(OPTIMISERS)}")
+        raise ValueError(f"no optimiser is called {name!r}; choose one of {', '.join(OPTIMISERS)}")
     if name == "adamw" and weight_decay:
         if l2:
-            raise ValueError("the L2 penalty and AdamW's weight decay are rivals; set one of them to 0")
+            raise ValueError(
+                "the L2 penalty and AdamW's weight decay exclude each other; set one of them to 0"
+            )
         return torch.optim.AdamW(
             network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
         )

@@ -77,5 +77,5 @@ def train_in_stages(
             report=show,
         )
     if weights is None:
-        raise ValueError("a plan of at least one stage is needed")
+        raise ValueError("a plan needs at least one stage")
     return weights

@@ -1,4 +1,4 @@
-"""What determines a classifier's training, and what is worked out from it."""
+"""The plan of a classifier's training, and the numbers that follow from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrainingPlan:
     """Share of the steps in which the learning rate rises."""
     l2: float = 1e-5
     """Weight of the L2 penalty. The paper's 0.01 belongs to 100 epochs of a small data set; in a run of a few
-    thousand steps it outweighs the cross-entropy by far and the network learns only to be small."""
+    thousand steps it is much larger than the cross-entropy, and the network learns only small weights."""
     dropout: float = 0.2
     label_smoothing: float = 0.02
     """Of the cross-entropies; the focal losses have none."""
@@ -67,7 +67,7 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         if self.optimiser == "adamw" and self.weight_decay and self.l2:
-            raise TrainingError("l2 and AdamW's weight_decay are rivals; set one of them to 0")
+            raise TrainingError("l2 and AdamW's weight_decay exclude each other; set one of them to 0")
         for value, known, what in (
             (self.network, CLASSIFIERS, "network"),
             (self.loss, LOSSES, "loss"),
@@ -75,11 +75,11 @@ class TrainingPlan:
             (self.schedule, ("one-cycle", "constant"), "schedule"),
         ):
             if value not in known:
-                raise TrainingError(f"no {what} {value!r}; choose one of {', '.join(known)}")
+                raise TrainingError(f"no {what} is called {value!r}; choose one of {', '.join(known)}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise TrainingError(f"precision is auto, fp32 or bf16, not {self.precision!r}")
         if self.steps < 1 or self.batch < 2:
-            raise TrainingError("at least 1 step and 2 patches a batch are needed")
+            raise TrainingError("a plan needs 1 step or more, and 2 patches per batch or more")
         if self.patience < 0 or self.focal_gamma < 0 or not 0 <= self.balance_beta <= 1:
             raise TrainingError("patience and gamma are 0 or more, beta is from 0 to 1")
 
@@ -90,7 +90,7 @@ def in_epochs(plan: TrainingPlan, epochs: float, pictures: int) -> TrainingPlan:
 
 
 def learning_rate(plan: TrainingPlan, step: int) -> float:
-    """The rate of a step: a linear rise, then what :attr:`TrainingPlan.schedule` says."""
+    """The learning rate of a step: a linear rise, then the schedule of the plan."""
     rise = max(1, round(plan.steps * plan.warm_up))
     if step < rise:
         return plan.learning_rate * (step + 1) / rise
@@ -101,7 +101,7 @@ def learning_rate(plan: TrainingPlan, step: int) -> float:
 
 
 def settings(plan: TrainingPlan) -> dict[str, Any]:
-    """What a checkpoint must agree with to be taken up."""
+    """The settings that a checkpoint must share with a plan so that the plan continues from it."""
     return {k: v for k, v in asdict(plan).items() if k not in _MAY_CHANGE}
 
 

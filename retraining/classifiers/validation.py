@@ -30,7 +30,7 @@ def recipe_at(recipe: Recipe, patch_px: int) -> Recipe:
 
 
 def part_validator(surfaces: Surfaces, recipe: Recipe) -> Validator:
-    """A validation on parts that bear one class each.
+    """A validation on parts with one class each.
 
     The score is the share of parts whose verdict is right, less a little for certainty that is lacking, so
     that of two networks without an error the surer one is kept.

@@ -33,7 +33,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     weights = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise TrainingError(f"{path} holds no plain state dict; name a best.pt or a published weights file")
+        raise TrainingError(
+            f"{path} does not hold a plain state dict; name a best.pt or a file of published weights"
+        )
     return weights
 
 
@@ -62,7 +64,7 @@ def carry_weights(weights: dict[str, Tensor], network: nn.Module) -> None:
     own = network.state_dict()
     strangers = sorted(set(weights) ^ set(own))
     if strangers:
-        raise TrainingError(f"the weights are another network's: {strangers[0]} is only in one of the two")
+        raise TrainingError(f"the weights are of another network: only one of the two has {strangers[0]}")
     for name, value in weights.items():
         target = own[name]
         if value.shape != target.shape:
@@ -74,7 +76,7 @@ def carry_weights(weights: dict[str, Tensor], network: nn.Module) -> None:
             ):
                 raise TrainingError(
                     f"{name} is {tuple(value.shape)} in the weights, {tuple(target.shape)} in the network; "
-                    "only the patch size may differ, from 128 px upward"
+                    "only the patch size may differ, from 128 px on"
                 )
             value = value.repeat_interleave(cells, dim=1) / math.sqrt(cells)
         own[name] = value
@@ -86,6 +88,6 @@ def load_checkpoint(path: Path, plan: TrainingPlan) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state["plan"], dict) or not same_settings(plan, state["plan"]):
         raise TrainingError(
-            f"{path} was written under another plan; start over with --no-resume or in a new folder"
+            f"{path} was written with another plan; start again by --no-resume, or use a new folder"
         )
     return state

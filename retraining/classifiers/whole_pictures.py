@@ -84,11 +84,11 @@ def train_and_test(
     ``folder`` gets the run's files, ``result.json`` and ``confusion.png``. ``synthetic`` pictures take the
     place of ``synthetic_share`` of each batch; ``sound`` is the index of the class without a defect, where
     there is one; ``start_from`` is a weights file. A plan without class counts gets those of the training
-    pictures where its loss asks for them. The same call goes on with an interrupted run. Raises
+    pictures where its loss asks for them. The same call continues an interrupted run. Raises
     :class:`TrainingError` and :class:`DatasetError`.
     """
     if not len(test_on):
-        raise TrainingError("there is no test picture")
+        raise TrainingError("there is no test picture; split the data set again by `retrain data split`")
     if test_on.classes != train_on.classes or test_on.pixels.shape[1:] != train_on.pixels.shape[1:]:
         raise TrainingError("the test pictures must have the classes and the size of the training pictures")
     if "class-balanced" in plan.loss and not plan.class_counts:

@@ -27,10 +27,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class VocBoxes:
-    """Windows around the boxes of pictures below ``images``; a box file bears its picture's stem.
+    """Windows around the boxes of pictures below ``images``; a box file has the name of its picture.
 
-    A box may bear another class than its picture's path does. Somebody erred, and nobody knows who: such
-    boxes are listed in a note and left out, or believed where ``trust_boxes`` says so.
+    A box may have another class than its picture's path does. One of both is wrong, and nobody knows which:
+    such boxes are listed in a note and left out, or believed where ``trust_boxes`` says so.
     """
 
     images: Path
@@ -57,7 +57,7 @@ class VocBoxes:
         pictures = _by_stem(found)
         files = sorted(path for path in self.boxes.glob("*") if path.suffix.lower() == ".xml")
         if not files:
-            raise DatasetError(f"{self.boxes} holds no .xml files; give the folder of the boxes")
+            raise DatasetError(f"{self.boxes} holds no .xml files; name the folder of the boxes")
         read = for_each(lambda file: self._read(file, pictures.get(file.stem)), files)
         entries: dict[tuple[str, Window], Named] = {}
         faults: dict[str, list[str]] = defaultdict(list)
@@ -81,7 +81,7 @@ class VocBoxes:
                     continue
                 if named.label and label != named.label:
                     fate = "believed" if self.trust_boxes else "left out"
-                    kind = f"boxes bear another class than their picture and were {fate}"
+                    kind = f"boxes have another class than their picture and were {fate}"
                     faults[kind].append(f"{which} ({label})")
                     if not self.trust_boxes:
                         continue
@@ -136,7 +136,8 @@ def _by_stem(found: list[Named]) -> dict[str, Named]:
         stem = Path(named.path).stem
         if stem in pictures:
             raise DatasetError(
-                f"{named.path} and {pictures[stem].path} share a name; their boxes cannot be told apart"
+                f"{named.path} and {pictures[stem].path} have the same name, so their boxes cannot be "
+                "assigned; rename one of them"
             )
         pictures[stem] = named
     return pictures
@@ -149,7 +150,7 @@ def _read_boxes(file: Path) -> tuple[Size, list[tuple[str, Window | None]]]:
         size = (int(_text(tree, "size/height")), int(_text(tree, "size/width")))
         return size, list(_boxes(tree))
     except (ElementTree.ParseError, ValueError, OSError) as error:
-        raise DatasetError(f"{file} is no VOC file: {error}; repair or remove it") from error
+        raise DatasetError(f"{file} is not a VOC file: {error}; repair or remove it") from error
 
 
 def _boxes(tree: ElementTree.Element) -> Iterator[tuple[str, Window | None]]:

@@ -46,9 +46,9 @@ _KINDS = {"exact": "the same picture", "near": "nearly the same picture", "overl
 
 
 def shortcuts(dataset: Dataset) -> list[str]:
-    """Notes on traits of files by which a network might tell classes without looking at the surface.
+    """Notes on traits of files by which a network could recognise classes without looking at the surface.
 
-    File format and size: a class stored otherwise than the others is told by its compression.
+    File format and size: a class that is stored differently is recognised by its compression.
     """
     notes = _alike(dataset.classes)
     for what, traits in (("file format", _formats(dataset)), ("size", _sizes(dataset))):

@@ -37,7 +37,7 @@ def write_sheet(shown: PictureSet, path: Path, captions: dict[str, str] | None =
     """Write all pictures of a set as one PNG, one row per class, with the class's name and a caption."""
     most = max(shown.count().values(), default=0)
     if most == 0:
-        raise DatasetError("there is no picture to show")
+        raise DatasetError("the data set has no picture to show")
     height, width = shown.pixels.shape[1:3]
     sheet = np.full((len(shown.classes) * (height + _GAP), _MARGIN + most * (width + _GAP), 3), 255, np.uint8)
     for k, name in enumerate(shown.classes):

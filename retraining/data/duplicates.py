@@ -1,6 +1,6 @@
 """Pictures that show the same thing: found by their pixels, and joined so that no split parts them.
 
-Three kinds, each told in a note:
+Three kinds, each with a note:
 
 - *exact*: the same pixels, whatever the file's format;
 - *near*: the same picture stored anew, lit otherwise or moved a little. Candidates are perceptual hashes that
@@ -267,5 +267,5 @@ def _describe(dataset: Dataset, joined: tuple[Picture, ...], pairs: list[Duplica
             f"{pictures[p.second].name} ({pictures[p.second].label})"
             for p in torn
         )
-        notes.append(f"{len(torn)} pairs show the same and bear different labels: {named}")
+        notes.append(f"{len(torn)} pairs show the same and have different labels: {named}")
     return notes

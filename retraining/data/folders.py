@@ -30,7 +30,7 @@ class Folders:
         found, notes = list_named(self.root, self.pattern, self.rename)
         classes = class_order((n.label for n in found), tuple(self.classes))
         notes += counted_note(
-            "pictures were left out, their classes were not asked for",
+            "pictures were left out because --classes does not name their classes",
             [n.path for n in found if n.label not in classes],
         )
         entries = [(named, None) for named in found]

@@ -40,7 +40,7 @@ def grow(
         own = np.flatnonzero(pictures.labels == k)
         wanted = counts.get(name, 0)
         if wanted and not len(own):
-            raise DatasetError(f"{name} cannot grow to {wanted} pictures from none; add some")
+            raise DatasetError(f"{name} cannot grow to {wanted} pictures because it has none; add some")
         rng = np.random.default_rng([seed, k, 1])
         chosen += sorted(rng.permutation(own)[:wanted].tolist())
         missing = max(0, wanted - len(own))

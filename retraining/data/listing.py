@@ -49,11 +49,11 @@ def list_named(
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise DatasetError(f"{pattern!r} is no regular expression: {error}") from error
+        raise DatasetError(f"{pattern!r} is not a regular expression: {error}") from error
     if "label" not in compiled.groupindex:
         raise DatasetError(f"the pattern {pattern!r} has no named group (?P<label>...)")
     if not root.is_dir():
-        raise DatasetError(f"{root} is no folder")
+        raise DatasetError(f"{root} is not a folder; name the folder of the pictures")
     found, others = [], []
     for path in sorted(pictures_in(root, recursive=True)):
         if skip is not None and path.is_relative_to(skip):
@@ -79,7 +79,7 @@ def class_order(named: Iterable[str], wanted: tuple[str, ...]) -> tuple[str, ...
     missing = [name for name in wanted if name not in there]
     if missing:
         raise DatasetError(
-            f"no picture is of class {', '.join(missing)}; there are {', '.join(sorted(there))}"
+            f"no picture has the class {', '.join(missing)}; the classes are {', '.join(sorted(there))}"
         )
     return wanted or tuple(sorted(there))
 

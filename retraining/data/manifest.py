@@ -1,4 +1,5 @@
-"""A data set is a manifest of labelled pictures that stay where they are; pixels are loaded when asked for.
+"""A data set is a manifest of labelled pictures that stay where they are; pixels are loaded when they are
+needed.
 
 The manifest, ``dataset.json``, says of every picture where it lies, its digest, its label, who labelled it,
 which pictures it must not be parted from (its group) and on which side of the split it is. Its ``root`` is
@@ -54,7 +55,7 @@ class Picture:
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)
         if not self.path or path.is_absolute() or ".." in path.parts or "\\" in self.path:
-            raise DatasetError(f"{self.path!r} is no path below the data set's root")
+            raise DatasetError(f"{self.path!r} is not a path below the root of the data set")
         if not self.group:
             raise DatasetError(f"{self.path} has no group; give it at least its own path")
         if self.labelled_by not in LABELLERS:
@@ -63,7 +64,7 @@ class Picture:
             raise DatasetError(f"{self.path} is in the split {self.split!r}; use {', '.join(SPLITS)}")
         if self.window is not None and (min(self.window) < 0 or min(self.window[2:]) < 1):
             raise DatasetError(
-                f"{self.path} has the window {self.window}; top, left, height, width are meant"
+                f"{self.path} has the window {self.window}; a window is top, left, height, width in px"
             )
 
     @property
@@ -90,15 +91,17 @@ class Dataset:
         if white is not None and (not isinstance(white, int) or not 1 <= white <= 65_535):
             raise DatasetError(f"sixteen_bit_white is {white!r}; it must be a grey value of 1 to 65535")
         if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise DatasetError(f"classes {self.classes} are empty or name one twice")
+            raise DatasetError(
+                f"the classes {self.classes} are empty or contain a name twice; name each class once"
+            )
         known, seen = set(self.classes), set()
         for picture in self.pictures:
             if picture.label not in known:
                 raise DatasetError(
-                    f"{picture.name} is labelled {picture.label!r}, which is no class of the set"
+                    f"{picture.name} has the label {picture.label!r}, which is not a class of the data set"
                 )
             if picture.name in seen:
-                raise DatasetError(f"{picture.name} is listed twice")
+                raise DatasetError(f"{picture.name} is listed twice; remove one of the entries")
             seen.add(picture.name)
 
     def __len__(self) -> int:
@@ -126,7 +129,7 @@ class Dataset:
         unknown = set(classes or ()) - set(self.classes)
         if unknown:
             raise DatasetError(
-                f"no class is called {', '.join(sorted(unknown))}; it has {', '.join(self.classes)}"
+                f"no class is called {', '.join(sorted(unknown))}; the data set has {', '.join(self.classes)}"
             )
         kept = tuple(
             p
@@ -199,10 +202,12 @@ def read_manifest(path: Path) -> Dataset:
     except OSError as error:
         raise DatasetError(f"{manifest} cannot be read; write one by `retrain data`") from error
     except ValueError as error:
-        raise DatasetError(f"{manifest} is no manifest: {error}; write it again by `retrain data`") from error
+        raise DatasetError(
+            f"{manifest} is not a manifest: {error}; write it again by `retrain data`"
+        ) from error
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise DatasetError(
-            f"{manifest} is no manifest of version {VERSION}; write it again by `retrain data`"
+            f"{manifest} is not a manifest of version {VERSION}; write it again by `retrain data`"
         )
     try:
         root = (manifest.parent / content["root"]).resolve()

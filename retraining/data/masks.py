@@ -119,7 +119,8 @@ class Masks:
         mask = read_mask(path)
         if mask.shape != size:
             raise DatasetError(
-                f"{path} is {mask.shape}, its picture {named.path} is {size}; repair one of them"
+                f"{path} is {mask.shape}, but its picture {named.path} is {size}; use a mask of the "
+                "picture's size"
             )
         return mask
 
@@ -167,7 +168,7 @@ def windows_away(mask: NDArray[np.uint8], side: int, count: int, rng: np.random.
 def _paired(pictures: list[str], root: Path) -> tuple[dict[str, Path], list[str]]:
     """The mask below ``root`` of each picture's path, and the masks of no picture."""
     if not root.is_dir():
-        raise DatasetError(f"{root} is no folder; give the folder of the masks")
+        raise DatasetError(f"{root} is not a folder; name the folder of the masks")
     by_path: dict[str, Path] = {}
     for path in pictures_in(root, recursive=True):
         name = path.relative_to(root).with_suffix("").as_posix()

@@ -77,7 +77,8 @@ def join(a: PictureSet, b: PictureSet) -> PictureSet:
     """Both sets, ``a`` first; raises :class:`DatasetError` when classes or sizes differ."""
     if a.classes != b.classes or a.pixels.shape[1:] != b.pixels.shape[1:]:
         raise DatasetError(
-            f"two sets are joined only with the same classes and size, not {a.classes} {a.pixels.shape[1:]} "
+            f"two sets can be joined only if they have the same classes and size, not {a.classes} "
+            f"{a.pixels.shape[1:]} "
             f"and {b.classes} {b.pixels.shape[1:]}"
         )
     return PictureSet(
@@ -105,7 +106,10 @@ def load_pixels(
     """
     height, width = (side, side) if isinstance(side, int) else side
     if min(height, width) < 1 or channels not in (1, 3):
-        raise DatasetError(f"{height} x {width} px in {channels} channel(s) is no size to load pictures at")
+        raise DatasetError(
+            f"{height} x {width} px in {channels} channel(s) is not a size for pictures; use 1 px or more "
+            "and 1 or 3 channels"
+        )
     wanted = dataset.select(split=split)
     kept = wanted.select(labelled_by=labelled_by).pictures
     _tell_left_out(wanted, len(kept), labelled_by)
@@ -152,12 +156,14 @@ def _tell_left_out(wanted: Dataset, kept: int, labelled_by: Collection[str]) -> 
     named = ", ".join(f"{count} by {who!r}" for who, count in sorted(others.items()))
     if kept == 0 and others:
         raise DatasetError(
-            f"no picture is labelled by {' or '.join(labelled_by)} ({named}); let a person look at them, or "
-            f"name {', '.join(sorted(others))} among those whose labels are trusted"
+            f"no picture is labelled by {' or '.join(labelled_by)} ({named}); let a person check them, or "
+            f"add {', '.join(sorted(others))} to --labelled-by"
         )
     if kept == 0:
-        raise DatasetError("there is no picture to load; choose another split or build the set again")
+        raise DatasetError("there is no picture to load; choose another split, or build the data set again")
     if others:
         _log.warning(
-            "left out pictures labelled %s; trusted are the labels by %s", named, ", ".join(labelled_by)
+            "pictures left out because of who labelled them: %s; used are labels by %s",
+            named,
+            ", ".join(labelled_by),
         )

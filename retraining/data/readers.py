@@ -57,7 +57,7 @@ def open_reader(name: str, **options: Any) -> Reader:
     missing = {n for n, f in known.items() if _needed(f)} - set(options)
     if unknown or missing:
         raise DatasetError(
-            f"the reader {name} knows the options {', '.join(known)}"
+            f"the reader {name} takes the options {', '.join(known)}"
             + (f", not {', '.join(sorted(unknown))}" if unknown else "")
             + (f"; it needs {', '.join(sorted(missing))}" if missing else "")
         )

@@ -1,7 +1,8 @@
 """The reader of rendered parts: whole surfaces as pictures, or the patches that the station cuts from them.
 
 A part's surface is written once, at the recipe's size, beside its mask; patches are windows of it on the
-station's grid. Parts that are there already are not rendered again, so that an interrupted rendering goes on.
+station's grid. Parts that are there already are not rendered again, so that an interrupted rendering
+continues.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class PartOrder:
         return f"renderer-{RENDERER_VERSION}-seed-{self.seed}-{what}"
 
     def render(self) -> RenderedPart:
-        """The part; raises :class:`DatasetError` where it cannot bear even one defect."""
+        """The part; raises :class:`DatasetError` if it has no room for a defect."""
         if self.mixture is not None:
             return training_part(self.seed, self.mixture)
         if self.kind == CLASS_NAMES[SOUND]:
@@ -76,7 +77,7 @@ class PartOrder:
                 return render_part(self.seed, kind=self.kind, defects_per_part=count)
             except SimulationError:
                 continue
-        raise DatasetError(f"the part of seed {self.seed} has no room for {self.kind}; use another seed")
+        raise DatasetError(f"the part of seed {self.seed} is too small for {self.kind}; use another seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,9 @@ def render_parts(
     size = [recipe.surface.height, recipe.surface.width]
     described = folder / _RENDERING
     if described.is_file() and json.loads(described.read_text(encoding="utf-8")) != {"surface": size}:
-        raise DatasetError(f"{folder} holds surfaces of another size than {size}; use another folder")
+        raise DatasetError(
+            f"{folder} holds surfaces of another size than {size}; name another folder by --out"
+        )
     for name in ("surfaces", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     described.write_text(json.dumps({"surface": size}), encoding="utf-8")
@@ -153,7 +156,7 @@ def station_patches(parts: Dataset, recipe: Recipe, rules: CropRules | None = No
                 ambiguous += 1
                 continue
             found.append(replace(part, label=parts.classes[label], window=window))
-    note = f"{ambiguous} of {ambiguous + len(found)} patches show too little of a defect to bear its name"
+    note = f"{ambiguous} of {ambiguous + len(found)} patches show too little of a defect to be labelled by it"
     return parts.with_pictures(found, *([note] if ambiguous else []))
 
 

@@ -164,7 +164,9 @@ def build_version(
         raise DatasetError(f"no version is called {version!r}; use {', '.join(VERSIONS)}")
     wanted = VERSIONS[version]
     if wanted.synthetic != (synthetic is not None):
-        raise DatasetError(f"{version} is grown {'by' if wanted.synthetic else 'without'} synthetic pictures")
+        raise DatasetError(
+            f"{version} is made {'with' if wanted.synthetic else 'without'} synthetic pictures"
+        )
     chosen = original_patches(parts, recipe, share=share, seed=seed) if wanted.patches else parts
     size = (side, side) if wanted.patches else (2 * side, side)
     training, validation = (load_pixels(chosen, size, 1, split) for split in ("train", "validation"))
@@ -197,11 +199,11 @@ def synthetic_needed(originals: Dataset, *, share: float = 1.0) -> dict[str, int
 def table_5_orders(seed: int = 0, *, share: float = 1.0, single: bool = False) -> list[PartOrder]:
     """The parts of Table 5, with seeds below every training part's, classes in turn.
 
-    They bear as many defects as the training parts, or one each where ``single``. ``seed`` 0 to 9,998.
+    They have as many defects as the training parts, or one each where ``single``. ``seed`` 0 to 9,998.
     """
     first = seed * 10_000
     if not 0 <= first < GOLDEN_SEEDS:
-        raise DatasetError(f"seed {seed} leaves the range of test seeds; use seeds 0 to 9998")
+        raise DatasetError(f"seed {seed} is outside the range of test seeds; use 0 to 9998")
     orders = []
     for k, name in enumerate(CLASS_NAMES):
         defects = (1, 1) if single else DEFECTS_A_PART[name]
@@ -218,7 +220,7 @@ def rendered_tests(orders: list[PartOrder]) -> Iterator[RenderedPart]:
 def scaled(count: int, share: float, *, least: int) -> int:
     """``count`` times ``share``, but not below ``least`` nor above ``count``."""
     if not 0.0 < share <= 1.0:
-        raise DatasetError(f"a share of {share} is not above 0 and up to 1")
+        raise DatasetError(f"the share is {share}; it must be above 0 and at most 1")
     return min(count, max(least, math.ceil(count * share - 1e-9)))
 
 

@@ -33,7 +33,7 @@ class PictureSource:
         if sampling not in SAMPLINGS:
             raise DatasetError(f"sampling is {' or '.join(SAMPLINGS)}, not {sampling!r}")
         if not 0.0 <= synthetic_share <= 1.0:
-            raise DatasetError(f"a share of {synthetic_share} is not within 0 to 1")
+            raise DatasetError(f"the synthetic share is {synthetic_share}, which is not within 0 to 1")
         if synthetic_share > 0.0 and (synthetic is None or not len(synthetic)):
             raise DatasetError("a share of synthetic pictures needs synthetic pictures")
         if synthetic is not None and (
@@ -59,7 +59,7 @@ class PictureSource:
     def patch_px(self) -> int:
         """The pictures' side, px; raises :class:`DatasetError` unless they are square."""
         if self.size[0] != self.size[1]:
-            raise DatasetError(f"pictures of {self.size[0]} x {self.size[1]} px have no one side; see `size`")
+            raise DatasetError(f"pictures of {self.size[0]} x {self.size[1]} px are not square; use `size`")
         return self.size[0]
 
     def draw(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:

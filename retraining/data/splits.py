@@ -40,12 +40,12 @@ def split_by_share(dataset: Dataset, shares: Mapping[str, float], seed: int) -> 
         had.update({(side, name): number for name, number in groups[group].items()})
     empty = [f"{n} in {s}" for s in shares for n in counts if counts[n] and not had[s, n]]
     if empty:
-        raise DatasetError(f"there are too few groups for a picture of {', '.join(empty)}; add some")
+        raise DatasetError(f"there are too few groups to give {', '.join(empty)} a picture; add pictures")
     return _with_sides(dataset, sides, f"split by group, {_named(shares)}, seed {seed}")
 
 
 def split_by_count(dataset: Dataset, counts: Mapping[str, int], seed: int) -> Dataset:
-    """Exactly so many pictures of each class in each split, by whole groups; the rest is left out.
+    """Exactly ``counts`` pictures of each class in each split, by whole groups; the others are left out.
 
     ``counts`` such as ``{"train": 140, "test": 60}``. Groups are drawn at random; in a class where that does
     not come out even, the large ones first. Raises :class:`DatasetError`.
@@ -65,7 +65,8 @@ def split_by_count(dataset: Dataset, counts: Mapping[str, int], seed: int) -> Da
         if short.keys() <= tight:
             named = ", ".join(f"{name} lacks {number}" for name, number in short.items())
             raise DatasetError(
-                f"{named}: there are too few pictures, or groups too large for these counts; ask for less"
+                f"{named}: there are too few pictures, or the groups are too large for these counts; use "
+                "smaller counts"
             )
         tight |= short.keys()
 
@@ -83,11 +84,15 @@ def folds(
     of = np.asarray(labels, np.int64)
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     if count < 2 or len(of) != len(numbers):
-        raise DatasetError(f"{count} folds of {len(of)} labels and {len(numbers)} groups cannot be made")
+        raise DatasetError(
+            f"{count} folds cannot be made of {len(of)} labels and {len(numbers)} groups; use fewer folds"
+        )
     for label in np.unique(of):
         own = len(np.unique(numbers[of == label]))
         if own < count:
-            raise DatasetError(f"class {label} has {own} groups, too few for {count} folds; use fewer folds")
+            raise DatasetError(
+                f"class {label} has {own} groups, which are too few for {count} folds; use fewer folds"
+            )
     held = np.empty(len(of), np.int64)
     maker = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     for fold, (_, out) in enumerate(maker.split(np.zeros((len(of), 1)), of, numbers)):

@@ -47,7 +47,7 @@ def write_synthetic(
     names = classes or tuple(pixels)
     unknown = set(pixels) - set(names)
     if unknown:
-        raise DatasetError(f"{', '.join(sorted(unknown))} is no class of {', '.join(names)}")
+        raise DatasetError(f"{', '.join(sorted(unknown))} is none of the classes {', '.join(names)}")
     pictures = []
     for name, own in pixels.items():
         if Path(name).name != name:
@@ -69,4 +69,7 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     try:
         write_file(path, content, durable=False)
     except OSError as error:
-        raise DatasetError(f"{path} cannot be written ({error.strerror or error}); is there room?") from None
+        raise DatasetError(
+            f"{path} cannot be written ({error.strerror or error}); check the disk's free space and the "
+            "folder's rights"
+        ) from None

@@ -16,7 +16,7 @@ from station.recipe import Recipe
 
 
 def literal_algorithm_1(recipe: Recipe) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Lines 2-7 of Algorithm 1: one array a patch, kept in a list, one prediction a patch."""
+    """Lines 2-7 of Algorithm 1: one array per patch, kept in a list, one prediction per patch."""
     network = InceptionCNN(len(recipe.classes), recipe.surface.channels, recipe.patch.size).eval()
 
     def scores(patches: NDArray[np.uint8]) -> NDArray[np.float32]:

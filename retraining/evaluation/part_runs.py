@@ -1,4 +1,4 @@
-"""Runs over many parts: made in processes, kept part by part, so that a killed run goes on where it stood."""
+"""Runs over many parts: done in processes and kept part by part, so that an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PartLog:
         if self._file.is_file():
             known = read_run(folder) if (folder / "run.json").is_file() else {}
             if known.get("kind") != kind or known.get("plan") != json.loads(json.dumps(plan)):
-                raise DatasetError(f"{folder} holds another run; give another folder by --out, or remove it")
+                raise DatasetError(f"{folder} holds another run; name another folder by --out, or remove it")
             self._read()
         open_run(folder, kind, plan, seeds)
 

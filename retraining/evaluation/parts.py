@@ -28,7 +28,7 @@ from station.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class PartResult:
-    """One part, what is on it and what one engine made of it."""
+    """One part, its defects, and the verdict with one engine."""
 
     engine: str
     seed: int
@@ -59,7 +59,7 @@ class PartResult:
 
     @property
     def defective(self) -> bool:
-        """Whether the part bears a defect."""
+        """Whether the part has a defect."""
         return self.judgement.defective
 
     @property
@@ -97,7 +97,7 @@ def check_test_seeds(recipe: Recipe, per_class: int, seed: int, mixed: int = 0) 
     first = seed * 10_000
     if not 0 <= first < first + count <= min(GOLDEN_SEEDS, first + 10_000):
         raise DatasetError(
-            f"seed {seed} with {count} parts leaves the range of test seeds; use seeds 0 to 9998"
+            f"seed {seed} with {count} parts is outside the range of test seeds; use 0 to 9998"
         )
     return count
 

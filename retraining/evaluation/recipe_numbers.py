@@ -23,7 +23,9 @@ def write_recipe(original: Path, target: Path, recipe: Recipe) -> Recipe:
     :class:`DatasetError` rather than replace a file, :class:`station.recipe.RecipeError` for a bad original.
     """
     if target.exists():
-        raise DatasetError(f"{target} exists; give a new file, and compare the two before the line runs it")
+        raise DatasetError(
+            f"{target} exists already; name a new file, and compare both before the line uses it"
+        )
     before = load_recipe(original)
     text = original.read_text(encoding="utf-8")
     root = yaml.compose(text)

@@ -22,7 +22,7 @@ SIZE_EDGES = (0.0, 20.0, 40.0, 80.0, 160.0, 320.0, 10_000.0)
 
 
 def figures_table(rows: Mapping[str, Outcomes]) -> str:
-    """One line an engine."""
+    """One line per engine."""
     lines = [
         "| engine | parts | accuracy | escapes of defective | overkill of good | faults | of them good |",
         "|---|---|---|---|---|---|---|",
@@ -76,7 +76,7 @@ def evaluation_report(results: list[PartResult], classes: tuple[str, ...]) -> st
 
 
 def draw_detection(results: list[PartResult], picture: Path) -> None:
-    """Detection against contrast, size and visibility with 95 % intervals, one line an engine, as a PNG.
+    """Detection against contrast, size and visibility with 95 % intervals, one line per engine, as a PNG.
 
     Dotted: the share rejected under the right name.
     """

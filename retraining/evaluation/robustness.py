@@ -78,14 +78,14 @@ def _offset(frame: Frame, product: Box, strength: float, rng: np.random.Generato
 
 
 def _glare(frame: Frame, product: Box, strength: float, rng: np.random.Generator) -> Frame:
-    """A reflex: a band down the product, a twentieth of its width, up to so many times as bright."""
+    """A reflex: a band along the product, a twentieth of its width, brighter by up to ``strength``."""
     across = np.linspace(0, 1, product.width, dtype=np.float32)
     band = np.exp(-(((across - rng.uniform(0.15, 0.85)) / 0.05) ** 2) / 2)
     return _times(frame, product, (1 + (strength - 1) * band[None, :]).astype(np.float32))
 
 
 def _scratches(frame: Frame, product: Box, strength: float, rng: np.random.Generator) -> Frame:
-    """As many natural scratches again as a good part has, so many times as strong as those."""
+    """As many additional natural scratches as a good part has, ``strength`` times as strong."""
     lines, amount = natural_scratches(rng, product.height, product.width)
     lines *= np.float32(amount * strength)
     lines += np.float32(1.0)
@@ -162,8 +162,8 @@ def measure_robustness(
 ) -> dict[Grade, list[PartResult]]:
     """Every engine's verdict on every part at every grade, by grade.
 
-    ``folder`` keeps each part's results as they come; the same call goes on after a kill, if recipe, parts,
-    grades and the networks (by ``digests``) are the same. Raises :class:`DatasetError`.
+    ``folder`` keeps each part's results as they come; the same call continues after an interruption, if
+    recipe, parts, grades and the networks (by ``digests``) are the same. Raises :class:`DatasetError`.
     """
     check_renderable(recipe)
     wanted = grades(kinds)
@@ -281,7 +281,7 @@ def write_figures(rows: list[GradeFigures], path: Path) -> None:
 
 
 def draw_robustness(rows: list[GradeFigures], picture: Path) -> None:
-    """Accuracy, escapes, overkill and faults against the grade, a panel a kind, as a PNG."""
+    """Accuracy, escapes, overkill and faults against the grade, a panel per kind, as a PNG."""
     from matplotlib.figure import Figure
 
     kinds = [k for k in DISTURBANCES if any(r.grade.kind == k for r in rows)]

@@ -49,7 +49,7 @@ class ScoredPart:
 
     @property
     def defective(self) -> bool:
-        """Whether the part bears a defect."""
+        """Whether the part has a defect."""
         return self.labels != (SOUND,)
 
 
@@ -107,11 +107,14 @@ def picture_parts(
     """
     names = tuple(c.name for c in recipe.classes)
     if dataset.classes != names:
-        raise DatasetError(f"the set has the classes {dataset.classes}, recipe {recipe.name} has {names}")
+        raise DatasetError(
+            f"the data set has the classes {dataset.classes}, but the recipe {recipe.name} has {names}; "
+            "they must agree"
+        )
     pictures = dataset.select(split=split, labelled_by=TRUSTED).pictures
     if not pictures:
         raise DatasetError(
-            f"no picture of split {split!r} was labelled by a person; label some or name another"
+            f"no picture of split {split!r} was labelled by a person; label some, or name another --split"
         )
     found = []
     for number, picture in enumerate(pictures, start=1):
@@ -144,7 +147,7 @@ def known_patches(parts: list[ScoredPart]) -> tuple[NDArray[np.float32], NDArray
     """Scores ``(M, classes)`` and labels ``(M,)`` of all patches whose truth is known."""
     scored = [part for part in parts if part.scores is not None]
     if not scored:
-        raise DatasetError("the station would cut none of the parts; see the reasons by `station inspect`")
+        raise DatasetError("the station can cut none of the parts; `station inspect` shows why")
     scores = np.concatenate([part.scores for part in scored if part.scores is not None])
     labels = np.concatenate([part.patch_labels for part in scored])
     return scores[labels != UNKNOWN], labels[labels != UNKNOWN]

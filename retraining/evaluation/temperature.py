@@ -43,7 +43,7 @@ def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> T
     """
     if len(np.unique(labels)) < 2:
         raise DatasetError(
-            "a temperature needs patches of two classes at least; give more, or --no-temperature"
+            "a temperature needs patches of at least two classes; add some, or use --no-temperature"
         )
     logs = np.log(np.maximum(np.asarray(scores, np.float64), _TINY))
 

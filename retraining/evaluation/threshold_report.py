@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def points_table(points: Sequence[OperatingPoint], chosen: OperatingPoint, recipe: Recipe) -> str:
-    """The curve in Markdown, a line a point, with 95 % intervals (Wilson)."""
+    """The curve in Markdown, a line per point, with 95 % intervals (Wilson)."""
     names = [c.name for c in recipe.classes[1:]]
     lines = [
         "| | " + " | ".join(names) + " | escapes of defective | overkill of good | right class |",

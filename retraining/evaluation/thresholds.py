@@ -118,11 +118,12 @@ def choose(points: Sequence[OperatingPoint], target: float, *, surely: bool = Fa
     allowed = [p for p in points if bound(p, surely) <= target]
     if not allowed:
         least = min(points, key=lambda p: bound(p, surely))
-        remedy = "train further, or give more validation parts"
+        remedy = "train further, or add validation parts"
         if surely and target > 0.0:
             remedy = f"it takes {parts_needed(target)} defective parts without an escape to show it"
         raise DatasetError(
-            f"no thresholds keep the escape rate at {target:.2%}: the most sensitive let {least.escapes} of "
+            f"no thresholds keep the escape rate at {target:.2%}: the most sensitive thresholds let "
+            f"{least.escapes} of "
             f"{least.defective} escape (up to {bound(least, True):.2%}); {remedy}"
         )
     return min(allowed, key=lambda p: (p.overkill, p.escapes, -p.right))

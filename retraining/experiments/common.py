@@ -99,7 +99,9 @@ class Training(Section):
 
 
 def grouped(root: Path, classes: tuple[str, ...], join_overlaps: bool) -> Dataset:
-    """A folder of one sub-folder a class, its duplicates (and, if asked, overlapping crops) in one group."""
+    """The data set of a folder with one sub-folder per class; duplicates (and overlapping crops, if asked)
+    are one group.
+    """
     from retraining.data.duplicates import REACH, group_duplicates
     from retraining.data.folders import Folders
 
@@ -124,7 +126,9 @@ class Grown:
 
 
 def grow(place: Place, plan: AdversarialPlan, real: Pixels, count: int) -> Grown:
-    """Train a pair on ``real`` in the task's folder and draw ``count`` pictures; goes on after a kill."""
+    """Train a pair on ``real`` in the task's folder and draw ``count`` pictures; an interrupted training
+    continues.
+    """
     from retraining.adversarial.loop import train_pair
     from retraining.errors import CollapseError, DivergedError
     from retraining.synthesis.sampling import sample
@@ -151,7 +155,7 @@ def load_pictures(folder: Path, name: str = "pictures.npy") -> Pixels:
 
 
 def sheet_of(place: Place, rows: Iterable[Pixels], caption: str) -> Sheet:
-    """A sheet of one row a set of pictures, at most 96 px each, kept as ``sheet.png``."""
+    """Write ``sheet.png`` with one row per set of pictures, each at most 96 px."""
     from retraining.runs.sheets import tile, write_picture
     from station.patching.area import resize_picture
 
@@ -176,7 +180,7 @@ def measured(
     *,
     mirrored: bool = False,
 ) -> tuple[Comparison | None, tuple[str, ...]]:
-    """Comparison of ``fake`` against ``real`` and what is to be said about them; None of too few pictures.
+    """The comparison of ``fake`` with ``real`` and notes on it; None if there are too few pictures.
 
     ``extractor`` is ``KIND:PATH``, the path (after the last colon) below the data root. ``mirrored``: mirror
     images of real pictures are copies too, as for a pair that was trained with flips.

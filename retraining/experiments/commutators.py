@@ -83,7 +83,9 @@ def inspect_commutators(
     known = [p for p in pictures if p.item <= last_training_item]
     unseen = [p for p in pictures if p.item > last_training_item]
     if not any(p.mask for p in known) or not any(p.mask for p in unseen):
-        raise DatasetError(f"no defect on one side of item {last_training_item}; choose another split")
+        raise DatasetError(
+            f"one side of the split at item {last_training_item} has no defect; split at another item"
+        )
     surfaces = read_pictures(known, recipe, lambda item: item % KEPT_BACK != 0)
     source = RandomCrops(surfaces, recipe.patch)
     results = []
@@ -133,7 +135,7 @@ def write_engine(
             rule.record(name, cut_surface(surface, recipe.patch))
             golden[name].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
     if not all(golden.values()):
-        raise DatasetError("the network is sure of no training picture of some class; train longer")
+        raise DatasetError("for some class, the network is not sure of any training picture; train longer")
     write_engine_folder(target, description, [(name, one) for name, some in golden.items() for one in some])
     document = tuned.model_dump(mode="json", exclude={"digest"})
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
@@ -207,7 +209,7 @@ def average_precision(truth: list[bool], scores: list[float]) -> float:
 
 
 def commutator_table(results: list[SeedResult]) -> str:
-    """One line a seed and their mean, in Markdown."""
+    """One line per seed and their mean, in Markdown."""
     lines = [
         "| seed | image-level AP | threshold | escapes | overkill | escaped pictures |",
         "|---|---|---|---|---|---|",

@@ -117,7 +117,7 @@ class Gathered:
     """PNG files and captions."""
     notes: tuple[str, ...]
     unplaced: tuple[str, ...]
-    """Figures that fit in no table of the plan."""
+    """Figures that belong to no table of the plan."""
     tasks: tuple[TaskRow, ...]
     surroundings: tuple[dict[str, Any], ...]
     """The different machines, versions and git states that results were made with."""
@@ -133,7 +133,7 @@ class Gathered:
 def gather(
     plan: Experiment, size_name: str, size: Section, full: Section, tasks: tuple[Task, ...], folder: Path
 ) -> Gathered:
-    """Read what the tasks have left in ``folder``; what is missing stays missing."""
+    """Read the results of the tasks in ``folder``; a missing result stays missing."""
     rows, curves, sheets, notes, around = [], list[Curve](), [], list[str](), list[dict[str, Any]]()
     cells: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = {t.name: {} for t in plan.tables}
     layout = {t.name: ({r.name for r in t.rows}, {c.name for c in t.columns}) for t in plan.tables}
@@ -214,7 +214,7 @@ def _differences(size: Section, full: Section) -> Iterator[tuple[str, str, str]]
 
 
 def _leaves(section: Section, before: str = "") -> Iterator[tuple[str, str]]:
-    """Every setting by its dotted key; sections in a list are told apart by their names."""
+    """Every setting by its dotted key; sections in a list are identified by their names."""
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):

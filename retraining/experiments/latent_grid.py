@@ -53,7 +53,7 @@ class Plan(Experiment):
     kind: Literal["latent-grid"]
     """this kind"""
     data: Text
-    """the folder of one sub-folder a class, below the data root"""
+    """the folder of one sub-folder per class, below the data root"""
     class_name: Name
     """the class that is learnt"""
     test_share: Share
@@ -67,7 +67,7 @@ class Plan(Experiment):
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
-    """A split a seed, a training a cell."""
+    """One split per seed, and for each split one training per cell of the grid."""
     leaves = []
     for seed in size.seeds:
         parameters = {

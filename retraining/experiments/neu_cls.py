@@ -48,7 +48,7 @@ class Plan(Experiment):
     kind: Literal["neu-cls"]
     """this kind"""
     data: Text
-    """the folder of one sub-folder a class, below the data root"""
+    """the folder of one sub-folder per class, below the data root"""
     test_share: Share
     """the share of each class that is kept for the test"""
     join_overlaps: bool
@@ -62,7 +62,7 @@ class Plan(Experiment):
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
-    """A split a seed, and on it a training a network."""
+    """One split per seed, and for each split one training per network."""
     leaves = []
     for seed in size.seeds:
         split = Task(

@@ -59,7 +59,7 @@ class Size(Section):
     training: Training
     """how each classifier is trained, the same for all sources"""
     pairs: tuple[PairPlan, ...]
-    """the systems whose pictures are tried, a pair a class each"""
+    """the systems whose pictures are tried, with one adversarial pair per class each"""
     synthetic_per_class: Count
     """synthetic pictures of each class"""
     compared: Count
@@ -72,7 +72,7 @@ class Plan(Experiment):
     kind: Literal["neu-cls-64"]
     """this kind"""
     data: Text
-    """the folder of one sub-folder a class, below the data root"""
+    """the folder of one sub-folder per class, below the data root"""
     extractor: Text
     """KIND:PATH of the extractor for FID and KID, the path below the data root"""
     classes: Annotated[tuple[Name, ...], Field(min_length=2)]
@@ -94,7 +94,9 @@ class Plan(Experiment):
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
-    """A split a seed; a pair a class and system, and pasted pictures; a classifier a network and source."""
+    """One split per seed; for each, pasted pictures, one adversarial pair per class and system, and one
+    classifier per network and source of pictures.
+    """
     leaves = []
     for seed in size.seeds:
         split = Task(

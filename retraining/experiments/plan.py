@@ -101,7 +101,9 @@ class Table(Section):
         for index, row in enumerate(self.rows):
             if row.paper and len(row.paper) != len(self.columns):
                 problem = f"has {len(row.paper)} figures for {len(self.columns)} columns"
-                raise wrong(f"rows.{index}.paper", problem, "write one a column, `null` where there is none")
+                raise wrong(
+                    f"rows.{index}.paper", problem, "write one per column, `null` where there is none"
+                )
         for key, named in (("columns", self.columns), ("rows", self.rows)):
             names = [item.name for item in named]
             twice = next((name for name in names if names.count(name) > 1), None)

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from retraining.errors import ExperimentError
 from retraining.experiments.tasks import Roots, Task, TaskOutcome, perform
 
-DIED = "its process died (out of memory?); the same command goes on from its checkpoint"
+DIED = "its process died (out of memory?); the same command continues from its checkpoint"
 _LOOK_FOR_PARENT_S = 0.25
 _busy = threading.Event()
 """Whether this worker process is at a task."""
@@ -41,7 +41,7 @@ class Pool(Protocol):
         ...
 
     def stop(self) -> None:
-        """Ask what is under way to write a checkpoint and end; :meth:`ended` still tells how it did."""
+        """Ask the running tasks to write a checkpoint and end; :meth:`ended` still returns how they ended."""
         ...
 
     def close(self) -> None:
@@ -146,7 +146,9 @@ class RayPool:
             else:
                 ray.init(address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as problem:
-            raise ExperimentError(f"no Ray cluster at {address!r} ({problem}); try --ray local") from None
+            raise ExperimentError(
+                f"there is no Ray cluster at {address!r} ({problem}); use --ray local for this machine"
+            ) from None
         there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         cards = int(there.get("GPU", 0))
         self.slots = max(1, cards or int(there.get("CPU", 1)) // threads)

@@ -1,6 +1,6 @@
 """A class of which only a few examples exist: what helps to find it on whole parts?
 
-Each rival is trained on the same real patches for the same number of steps; what differs is what is added to
+Each row is trained on the same real patches for the same number of steps; what differs is what is added to
 the rare class and whether training patches are changed at random. The result is the recall of the rare class
 on whole frames, through the station's patching and decision.
 """
@@ -55,7 +55,7 @@ _EXAMPLE_SEEDS = 90_000
 
 
 class Rival(Section):
-    """One row: what is done about the rare class."""
+    """One row of the table: how the rare class is increased."""
 
     name: Name
     """the row's name in the tables"""
@@ -114,7 +114,7 @@ class Plan(Experiment):
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
-    """Parts, examples of the rare class, synthetic patches, test parts, and a classifier a rival."""
+    """Parts, examples of the rare class, synthetic patches, test parts, and one classifier per row."""
     leaves = []
     for seed in size.seeds:
         common = {"recipe": plan.recipe, "patch": size.patch, "seed": seed}
@@ -154,7 +154,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
 
 
 def examples(place: Place, *, recipe: str, patch: int, rare: str, count: int, seed: int) -> TaskResult:
-    """The real examples: parts that bear one defect of the rare class each."""
+    """The real examples: parts with one defect of the rare class each."""
     import torch
 
     from retraining.data.dataset import save_dataset
@@ -237,7 +237,7 @@ def pair(
     )
     grown = grow(place, plan, real, count)
     if grown.why:
-        raise ExperimentError(f"{system} gave no pictures of {rare}: {grown.why}")
+        raise ExperimentError(f"{system} made no pictures of {rare}: {grown.why}")
     return _made(place, grown.pixels, real, system, extractor, seed)
 
 

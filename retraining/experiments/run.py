@@ -1,4 +1,4 @@
-"""Run the tasks of an experiment: what is done is skipped, what was begun goes on, what fails is listed."""
+"""Run the tasks of an experiment: skip those that are done, continue those that were begun, list failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a run stands, asked_to_stop about twice a second."""
+    """The state of a run, reported about twice a second."""
 
     total: int
     done: int
@@ -62,7 +62,7 @@ class Summary:
     blocked: tuple[Task, ...]
     """Not run because a task that they need failed."""
     stopped: bool
-    """Somebody asked for the end before everything was run."""
+    """Whether the run was stopped before all tasks were done."""
 
 
 def chosen(tasks: tuple[Task, ...], only: str | None) -> tuple[Task, ...]:
@@ -71,7 +71,7 @@ def chosen(tasks: tuple[Task, ...], only: str | None) -> tuple[Task, ...]:
         return with_needs(tasks)
     fitting = tuple(task for task in with_needs(tasks) if fnmatchcase(task.name, only))
     if not fitting:
-        raise ExperimentError(f"no task is called {only!r}; see them all by --list")
+        raise ExperimentError(f"no task matches {only!r}; --list shows all tasks")
     return with_needs(fitting)
 
 
@@ -84,7 +84,7 @@ def run(
 ) -> Summary:
     """Do ``tasks`` (as :func:`chosen` orders them) in ``experiment``, a folder.
 
-    SIGTERM and SIGINT let what is under way write its checkpoints, then end the run.
+    SIGTERM and SIGINT let the running tasks write their checkpoints, then end the run.
     """
     waiting = [task for task in tasks if state_of(task, experiment) != "done"]
     skipped = len(tasks) - len(waiting)

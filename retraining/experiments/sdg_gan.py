@@ -1,4 +1,4 @@
-"""Table 6 of the SMHSI paper: SDG-GAN against DCGAN, a pair a class, by the distance to real patches."""
+"""Table 6 of the SMHSI paper: SDG-GAN against DCGAN, one pair per class, by the distance to real patches."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Plan(Experiment):
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
-    """Parts a seed, a pair a class and system."""
+    """Parts for each seed, and one adversarial pair per class and system."""
     leaves = []
     for seed in size.seeds:
         parts = originals_task(plan.recipe, size.patch, size.share, seed)

@@ -170,7 +170,7 @@ def inspect(folder: Path, view: str, recipe: Recipe, engine: str, score: Scorer)
 
 
 def write_parts(place: Place, results: list[PartResult]) -> None:
-    """Keep one line a part."""
+    """Keep one line per part."""
     write_json(place.folder / "parts.json", [asdict(result) for result in results])
 
 

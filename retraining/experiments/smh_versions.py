@@ -94,7 +94,9 @@ class Plan(Experiment):
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
-    """Parts to train on and test parts a seed; a pair a class, pasted patches; a classifier a row."""
+    """For each seed: training parts, test parts, one pair per class, pasted patches, one classifier per
+    row.
+    """
     leaves = []
     for seed in size.seeds:
         common = {"recipe": plan.recipe, "patch": size.patch, "seed": seed}
@@ -166,7 +168,7 @@ def pair(
     )
     grown = grow(place, plan, real["train"], count)
     if grown.why:
-        raise ExperimentError(f"{system} gave no pictures of {name}: {grown.why}")
+        raise ExperimentError(f"{system} made no pictures of {name}: {grown.why}")
     return _made(place, grown.pixels, real, name, system, extractor, seed)
 
 

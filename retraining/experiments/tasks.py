@@ -2,7 +2,7 @@
 
 A task's folder is named by its name and a digest of function, parameters and needs, so a result is found
 again by what made it and never by what a file happens to be called. ``result.json`` appears at once and
-last; a task that has one is done. What else lies in the folder (checkpoints) serves to go on after a kill.
+last; a task that has one is done. Other files in the folder (checkpoints) let an interrupted task continue.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Task:
     parameters: Mapping[str, Json]
     needs: tuple[Task, ...] = ()
     work_s: float = 1.0
-    """What it takes on the two-core reference machine, roughly; only for the time left."""
+    """Rough seconds on the two-core reference machine, only for the estimate of the time left."""
 
     @property
     def digest(self) -> str:
@@ -100,7 +100,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What a task's function returns; larger things it leaves as files in its folder."""
+    """What the function of a task returns; it leaves larger results as files in its folder."""
 
     cells: tuple[TableCell, ...] = ()
     curves: tuple[Curve, ...] = ()
@@ -113,14 +113,14 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a task works."""
+    """The folders and functions that a task may use."""
 
     folder: Path
     needs: Mapping[str, Path]
     """Folders of the tasks needed, by their names."""
     roots: Roots
     report: Callable[[int, int, str], None]
-    """Told ``(step, steps, line)`` as often as the task likes."""
+    """Takes ``(step, steps, line)`` as often as the task likes."""
 
     def facts(self, name: str) -> dict[str, Json]:
         """The facts of a task that this one needs."""
@@ -175,7 +175,7 @@ def read_failure(folder: Path) -> str:
 
 
 def read_progress(folder: Path) -> tuple[int, int, str]:
-    """Step, steps and line of a task under way; zeros when there is nothing yet."""
+    """Step, steps and line of a running task; zeros before the first report."""
     try:
         found = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
         return int(found["step"]), int(found["steps"]), str(found["line"])
@@ -184,7 +184,7 @@ def read_progress(folder: Path) -> tuple[int, int, str]:
 
 
 def perform(task: Task, experiment: Path, roots: Roots) -> TaskOutcome:
-    """Do the task unless it is done; every error becomes an outcome and ``failure.json``.
+    """Do the task unless it is done; an error becomes an outcome and ``failure.json``.
 
     Two runs that meet at one task wait for each other.
     """
@@ -258,7 +258,7 @@ class _Progress:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel lets go of it when the process dies."""
+    """Hold the folder's lock; the kernel releases it when the process dies."""
     with (folder / "lock").open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -67,7 +67,7 @@ def degrade(pixels: Pixels, kind: str, grade: float, seed: int = 0) -> Pixels:
     """Pictures ``(N, H, W, C)`` spoilt by one grade; raises :class:`MetricsError` for an unknown kind."""
     check_pixels(pixels)
     if kind not in DEGRADATIONS:
-        raise MetricsError(f"no way {kind!r} to spoil pictures; choose one of {', '.join(DEGRADATIONS)}")
+        raise MetricsError(f"no degradation is called {kind!r}; choose one of {', '.join(DEGRADATIONS)}")
     return DEGRADATIONS[kind].apply(pixels, grade, np.random.default_rng(seed))
 
 
@@ -86,7 +86,7 @@ def grade_extractor(real: Pixels, extractor: Extractor, seed: int = 0) -> list[G
 
 
 def draw_grades(found: list[Graded], picture: Path) -> None:
-    """KID and FID over the grades, one panel a kind, as a PNG."""
+    """KID and FID over the grades, one panel per kind, as a PNG."""
     from matplotlib.figure import Figure
 
     kinds = list(dict.fromkeys(g.kind for g in found))

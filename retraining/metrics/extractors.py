@@ -1,7 +1,7 @@
 """Extractors: pictures in, features out. A distance between pictures means nothing without the one it used.
 
 An extractor is named by kind and file: ``squeezenet:PATH.onnx``, ``classifier:PATH.onnx``,
-``classifier:NETWORK@SIDE:PATH.pt`` or ``inception:PATH.pth``. :attr:`Extractor.name` bears the digest of the
+``classifier:NETWORK@SIDE:PATH.pt`` or ``inception:PATH.pth``. :attr:`Extractor.name` has the digest of the
 weights and stands in every figure. Features are kept by the pictures' digests, so a set that is compared
 many times (the real one) goes through the network once. No file is ever fetched.
 """
@@ -38,7 +38,7 @@ def _classifier(named: str) -> Extractor:
         return Extractor(name, open_exported(Path(named)))
     match = re.fullmatch(r"([^@:]+)@(\d+):(.+)", named)
     if match is None:
-        raise MetricsError(f"say what the weights belong to: classifier:NETWORK@SIDE:{named}")
+        raise MetricsError(f"name the network and the side of its pictures: classifier:NETWORK@SIDE:{named}")
     network, side, path = match[1], int(match[2]), Path(match[3])
     name = f"{network} {side} px {digest_of(path)}"
     return Extractor(name, open_weights(path, network, side))
@@ -68,5 +68,7 @@ def open_extractor(spec: str) -> Extractor:
     """
     kind, _, named = spec.partition(":")
     if kind not in EXTRACTORS or not named:
-        raise MetricsError(f"no extractor {spec!r}; write KIND:PATH, KIND one of {', '.join(EXTRACTORS)}")
+        raise MetricsError(
+            f"{spec!r} is not an extractor; write KIND:PATH, where KIND is one of {', '.join(EXTRACTORS)}"
+        )
     return EXTRACTORS[kind](named)

@@ -64,7 +64,7 @@ class Extractor:
         features, probabilities = network.run(blank)
         self.dims: int = features.shape[1]
         self.classes: int = 0 if probabilities is None else probabilities.shape[1]
-        """How many classes :meth:`probabilities` tells apart; 0 where there are none worth a score."""
+        """Number of classes of :meth:`probabilities`; 0 if the network gives none."""
         self.computed = 0
         """Pictures that went through the network so far; the others were remembered."""
 
@@ -76,7 +76,9 @@ class Extractor:
         """Class probabilities ``(N, classes)``; raises :class:`MetricsError` where there are none."""
         rows = [p for _, p in self._measure(pixels) if p is not None]
         if not rows:
-            raise MetricsError(f"{self.name} knows no classes; take the station's own (classifier:PATH)")
+            raise MetricsError(
+                f"{self.name} gives no class probabilities; use a classifier (classifier:PATH)"
+            )
         return np.stack(rows)
 
     def _measure(self, pixels: Pixels) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
@@ -134,5 +136,7 @@ def mirrors(pixels: Pixels) -> tuple[Pixels, Pixels, Pixels]:
 def digest_of(path: Path) -> str:
     """The first 12 digits of a file's SHA-256; raises :class:`MetricsError` when there is no such file."""
     if not path.is_file():
-        raise MetricsError(f"there are no weights at {path}; none are fetched, so name a file that is here")
+        raise MetricsError(
+            f"there are no weights at {path}; nothing is downloaded, so name a file on this machine"
+        )
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

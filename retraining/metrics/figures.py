@@ -70,7 +70,7 @@ class Comparison:
     lpips_real: float | None
     """The same of two real pictures."""
     half: int
-    """Pictures in half of the real set; the figures below compare so many with so many."""
+    """Pictures in half of the real set; the figures below compare sets of this size."""
     floor_fid: float
     floor_kid: float
     floor_precision: float
@@ -106,7 +106,7 @@ class Comparison:
             "repeats": min(fakes, reals),
         }
         if figure not in counts:
-            raise MetricsError(f"{figure} is no share; a share is one of {', '.join(counts)}")
+            raise MetricsError(f"{figure} is not a share; the shares are {', '.join(counts)}")
         n = counts[figure]
         return wilson(round(getattr(self, figure) * n), n)
 
@@ -128,8 +128,9 @@ def compare(
     """
     if real.shape[1:3] != fake.shape[1:3]:
         raise MetricsError(
-            f"real pictures {real.shape[1:3]} and fakes {fake.shape[1:3]} differ in size, so in sharpness; "
-            "load both at the size that is trained on"
+            f"real pictures {real.shape[1:3]} and fakes {fake.shape[1:3]} differ in size and therefore in "
+            "sharpness; "
+            "load both at the size of the training"
         )
     real, fake = _in_order(real, "real"), _in_order(fake, "synthetic")
     a, b = extractor(real), extractor(fake)
@@ -178,7 +179,7 @@ def require_same_extractor(figures: Sequence[Comparison]) -> str:
     names = sorted({f.extractor for f in figures})
     if len(names) != 1:
         raise MetricsError(
-            f"figures of {' and '.join(names)} cannot be compared; measure all with one extractor"
+            f"figures of {' and '.join(names)} cannot be compared; measure all of them with one extractor"
             if names
             else "there are no figures to show"
         )

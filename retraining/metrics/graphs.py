@@ -43,7 +43,7 @@ def open_exported(path: Path) -> Network:
     entry = model.graph.input[0] if len(model.graph.input) == 1 else None
     shape = [d.dim_value for d in entry.type.tensor_type.shape.dim] if entry is not None else []
     if entry is None or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
-        raise MetricsError(f"{path} is no engine of ours: its input is not one of patches (N, side, side, C)")
+        raise MetricsError(f"{path} is not an exported classifier: its input is not (N, side, side, C)")
     stored = {tensor.name for tensor in model.graph.initializer}
     made_by = {name: node for node in model.graph.node for name in node.output}
 

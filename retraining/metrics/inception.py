@@ -1,9 +1,9 @@
 """Inception-V3 as an extractor, for figures beside published ones. Needs weights that are not shipped.
 
 Not run by us with real weights, for none are at hand: the layouts are tested with random ones only. Two
-layouts are told apart by their last layer: torchvision's (1,000 classes), and the one of 2015 that published
-FIDs use (1,008 classes, as in ``pt_inception-2015-12-05``), whose pooling differs in three kinds of block
-(Seitzer, pytorch-fid). Published FIDs also depend on how pictures were enlarged to 299 px; ours are by
+layouts are distinguished by their last layer: torchvision's (1,000 classes), and the one of 2015 that
+published FIDs use (1,008 classes, as in ``pt_inception-2015-12-05``), whose pooling differs in three kinds of
+block (Seitzer, pytorch-fid). Published FIDs also depend on how pictures were enlarged to 299 px; ours are by
 linear interpolation in uint8. So even with those weights compare to published figures with caution.
 """
 

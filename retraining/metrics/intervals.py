@@ -29,7 +29,9 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     from scipy.stats import t as student
 
     if not values or not all(math.isfinite(v) for v in values):
-        raise MetricsError(f"no interval of {list(values)}; leave out the seeds whose run failed, and say so")
+        raise MetricsError(
+            f"{list(values)} have no interval; leave out the seeds whose run failed, and say so"
+        )
     mean, n = fmean(values), len(values)
     if n == 1:
         return Interval(mean, -math.inf, math.inf, 1)
@@ -42,7 +44,7 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> Interval:
     from scipy.stats import norm
 
     if not 0 <= k <= n or n == 0:
-        raise MetricsError(f"{k} of {n} is no share")
+        raise MetricsError(f"{k} of {n} is not a share")
     z = float(norm.ppf(0.5 + confidence / 2))
     share = k / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)

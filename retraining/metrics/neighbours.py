@@ -84,7 +84,7 @@ def nearest_real(
     """Who looks like whom. Copies among the real pictures themselves do not lower the bar.
 
     ``mirrored`` holds the features of the real pictures once more, mirrored in some way, in the same order:
-    a fake may copy those as well, and they count when real pictures are held against each other.
+    a fake may copy those as well, and they count when real pictures are compared with each other.
     """
     shown = [real, *mirrored]
     between = np.minimum.reduce([distances(fake, r) for r in shown])

@@ -44,10 +44,10 @@ def over_seeds(figures: list[Comparison], figure: str) -> Interval:
     require_same_extractor(figures)
     names = {f.name for f in figures}
     if len(names) > 1:
-        raise MetricsError(f"{', '.join(sorted(names))} are not seeds of one thing; ask for one at a time")
+        raise MetricsError(f"{', '.join(sorted(names))} are several kinds of fakes; give the seeds of one")
     values = [getattr(f, figure) for f in figures]
     if any(v is None for v in values):
-        raise MetricsError(f"{figure} was not measured by {figures[0].extractor}")
+        raise MetricsError(f"{figures[0].extractor} does not measure {figure}")
     return t_interval(values)
 
 

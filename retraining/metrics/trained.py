@@ -30,7 +30,7 @@ def of_network(network: nn.Module, side: int, channels: int, name: str = "classi
 def open_weights(path: Path, network: str, side: int) -> Network:
     """A state dict of a registered classifier trained at ``side`` px; raises :class:`MetricsError`."""
     if network not in CLASSIFIERS:
-        raise MetricsError(f"no network {network!r}; choose one of {', '.join(CLASSIFIERS)}")
+        raise MetricsError(f"no network is called {network!r}; choose one of {', '.join(CLASSIFIERS)}")
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         channels = next(v.shape[1] for v in state.values() if v.dim() == 4)
@@ -38,7 +38,7 @@ def open_weights(path: Path, network: str, side: int) -> Network:
         built = CLASSIFIERS[network](classes, channels, side, 0.0)
         built.load_state_dict(state)
     except Exception as error:  # pickle's, torch's and the network's own; whatever it is, they do not fit
-        raise MetricsError(f"{path} are no weights of {network} at {side} px ({error})") from error
+        raise MetricsError(f"{path} does not hold weights of {network} at {side} px ({error})") from error
     return _behind(built, side, channels)
 
 

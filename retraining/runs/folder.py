@@ -1,8 +1,8 @@
 """What every run folder holds, whatever is trained in it.
 
 ``run.json`` says how the run came about: command line, plan, seeds, versions, git state, machine, and how it
-ended. ``log.csv`` has a row a step. Checkpoints replace each other at once or not at all, and a request to
-stop (SIGTERM, Ctrl-C) is remembered until the loop can leave one.
+ended. ``log.csv`` has one row per step. A checkpoint replaces the last one whole or not at all, and a request
+to stop (SIGTERM, Ctrl-C) is remembered until the loop can leave one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def open_run(
     first_step: int = 0,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write ``run.json``, creating the folder; a run that goes on from ``first_step`` keeps its sessions.
+    """Write ``run.json``, creating the folder; a run that continues from ``first_step`` keeps its sessions.
 
     ``kind`` says what is trained ("adversarial pair", "classifier" ...); ``plan`` and ``about`` (the data,
     say) must be JSON. A session is one start of the command.
@@ -151,7 +151,7 @@ class StepLog:
             self.write(row)
         if os.environ.get(TENSORBOARD):
             self._board = _open_board(path.parent, first_step)
-            weakref.finalize(self, self._board.close)  # hands over what is still on its way
+            weakref.finalize(self, self._board.close)  # writes what is still buffered
 
     def write(self, row: Mapping[str, float] | Mapping[str, str]) -> None:
         """Append a row; the first one names the columns, among them ``step``."""

@@ -1,4 +1,4 @@
-"""What a step of a training loop costs beside its bare passes, and the command line that measures it."""
+"""Measure the time of a training step beside that of its forward and backward passes."""
 
 from __future__ import annotations
 
@@ -81,16 +81,20 @@ def interleave(
 
 
 def options(purpose: str | None, *, batch: int, steps: int) -> argparse.ArgumentParser:
-    """A command line with what every measurement asks for; ``purpose`` is a module's docstring."""
+    """A command line with the options of every measurement; ``purpose`` is the docstring of a module."""
     parser = argparse.ArgumentParser(description=(purpose or "").partition("\n")[0])
-    parser.add_argument("--batch", type=int, default=batch)
-    parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--processor-time", action="store_true", help="for a busy machine; one thread")
+    parser.add_argument("--batch", type=int, default=batch, help="pictures per step")
+    parser.add_argument("--steps", type=int, default=steps, help="steps to measure")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="measure processor time on one thread, for a busy machine",
+    )
     return parser
 
 
 def chosen_clock(asked: argparse.Namespace) -> Clock:
-    """The clock that was asked for; on processor time torch gets one thread."""
+    """The clock that the options name; with processor time torch gets one thread."""
     if not asked.processor_time:
         return time.perf_counter
     torch.set_num_threads(1)

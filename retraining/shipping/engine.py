@@ -75,7 +75,7 @@ def ship(
 ) -> Shipped:
     """Write a whole engine folder for a rendered product, with figures measured on unseen parts.
 
-    ``evaluated`` is told the figures before golden parts are chosen, which a badly trained network lacks.
+    ``evaluated`` gets the figures before golden parts are chosen, because a badly trained network has none.
     ``tensorrt_int8``: with INT8 for TensorRT, evaluated like the others; ONNX Runtime takes seconds per part.
     """
     deviation, quantised = export_variants(network, calibration, recipe, folder, tensorrt_int8)

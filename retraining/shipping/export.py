@@ -133,7 +133,7 @@ def golden_parts(
     """Class names with surfaces ``(H, W)`` of ``count`` rendered parts, every class in turn, of any level.
 
     ``record`` is that of :class:`deploy.golden.GoldenRule`, which refuses a part by raising
-    :class:`DoubtfulPartError`; a refused part's successor has a seed of its own, so that the other parts
+    :class:`DoubtfulPartError`; the part after a refused one has another seed, so that the other parts
     stay what they are. Raises :class:`ExportError`.
     """
     chosen: list[tuple[str, NDArray[np.uint8]]] = []

@@ -207,7 +207,7 @@ def find_defects(index: int, mask: NDArray[np.uint8]) -> list[Defect]:
 
 
 class PatchFolder:
-    """Ready patches in one sub-folder per class, which bears the name of the class."""
+    """Ready patches in one sub-folder per class, which has the name of the class."""
 
     def __init__(
         self,
@@ -227,7 +227,7 @@ class PatchFolder:
             own = pictures_in(root / name) if (root / name).is_dir() else []
             if not own:
                 raise DatasetError(
-                    f"{root / name} holds no images; every class needs a sub-folder of patches"
+                    f"{root / name} holds no pictures; every class needs a sub-folder of patches"
                 )
             self._of_class.append(np.arange(len(paths), len(paths) + len(own), dtype=np.int64))
             paths += own
@@ -256,6 +256,6 @@ def read_patch(
     image = read_picture(path, channels, sixteen_bit_white)
     if image.shape[:2] != (patch_px, patch_px):
         raise DatasetError(
-            f"{shown(path)} is {image.shape[0]} x {image.shape[1]}, the recipe's patches are {patch_px}"
+            f"{shown(path)} is {image.shape[0]} x {image.shape[1]}, but the recipe's patches are {patch_px}"
         )
     return image

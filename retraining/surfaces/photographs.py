@@ -1,7 +1,7 @@
 """Folders of photographs with masks, as surfaces: KolektorSDD's layout ``normal/``, ``defect/``, ``masks/``.
 
-A mask bears its picture's name, any extension, and is bright where the defect is. Pictures of one item are
-told by the number in their names (``kos07_Part3`` is item 7), because a split by picture would show the same
+A mask has its picture's name with any extension, and is bright on the defect. Pictures of one item have the
+same number in their names (``kos07_Part3`` is item 7), because a split by picture would show the same
 item to training and test.
 """
 
@@ -81,7 +81,8 @@ def read_pictures(pictures: list[Picture], recipe: Recipe, keep: Callable[[int],
     """
     if len(recipe.classes) != 2:
         raise DatasetError(
-            f"recipe {recipe.name} has {len(recipe.classes)} classes; these masks tell only two apart"
+            f"recipe {recipe.name} has {len(recipe.classes)} classes; but these masks mark only one kind "
+            "of defect; use a recipe with two classes"
         )
     size = recipe.surface
     chosen = [p for p in pictures if keep(p.item)]

@@ -44,7 +44,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         pixels = read_image(path, opaque=True)
     except ImageFileError as error:
         if "16 bits" in str(error):
-            raise DatasetError(f"{shown(path)}: 16 bits a pixel; save the mask with 8 bits") from None
+            raise DatasetError(f"{shown(path)}: 16 bits per pixel; save the mask with 8 bits") from None
         raise DatasetError(str(error)) from None
     brightest = pixels if pixels.ndim == 2 else pixels.max(axis=2)
     marked = np.asarray(brightest > MARKED, np.uint8)

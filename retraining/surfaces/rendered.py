@@ -43,7 +43,7 @@ class Mixture:
 
 
 VALIDATION = Mixture(sound_share=0.4, faint_share=0.35, defects=(1, 1))
-"""Validation parts bear one defect at most, as test parts do."""
+"""Validation parts have one defect at most, as test parts do."""
 VALIDATION_PARTS = 60
 FRESH = Mixture(sound_share=0.45, faint_share=0.4, defects=(1, 4))
 """Parts on which a trained network's mistakes are looked for: more of them sound, more of them faint."""
@@ -87,7 +87,8 @@ def render_surfaces(
         ready = load_surfaces(folder)
         if len(ready) != parts or ready.names[0] != _part_name(_part_seed(seed, 0)):
             raise DatasetError(
-                f"{folder} holds another set ({len(ready)} parts from {ready.names[0]}); remove it"
+                f"{folder} holds another set ({len(ready)} parts from {ready.names[0]}); remove it, or "
+                "name another --cache"
             )
         return ready
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,8 +115,9 @@ def check_renderable(recipe: Recipe) -> None:
     names = tuple(c.name for c in recipe.classes)
     if names != CLASS_NAMES or recipe.surface.channels != 1:
         raise DatasetError(
-            f"recipe {recipe.name} asks for {', '.join(names)} in {recipe.surface.channels} channel(s); the "
-            f"simulation renders {', '.join(CLASS_NAMES)} in 1. Give a folder of pictures by --data instead"
+            f"the recipe {recipe.name} has {', '.join(names)} in {recipe.surface.channels} channel(s); the "
+            f"simulation renders {', '.join(CLASS_NAMES)} in 1. Train on pictures instead, by `retrain "
+            "patches` or `retrain classifier`"
         )
 
 

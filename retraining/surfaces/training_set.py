@@ -109,7 +109,9 @@ def load_surfaces(folder: Path) -> Surfaces:
     """Read what :func:`save_surfaces` wrote, memory-mapped; raises :class:`DatasetError`."""
     described_at = folder / "surfaces.json"
     if not described_at.is_file():
-        raise DatasetError(f"{folder} holds no complete set of surfaces; render it again")
+        raise DatasetError(
+            f"{folder} does not hold a complete set of surfaces; remove it and render it again"
+        )
     described = json.loads(described_at.read_text(encoding="utf-8"))
     return Surfaces(
         np.load(folder / "pixels.npy", mmap_mode="r"),

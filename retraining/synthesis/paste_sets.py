@@ -31,10 +31,10 @@ def masked_surfaces(dataset: Dataset, channels: int) -> Surfaces:
     """The whole surfaces of a set with masks; raises :class:`DatasetError` when they differ in size."""
     pictures = [p for p in dataset.pictures if p.window is None]
     if not pictures:
-        raise DatasetError(f"{dataset.root} holds patches only; give the set of whole surfaces")
+        raise DatasetError(f"{dataset.root} holds only patches; name the data set of whole surfaces")
     pixels = [picture_pixels(dataset, p, channels) for p in pictures]
     if len({p.shape for p in pixels}) > 1:
-        raise DatasetError(f"the surfaces below {dataset.root} differ in size; bring them to one size")
+        raise DatasetError(f"the surfaces below {dataset.root} differ in size; use surfaces of one size")
     masks = np.stack([read_mask(dataset, p.path) for p in pictures])
     return Surfaces(np.stack(pixels), masks, dataset.classes, tuple(p.name for p in pictures))
 

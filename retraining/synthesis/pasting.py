@@ -2,7 +2,7 @@
 
 A real defect is cut out, turned, scaled and its contrast changed, and set onto a real sound surface so that
 gradients, not grey levels, are carried over (Perez, Gangnet, Blake: Poisson image editing, SIGGRAPH 2003;
-``cv2.seamlessClone``). Three doors, by what is known about the defects:
+``cv2.seamlessClone``). Three functions, for three kinds of knowledge about the defects:
 
 - :func:`paste_from_surfaces`: whole surfaces with a class per pixel (rendered parts, photographs with masks);
 - :func:`paste`: patches with a mask each, and sound patches;
@@ -60,7 +60,7 @@ class PasteRules:
     collar_px: int = 4
     """Surroundings of a mask that are carried over with it."""
     rim_px: int = 16
-    """Blending goes on this far outside the patch, so that defects may cross its border without a seam."""
+    """Blending covers this margin outside the patch, so that defects may cross its border without a seam."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def paste_from_surfaces(
     """
     rules = _settled(rules, surfaces.pixels)
     if not 0 < label < len(surfaces.classes):
-        raise DatasetError(f"class {label} is no defect class; use 1 to {len(surfaces.classes) - 1}")
+        raise DatasetError(f"class {label} is not a defect class; use 1 to {len(surfaces.classes) - 1}")
     if patch_px > min(surfaces.masks.shape[1:]):
         raise DatasetError(f"patches of {patch_px} px do not fit on surfaces {surfaces.masks.shape[1:]}")
     defects = [
@@ -138,7 +138,9 @@ def paste(
     _check_pictures(pixels, clean)
     rules = _settled(rules, clean)
     if masks.shape != pixels.shape[:3]:
-        raise DatasetError(f"masks {masks.shape} do not fit pictures {pixels.shape}; give one mask a picture")
+        raise DatasetError(
+            f"masks {masks.shape} do not fit pictures {pixels.shape}; give one mask per picture"
+        )
     shown = [n for n in range(len(masks)) if masks[n].any()]
     if not shown:
         raise DatasetError("every mask is empty; there is nothing to paste")
@@ -166,10 +168,10 @@ def paste_from_pictures(
     rules: PasteRules | None = None,
     report: Report = lambda done: None,
 ) -> Pixels:
-    """``(count, S, S, C)`` from pictures ``(N, S, S, C)`` of one class that bear no masks.
+    """``(count, S, S, C)`` from pictures ``(N, S, S, C)`` of one class without masks.
 
-    With ``clean`` ``(M, S, S, C)`` the middle of a picture goes onto a clean one; without, parts of one
-    picture of the class go onto another. Raises :class:`DatasetError` on shapes that do not fit.
+    With ``clean`` ``(M, S, S, C)`` the middle of a picture is pasted onto a clean one; without it, parts of
+    one picture of the class are pasted onto another. Raises :class:`DatasetError` on shapes that do not fit.
     """
     _check_pictures(pixels, pixels if clean is None else clean)
     rules = _settled(rules, pixels)

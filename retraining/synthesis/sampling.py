@@ -31,7 +31,7 @@ from retraining.synthesis.gate import KEPT, GateResult
 _CHUNK = 32
 """Pictures drawn at once."""
 TRIES = 4
-"""Pictures drawn for each one asked for, at most, when a gate turns some away."""
+"""Largest number of pictures drawn per picture that is wanted, when a gate refuses some."""
 
 Gate = Callable[[NDArray[np.uint8], str], GateResult]
 """Pictures ``(N, S, S, C)`` and the class they were drawn for -> which of them may enter the data set."""
@@ -47,7 +47,8 @@ def sample(plan: AdversarialPlan, weights: Path, count: int, seed: int) -> NDArr
     trained, generator = open_generator(weights)
     if (trained.system, trained.size, trained.channels) != (plan.system, plan.size, plan.channels):
         raise TrainingError(
-            f"{weights} draws {trained.size} px x {trained.channels} by {trained.system}, the plan asks for "
+            f"{weights} draws {trained.size} px x {trained.channels} by {trained.system}, but the plan is "
+            "for "
             f"{plan.size} px x {plan.channels} by {plan.system}"
         )
     chunks = draw(generator, trained.own_system().latent, seed)
@@ -69,7 +70,7 @@ def open_generator(weights: Path) -> tuple[AdversarialPlan, nn.Module]:
 
 
 def draw(generator: nn.Module, latent: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Pictures ``(32, size, size, C)`` of latent vectors drawn from the seed, without end.
+    """Pictures ``(32, size, size, C)`` of latent vectors drawn from the seed, endlessly.
 
     Always 32 at once, so that the first ones are the same however many are taken.
     """
@@ -114,12 +115,15 @@ def find_runs(paths: Iterable[Path]) -> tuple[TrainedRun, ...]:
     folders = [f for p in paths for f in ([p] if (p / "run.json").is_file() else sorted(p.glob("*/")))]
     found = [_finished_run(f) for f in folders if (f / "run.json").is_file()]
     if not found:
-        raise TrainingError("no run folder is there; train with `retrain gan` first")
+        raise TrainingError("there is no run folder; train a generator by `retrain gan` first")
     for run in found:
         if sum(run.label == other.label for other in found) > 1:
-            raise TrainingError(f"more than one run draws {run.label}; name the one that is meant")
+            raise TrainingError(f"more than one run draws {run.label}; name only one of them")
         if run.classes != found[0].classes:
-            raise TrainingError(f"{run.folder} and {found[0].folder} were trained on sets of other classes")
+            raise TrainingError(
+                f"{run.folder} and {found[0].folder} were trained on data sets with different classes; "
+                "name runs of one data set"
+            )
     return tuple(found)
 
 
@@ -128,7 +132,8 @@ def _finished_run(folder: Path) -> TrainedRun:
     if run["kind"] != "adversarial pair" or run["outcome"] != "finished":
         why = run.get("figures", {}).get("why", "")
         raise TrainingError(
-            f"{folder} holds no finished generator, its run is {run['outcome']}; {why or 'finish it first'}"
+            f"{folder} holds no finished generator, because its run is {run['outcome']}; "
+            f"{why or 'finish it first'}"
         )
     label = str(run["about"].get("class", folder.name))
     classes = tuple(run["about"].get("classes", [label]))
@@ -194,7 +199,7 @@ def _draw_class(
     if refused:
         note += f"; refused: {refused}"
     if not len(selection.kept):
-        raise TrainingError(f"{note}; train the generator for longer, or paste real defects instead")
+        raise TrainingError(f"{note}; train the generator longer, or paste real defects instead")
     return pool[selection.kept[:count]], note
 
 
@@ -208,7 +213,7 @@ def _open_folder(runs: Sequence[TrainedRun], count: int, out: Path, seed: int, *
     if out.is_dir() and any(out.iterdir()):
         known = read_run(out) if (out / "run.json").is_file() else {}
         if known.get("kind") != "synthesis" or known.get("plan") != json.loads(json.dumps(plan)):
-            raise TrainingError(f"{out} holds something else; give another folder by --out, or remove it")
+            raise TrainingError(f"{out} holds something else; name another folder by --out, or remove it")
     open_run(out, "synthesis", plan, {"seed": seed})
 
 

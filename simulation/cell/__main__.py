@@ -1,8 +1,8 @@
-"""The robot/PLC cell as a process of its own: places parts, triggers, waits for verdicts, acknowledges bins.
+"""Simulate the cell (robot or PLC): it places parts, triggers, waits for verdicts, acknowledges bins.
 
-``python -m simulation.cell --parts 200`` makes a pty and prints ``port: /dev/pts/N``; give that to the
-station. ``--device /dev/ttyUSB0`` serves a real line instead. It can misbehave on request, seeded, and
-ends with a summary in JSON. :func:`start_cell` starts it from Python.
+``python -m simulation.cell --parts 200`` makes a pty and prints ``port: /dev/pts/N``, the port to configure
+at the station. ``--device /dev/ttyUSB0`` uses a real serial line instead. On request it makes faults, which
+depend on a seed. It ends with a summary in JSON. :func:`start_cell` starts it from Python.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MS = 1_000_000
 
 
 class Account:
-    """What became of the parts, in constant memory but for eight bytes of latency a part."""
+    """What happened to the parts, in constant memory except for eight bytes of latency per part."""
 
     def __init__(self) -> None:
         self.parts = 0
@@ -266,7 +266,7 @@ def _log_line(part: Part) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 at the clean end, 2 for a wrong option, 3 when the station vanished."""
+    """Run the cell; exit code 0 at the planned end, 2 for a wrong option, 3 if the station vanished."""
     parser = argparse.ArgumentParser(prog="python -m simulation.cell", description=__doc__.split("\n")[0])
     for item in dataclasses.fields(CellSettings):
         parser.add_argument(

@@ -1,4 +1,4 @@
-"""What the simulated cell does; every field is an option of its command line."""
+"""The settings of the simulated cell; every field is an option of its command line."""
 
 from __future__ import annotations
 
@@ -13,48 +13,52 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class CellSettings:
-    """What the cell does; every field is also an option of the command line."""
+    """What the simulated cell does; every field is also an option of the command line."""
 
-    link: str = _option("", "make a symbolic link to the pty here; it follows an unplug and replug")
-    device: str = _option("", "serve this serial device instead of a pty")
+    link: str = _option(
+        "", "path of a symbolic link to the pty, which stays the same when the cable is unplugged"
+    )
+    device: str = _option("", "use this serial device instead of a pty")
     baud: int = _option(115200, "speed of --device")
-    parts: int = _option(0, "the number of parts after which it ends; 0 is without end")
+    parts: int = _option(0, "number of parts after which the cell ends; 0: never")
     first_part: int = _option(1, "id of the first part")
-    rate_hz: float = _option(0.0, "parts per second; 0 is as fast as the station allows")
+    rate_hz: float = _option(0.0, "parts per second; 0: as fast as the station allows")
     in_flight: int = _option(1, "parts in the cell at the same time")
-    recipe: str = _option("", "recipe named in every trigger; empty leaves it to the station")
-    good_bin: int = _option(0, "the only bin for accepted parts")
-    reject_bin: int = _option(9, "where parts without a verdict go")
-    verdict_ms: float = _option(1000.0, "time for a verdict, from the trigger")
-    resend_ms: float = _option(50.0, "a trigger without an answer is sent again after this time")
-    heartbeat_ms: float = _option(250.0, "time between heartbeats")
-    give_up_s: float = _option(60.0, "end after this time without a station, s; 0 is never")
-    parent: int = _option(0, "end when the process with this id is no longer the parent; 0 is never")
-    log: str = _option("", "write one JSON line per part to this file")
-    summary: str = _option("", "write the summary to this file too")
-    seed: int = _option(1, "the seed of the misbehaviour")
+    recipe: str = _option("", "recipe named in every trigger; empty: the station's own")
+    good_bin: int = _option(0, "bin for accepted parts, and only for them")
+    reject_bin: int = _option(9, "bin for parts without a verdict")
+    verdict_ms: float = _option(1000.0, "time from the trigger in which a verdict must come, ms")
+    resend_ms: float = _option(50.0, "time after which a trigger without an answer is sent again, ms")
+    heartbeat_ms: float = _option(250.0, "time between two heartbeats, ms")
+    give_up_s: float = _option(60.0, "end when nothing came from the station for this time, s; 0: never")
+    parent: int = _option(0, "end when the process with this id is no longer the parent; 0: never")
+    log: str = _option("", "file for one JSON line per part")
+    summary: str = _option("", "file for the summary, which is also printed")
+    seed: int = _option(1, "seed of the simulated faults")
     late: float = _option(0.0, "probability that a trigger or acknowledgement is sent late")
-    late_ms: float = _option(200.0, "how late")
-    silent: float = _option(0.0, "probability that one is not sent at all")
-    duplicate: float = _option(0.0, "probability that one is sent twice")
+    late_ms: float = _option(200.0, "delay of a late message, ms")
+    silent: float = _option(0.0, "probability that a trigger or acknowledgement is not sent")
+    duplicate: float = _option(0.0, "probability that a trigger or acknowledgement is sent twice")
     garble: float = _option(0.0, "probability that bits flip in a frame, in either direction")
     wrong_part_id: float = _option(0.0, "probability that an acknowledgement names another part")
     wrong_bin: float = _option(0.0, "probability that the gate sticks at the reject bin")
-    unplug_every_s: float = _option(0.0, "mean time between two unplugs, s; 0 is never (needs --link)")
-    unplug_s: float = _option(0.3, "time until the plug is back, s")
-    linger_s: float = _option(0.5, "time after the last part in which lost acknowledgements are repeated")
+    unplug_every_s: float = _option(
+        0.0, "mean time between two unpluggings of the cable, s; 0: never (needs --link)"
+    )
+    unplug_s: float = _option(0.3, "time for which the cable stays unplugged, s")
+    linger_s: float = _option(0.5, "time to wait after the last part, to repeat lost acknowledgements, s")
 
 
 def problem_of(settings: CellSettings) -> str:
-    """What is wrong with the combination, or ""."""
+    """What is wrong with a combination of settings, or an empty string."""
     if settings.good_bin == settings.reject_bin:
         return "--good-bin and --reject-bin must differ"
     if settings.unplug_every_s > 0 and not settings.link:
         return "--unplug-every-s needs --link PATH, because a new pty has a new number"
     if settings.unplug_every_s > 0 and settings.device:
-        return "--unplug-every-s works on a pty only; pull the plug of a real device by hand"
+        return "--unplug-every-s works only with a pty; unplug a real device by hand"
     if settings.in_flight < 1:
-        return "--in-flight is at least 1"
+        return "--in-flight must be 1 or more"
     return ""
 
 

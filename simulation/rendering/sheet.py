@@ -1,11 +1,11 @@
-"""A picture to judge the renderer by: patches of every class as the network sees them, obvious to marginal.
+"""Draw patches of every class as the network sees them, from obvious to marginal, to judge the renderer.
 
 ``python -m simulation.rendering.sheet docs/images/simulated-surfaces.png`` writes it.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,9 @@ _WIDTHS = (570, 935, 1065, 1575)
 
 
 def contact_sheet(path: Path, *, seed: int = 20, side: int = 192) -> None:
-    """Write a PNG: a row a class, a column a level, ``side`` px patches at the network's scale (1:1)."""
+    """Write a PNG of ``side``-px patches at the network's scale (1:1): one row per class, one column per
+    level.
+    """
     rows = []
     for number, name in enumerate(CLASS_NAMES):
         tiles = []
@@ -60,4 +62,10 @@ def _tile(part: RenderedPart, side: int, text: str) -> NDArray[np.uint8]:
 
 
 if __name__ == "__main__":
-    contact_sheet(Path(sys.argv[1] if len(sys.argv) > 1 else "simulated-surfaces.png"))
+    parser = argparse.ArgumentParser(
+        prog="python -m simulation.rendering.sheet", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "picture", type=Path, nargs="?", default=Path("simulated-surfaces.png"), help="PNG to write"
+    )
+    contact_sheet(parser.parse_args().picture)

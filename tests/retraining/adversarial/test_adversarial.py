@@ -181,11 +181,11 @@ def test_pictures_of_another_size_or_kind_are_refused(pictures: np.ndarray, tmp_
         ({"size": 48}, "32, 64, 128, 256 px"),
         ({"channels": 4}, "1 or 3 channels"),
         ({"mapping_layers": 2}, "no mapping network"),
-        ({"latent": 0}, "latent and critic steps start at 1"),
-        ({"learning_rate": 0.0}, "rates above 0"),
-        ({"ema": 1.0}, "ema of 0 up to 1"),
+        ({"latent": 0}, "latent and critic steps must be 1 or more"),
+        ({"learning_rate": 0.0}, "learning rate above 0"),
+        ({"ema": 1.0}, "ema from 0 to below 1"),
         ({"precision": "fp16"}, "auto, fp32 or bf16"),
-        ({"sheet_every": 0}, "every 1 step or more"),
+        ({"sheet_every": 0}, "must be 1 or more"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:

@@ -38,7 +38,7 @@ def test_weight_decay_acts_apart_from_the_moments_in_adamw_only() -> None:
 
 
 def test_adamw_with_both_is_refused() -> None:
-    with pytest.raises(ValueError, match="rivals"):
+    with pytest.raises(ValueError, match="exclude each other"):
         make_optimiser("adamw", small(), learning_rate=0.1, l2=0.1, weight_decay=0.1)
 
 

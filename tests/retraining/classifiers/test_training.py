@@ -137,12 +137,12 @@ def test_the_learning_rate_rises_and_falls_once() -> None:
     [
         ({"network": "vgg"}, "choose one of"),
         ({"precision": "int4"}, "auto, fp32 or bf16"),
-        ({"steps": 0}, "at least"),
+        ({"steps": 0}, "1 step or more"),
         ({"loss": "hinge"}, "class-balanced-focal"),
         ({"optimiser": "sgd"}, "adamw, adam"),
         ({"schedule": "steps"}, "one-cycle, constant"),
         ({"patience": -1}, "0 or more"),
-        ({"weight_decay": 0.01}, "rivals"),
+        ({"weight_decay": 0.01}, "exclude each other"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(change: dict[str, object], message: str) -> None:

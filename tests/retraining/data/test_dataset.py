@@ -51,7 +51,7 @@ def test_a_missing_picture_is_found_at_once(make_dataset) -> None:
 
 @pytest.mark.parametrize("path", ["../secret.png", "/etc/passwd", "a/../../b.png", "", "a\\b.png"])
 def test_a_path_out_of_the_root_is_refused(path: str) -> None:
-    with pytest.raises(DatasetError, match="no path below"):
+    with pytest.raises(DatasetError, match="not a path below"):
         Picture(path, "0", "a", "g", "folder", "person")
 
 
@@ -69,7 +69,7 @@ def test_a_link_out_of_the_root_is_refused(make_dataset, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("nonsense", "no manifest"),
+        ("nonsense", "not a manifest"),
         ("[]", "version 1"),
         (json.dumps({"version": 2}), "version 1"),
         (json.dumps({"version": 1, "root": "."}), "lacks or misspells"),
@@ -95,7 +95,7 @@ def test_a_picture_listed_twice_is_refused_but_two_windows_of_it_are_not(make_da
 
 def test_labels_by_the_station_are_not_trained_on_unless_asked(make_dataset) -> None:
     dataset = make_dataset(labelled_by="station")
-    with pytest.raises(DatasetError, match="let a person look"):
+    with pytest.raises(DatasetError, match="let a person check"):
         load_pixels(dataset, 16, 1)
     assert len(load_pixels(dataset, 16, 1, labelled_by=("station",))) == 9
 

@@ -59,7 +59,7 @@ def test_classes_that_are_not_asked_for_are_left_out_with_a_note(tmp_path: Path,
     dataset = Folders(tmp_path, classes=("b",)).read()
     assert [p.path for p in dataset.pictures] == ["b/2.png"]
     assert "a/1.png" in dataset.notes[0]
-    with pytest.raises(DatasetError, match="no picture is of class c"):
+    with pytest.raises(DatasetError, match="no picture has the class c"):
         Folders(tmp_path, classes=("c",)).read()
 
 
@@ -83,7 +83,7 @@ def test_boxes_become_windows_of_their_class_and_doubtful_ones_are_left_out(tmp_
         ("line/l1.png", "line", (0, 0, 64, 64)),
     }
     notes = "\n".join(dataset.notes)
-    assert "1 boxes bear another class than their picture and were left out: p1.xml box 2 (line)" in notes
+    assert "1 boxes have another class than their picture and were left out: p1.xml box 2 (line)" in notes
     assert "l1.xml box 2" in notes
     assert "lost.xml" in notes
     believed = open_reader("voc", **options, trust_boxes=True).read()

@@ -120,7 +120,7 @@ def test_p_gan_takes_what_is_missing_from_generators(parts: Dataset, small: Reci
     short = {**made, "pits": made["pits"].with_pictures(made["pits"].pictures[:-1])}
     with pytest.raises(DatasetError, match=r"pits lacks 1 of .* draw more"):
         smh.build_version("P-GAN", parts, small, side=32, share=share, synthetic=short)
-    with pytest.raises(DatasetError, match="grown by synthetic"):
+    with pytest.raises(DatasetError, match="made with synthetic"):
         smh.build_version("P-GAN", parts, small, share=share)
 
 
@@ -181,5 +181,5 @@ def test_growth_changes_copies_and_keeps_originals() -> None:
     flipped = grow(few, {"b": 20}, 1, Changes(brightness=0, contrast=0)).pixels[1:]
     ways = {p.tobytes() for p in flipped}
     assert 1 < len(ways) <= 4
-    with pytest.raises(DatasetError, match="from none"):
+    with pytest.raises(DatasetError, match="because it has none"):
         grow(few.of_class(0), {"b": 2}, 1)

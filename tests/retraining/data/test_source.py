@@ -72,5 +72,5 @@ def test_only_square_pictures_have_a_side(make_dataset) -> None:
     assert PictureSource(load_pixels(make_dataset(), 16, 1)).patch_px == 16
     tall = PictureSource(load_pixels(make_dataset(), (16, 8), 1))
     assert tall.size == (16, 8)
-    with pytest.raises(DatasetError, match="no one side"):
+    with pytest.raises(DatasetError, match="not square"):
         _ = tall.patch_px

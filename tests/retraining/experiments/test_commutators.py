@@ -99,5 +99,5 @@ def test_one_command_trains_and_inspects(photographs: Path, recipe: Recipe, tmp_
 
 
 def test_a_side_of_the_split_without_defects_is_refused(photographs: Path, recipe: Recipe) -> None:
-    with pytest.raises(DatasetError, match="choose another split"):
+    with pytest.raises(DatasetError, match="split at another item"):
         inspect_commutators(photographs, recipe, photographs / "run", last_training_item=5)

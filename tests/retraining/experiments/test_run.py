@@ -59,7 +59,7 @@ def test_another_parameter_is_another_task() -> None:
 def test_a_glob_picks_tasks_and_what_they_need() -> None:
     tasks = (SECOND, AFTER_WRONG)
     assert [task.name for task in chosen(tasks, "sec*")] == ["first", "second"]
-    with pytest.raises(ExperimentError, match="no task is called 'third'"):
+    with pytest.raises(ExperimentError, match="no task matches 'third'"):
         chosen(tasks, "third")
 
 

@@ -64,17 +64,17 @@ def test_colour_and_size_are_brought_to_what_the_network_takes(extractor: Extrac
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("vgg:weights.onnx", "KIND one of squeezenet, classifier, inception"),
+        ("vgg:weights.onnx", "KIND is one of squeezenet, classifier, inception"),
         ("squeezenet", "write KIND:PATH"),
         ("squeezenet:nowhere.onnx", "no weights at nowhere.onnx"),
         ("inception:nowhere.pth", "no weights at nowhere.pth"),
         ("classifier:best.pt", "NETWORK@SIDE:best.pt"),
-        ("classifier:lenet@32:{text}", "no network 'lenet'"),
-        ("classifier:resnet18@64:{text}", "no weights of resnet18"),
+        ("classifier:lenet@32:{text}", "no network is called 'lenet'"),
+        ("classifier:resnet18@64:{text}", "not hold weights of resnet18"),
         ("classifier:{text}.onnx", "not an ONNX file"),
         ("inception:{text}", "not a state dict"),
         ("squeezenet:{engine}", "no tensor fire9"),
-        ("classifier:{squeezenet}", "no engine of ours"),
+        ("classifier:{squeezenet}", "not an exported classifier"),
     ],
 )
 def test_what_cannot_be_opened_is_refused_with_a_remedy(
@@ -96,7 +96,7 @@ def test_squeezenet_is_read_from_a_half_precision_file_of_one_picture(
     pictures = draw(40, 2)
     alone = np.concatenate([open_extractor(f"squeezenet:{squeezenet_file}")(p[None]) for p in pictures[:2]])
     assert np.allclose(extractor(pictures)[:2], alone, rtol=1e-4, atol=1e-4)
-    with pytest.raises(MetricsError, match="knows no classes"):
+    with pytest.raises(MetricsError, match="no class probabilities"):
         extractor.probabilities(pictures)
 
 

@@ -254,9 +254,9 @@ def test_seeds_of_one_thing_become_a_mean_with_its_interval(real: np.ndarray, ex
     assert (found.value, found.n) == (2.0, 3)
     assert found.high - 2.0 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
     assert "2 [-0.484, 4.48]" in table(*seeds)
-    with pytest.raises(MetricsError, match="not measured"):
+    with pytest.raises(MetricsError, match="does not measure"):
         over_seeds(seeds, "lpips")
-    with pytest.raises(MetricsError, match="one at a time"):
+    with pytest.raises(MetricsError, match="give the seeds of one"):
         over_seeds([one, replace(one, name="LSGAN")], "kid")
 
 

@@ -152,7 +152,7 @@ def test_surfaces_come_back_from_disk_as_they_were(toy_surfaces: Surfaces, tmp_p
 def test_an_interrupted_set_is_not_taken_for_a_whole_one(toy_surfaces: Surfaces, tmp_path: Path) -> None:
     save_surfaces(toy_surfaces, tmp_path / "set")
     (tmp_path / "set" / "surfaces.json").unlink()
-    with pytest.raises(DatasetError, match="no complete set"):
+    with pytest.raises(DatasetError, match="not hold a complete set"):
         load_surfaces(tmp_path / "set")
 
 
@@ -175,5 +175,5 @@ def test_patches_of_another_size_are_refused_by_name(tmp_path: Path) -> None:
     for name in ("good", "spot"):
         (tmp_path / name).mkdir()
         cv2.imwrite(str(tmp_path / name / "a.png"), np.zeros((64, 64), np.uint8))
-    with pytest.raises(DatasetError, match=r"a\.png is 64 x 64, the recipe's patches are 128"):
+    with pytest.raises(DatasetError, match=r"a\.png is 64 x 64, but the recipe's patches are 128"):
         PatchFolder(tmp_path, ("good", "spot"), 128, 1)

@@ -117,14 +117,14 @@ def test_what_cannot_be_pasted_is_said_with_the_remedy(toy_surfaces: Surfaces) -
     sound = toy_surfaces.select([0, 3])
     with pytest.raises(DatasetError, match="no surface shows spot"):
         paste_from_surfaces(sound, 1, 1, 64, 1)
-    with pytest.raises(DatasetError, match="no defect class"):
+    with pytest.raises(DatasetError, match="not a defect class"):
         paste_from_surfaces(toy_surfaces, 1, 0, 64, 1)
     with pytest.raises(DatasetError, match="do not fit on surfaces"):
         paste_from_surfaces(toy_surfaces, 1, 1, 512, 1)
     pixels, masks = spot()
     with pytest.raises(DatasetError, match="every mask is empty"):
         paste(pixels, masks & False, grey(60), 1, 1)
-    with pytest.raises(DatasetError, match="give one mask a picture"):
+    with pytest.raises(DatasetError, match="give one mask per picture"):
         paste(pixels, masks[:, :5], grey(60), 1, 1)
     with pytest.raises(DatasetError, match="differ in channels"):
         paste_from_pictures(pixels, np.repeat(grey(60), 3, axis=3), 1, 1)

@@ -155,13 +155,13 @@ def test_pictures_of_which_none_pass_become_no_data_set(runs: Path, tmp_path: Pa
     def nothing(drawn: np.ndarray, label: str) -> GateResult:
         return GateResult(np.array([], np.int64), ("copy",) * len(drawn), "none")
 
-    with pytest.raises(TrainingError, match=r"0 kept of 160 .* 160 copy; train the generator for longer"):
+    with pytest.raises(TrainingError, match=r"0 kept of 160 .* 160 copy; train the generator longer"):
         synthesise(find_runs([runs / "spot"]), 40, tmp_path / "set", 1, gate=nothing)
     assert not (tmp_path / "set" / "dataset.json").exists()
 
 
 def test_only_finished_runs_one_a_class_are_drawn_from(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no run folder is there"):
+    with pytest.raises(TrainingError, match="there is no run folder"):
         find_runs([tmp_path])
     shutil.copytree(runs, tmp_path / "runs")
     with pytest.raises(TrainingError, match="more than one run draws line"):
