@@ -163,7 +163,7 @@ def train(
                     "false_alarms": alarms, "learning_rate": rate, "validation": math.nan,
                 }  # fmt: skip
                 seconds = time.perf_counter() - began
-                line = f"loss {loss_value:.3f} accuracy {accuracy:.3f} {seconds:.2f} s a step"
+                line = f"loss {loss_value:.3f} accuracy {accuracy:.3f} {seconds:.2f} s per step"
                 if to_validate:
                     checked = _validated(run, validate, world, device)
                     row["validation"] = checked.score if validate else math.nan

@@ -24,7 +24,7 @@ class TrainingPlan:
     network: str = "inception-cnn"
     steps: int = 2000
     batch: int = 32
-    """Patches a step, of all processes together."""
+    """Patches per step, of all processes together."""
     learning_rate: float = 1e-3
     """At the top of the schedule."""
     warm_up: float = 0.1

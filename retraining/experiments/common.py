@@ -82,7 +82,7 @@ class PairPlan(Section):
     steps: Steps
     """steps of the generator"""
     batch: Batch
-    """pictures a step"""
+    """pictures per step"""
     critic_steps: Annotated[int, Field(ge=1, le=20)] | None = None
     """steps of the critic for one of the generator; null for the paper's"""
 
@@ -93,7 +93,7 @@ class Training(Section):
     steps: Steps
     """steps"""
     batch: Batch
-    """pictures a step"""
+    """pictures per step"""
     learning_rate: Rate
     """at the top of the one-cycle schedule"""
 

@@ -42,7 +42,7 @@ class Size(Section):
     critic_steps: Count
     """steps of the critic for one of the generator"""
     batch: Batch
-    """pictures a step"""
+    """pictures per step"""
     compared: Count
     """real and synthetic pictures that are compared"""
 

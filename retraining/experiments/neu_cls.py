@@ -37,7 +37,7 @@ class Size(Section):
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)]
     """passes over the training pictures"""
     batch: Batch
-    """pictures a step"""
+    """pictures per step"""
     learning_rate: Rate
     """at the top of the one-cycle schedule"""
 

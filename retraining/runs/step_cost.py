@@ -35,7 +35,7 @@ class StepCost:
 
     def __str__(self) -> str:
         return (
-            f"{torch.get_num_threads()} threads: {self.step_s * 1000:.0f} ms a step, "
+            f"{torch.get_num_threads()} threads: {self.step_s * 1000:.0f} ms per step, "
             f"{self.bare_s * 1000:.0f} ms bare passes, ratio {self.ratio:.3f}, "
             f"{self.optimiser_s * 1000:.0f} ms optimiser, "
             f"resident size grew by {self.growth_mib:.0f} MiB"

@@ -13,13 +13,13 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from station.files import replacing
 from station.journal.cursors import cursors
 from station.journal.errors import JournalError, explain
 from station.journal.events import utc_ago, utc_text
-from station.journal.schema import connect
+from station.journal.schema import Head, connect
 from station.journal.segments import (
     Segment,
     catalogue,
@@ -29,9 +29,7 @@ from station.journal.segments import (
     read_index,
     write_index,
 )
-
-if TYPE_CHECKING:
-    from station.journal.writing import Journal
+from station.journal.values import Values
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +59,29 @@ class JournalSettings:
     """Where a segment is copied, and read back, before it is removed; None removes it without a copy."""
 
 
+class _Kept(Protocol):
+    """The journal, as far as its keeper thread uses it."""
+
+    path: Path
+
+    @property
+    def head(self) -> Head: ...
+    @property
+    def settings(self) -> JournalSettings: ...
+    @property
+    def segment_path(self) -> Path: ...
+    @property
+    def station(self) -> str: ...
+    def remember_head(self) -> None: ...
+    def change_segment_when_full(self) -> bool: ...
+    def checkpoint_alone(self, connection: sqlite3.Connection) -> None: ...
+    def write_removal(self, values: Values) -> None: ...
+
+
 class Keeper:
     """What a journal's keeper thread does between two parts."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: _Kept) -> None:
         self._journal = journal
         self._connection: sqlite3.Connection | None = None
         self._path = journal.segment_path

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from drivers.cameras.interface import CameraConfigError, CameraLostError
 from drivers.cameras.pylon.emulation import EMULATOR_CLASS
 
-if TYPE_CHECKING:
-    from drivers.cameras.pylon.camera import PylonSettings
+
+class _Wanted(Protocol):
+    """The settings that name a camera."""
+
+    @property
+    def serial(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def device_class(self) -> str: ...
+    @property
+    def emulation(self) -> object | None: ...
 
 
 def import_pypylon() -> tuple[Any, Any]:
@@ -26,7 +36,7 @@ def import_pypylon() -> tuple[Any, Any]:
     return pylon, genicam
 
 
-def find(sdk: Any, settings: PylonSettings) -> Any:
+def find(sdk: Any, settings: _Wanted) -> Any:
     """The device info of the one camera that the settings name.
 
     A real camera is never replaced by the emulator, nor the other way round. Raises :class:`CameraLostError`
@@ -78,7 +88,7 @@ def _user_name(info: Any) -> str:
     return str(info.GetUserDefinedName()) if info.IsUserDefinedNameAvailable() else ""
 
 
-def label_wanted(settings: PylonSettings) -> str:
+def label_wanted(settings: _Wanted) -> str:
     """The name of the camera that the settings name, in messages."""
     kind = "Basler emulator" if settings.emulation is not None else "Basler camera"
     return " ".join(filter(None, (kind, settings.serial, settings.name and f"named {settings.name!r}")))

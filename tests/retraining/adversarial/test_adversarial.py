@@ -150,7 +150,7 @@ def test_a_run_leaves_sheets_of_the_same_latents_curves_and_its_history(
     assert sheet.shape == (8 * 34 - 2, 8 * 34 - 2)
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert len(lines) == 4
-    assert "s a step" in lines[0]
+    assert "s per step" in lines[0]
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["outcome"] == "finished"
     assert run["plan"]["system"] == "gan"

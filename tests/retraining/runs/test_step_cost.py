@@ -37,5 +37,5 @@ def test_the_command_prints_the_step_its_passes_and_the_optimiser_on_the_clock_a
     told = capsys.readouterr().out
     assert told.startswith("sca-cnn, 32 px, batch 4, ")
     assert all(
-        f" {part}" in told for part in ("ms a step", "ms bare passes", "ms optimiser", "resident size")
+        f" {part}" in told for part in ("ms per step", "ms bare passes", "ms optimiser", "resident size")
     )
