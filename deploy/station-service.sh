@@ -74,7 +74,8 @@ read_options() {
     [[ -z $wheels || -d $wheels ]] || die "no folder $wheels; --wheels takes a folder of .whl files"
     [[ -z $config_file || -f $config_file ]] || die "no file $config_file; --config takes a station.yaml"
     [[ -n $name ]] || name=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$SOURCE/pyproject.toml")
-    [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._+-]*$ ]] || die "a release cannot be named '$name'; use letters, digits and . _ + -"
+    [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._+-]*$ ]] ||
+        die "a release cannot be named '$name'; use letters, digits and . _ + -"
 }
 
 check_python() {
@@ -198,6 +199,7 @@ PYTHON
 }
 
 put_config() {
+    install -d -m 750 -g station /etc/station
     if [[ -e $CONFIG ]]; then
         [[ -z $config_file ]] || cmp -s "$config_file" "$CONFIG" || say "$CONFIG is kept; $config_file is not taken"
     elif [[ -n $config_file ]]; then
@@ -233,11 +235,10 @@ show_end() { journalctl -u station -n 20 --no-pager -o cat 2>/dev/null || true; 
 do_install() {
     read_options "$@"
     check_python
-    make_user
     make_release
-    install -d "$HOME_OF_RELEASES"
-    install_files
+    make_user
     put_config "$name"
+    install_files
     copy_missing
     local before
     before=$(release_at "$CURRENT")
@@ -259,8 +260,8 @@ do_install() {
 
 do_upgrade() {
     read_options "$@"
-    local before ran=no
-    before=$(release_at "$CURRENT")
+    local before older ran=no
+    before=$(release_at "$CURRENT") older=$(release_at "$PREVIOUS")
     [[ -n $before ]] || die "nothing is installed yet; use: install"
     check_python
     [[ $before != "$name" ]] ||
@@ -273,17 +274,31 @@ do_upgrade() {
     point "$PREVIOUS" "$RELEASES/$before"
     point "$CURRENT" "$RELEASES/$name"
     install_files
+    copy_missing
     [[ $start == yes ]] || { say "release $name is installed; start it with: systemctl start station" && return; }
     if began_well; then
+        remove_old_releases
         say "release $name is ready; back to $before with: station-service.sh rollback"
     elif [[ $ran == yes ]]; then
         show_end
         point "$CURRENT" "$RELEASES/$before"
+        if [[ -n $older ]]; then point "$PREVIOUS" "$RELEASES/$older"; else rm "$PREVIOUS"; fi
         systemctl restart station || true
+        [[ $name == "$older" ]] || rm -rf "${RELEASES:?}/$name"
         die "release $name did not get ready; $before runs again"
     else
-        die "release $name did not get ready, nor did $before before; it goes on trying (journalctl -u station)"
+        die "release $name did not get ready, nor was $before before; it goes on trying (journalctl -u station)"
     fi
+}
+
+remove_old_releases() {  # all but the one that runs and the one before
+    local release
+    for release in "$RELEASES"/*; do
+        case "$(basename "$release")" in
+            "$(release_at "$CURRENT")" | "$(release_at "$PREVIOUS")") ;;
+            *) say "removing the old release $(basename "$release")" && rm -rf "$release" ;;
+        esac
+    done
 }
 
 do_rollback() {
@@ -319,7 +334,8 @@ do_status() {
     done
     echo "service  $(systemctl is-active station || true)"
     systemctl show station -p StatusText --value | sed 's/^/says     /'
-    systemd-analyze security --no-pager station 2>/dev/null | sed -n 's/^→ Overall exposure level for [^:]*: /exposure /p' || true
+    systemd-analyze security --no-pager station 2>/dev/null |
+        sed -n 's/^→ Overall exposure level for [^:]*: /exposure /p' || true
 }
 
 do_allow() {
@@ -350,7 +366,10 @@ trap '[[ -z $work ]] || rm -rf "$work"' EXIT
 do_backup() {
     local file=${1:-$BACKUPS/station-$(date +%Y%m%d-%H%M%S).tar.gz}
     [[ -e $CONFIG ]] || die "nothing to back up: there is no $CONFIG"
+    file=$(realpath -m "$file")
     [[ ! -e $file ]] || die "$file exists; name another file"
+    [[ -d $(dirname "$file") || $file == "$BACKUPS"/* ]] ||
+        die "no folder $(dirname "$file"); name a file in one that is there"
     install -d -m 700 "$BACKUPS"
     make_work
     release_at "$CURRENT" >"$work/release"
@@ -434,8 +453,8 @@ do_restore() {
         [[ ! -e $part || $part == *.before-* ]] || move_aside "$part" "$(dirname "$journal")/before-$stamp"
     done
     rm "$work/journal/path"
-    cp -a "$work/journal/." "$(dirname "$journal")"
-    chown -R station:station /var/lib/station/engines "$journal"*
+    chown -R station:station /var/lib/station/engines "$work/journal"
+    find "$work/journal" -mindepth 1 -exec cp -a -t "$(dirname "$journal")" {} +
     say "restored from $file (release $(cat "$work/release")); what was there ends in before-$stamp"
     if [[ $ran == yes ]]; then
         systemctl start station || die "restored, but not ready yet; it goes on trying (journalctl -u station)"
@@ -479,4 +498,6 @@ case "$command" in
 esac
 ((EUID == 0)) || die "must be run as root: sudo $0 $command"
 command -v systemctl >/dev/null || die "there is no systemd on this machine"
+exec 9>/run/lock/station-service.lock
+flock -n 9 || die "another station-service.sh is at work; wait until it has ended"
 "do_$command" "$@"

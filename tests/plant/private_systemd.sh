@@ -2,7 +2,8 @@
 # private_systemd.sh FOLDER: a real systemd as process 1 of its own namespaces, which sees this machine's files, with
 # empty state and an /etc of its own on top of the real one. What it does leaves no trace here. Needs root.
 #
-# FOLDER/units holds its units, FOLDER/mounts what it sees below /srv ("FROM TO", one per line). Ends when its standard input is closed.
+# FOLDER/units holds its units, FOLDER/mounts what it sees below /srv ("FROM TO", one per line). Ends when its
+# standard input is closed.
 set -euo pipefail
 
 folder=$(realpath "$1")
