@@ -1,4 +1,4 @@
-"""The ``station`` command. One file per command, which imports the heavy libraries it needs."""
+"""The ``station`` command. One file per command, which imports the heavy libraries that it needs."""
 
 from __future__ import annotations
 

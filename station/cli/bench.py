@@ -1,4 +1,4 @@
-"""``station bench``: frame in memory to verdict, the station beside its rivals."""
+"""``station bench``: the time from frame in memory to verdict, of the station and of its rivals."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ import typer
 
 def bench(
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="Recipe name, or the path of a recipe file.")
+        str, typer.Option("--recipe", "-r", help="The recipe's name, or the path of a recipe file.")
     ] = "servo-motor-housing",
-    recipes: Annotated[Path, typer.Option(help="Where recipes are looked up by name.")] = Path("recipes"),
-    engines: Annotated[Path, typer.Option(help="Where the engine's folder lies.")] = Path("engines"),
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads of every engine.")] = 2,
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; more make steadier ratios.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds per contender and round.")] = 3.0,
-    rivals: Annotated[bool, typer.Option(help="Measure what the workshop brings too (torch).")] = True,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    recipes: Annotated[Path, typer.Option(help="The folder of recipes.")] = Path("recipes"),
+    engines: Annotated[Path, typer.Option(help="The folder of engines.")] = Path("engines"),
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads for each engine.")] = 2,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Interleaved rounds; more rounds give steadier ratios.")
+    ] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds per path and round.")] = 3.0,
+    rivals: Annotated[bool, typer.Option(help="Measure Algorithm 1 in torch too.")] = True,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Compare the pace with another checkout of this software.")
+        Path | None, typer.Option(help="Compare this checkout with another one, in this folder.")
     ] = None,
 ) -> None:
-    """Time frame in memory to verdict: background, resize, patches, scores, decision.
+    """Measure the time from frame in memory to verdict: background, resize, patches, scores, decision.
 
-    Simulated housings of all six widths are rendered first. Every back end and precision present on
-    this machine is measured, with Algorithm 1 taken literally beside them where torch is installed.
+    The command first renders simulated housings of all six widths. It then measures every back end and
+    precision that this machine has. Where torch is installed, it also measures Algorithm 1 as printed.
 
-    With --against, this checkout and another one are measured in turn, each round in a fresh process.
+    With --against, it measures this checkout and another one in turn, each round in a new process.
 
     Examples:
         station bench
@@ -97,9 +99,9 @@ def bench(
     console.print(table)
 
     timings.sort(key=lambda timing: -timing.parts_per_s)
-    table = Table(title="frame in memory to verdict", title_justify="left")
+    table = Table(title="from frame in memory to verdict", title_justify="left")
     table.add_column("path")
-    for column in ("parts/s sustained", "one part: median ms", "p99 ms", "fastest is x times faster"):
+    for column in ("parts/s sustained", "one part: median ms", "p99 ms", "fastest path / this path"):
         table.add_column(column, justify="right")
     best = timings[0].parts_per_s
     for timing in timings:
@@ -126,7 +128,7 @@ def bench(
 
 
 def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -> None:
-    """Print the pace of this checkout beside that of ``other``."""
+    """Print the parts per second of this checkout and of ``other``."""
     from rich.console import Console
     from rich.table import Table
 

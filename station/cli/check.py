@@ -1,4 +1,4 @@
-"""``station check``: everything the line needs, tried once, with what to do about what did not pass."""
+"""``station check``: tries everything that the line needs once, and says what to do where something fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from station.recipe import Recipe
 
 Step = tuple[str, Callable[[], str]]
-"""What is tried, and the function that tries it: it returns what it saw, or raises."""
+"""The name of a test, and the function that runs it: it returns what it found, or raises."""
 
 LEAST_FREE_MB = 500
 WIRE_PATIENCE_S = 15.0
@@ -26,19 +26,20 @@ WIRE_PATIENCE_S = 15.0
 
 def check(
     config: Annotated[
-        Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="station.yaml of this machine.")
+        Path,
+        typer.Option("--config", "-c", envvar="STATION_CONFIG", help="The configuration of this machine."),
     ] = Path("config/demo.yaml"),
 ) -> None:
-    """Try everything the line needs: configuration, recipe, camera, engine, sorter, journal, disk.
+    """Test everything that the line needs: configuration, recipe, engine, camera, sorter, journal, disk.
 
-    The kinds of cameras and sorters on this machine are listed, with what to install for those that lack
-    something. The camera is opened and takes one picture, which is cut (one that is triggered by wire is
-    waited for 15 s: pulse it); the engine reproduces its golden parts; the sorter's line is opened and the
-    other end waited for. The line must not be running.
+    The command lists the kinds of cameras and sorters on this machine, and what to install where something
+    is missing. It runs the engine's golden parts, takes one picture and cuts it into patches, and opens the
+    sorter's line and waits for the cell to answer. A camera with a hardware trigger needs one pulse within
+    15 s. Stop the station first.
 
-    Exit code: 0 all passed, 1 something did not, 2 the configuration or the recipe cannot be read.
+    Exit code: 0 everything passed, 1 something failed, 2 the configuration or the recipe cannot be read.
 
-    Example:
+    Examples:
 
         station check --config /etc/station/station.yaml
     """
@@ -70,7 +71,7 @@ def check(
             console.print(f"{mark}  {name}: ", end="")
             console.print(seen, highlight=False, markup=False)
     if failed:
-        console.print(f"[bold red]{failed} did not pass[/]; the station would not accept a part like this")
+        console.print(f"[bold red]{failed} failed[/]; the station would accept no part in this state")
         raise typer.Exit(1)
     console.print("[green]everything passed[/]")
 
@@ -83,7 +84,7 @@ def _found() -> Iterator[str]:
     for registry, what in ((FAMILIES, "camera families"), (PROTOCOLS, "sorter protocols")):
         yield f"{what} found: {', '.join(map(str, registry.entries().values()))}"
         for problem in registry.broken.values():
-            yield f"not read: {problem}; mend or remove the file"
+            yield f"not read: {problem}; correct or remove the file"
 
 
 @contextmanager
@@ -153,7 +154,7 @@ def _camera(config: StationConfig, recipe: Recipe) -> str:
         try:
             region = cut(frame.pixels, recipe).surface.region
         except PatchingError as error:
-            return f"{seen}; no part is in the picture now ({error})"
+            return f"{seen}; the picture shows no part now ({error})"
         return f"{seen}; a product of {region.width} x {region.height} px at {region.x}, {region.y}"
     finally:
         camera.close()
@@ -173,8 +174,8 @@ def _sorter(config: StationConfig, recipe: Recipe) -> str:
         health = sorter.health()
         if not health.connected:
             raise SorterError(
-                f"{health.description}: the cell does not answer; is it switched on, are port, speed and "
-                f"cable right? {health.last_error}"
+                f"{health.description}: the cell does not answer; check that it is switched on, then check "
+                f"port, speed and cable. {health.last_error}"
             )
         return f"{health.description}; the cell answers; {health.counted}"
     finally:
@@ -206,5 +207,5 @@ def _disk(folder: Path) -> str:
     milliseconds = (time.perf_counter() - started) * 1000
     free_mb = shutil.disk_usage(folder).free / 1e6
     if free_mb < LEAST_FREE_MB:
-        raise OSError(f"only {free_mb:.0f} MB free in {folder}; make room, {LEAST_FREE_MB} MB are needed")
-    return f"{folder} takes a durable write in {milliseconds:.1f} ms, {free_mb / 1000:.1f} GB free"
+        raise OSError(f"only {free_mb:.0f} MB are free in {folder}; free at least {LEAST_FREE_MB} MB")
+    return f"{folder} writes durably in {milliseconds:.1f} ms, {free_mb / 1000:.1f} GB free"

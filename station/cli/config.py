@@ -1,19 +1,19 @@
-"""``station config``: what may be written in a configuration on this machine."""
+"""``station config``: the keys of a configuration on this machine."""
 
 from __future__ import annotations
 
 import typer
 
-app = typer.Typer(help="What may be written in station.yaml.", no_args_is_help=True)
+app = typer.Typer(help="Show the keys of station.yaml.", no_args_is_help=True)
 
 
 @app.command("keys")
 def keys() -> None:
-    """Print every key with its default and what it is, as Markdown.
+    """Print every key with its default and its meaning, as Markdown.
 
-    The cameras and sorters are those that are found on this machine, one that was added here too.
+    The list has the keys of every camera and sorter on this machine, also of those that were added here.
 
-    Example:
+    Examples:
 
         station config keys | less
     """

@@ -1,4 +1,4 @@
-"""``station engines``: what can run here, why the rest cannot, what is fast, what is proven."""
+"""``station engines``: what runs on this machine, why the rest does not, how fast it is, what is proven."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import typer
 
 
 def engines(
-    folder: Annotated[Path, typer.Argument(help="An engine's folder.")] = Path("engines/servo-motor-housing"),
+    folder: Annotated[Path, typer.Argument(help="The folder of one engine.")] = Path(
+        "engines/servo-motor-housing"
+    ),
     prove: Annotated[
-        bool, typer.Option("--prove", help="Run the golden parts on every back end that is present.")
+        bool, typer.Option("--prove", help="Run the golden parts on every back end of this machine.")
     ] = False,
-    backend: Annotated[
-        str | None, typer.Option(help="Only this back end; an error when it is not present.")
-    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Test only this back end; it must be present.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
     seconds: Annotated[
-        float, typer.Option(min=0.0, help="Seconds of micro-benchmark per back end; 0 = none.")
+        float, typer.Option(min=0.0, help="Seconds to measure per back end; 0 measures nothing.")
     ] = 2.0,
 ) -> None:
-    """List the inference back ends of this machine, with the reason for each one absent, and time them.
+    """List the inference back ends, say why some are absent, and measure the others.
 
-    Exit code: 0 all is well, 1 a back end failed to load or did not reproduce the golden parts.
+    Exit code: 0 all passed, 1 a back end did not load or did not reproduce the golden parts.
 
     Examples:
         station engines
@@ -51,9 +51,8 @@ def engines(
     for column in ("back end", "here", "version", "why not"):
         table.add_column(column)
     for known in available():
-        table.add_row(
-            known.name, "[green]yes[/]" if known.present else "no", known.version, escape(known.reason)
-        )
+        here = "[green]yes[/]" if known.present else "no"
+        table.add_row(known.name, here, known.version, escape(known.reason))
     console.print(table)
     if backend is not None:
         match = [known for known in available() if known.name == backend]
@@ -85,7 +84,7 @@ def engines(
                 table.add_row(name, precision, "", "", "", "", f"[red]{escape(str(error))}[/]")
                 failed = True
                 continue
-            proof = "not asked for (--prove)"
+            proof = "not run (use --prove)"
             if prove:
                 report = prove_engine(engine, manifest)
                 failed |= not report.passed

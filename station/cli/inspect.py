@@ -1,4 +1,4 @@
-"""``station inspect``: the station's own patching, engine and decision on image files."""
+"""``station inspect``: the station's own patching, engine and decision, applied to picture files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXIT_ACCEPTED, EXIT_REJECTED, EXIT_FAULTED = 0, 1, 3
 
 
 PatchDetails = dict[str, Any]
-"""What the JSON file says of patches: ``patch_scores``, and ``patch_labels`` (0 = not defective)."""
+"""The patches in the JSON file: ``patch_scores``, and ``patch_labels`` (0 = not defective)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +52,40 @@ class Inspected:
 def inspect(
     paths: Annotated[
         list[Path],
-        typer.Argument(help="Pictures, or folders that are searched for pictures.", metavar="PATH..."),
+        typer.Argument(help="Pictures, or folders of pictures.", metavar="PATH..."),
     ],
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Recipe name, or the path of a recipe file.")],
-    recipes: Annotated[Path, typer.Option(help="Where recipes are looked up by name.")] = Path("recipes"),
-    engines: Annotated[Path, typer.Option(help="Where the engine's folder lies.")] = Path("engines"),
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="The recipe's name, or the path of a recipe file.")
+    ],
+    recipes: Annotated[Path, typer.Option(help="The folder of recipes.")] = Path("recipes"),
+    engines: Annotated[Path, typer.Option(help="The folder of engines.")] = Path("engines"),
     backend: Annotated[
-        str, typer.Option(help="Back end, or 'auto' for the fastest one proven here.")
+        str, typer.Option(help="The back end; 'auto' takes the fastest one that is proven on this machine.")
     ] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8, or 'auto'.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads of the engine.")] = 2,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per picture here.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8 or auto.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads for the engine.")] = 2,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write one row per picture to this file.")
+    ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything here, scores of patches too.")
+        Path | None,
+        typer.Option("--json", help="Write everything to this file, with the scores of every patch."),
     ] = None,
     overlays: Annotated[
         Path | None,
-        typer.Option(help="Write the pictures with their defective patches framed into this folder."),
+        typer.Option(
+            help="Write each rejected picture, with frames around its defective patches, to this folder."
+        ),
     ] = None,
     all_overlays: Annotated[
-        bool, typer.Option("--all-overlays", help="Overlays of accepted pictures too.")
+        bool, typer.Option("--all-overlays", help="Write overlays of accepted pictures too.")
     ] = False,
 ) -> None:
-    """Inspect pictures with a recipe, exactly as the line would.
+    """Inspect picture files with a recipe, with the same code as the line.
 
-    A picture that cannot be read or cut is a fault of that picture and does not end the run.
+    A picture that cannot be read or cut into patches is a fault; the command continues with the next one.
 
-    Exit code: 0 all accepted, 1 some rejected, 3 some could not be inspected, 2 nothing could begin.
+    Exit code: 0 all accepted, 1 some rejected, 3 some could not be inspected, 2 the command could not start.
 
     Examples:
         station inspect part.png --recipe servo-motor-housing
@@ -212,7 +219,7 @@ def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
     info = engine.info
     title = f"{shown(common)}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}"
     table = Table(title=escape(title), title_justify="left")
-    for column in ("picture", "verdict", "class", "sure", "bin", "at, mm", "why"):
+    for column in ("picture", "verdict", "class", "confidence", "bin", "at, mm", "reason"):
         table.add_column(column, overflow="fold")
     for row in rows:
         style = next(style for outcome, style in STYLES.items() if outcome.value == row.outcome)

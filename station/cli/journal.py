@@ -1,4 +1,4 @@
-"""``station journal``: what the station did, read while it runs."""
+"""``station journal``: what the station did; it can be read while the station runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from station.cli.journal_tables import line, record_table, score_table, stage_ta
 
 app = typer.Typer(
     name="journal",
-    help="Read the journal: one record per part, trigger to acknowledged bin; also while the station runs.",
+    help="Read the journal, one record per part; this works while the station runs.",
     no_args_is_help=True,
 )
 
@@ -38,13 +38,13 @@ app = typer.Typer(
 def list_(
     journal: JournalOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="So many records at most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The most records to show.")] = 20,
     since: SinceOption = None,
     until: UntilOption = None,
     outcome: OutcomeOption = None,
     class_name: ClassOption = None,
-    part: Annotated[int | None, typer.Option(help="Only this part id.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table.")] = False,
+    part: Annotated[int | None, typer.Option(help="Show only this part id.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
     """List the latest parts, newest first.
 
@@ -70,26 +70,39 @@ def list_(
             print(json.dumps(plain(record)))
         return
     table = Table(title=str(path), title_justify="left")
-    for column in ("record", "part", "triggered", "verdict", "class", "sure", "bin", "put into", "ms", "why"):
-        right = column in ("record", "part", "sure", "bin", "ms")
+    for column in (
+        "record",
+        "part",
+        "triggered",
+        "verdict",
+        "class",
+        "confidence",
+        "bin",
+        "put into",
+        "ms",
+        "reason",
+    ):
+        right = column in ("record", "part", "confidence", "bin", "ms")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for record in records:
         table.add_row(*line(record))
     console = Console()
     console.print(table)
     if not records:
-        console.print("no such record")
+        console.print("no record matches")
 
 
 @app.command()
 def show(
-    record: Annotated[int | None, typer.Argument(help="The record's number; left out: the latest.")] = None,
-    part: Annotated[int | None, typer.Option(help="The latest record of this part id instead.")] = None,
+    record: Annotated[
+        int | None, typer.Argument(help="The record's number; without it, the latest record.")
+    ] = None,
+    part: Annotated[int | None, typer.Option(help="Show the latest record of this part id.")] = None,
     journal: JournalOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show one record whole: verdict, where the product was, times of the stages, scores of every patch.
+    """Show one record: verdict, place of the product, times of the stages, scores of every patch.
 
     Examples:
         station journal show
@@ -117,7 +130,7 @@ def show(
             later = [] if found is None else list(reader.station_events(record_id=found.record_id))
         if found is None:
             what = f"record {record}" if record is not None else "record" if part is None else f"part {part}"
-            raise JournalError(f"journal {path} has no {what}: `station journal list` shows what there is")
+            raise JournalError(f"journal {path} has no {what}: `station journal list` shows the records")
     if as_json:
         events = [{"kind": one.kind, "at": one.at, "values": one.values} for one in later]
         print(json.dumps(plain(found) | {"events": events}, indent=1))
@@ -132,9 +145,10 @@ def show(
 
 @app.command()
 def export(
-    target: Annotated[str, typer.Argument(help="The file to write; - is standard output (CSV, JSON).")],
+    target: Annotated[str, typer.Argument(help="The file to write; - is standard output.")],
     format_: Annotated[
-        ExportFormat | None, typer.Option("--format", "-f", help="Else the name's ending says it; - is CSV.")
+        ExportFormat | None,
+        typer.Option("--format", "-f", help="The format; by default by the file name, and CSV for -."),
     ] = None,
     journal: JournalOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -142,9 +156,11 @@ def export(
     until: UntilOption = None,
     outcome: OutcomeOption = None,
     class_name: ClassOption = None,
-    scores: Annotated[bool, typer.Option(help="With the scores of every patch.")] = True,
+    scores: Annotated[bool, typer.Option(help="Include the scores of every patch.")] = True,
 ) -> None:
-    """Export records, oldest first; the file appears when it is complete.
+    """Export records, oldest first.
+
+    The file appears when it is complete. Parquet cannot be written to standard output.
 
     Examples:
         station journal export parts.parquet
@@ -171,16 +187,16 @@ def audit(
     journal: JournalOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     expect_head: Annotated[
-        str | None, typer.Option(help="A head noted after an earlier audit; it must still be in the chain.")
+        str | None, typer.Option(help="The head of an earlier audit; it must still be in the chain.")
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Prove also the closed files that an earlier audit has proven.")
+        bool, typer.Option("--again", help="Check also the closed files that passed an earlier audit.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Prove that every trigger has one end and that no record was changed since it was written.
 
-    Exit code: 0 nothing is wrong, 1 there are findings, 2 the file cannot be read as a journal.
+    Exit code: 0 no findings, 1 findings, 2 the file is not a journal that can be read.
 
     Examples:
         station journal audit
@@ -222,7 +238,7 @@ def audit(
         sums += f" + {report.open} open" if report.open else ""
         counts.add_row("triggers", f"{report.triggers} {'=' if report.conserved else '!='} {sums}")
         counts.add_row("events", f"{report.events}, chained")
-        same = f", {report.remembered} as an earlier audit has proven them" if report.remembered else ""
+        same = f", {report.remembered} unchanged since an earlier audit" if report.remembered else ""
         counts.add_row("files", f"{report.segments}{same}")
         counts.add_row("head", report.head)
         console.print(counts, highlight=False)
@@ -277,12 +293,14 @@ def events(
 @app.command()
 def text(
     digest: Annotated[
-        str | None, typer.Argument(help="The digest of a recipe or configuration, or how it begins.")
+        str | None, typer.Argument(help="The digest of a recipe or configuration, or its first digits.")
     ] = None,
     journal: JournalOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Print a recipe or configuration as it was when parts were decided with it; list them without a digest.
+    """Print a recipe or configuration that was used for parts, in its text of that time.
+
+    Without a digest, list all of them.
 
     Examples:
         station journal text
@@ -305,13 +323,13 @@ def cursors(
     journal: JournalOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     delete: Annotated[
-        str | None, typer.Option(help="Forget this cursor: the journal then waits for it no more.")
+        str | None, typer.Option(help="Delete this cursor; the journal then no longer keeps files for it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
-    """List who reads the journal's events, and how far each has come.
+    """List the cursors of the journal: who reads its events, and up to which one.
 
-    A closed file of the journal is not removed while a cursor still needs it.
+    The journal removes no closed file that a cursor still needs.
 
     Examples:
         station journal cursors
@@ -330,7 +348,7 @@ def cursors(
         path = journal_path(journal, config)
         if delete is not None:
             delete_cursor(path, delete)
-            print(f"the cursor {delete} is forgotten", file=sys.stderr)
+            print(f"deleted the cursor {delete}", file=sys.stderr)
             return
         with JournalReader(path) as reader:
             head = reader.head().seq

@@ -52,28 +52,34 @@ class ExportFormat(StrEnum):
 
 JournalOption = Annotated[
     Path | None,
-    typer.Option("--journal", "-j", envvar="STATION_JOURNAL", help="The journal's file; else the config's."),
+    typer.Option(
+        "--journal",
+        "-j",
+        envvar="STATION_JOURNAL",
+        help="The journal's file; by default, that of the configuration.",
+    ),
 ]
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="station.yaml that names the journal.")
+    Path,
+    typer.Option("--config", "-c", envvar="STATION_CONFIG", help="The configuration that names the journal."),
 ]
 SinceOption = Annotated[
     str | None,
-    typer.Option(help="From then on: 2031-03-01, 2031-03-01T06:00 (local), or 8h, 2d for ago."),
+    typer.Option(help="From this time on: 2031-03-01, 2031-03-01T06:00 (local time); 8h or 2d ago."),
 ]
-UntilOption = Annotated[str | None, typer.Option(help="Before then; written as --since.")]
+UntilOption = Annotated[str | None, typer.Option(help="Before this time, written like --since.")]
 OutcomeOption = Annotated[
-    list[Shown] | None, typer.Option("--outcome", "-o", help="Only these; may be given several times.")
+    list[Shown] | None, typer.Option("--outcome", "-o", help="Only this outcome; can be given several times.")
 ]
 ClassOption = Annotated[
-    list[str] | None, typer.Option("--class", help="Only verdicts of this class; may be given several times.")
+    list[str] | None, typer.Option("--class", help="Only this class; can be given several times.")
 ]
 DEFAULT_CONFIG = Path("config/demo.yaml")
 
 
 @contextmanager
 def errors() -> Iterator[None]:
-    """What a person can mend is one line on stderr and exit code 2."""
+    """Print an error that the user can correct as one line on stderr, and exit with code 2."""
     from station.journal import JournalError
     from station.strict_yaml import DocumentError
 

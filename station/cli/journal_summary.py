@@ -1,4 +1,4 @@
-"""``station journal summary``: how a shift, a day, a lot went."""
+"""``station journal summary``: the counts of an hour, a shift, a day, a recipe or a lot."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def summary(
     config: ConfigOption = DEFAULT_CONFIG,
     since: SinceOption = None,
     until: UntilOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
 ) -> None:
-    """Count parts: yield, rejected per million, defects, first and last part.
+    """Count parts: yield, rejected parts per million, defects, first and last part.
 
-    Yield is accepted / (accepted + rejected + faulted). PPM is rejected per million of accepted + rejected:
-    a part that could not be inspected has no known defect.
+    Yield is accepted / (accepted + rejected + faulted). PPM is rejected parts per million of accepted +
+    rejected. Faulted parts do not count there: nobody knows whether they have a defect.
 
     Examples:
         station journal summary --by hour --since 8h
@@ -64,7 +64,7 @@ def summary(
 
     with errors():
         if as_json and as_csv:
-            raise typer.BadParameter("give --json or --csv, not both")
+            raise typer.BadParameter("use --json or --csv, not both")
         path = journal_path(journal, config)
         with JournalReader(path) as reader:
             groups = summarise(reader, str(by), selection(since, until, None, None, None))

@@ -34,7 +34,7 @@ def line(record: PartRecord) -> list[str]:
 
 
 def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Table:
-    """What is known of a part, a row per thing; ``later``: what was said of it afterwards."""
+    """The record of a part, one row per property; ``later`` are the events written for it afterwards."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -46,20 +46,20 @@ def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Tabl
         ("triggered", f"{local(record.opened_at)} local, {record.opened_at}"),
         ("recipe", f"{escape(record.recipe)} version {record.recipe_version}, {record.recipe_digest}"),
     ]
-    told = (("lot", record.lot), ("shift", record.shift), ("operator", record.operator))
-    rows += [(name, escape(value)) for name, value in told if value]
+    given = (("lot", record.lot), ("shift", record.shift), ("operator", record.operator))
+    rows += [(name, escape(value)) for name, value in given if value]
     if record.software_version:
         digest = f", configuration {record.config_digest}" if record.config_digest else ""
         rows.append(("software", f"{escape(record.software_version)}{digest}"))
     if record.requested_recipe:
-        rows.append(("asked for", escape(record.requested_recipe)))
+        rows.append(("requested recipe", escape(record.requested_recipe)))
     if record.outcome is None:
-        rows.append(("verdict", "none yet: in hand, or in doubt after a crash"))
+        rows.append(("verdict", "none yet: the part is in hand, or in doubt after a crash"))
     else:
         sure = "" if record.outcome == "fault" else f", {record.class_name} {record.confidence:.4f}"
         patch = "" if record.patch is None else f", patch {record.patch}"
         rows.append(("verdict", f"{_verdict(record)}{escape(sure)}{patch}, to bin {record.bin}"))
-        rows.append(("why", escape(record.reason or "")))
+        rows.append(("reason", escape(record.reason or "")))
         rows.append(("put into", _put(record)))
     if record.frame_id is not None:
         whole = "complete" if record.frame_complete else "INCOMPLETE"
@@ -75,7 +75,7 @@ def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Tabl
     if record.engine_digest is not None:
         rows.append(("engine", f"{record.engine_digest} on {record.backend} {record.precision}"))
     if record.recovered:
-        rows.append(("closed", "at a start of the station, after it had ended too early"))
+        rows.append(("closed", "at the next start of the station, after a crash or a power cut"))
     for event in later:
         said = ", ".join(f"{name} {value}" for name, value in event.values.items())
         rows.append((event.kind, escape(f"{said}; {local(event.at)}")))
@@ -100,9 +100,9 @@ def stage_table(record: PartRecord) -> Table:
 
 
 def score_table(record: PartRecord) -> Table:
-    """Patches down, classes across; the class that the decision gave each patch stands out.
+    """One row per patch, one column per class; the class that the decision gave each patch is highlighted.
 
-    A record of a fault, or of a release that did not write them yet, has no labels: nothing stands out.
+    A record of a fault, or of an older release, has no labels: nothing is highlighted.
     """
     from rich.table import Table
 
@@ -136,7 +136,7 @@ def _put(record: PartRecord) -> str:
     from rich.markup import escape
 
     if record.acknowledged is None:
-        return "no answer yet"
+        return "not acknowledged yet"
     if record.acknowledged:
         return f"bin {record.ack_bin}"
     return f"[yellow]{escape(record.ack_problem or 'not acknowledged')}[/]"

@@ -1,4 +1,4 @@
-"""What a person sees while the line runs: a table that renews itself, or plain lines without a terminal."""
+"""The live view of a run: a table that is updated, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 

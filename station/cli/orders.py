@@ -1,4 +1,4 @@
-"""``station halt``, ``resume``, ``prepare`` and ``activate``: what the running station is asked to do."""
+"""``station halt``, ``resume``, ``prepare`` and ``activate``: the orders to a running station."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def halt(
     config: Configuration = Path("config/demo.yaml"),
     socket: Socket = None,
     reason: Annotated[
-        str, typer.Option("--reason", help="Why; it is sent to the cell and stands in the journal.")
+        str, typer.Option("--reason", help="The reason; the station sends it to the cell and writes it down.")
     ] = ("by request"),
 ) -> None:
-    """Take no more parts until `station resume`; parts in hand are finished.
+    """Stop taking parts until `station resume`; the station finishes the parts in hand.
 
-    The cell sees "not ready" with the reason. The station stays up.
+    The cell receives "not ready" with the reason. The station program keeps running.
 
     Examples:
 
@@ -46,14 +46,14 @@ def resume(config: Configuration = Path("config/demo.yaml"), socket: Socket = No
 
 
 def prepare(
-    recipe: Annotated[str, typer.Argument(help="The recipe's name, as in the folder of recipes.")],
+    recipe: Annotated[str, typer.Argument(help="The recipe's name in the folder of recipes.")],
     config: Configuration = Path("config/demo.yaml"),
     socket: Socket = None,
 ) -> None:
     """Change over to another recipe and its engine, between two parts and without stopping.
 
-    The engine is loaded and proven first, beside the parts that go on; when anything is wrong, nothing is
-    changed. The next start prepares the recipe of the configuration again.
+    The station loads and proves the engine first and inspects parts meanwhile. If anything is wrong, it
+    changes nothing. The next start of the station prepares the recipe of the configuration again.
 
     Examples:
 
@@ -65,14 +65,14 @@ def prepare(
 
 
 def activate(
-    engine: Annotated[str, typer.Argument(help="The name of an engine's folder below paths.engines.")],
+    engine: Annotated[str, typer.Argument(help="The name of the engine's folder in paths.engines.")],
     config: Configuration = Path("config/demo.yaml"),
     socket: Socket = None,
 ) -> None:
     """Change over to another engine for the same recipe, between two parts and without stopping.
 
-    The engine is loaded and proven first, as at a start; when anything is wrong, nothing is changed. The next
-    start takes the recipe's own engine again.
+    The station loads and proves the engine first, as at a start. If anything is wrong, it changes nothing.
+    The next start of the station takes the recipe's own engine again.
 
     Examples:
 

@@ -18,22 +18,23 @@ if TYPE_CHECKING:
 
 def run(
     config: Annotated[
-        Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="station.yaml of this machine.")
+        Path,
+        typer.Option("--config", "-c", envvar="STATION_CONFIG", help="The configuration of this machine."),
     ] = Path("config/demo.yaml"),
-    parts: Annotated[int | None, typer.Option(min=1, help="Stop by itself after this many parts.")] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines even on a terminal.")] = False,
+    parts: Annotated[int | None, typer.Option(min=1, help="Stop after this many parts.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Print plain lines, also on a terminal.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the devices do.")] = False,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Save the live view's last moment as an SVG here.")
+        Path | None, typer.Option("--picture", help="Save the last live view to this SVG file.")
     ] = None,
 ) -> None:
-    """Inspect parts until the station is stopped (Ctrl-C, SIGTERM) or --parts are done.
+    """Inspect parts until Ctrl-C or SIGTERM, or until --parts are done.
 
-    With a `simulation:` section in the configuration a simulated plant is started beside the station:
-    frames are rendered once, a robot cell places the parts over a real serial line, and the summary
+    With a `simulation:` section in the configuration, the command starts a simulated plant too. It renders
+    the frames once, a simulated robot cell places the parts over a real serial line, and the summary
     compares the verdicts with the ground truth.
 
-    Exit code: 0 a clean end, 1 the line halted by itself (systemd starts it afresh), 2 it could not begin.
+    Exit code: 0 a clean end, 1 the line halted by itself (systemd restarts it), 2 it could not start.
 
     Examples:
 
@@ -73,7 +74,7 @@ def run(
     with assemble(config, parts, rendered) as station, ControlServer(station, station.config.control_socket):
         progress.stop()
         for record in station.doubtful:
-            console.print(f"[yellow]left by the last run:[/] {record}", highlight=False)
+            console.print(f"[yellow]left over from the last run:[/] {record}", highlight=False)
         line, prepared = station.line, station.line.prepared
         recipe, info = prepared.recipe, prepared.engine.info
         line.start(parts)

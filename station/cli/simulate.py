@@ -9,22 +9,24 @@ import typer
 
 
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="Where the frames go; made if it does not exist.")],
-    frames: Annotated[int, typer.Option("--frames", "-n", min=1, help="How many frames.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same frames.")] = 1,
-    masks: Annotated[bool, typer.Option("--masks", help="Write the defects' masks too.")] = False,
-    format: Annotated[str, typer.Option(help="tiff (fast to read), bmp, or png (small).")] = "tiff",
+    folder: Annotated[
+        Path, typer.Argument(help="The folder for the frames; it is created when it does not exist.")
+    ],
+    frames: Annotated[int, typer.Option("--frames", "-n", min=1, help="The number of frames.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same frames.")] = 1,
+    masks: Annotated[bool, typer.Option("--masks", help="Write the masks of the defects too.")] = False,
+    format: Annotated[str, typer.Option(help="tiff (fast to read), bmp or png (small).")] = "tiff",
     fault: Annotated[
         str | None,
         typer.Option(
-            help="Instead: frames with this fault (no-product, truncated, tilt, …; 'all' for each)."
+            help="Write one faulty frame instead (no-product, truncated, tilt, …), or 'all' of them."
         ),
     ] = None,
 ) -> None:
     """Render machined servo-motor housings as a line-scan camera sees them, with known defects.
 
-    The folder gets one frame a file and truth.jsonl: class, place, size, contrast and visibility of every
-    defect. A folder that already holds exactly these frames is left as it is.
+    The folder gets one file per frame, and truth.jsonl: class, place, size, contrast and visibility of every
+    defect. If the folder already has exactly these frames, nothing changes.
 
     Examples:
 
@@ -61,7 +63,7 @@ def simulate(
 
 
 def _faulty(folder: Path, name: str, seed: int, suffix: str) -> None:
-    """One frame a fault, named after it, from one good part."""
+    """Write one frame per fault, named after it, all made from one good part."""
     from drivers.cameras.picture_files import write_image
     from simulation.rendering.faulty_frames import FAULTS, make_faulty
     from simulation.rendering.parts import render_part

@@ -1,4 +1,4 @@
-"""``station status``: what the station on this machine is doing."""
+"""``station status``: what the station on this machine does now."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Configuration = Annotated[
-    Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="station.yaml of this machine.")
+    Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="The configuration of this machine.")
 ]
 Socket = Annotated[
-    Path | None, typer.Option("--socket", help="The control socket itself, in place of a configuration.")
+    Path | None, typer.Option("--socket", help="The control socket, instead of a configuration.")
 ]
 
 
 def status(
     config: Configuration = Path("config/demo.yaml"),
     socket: Socket = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for other programs.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document, for other programs.")
+    ] = False,
 ) -> None:
-    """Show what the running station does: state, recipe and engine, counts, times, queues, devices, disk.
+    """Show the state of the running station: recipe, engine, counts, times, queues, devices, disk.
 
-    Exit code: 0 an answer, 2 no station answers.
+    Exit code: 0 the station answered, 2 no station answered.
 
     Examples:
 
@@ -87,22 +89,22 @@ def shown(found: dict[str, Any]) -> RenderableType:
     for queue in found["queues"]:
         row(
             f"queue {queue['name']}",
-            f"{queue['length']} of {queue['capacity']}, {queue['highest']} at most, {queue['shed']} shed",
+            f"{queue['length']} of {queue['capacity']}, {queue['highest']} at most, {queue['shed']} dropped",
         )
     for one in found["observers"]:
         row(one["name"], one["note"] or f"{one['observed']} parts", one["problem"])
     row(
         "camera",
-        "there" if camera["connected"] else "LOST",
+        "connected" if camera["connected"] else "LOST",
         camera["description"],
         f"{camera['delivered']} frames, {camera['lost']} lost, {camera['incomplete']} incomplete, "
-        f"{camera['discarded']} thrown away, reopened {camera['reopened']} times",
+        f"{camera['discarded']} discarded, reopened {camera['reopened']} times",
         f"{camera['temperature_c']:.0f} degrees C" if camera["temperature_c"] is not None else "",
         camera["last_error"],
     )
     row(
         "sorter",
-        "there" if sorter["connected"] else "LOST",
+        "connected" if sorter["connected"] else "LOST",
         sorter["description"],
         f"{sorter['resent']} resent, {sorter['garbled']} garbled, {sorter['refused']} triggers refused, "
         f"{sorter['misplaced']} misplaced, {sorter['unacknowledged']} unacknowledged",

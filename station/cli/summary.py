@@ -1,4 +1,4 @@
-"""The end of a run in words: counts that balance, the confusion table, times, where the pictures are."""
+"""The summary of a run: counts that balance, times, the confusion table, the folder of pictures."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def test_the_list_shows_the_latest_parts_first(path: Path) -> None:
     done = station_journal("list", "--journal", str(path), "-n", "4")
     assert done.exit_code == 0
     assert re.findall(r"│ +(1[23]\d) │", done.stdout)[:1] == ["130"]
-    assert "no answer yet" in done.stdout
+    assert "not acknowledged yet" in done.stdout
     assert "no frame: nothing for 0.5 s" in done.stdout
 
 
