@@ -37,28 +37,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("classifier", cls=classifier.ClassifierCommand)(classifier.classifier)
-app.add_typer(data.app)
 app.command("engine")(engine.engine)
-app.command("evaluate")(evaluate.evaluate_engines)
-app.command("commutators")(commutators.commutators)
-app.command("experiment")(experiment.experiment)
 app.command("fine-tune")(fine_tune.fine_tune)
 app.command(
     "further",
     hidden=True,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(fine_tune.further)
-app.command("gan")(gan.gan)
-app.command("golden")(golden.golden)
-app.command("networks")(networks.networks)
-app.command("paste")(paste.paste)
 app.command("patches")(patches.patches)
-app.command("report")(report.report)
+app.command("classifier", cls=classifier.ClassifierCommand)(classifier.classifier)
+app.command("networks")(networks.networks)
+app.command("evaluate")(evaluate.evaluate_engines)
+app.command("golden")(golden.golden)
 app.command("robustness")(robustness.robustness)
-app.command("shares")(shares.shares)
-app.command("synthesise")(synthesise.synthesise)
 app.command("thresholds")(thresholds.thresholds)
+app.command("gan")(gan.gan)
+app.command("synthesise")(synthesise.synthesise)
+app.command("paste")(paste.paste)
+app.command("shares")(shares.shares)
+app.command("commutators")(commutators.commutators)
+app.command("experiment")(experiment.experiment)
+app.command("report")(report.report)
+app.add_typer(data.app)
 keep_examples(app)
 
 

@@ -270,7 +270,7 @@ def split(
     count: Annotated[
         bool, typer.Option(help="The numbers are pictures of each class; the others are left out.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another split.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 1,
 ) -> None:
     """Split a data set into train, validation and test by group, so that related pictures stay together.
 

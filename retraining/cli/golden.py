@@ -15,7 +15,8 @@ def golden(
         Path | None, typer.Option(help="Engine folder. Default: the recipe's engine in engines/.")
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Record the parts that are there again; choose no others.")
+        bool,
+        typer.Option("--keep", help="Record the folder's golden parts again; choose no new ones."),
     ] = False,
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
