@@ -53,20 +53,20 @@ NAME = "simulated line-scan camera"
 
 
 class SimulatedSettings(CameraSettings):
-    """Frames from the simulation's pool, with faults on request."""
+    """Frames from the simulation's pool, with faults if wanted."""
 
     kind: Literal["simulated"] = "simulated"
     """the camera family"""
     pool: FilePath | None = None
-    """the folder of rendered frames; left out takes `simulation.pool.folder`"""
+    """the folder of rendered frames; without it, `simulation.pool.folder` is used"""
     rate_hz: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """the most frames per second, and exactly so many when free-running; 0 is as fast as they are taken"""
+    """the most frames per second; free-running, exactly this rate; 0 means as fast as they are grabbed"""
     exposure_ms: Annotated[float, Field(ge=0.0, le=600_000.0)] = 0.0
     """the time from trigger to the last line of the frame, ms"""
     repeat: bool = True
-    """whether the pool begins again at its end"""
+    """whether the camera starts again after the last frame of the pool"""
     buffer_count: Annotated[int, Field(ge=1, le=256)] = 5
-    """frames that wait in the camera; further exposures are lost, as with a real one"""
+    """frames that can wait in the camera; further exposures are lost, as with a real camera"""
     preload_mb: Annotated[float, Field(ge=0.0, le=1_000_000.0)] = 0.0
     """decoded frames kept in memory, MB; the others are read when they are grabbed"""
     lose: Share = 0.0
@@ -76,9 +76,9 @@ class SimulatedSettings(CameraSettings):
     late: Share = 0.0
     """the share of frames that arrive late"""
     late_ms: Milliseconds = 200.0
-    """how late, ms"""
+    """the delay of a late frame, ms"""
     disconnect: Share = 0.0
-    """the share of frames before which the camera is lost"""
+    """the share of frames before which the camera disconnects"""
     seed: Count = 1
     """the seed of the faults"""
 

@@ -46,66 +46,66 @@ StationName = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,32}$")]
 
 
 class Identity(Section):
-    """Who this station is."""
+    """The identity of this station."""
 
     name: StationName
-    """the station's name, at most 32 ASCII characters; it is said to the cell and stands in the journal"""
+    """the station's name, at most 32 ASCII characters; the cell and the journal get it"""
 
 
 class Paths(Section):
-    """Where things are; relative to the config file."""
+    """Folders and files; paths are relative to the configuration file."""
 
     recipes: FilePath
     """the folder of recipes"""
     engines: FilePath
-    """the folder of engines, one folder each"""
+    """the folder of engines, one subfolder per engine"""
     journal: FilePath
-    """the journal's database file, on a disk that keeps what is written to it"""
+    """the journal's database file, on a local disk that keeps its data in a power cut"""
     images: FilePath
     """the folder for pictures of parts"""
     cache: FilePath
-    """the folder for what is built or measured on this machine"""
+    """the folder for data that this machine builds or measures again when it is missing"""
     control: FilePath | None = None
-    """the socket for `station status`, `halt`, `resume` and `prepare`; left out is beside the journal"""
+    """the socket for `station status`, `halt`, `resume`, `prepare`; without it, a file beside the journal"""
 
 
 class EngineChoice(Section):
-    """What computes the network."""
+    """The back end that computes the network."""
 
     backend: Literal[
         "auto", "openvino", "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"
     ] = "auto"
-    """the back end, or `auto` for the fastest that proves itself"""
+    """the back end, or `auto` for the fastest that reproduces the golden parts"""
     precision: Literal["auto", "int8", "bf16", "fp16", "fp32"] = "auto"
-    """the arithmetic, or `auto` for the fastest that proves itself"""
+    """the precision, or `auto` for the fastest that reproduces the golden parts"""
     threads: Annotated[int, Field(ge=1, le=256)] = 2
     """processor threads for one part"""
     chunk: Annotated[int, Field(ge=0, le=4096)] = 0
-    """patches computed at a time by one thread; 0 lets the back end choose"""
+    """patches that one thread computes together; 0 means that the back end chooses"""
 
 
 class Limits(Section):
-    """Times and sizes."""
+    """Time limits and sizes."""
 
     part_deadline_ms: Milliseconds = 1000.0
-    """the time from trigger to verdict, ms; later is a fault"""
+    """the time limit from trigger to verdict, ms; a later verdict is a fault"""
     grab_timeout_ms: Milliseconds = 500.0
-    """the time a frame may take to arrive, ms; later is a fault"""
+    """the time limit for a frame to arrive, ms; a later frame is a fault"""
     stop_timeout_ms: Milliseconds = 5000.0
-    """how long a clean stop waits for parts in hand and for receipts, ms"""
+    """the longest time that a stop waits for parts in hand and for acknowledgements, ms"""
     hung_after_ms: Milliseconds = 10_000.0
-    """a camera or engine call that has not come back after this time halts the station, ms"""
+    """the time limit for a camera or engine call, ms; a longer call halts the station"""
     queue_capacity: Annotated[int, Field(ge=1, le=64)] = 4
-    """parts that may wait between two stages"""
+    """parts that can wait between two stages"""
     engine_failures_allowed: Annotated[int, Field(ge=1, le=1000)] = 3
-    """this many parts in a row without scores halt the station"""
+    """the number of consecutive parts without scores that halts the station"""
 
     @model_validator(mode="after")
     def _times_are_in_order(self) -> Self:
         if self.grab_timeout_ms >= self.part_deadline_ms:
             raise mistake(
                 "grab_timeout_ms",
-                f"is {self.grab_timeout_ms:g}, and the whole part has {self.part_deadline_ms:g}",
+                f"is {self.grab_timeout_ms:g}, not less than part_deadline_ms {self.part_deadline_ms:g}",
                 "write less than part_deadline_ms",
             )
         return self
@@ -115,15 +115,15 @@ class JournalPolicy(Section):
     """How the journal's files are kept, docs/journal.md."""
 
     segment_parts: Annotated[int, Field(ge=100, le=10_000_000)] = 200_000
-    """a file of the journal is closed, and the next one begun, after so many parts"""
+    """the most parts in one file of the journal; then the next file begins"""
     segment_mb: Annotated[int, Field(ge=1, le=100_000)] = 500
-    """or at this size, MB, whichever comes first"""
+    """the largest size of one file of the journal, MB; then the next file begins"""
     keep_days: Annotated[float, Field(ge=0.0, le=36_500.0)] = 0.0
-    """closed files whose last part is older are removed; 0 keeps them for ever"""
+    """the age of its last part at which a closed file is removed, days; 0 keeps all files"""
     keep_gb: Annotated[float, Field(ge=0.0, le=100_000.0)] = 0.0
-    """the oldest closed files are removed while the journal takes more disk, GB; 0 is without limit"""
+    """the size of the journal above which the oldest closed files are removed, GB; 0 means no limit"""
     archive: FilePath | None = None
-    """a folder where a file is copied, and read back, before it is removed; left out makes no copy"""
+    """the folder to which a file is copied and checked before it is removed; without it, no copy is made"""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -137,68 +137,68 @@ class JournalPolicy(Section):
 
 
 class Images(Section):
-    """Pictures that are kept."""
+    """Pictures that the station keeps."""
 
     save: Literal["rejects", "faults-and-rejects", "none"] = "rejects"
-    """`rejects`, `faults-and-rejects` or `none`"""
+    """`rejects`, `faults-and-rejects` or `none`: the parts whose pictures are kept"""
     quota_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
-    """the most disk that pictures may take, MB; the oldest go first"""
+    """the most disk space for pictures, MB; the oldest are deleted first"""
     queue: Annotated[int, Field(ge=1, le=1000)] = 8
-    """pictures that may wait to be written; further ones are dropped and counted"""
+    """pictures that can wait to be written; further pictures are dropped (not saved) and counted"""
 
 
 class Pool(Section):
     """Rendered frames of the simulated plant."""
 
     folder: FilePath
-    """the folder of rendered frames, filled when it is missing"""
+    """the folder of rendered frames; the station fills it when it does not exist"""
     frames: AtLeastOne = 40
-    """how many frames"""
+    """the number of frames"""
     seed: Count = 1
     """the seed of the parts"""
 
 
 class Misbehave(Section):
-    """How often the simulated cell does wrong, each 0 to 1."""
+    """Faults of the simulated cell; each share is 0 to 1."""
 
     late: Share = 0.0
     """the share of messages sent late"""
     late_ms: Milliseconds = 200.0
-    """how late, ms"""
+    """the delay of a late message, ms"""
     silent: Share = 0.0
     """the share of messages not sent at all"""
     duplicate: Share = 0.0
     """the share of messages sent twice"""
     garble: Share = 0.0
-    """the share of messages whose bits flip on the way"""
+    """the share of messages with flipped bits"""
     wrong_part_id: Share = 0.0
     """the share of acknowledgements that name another part"""
     wrong_bin: Share = 0.0
     """the share of parts that the gate puts into the reject bin"""
     unplug_every_s: Annotated[float, Field(ge=0.0, le=86_400.0)] = 0.0
-    """the mean time between two pulls of the plug, s; 0 is never"""
+    """the mean time between two disconnections of the line, s; 0 means never"""
     unplug_s: Seconds = 0.3
-    """the time until the plug is back, s"""
+    """the time until the line is connected again, s"""
 
 
 class Cell(Section):
     """The simulated robot or PLC at the other end of `sorter.port`.
 
-    It has no wire to a camera: with `trigger: hardware` somebody else must pulse it.
+    It has no wire to a camera: with `trigger: hardware`, another device must pulse the camera.
     """
 
     parts: Count = 0
-    """how many parts it brings; 0 is without end"""
+    """the number of parts that it places; 0 means no end"""
     rate_hz: Annotated[float, Field(ge=0.0, le=1000.0)] = 5.8
-    """parts per second; 0 is as fast as the station allows"""
+    """parts per second; 0 means as fast as the station allows"""
     in_flight: Annotated[int, Field(ge=1, le=64)] = 1
     """parts in the cell at the same time"""
     verdict_ms: Milliseconds = 1500.0
-    """how long it waits for a verdict, ms"""
+    """the time that it waits for a verdict, ms"""
     seed: Count = 1
-    """the seed of its misbehaviour"""
+    """the seed of its faults"""
     misbehave: Misbehave = Misbehave()
-    """what it does wrong"""
+    """its faults"""
 
 
 class Simulation(Section):
@@ -207,32 +207,32 @@ class Simulation(Section):
     pool: Pool | None = None
     """rendered frames"""
     cell: Cell | None = None
-    """a robot or PLC; left out where a real one is connected"""
+    """the simulated robot or PLC; leave it out where a real one is connected"""
 
 
 class StationConfig(Section):
     """One machine, complete."""
 
     station: Identity
-    """who this station is"""
+    """the identity of this station"""
     recipe: Text
     """the name of the prepared recipe"""
     paths: Paths
-    """where things are"""
+    """folders and files"""
     camera: CameraSettings
-    """the camera, with its `kind`"""
+    """the camera, by its `kind`"""
     sorter: SorterSettings
-    """the way to the robot or PLC, with its `kind`"""
+    """the connection to the robot or PLC, by its `kind`"""
     engine: EngineChoice = EngineChoice()
-    """what computes the network"""
+    """the back end that computes the network"""
     limits: Limits = Limits()
-    """times and sizes"""
+    """time limits and sizes"""
     journal: JournalPolicy = JournalPolicy()
     """how the journal's files are kept"""
     images: Images = Images()
-    """pictures that are kept"""
+    """pictures that the station keeps"""
     simulation: Simulation | None = None
-    """a simulated plant; left out at a real one"""
+    """a simulated plant; leave it out in a real plant"""
 
     @property
     def control_socket(self) -> Path:
@@ -241,7 +241,7 @@ class StationConfig(Section):
 
     @property
     def is_simulated(self) -> bool:
-        """Whether any of the plant is not real, which every record then says."""
+        """Whether any part of the plant is simulated; every record then says so."""
         return self.camera.is_simulated or self.simulation is not None
 
     @model_validator(mode="after")
@@ -257,7 +257,7 @@ class StationConfig(Section):
         if cell is not None and not isinstance(self.sorter, SerialSettings):
             raise mistake(
                 "simulation.cell",
-                "is at the other end of a serial line only",
+                "needs a serial line to the station",
                 "write `kind: serial` under sorter, or leave simulation.cell out",
             )
         if cell is not None and cell.verdict_ms <= self.limits.part_deadline_ms:
@@ -316,4 +316,5 @@ def _with_files_not_read(mistake: Mistake) -> Mistake:
     broken = registries[mistake.key].broken if mistake.key in registries else {}
     if not broken:
         return mistake
-    return replace(mistake, remedy=f"{mistake.remedy}; not read were: {'; '.join(broken.values())}")
+    broken_files = "; ".join(broken.values())
+    return replace(mistake, remedy=f"{mistake.remedy}; these files cannot be read: {broken_files}")

@@ -25,7 +25,7 @@ def _tables(place: str, model: type[BaseModel]) -> Iterator[str]:
     heading = f"### `{place}`\n" if place else ""
     fields = sorted(model.model_fields.items(), key=lambda item: item[0] != "kind")
     rows = [f"| `{name}` | {_default(field)} | {_one_line(field.description)} |" for name, field in fields]
-    head = ["| key | default | what it is |", "|---|---|---|"]
+    head = ["| key | default | meaning |", "|---|---|---|"]
     yield "\n".join([heading + _one_line(model.__doc__), "", *head, *rows])
     for name, field in fields:
         path = f"{place}.{name}" if place else name
@@ -50,7 +50,7 @@ def _default(field: FieldInfo) -> str:
         return f"`{value.value}`"
     if isinstance(value, int | float):
         return f"`{value:.10g}`"
-    return {None: "left out", "": "empty", (): "none"}.get(value, f"`{value}`")
+    return {None: "not set", "": "empty", (): "none"}.get(value, f"`{value}`")
 
 
 def _is_kind(field: FieldInfo) -> bool:

@@ -35,20 +35,20 @@ class _Section(BaseModel):
 
 
 class ProductLimits(_Section):
-    """What a picture may look like before it is too bright or too dark to be inspected."""
+    """The limits beyond which a picture is too bright or too dark to be inspected."""
 
     min_contrast: Annotated[int, Field(ge=1, le=255)] = 8
-    """grey levels by which a product must be brighter than the background to be seen at all"""
+    """the least difference between product and background, grey levels"""
     min_level: Annotated[int, Field(ge=0, le=255)] = 24
-    """the darkest median grey level of a product that can be inspected"""
+    """the lowest median grey level of a product that can be inspected"""
     saturated_level: Annotated[int, Field(ge=1, le=255)] = 250
-    """the grey level from which on a pixel counts as saturated"""
+    """the grey level at or above which a pixel counts as saturated"""
     max_saturated: Fraction = 0.25
     """the fraction of the product's pixels that may be saturated"""
     max_saturated_patch: Fraction = 0.75
     """the fraction of a single patch that may be saturated"""
     black_level: Annotated[int, Field(ge=0, le=254)] = 8
-    """the grey level up to which a pixel counts as black"""
+    """the grey level at or below which a pixel counts as black"""
     max_black: Fraction = 0.25
     """the fraction of the product's pixels that may be black"""
     max_black_patch: Fraction = 0.75
@@ -65,18 +65,18 @@ class Product(_Section):
     height_px: Pixels
     """the height that products of this recipe have in the frame, px"""
     width_tolerance_px: Annotated[int, Field(ge=0, le=4096)] = 6
-    """how far a found width may be from the nearest of `widths_px`, px"""
+    """the largest difference between a measured width and the nearest of `widths_px`, px"""
     height_tolerance_px: Annotated[int, Field(ge=0, le=4096)] = 6
-    """how far a found height may be from `height_px`, px"""
+    """the largest difference between a measured height and `height_px`, px"""
     max_tilt_deg: Annotated[float, Field(ge=0.0, le=3.0)] = 1.5
-    """the tilt of a product that is still straightened, degrees"""
+    """the largest tilt that is straightened, degrees"""
     mm_per_px_x: Annotated[float, Field(gt=0.0, le=100.0)]
     """the size of a frame pixel across, mm"""
     mm_per_px_y: Annotated[float, Field(gt=0.0, le=100.0)]
     """the size of a frame pixel down (along the turn), mm"""
     sixteen_bit_white: Annotated[int, Field(ge=1, le=65_535)] | None = None
-    """the grey value that is white in picture files of 16 bits (65535, or 4095 of a 12-bit camera); without \
-it such files are refused"""
+    """the grey value of white in 16-bit picture files (65535, or 4095 from a 12-bit camera); without it, \
+such files are refused"""
     limits: ProductLimits = ProductLimits()
     """brightness limits"""
 
@@ -97,7 +97,7 @@ it such files are refused"""
 
 
 class SurfaceSize(_Section):
-    """The size to which every product's surface is brought, px."""
+    """The size to which every product's surface is resized, px."""
 
     height: Pixels
     """the height of the surface, px (2048 for servo-motor housings)"""
@@ -113,7 +113,7 @@ class PatchGrid(_Section):
     size: Annotated[int, Field(ge=16, le=2048)]
     """the side of a patch, px of the surface"""
     overlap_px: Annotated[int, Field(ge=0, le=2047)] = 0
-    """how far neighbouring patches overlap, px of the surface"""
+    """the overlap of neighbouring patches, px of the surface"""
 
     @model_validator(mode="after")
     def _patches_advance(self) -> Self:
@@ -146,16 +146,16 @@ class ProductClass(_Section):
     bin: Bin
     """the bin, 0..255, to which a part of this class goes"""
     threshold: Fraction = 0.0
-    """a probability from which on a patch counts as this class, whatever is more probable; 0 = not used"""
+    """the probability from which a patch counts as this class, even if another is likelier; 0 = not used"""
     release_below: Fraction = 0.0
-    """a defect probability below which a patch is let pass though this class is most probable; 0 = never"""
+    """the sum of defect probabilities below which a patch of this class counts as good; 0 = never"""
 
 
 class DecisionRules(_Section):
-    """What the decision does beyond Algorithm 1."""
+    """Rules of the decision in addition to Algorithm 1."""
 
     temperature: Annotated[float, Field(ge=0.05, le=20.0)] = 1.0
-    """the temperature by which log-probabilities are divided (1 = as the engine says)"""
+    """the number by which log-probabilities are divided (1 = unchanged)"""
 
 
 class Recipe(_Section):
@@ -164,13 +164,13 @@ class Recipe(_Section):
     name: Name
     """the recipe's name: letters, digits, `.`, `_`, `-`; the file's name without `.yaml`"""
     version: Annotated[int, Field(ge=1)]
-    """the recipe's version, a whole number that grows with every change"""
+    """the recipe's version, a whole number; raise it with every change"""
     description: Annotated[str, StringConstraints(max_length=500)] = ""
     """a sentence for people"""
     product: Product
     """how the product lies in the frame"""
     surface: SurfaceSize
-    """the size to which the surface is brought, px"""
+    """the size to which the surface is resized, px"""
     patch: PatchGrid
     """the patches of the surface"""
     engine: Name
@@ -178,7 +178,7 @@ class Recipe(_Section):
     classes: Annotated[tuple[ProductClass, ...], Field(min_length=2, max_length=255)]
     """the engine's classes in its order; the first one is the good one"""
     decision: DecisionRules = DecisionRules()
-    """what the decision does beyond Algorithm 1"""
+    """rules of the decision in addition to Algorithm 1"""
     fault_bin: Bin
     """the bin, 0..255, for parts that could not be inspected; on the reject side"""
     text: str = Field(default="", repr=False)

@@ -40,13 +40,14 @@ class FolderSettings(CameraSettings):
     path: FilePath
     """the folder of pictures, or one picture"""
     repeat: bool = False
-    """whether the folder begins again at its end"""
+    """whether the camera starts again after the last picture"""
     recursive: bool = False
-    """whether pictures in the folders below are taken too"""
+    """whether pictures in subfolders are used too"""
     sixteen_bit_white: Annotated[int, Field(ge=1, le=65_535)] | None = None
-    """the value of a 16-bit picture that becomes 255 (4095 for 12 bits); left out refuses such pictures"""
+    """the value of a 16-bit picture that becomes 255 (4095 for 12 bits); without it, such pictures are
+    refused"""
     max_megapixels: Annotated[float, Field(gt=0.0)] = MAX_MEGAPIXELS
-    """a picture with more pixels is refused, in millions"""
+    """the largest picture, megapixels; larger ones are refused"""
 
     @property
     def is_simulated(self) -> bool:

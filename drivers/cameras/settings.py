@@ -1,4 +1,4 @@
-"""What every camera section says, whatever its family."""
+"""The settings that all camera families share."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class CameraSettings(Section):
     """A camera."""
 
     mode: Mode = Mode.CELL
-    """`cell` (a trigger of the cell makes a part) or `free-running` (every frame is a part)"""
+    """`cell` (each trigger of the cell is a part) or `free-running` (each frame is a part)"""
     reopen_backoff_s: Seconds = 5.0
-    """the longest pause between two tries to reopen a lost camera, s"""
+    """the longest pause between two attempts to open a lost camera again, s"""
 
     @property
     def is_simulated(self) -> bool:

@@ -37,13 +37,13 @@ class HandshakeSettings(SorterSettings):
     """Times and limits of the station's side; the defaults are those of docs/serial-protocol.md."""
 
     resend_ms: Milliseconds = 50.0
-    """a result without acknowledgement is sent again after this time, ms"""
+    """the time after which a result without acknowledgement is sent again, ms"""
     ack_timeout_ms: Milliseconds = 2000.0
-    """a result without acknowledgement is given up after this time, ms"""
+    """the time after which a result without acknowledgement is given up, ms"""
     max_in_hand: Annotated[int, Field(ge=1, le=64)] = 8
-    """parts triggered and not yet closed; more are refused as busy"""
+    """the most parts in hand (triggered, not yet closed); further triggers are refused as busy"""
     memory: Annotated[int, Field(ge=1, le=65_536)] = 256
-    """triggers that are remembered to recognise repetitions; older ones are ignored"""
+    """triggers remembered to recognise repetitions; older ones are ignored"""
 
     @model_validator(mode="after")
     def _results_can_be_repeated(self) -> Self:

@@ -1,4 +1,4 @@
-"""What every sorter section says, whatever its protocol."""
+"""The settings that all sorter protocols share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from drivers.settings import Milliseconds, Section, mistake
 
 
 class SorterSettings(Section):
-    """The way to the robot or PLC."""
+    """The connection to the robot or PLC."""
 
     heartbeat_ms: Milliseconds = 250.0
-    """a heartbeat is sent at least this often, ms"""
+    """the longest time between two heartbeats, ms"""
     link_timeout_ms: Milliseconds = 1000.0
-    """the cell counts as gone after this time without a message, ms"""
+    """the time without a message from the cell after which the link is down, ms"""
 
     @model_validator(mode="after")
     def _link_outlives_a_heartbeat(self) -> Self:

@@ -135,12 +135,12 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
         (
             "packet_size: 9000",
             "nodes:\n    - Black Level: 2",
-            ":15: camera.nodes: 'Black Level' is no name of a feature: write it as the camera's documents do",
+            ":15: camera.nodes: 'Black Level' is not the name of a feature: write the name as in the",
         ),
         (
             "packet_size: 9000",
             "nodes:\n    - BlackLevel: [2]",
-            ":15: camera.nodes: BlackLevel has no single value: write one word, number, true or false",
+            ":15: camera.nodes: BlackLevel does not have one value: write one word, number, true or false",
         ),
         ("journal: var/journal.db", "journal:", ":6: paths.journal: input should be a valid string"),
         ("sorter:", "sorters:", "sorters: is not a known key: did you mean `sorter`?"),
@@ -157,7 +157,10 @@ def test_a_mistake_is_named_by_line_key_and_remedy(tmp_path: Path, old: str, new
 @pytest.mark.parametrize(
     ("added", "says"),
     [
-        ("limits: {part_deadline_ms: 300}", "limits.grab_timeout_ms: is 500, and the whole part has 300"),
+        (
+            "limits: {part_deadline_ms: 300}",
+            "limits.grab_timeout_ms: is 500, not less than part_deadline_ms 300",
+        ),
         ("simulation: {cell: {verdict_ms: 900}}", "verdict_ms: is 900, not longer than the deadline 1000"),
         ("engine: {backend: cuda}", "engine.backend: input should be 'auto', 'openvino'"),
         ("images: {quota_mb: 0}", "images.quota_mb: input should be greater than or equal to 1"),
@@ -300,7 +303,7 @@ def test_a_size_of_0_which_an_earlier_release_took_says_to_leave_the_key_out(
         load(tmp_path, text)
     says = f"camera.{key}: input should be greater than 0 (it is 0): write the {key} of the picture"
     line = next(line for line in str(caught.value).splitlines() if says in line)
-    assert line.endswith("left out takes the sensor's")
+    assert line.endswith(f"without it, the sensor's {key} is used")
 
 
 def test_the_documents_tables_are_what_the_sections_say() -> None:

@@ -199,7 +199,10 @@ def test_a_family_that_cannot_be_read_is_named_when_it_is_asked_for(folder: Path
     assert f"{folder / 'station.yaml'}:10: camera.kind: 'grey' is not known" in said
     file = folder / "added" / "cameras" / "grey.py"
     assert f"not read: {file} (line 1: ModuleNotFoundError" in said
-    assert f"known are: folder, pylon, simulated; not read were: {file} (line 1: ModuleNotFound" in said
+    assert (
+        f"known are: folder, pylon, simulated; these files cannot be read: {file} (line 1: ModuleNotFound"
+        in said
+    )
 
 
 def test_a_family_that_is_there_twice_stops_the_station(folder: Path) -> None:
@@ -214,4 +217,4 @@ def test_a_simulated_cell_needs_a_sorter_on_a_serial_line(folder: Path) -> None:
     file.write_text(file.read_text() + "simulation: {cell: {verdict_ms: 3000}}\n")
     code, said = station(folder, "check", "--config", str(file))
     assert code == 2
-    assert "simulation.cell: is at the other end of a serial line only: write `kind: serial`" in said
+    assert "simulation.cell: needs a serial line to the station: write `kind: serial`" in said

@@ -43,7 +43,7 @@ class GenicamSettings(CameraSettings):
     """A GenICam camera (GigE Vision, USB3 Vision)."""
 
     serial: Annotated[str, StringConstraints(max_length=32)] = ""
-    """the camera's serial number in quotes; without it and `name` the only camera connected is taken"""
+    """the camera's serial number in quotes; without it and `name`, the only connected camera is used"""
     name: Word = ""
     """the camera's user-defined name (DeviceUserID), instead of its serial number"""
     user_set: Word = ""
@@ -51,21 +51,21 @@ class GenicamSettings(CameraSettings):
     pixel_format: Literal["Mono8", "BGR8", "RGB8"] = "Mono8"
     """`Mono8` (grey), `BGR8` or `RGB8` (colour)"""
     width: Pixels | None = None
-    """the width of the picture, px; left out takes the sensor's"""
+    """the width of the picture, px; without it, the sensor's width is used"""
     height: Pixels | None = None
-    """the height of the picture (line-scan: the lines of a frame), px; left out takes the sensor's"""
+    """the height of the picture (line-scan: lines per frame), px; without it, the sensor's height is used"""
     offset_x: Offset = 0
     """the first column of the picture on the sensor, px"""
     offset_y: Offset = 0
     """the first row of the picture on the sensor, px"""
     exposure_us: Annotated[float, Field(gt=0.0)] | None = None
-    """the exposure time of a line or frame, microseconds; left out keeps the camera's"""
+    """the exposure time of one line or frame, microseconds; without it, the camera's own value stays"""
     gain_db: float | None = None
-    """the gain, dB; left out keeps the camera's"""
+    """the gain, dB; without it, the camera's own value stays"""
     line_rate_hz: Hertz | None = None
-    """lines per second of a line-scan camera; left out keeps the camera's"""
+    """lines per second of a line-scan camera; without it, the camera's own value stays"""
     frame_rate_hz: Hertz | None = None
-    """the most frames per second of a camera that runs by itself; left out keeps the camera's"""
+    """the most frames per second of a camera that runs by itself; without it, the camera's own value stays"""
     trigger: TriggerKind = TriggerKind.SOFTWARE
     """`software`, `hardware` (by wire, at `trigger_line`; in cell mode the cell pulses it after TRIGGER-ACK,
     docs/cameras.md) or `off` (the camera runs by itself)"""
@@ -76,35 +76,40 @@ class GenicamSettings(CameraSettings):
     trigger_activation: Edge = "RisingEdge"
     """the edge of a hardware trigger: `RisingEdge`, `FallingEdge` or `AnyEdge`"""
     trigger_delay_us: Microseconds | None = None
-    """the time from the edge to the exposure, microseconds; left out keeps the camera's"""
+    """the time from the edge to the exposure, microseconds; without it, the camera's own value stays"""
     debounce_us: Microseconds | None = None
-    """the shortest pulse that counts as a hardware trigger, microseconds; left out keeps the camera's"""
+    """the shortest pulse that counts as a hardware trigger, microseconds; without it, the camera's own
+    value stays"""
     line_trigger: Word = ""
-    """what starts each line of a line-scan camera, such as `ShaftEncoderModuleOut`; empty is the line rate"""
+    """the signal that starts each line of a line-scan camera, such as `ShaftEncoderModuleOut`; empty means
+    `line_rate_hz`"""
     line_trigger_activation: Edge = "RisingEdge"
     """the edge of `line_trigger`: `RisingEdge`, `FallingEdge` or `AnyEdge`"""
     packet_size: Annotated[int, Field(gt=0)] | None = None
-    """the packet size of a GigE camera, bytes (8192 with jumbo frames); left out keeps the camera's"""
+    """the packet size of a GigE camera, bytes (8192 with jumbo frames); without it, the camera's own value
+    stays"""
     inter_packet_delay: Annotated[int, Field(ge=0)] | None = None
-    """the pause between packets of a GigE camera, ticks of its clock; left out keeps the camera's"""
+    """the pause between packets of a GigE camera, ticks of its clock; without it, the camera's own value
+    stays"""
     heartbeat_ms: Annotated[int, Field(gt=0)] | None = None
-    """how long a GigE camera stays reserved after this program crashed, ms; left out keeps the camera's"""
+    """the time that a GigE camera stays reserved after this program crashed, ms; without it, the camera's own
+    value stays"""
     limit_throughput: bool = False
-    """whether the camera's own limit of its throughput (DeviceLinkThroughputLimit) stays on"""
+    """whether the camera's own throughput limit (DeviceLinkThroughputLimit) stays on"""
     buffer_count: Annotated[int, Field(ge=2, le=256)] = 8
-    """frames that wait in the driver before exposures are lost; each takes width x height bytes"""
+    """frames that can wait in the driver before exposures are lost; each takes width x height bytes"""
     nodes: Annotated[tuple[dict[str, JsonValue], ...], Field(max_length=100)] = ()
-    """other features: a list of `Name: value`, as the camera's documents name them; set last, in order"""
+    """other features: a list of `Name: value`, named as in the camera's documents; set last, in order"""
 
     @model_validator(mode="after")
     def _nodes_are_features(self) -> Self:
         for name, value in (item for features in self.nodes for item in features.items()):
             if not FEATURE_NAME.fullmatch(name):
-                remedy = "write it as the camera's documents do: letters, digits and _, without spaces"
-                raise mistake("nodes", f"'{name}' is no name of a feature", remedy)
+                remedy = "write the name as in the camera's documents: letters, digits and _, without spaces"
+                raise mistake("nodes", f"'{name}' is not the name of a feature", remedy)
             if not isinstance(value, str | bool | int | float):
                 remedy = "write one word, number, true or false"
-                raise mistake("nodes", f"{name} has no single value", remedy)
+                raise mistake("nodes", f"{name} does not have one value", remedy)
         return self
 
     @model_validator(mode="after")

@@ -49,7 +49,7 @@ class PylonSettings(GenicamSettings):
     kind: Literal["pylon"] = "pylon"
     """the camera family"""
     device_class: Literal["", "BaslerGigE", "BaslerUsb"] = ""
-    """`BaslerGigE` or `BaslerUsb`: look on this transport only, which is faster; empty looks on all"""
+    """`BaslerGigE` or `BaslerUsb`: search this transport only, which is faster; empty searches all"""
     emulation: FilePath | None = None
     """a folder of pictures that pylon's emulator shows instead of a camera"""
 
@@ -63,7 +63,7 @@ class PylonSettings(GenicamSettings):
         if self.emulation is not None and self.trigger is TriggerKind.HARDWARE:
             raise mistake(
                 "trigger",
-                "is `hardware`, but the emulator has no wire: no frame would ever come",
+                "is `hardware`, but the emulator has no wire, so no frame would ever come",
                 "write `software`, or `off` with `mode: free-running`",
             )
         return self

@@ -53,13 +53,13 @@ class SerialSettings(HandshakeSettings):
     kind: Literal["serial"] = "serial"
     """the sorter's protocol"""
     port: Port
-    """the serial device, best by /dev/serial/by-id/, which survives a replug"""
+    """the serial device; a name in /dev/serial/by-id/ stays the same after a replug"""
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115_200
-    """the speed of the line, baud"""
+    """the baud rate"""
     rtscts: bool = False
-    """hardware flow control, where the cable has the lines"""
+    """whether RTS/CTS flow control is used; the cable needs these wires"""
     reopen_max_s: Seconds = 1.0
-    """the longest pause between two tries to open a lost line, s; the first is 0.05 s"""
+    """the longest pause between two attempts to open a lost line, s; the first pause is 0.05 s"""
 
 
 @PROTOCOLS.register(SerialSettings)
