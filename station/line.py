@@ -24,7 +24,7 @@ from contextlib import contextmanager
 
 from drivers.cameras.interface import Camera, CameraConfigError, Frame
 from drivers.cameras.settings import Mode
-from drivers.sorters.interface import Result, Sorter, Trigger
+from drivers.sorters.interface import Receipt, Result, Sorter, Trigger
 from station.acquisition import Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineError
@@ -88,11 +88,18 @@ class Line:
         self._calls_ns: dict[str, int] = {}
         """Calls into foreign code that are under way: what, and since when."""
         self._failure = ""
+        self._entering = 0
+        """Parts whose record is just being opened."""
         self._stopping = threading.Event()
         """No new part from now on."""
+        self._door_closed = False
+        """Nor from a camera that delivers all the same."""
         self._ended = threading.Event()
         """The stages may leave."""
-        self._threads: list[threading.Thread] = []
+        self._received = threading.Event()
+        """No more receipts are waited for."""
+        self._stages: list[threading.Thread] = []
+        """In the order of a part's way."""
 
     # ------------------------------------------------------------------ running
 
@@ -118,9 +125,9 @@ class Line:
         for stage in (acquire, self._cut, self._classify, self._decide, self._receive, self._watch):
             thread = threading.Thread(target=self._guard, args=(stage,), name=stage.__name__.strip("_"))
             thread.daemon = True  # a call that never comes back must not keep the process alive
-            self._threads.append(thread)
+            self._stages.append(thread)
         self._readiness.clear(Readiness.STARTING)
-        for thread in self._threads:
+        for thread in self._stages:
             thread.start()
 
     def wait(self, timeout_s: float) -> bool:
@@ -128,25 +135,35 @@ class Line:
         return self._stopping.wait(timeout_s)
 
     def stop(self) -> None:
-        """No new part; finish or fault the ones in hand; wait for receipts; give everything back."""
+        """No new part; finish or fault the ones in hand; wait for receipts; give everything back.
+
+        From the front to the back: each stage ends after the one before it, so that no part comes to a stage
+        that is gone.
+        """
         if self._ended.is_set():
             return
         self._readiness.block(Readiness.STOPPING, "the station is stopping")
         self._stopping.set()
-        self._wait_until(lambda: not self._in_hand)
-        for part in self._parts_in_hand():
-            self._settle(part, self._fault(part, "the station stopped before the part was done"))
-        self._wait_until(lambda: not self._sent)
+        acquire, *inspecting, receive, watch = self._stages or (None, None, None)
+        self._leave(acquire)
+        with self._lock:
+            self._door_closed = True
+        self._fault_late_triggers()
+        self._wait_until(lambda: not self._in_hand and not self._entering)
+        self._fault_what_is_in_hand()
         self._ended.set()
-        for thread in self._threads:
-            thread.join(self._settings.stop_timeout_s)
-            if thread.is_alive():
-                log.error("stage %s does not end; left behind", thread.name)
-        if not any(thread.is_alive() for thread in self._threads):
+        for thread in (*inspecting, watch):
+            self._leave(thread)
+        self._fault_what_is_in_hand()
+        self._wait_until(lambda: not self._sent)
+        self._received.set()
+        self._leave(receive)
+        if not any(thread.is_alive() for thread in self._stages):
             self._preparation.close_unused()
         self._sorter.close()
+        self._take_last_receipts()
         self._acquisition.close()
-        if self._threads:
+        if self._stages:
             try:
                 self._journal.write_event("stop", {"failure": self._failure})
             except JournalError as error:
@@ -222,6 +239,8 @@ class Line:
                     self._acquisition.probe()
                 continue
             part = self._take(trigger)
+            if part is None:
+                return
             prepared = part.prepared.recipe.name
             if trigger.recipe not in ("", prepared):
                 asked = f"the cell asked for recipe {trigger.recipe!r}, {prepared!r} is prepared"
@@ -243,11 +262,18 @@ class Line:
                 if self._acquisition.ended:
                     self._stopping.set()
                 continue
+            if self._stopping.is_set():
+                return  # the cell knew that nobody looks when this frame came
             for _ in range(frame.lost_before):
                 lost = self._take_frame(frame)
+                if lost is None:
+                    return
                 self._settle(lost, self._fault(lost, "the frame of this part was lost by the camera"))
                 self._count_down()
-            self._look(self._take_frame(frame), frame)
+            part = self._take_frame(frame)
+            if part is None:
+                return
+            self._look(part, frame)
             self._count_down()
 
     def _goes_on(self) -> bool:
@@ -261,21 +287,29 @@ class Line:
             self._acquisition.discard()
         return False
 
-    def _take(self, trigger: Trigger) -> PartInHand:
-        """Make the part's record durable, once and before anything else."""
-        prepared = self._preparation.take()
-        record_id = self._journal.open_part(
-            trigger,
-            recipe=prepared.recipe,
-            mode=self._settings.mode,
-            is_simulated=self._is_simulated,
-            camera=self._acquisition.used,
-        )
-        deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
-        part = PartInHand(trigger, prepared, record_id, deadline_ns, {"trigger": trigger.received_ns})
+    def _take(self, trigger: Trigger, *, at_the_end: bool = False) -> PartInHand | None:
+        """Make the part's record durable, once and before anything else; None when the line has closed."""
         with self._lock:
-            self._in_hand[record_id] = part
-        self._statistics.trigger()
+            if self._door_closed and not at_the_end:
+                return None
+            self._entering += 1
+        prepared = self._preparation.take()
+        try:
+            record_id = self._journal.open_part(
+                trigger,
+                recipe=prepared.recipe,
+                mode=self._settings.mode,
+                is_simulated=self._is_simulated,
+                camera=self._acquisition.used,
+            )
+            deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
+            part = PartInHand(trigger, prepared, record_id, deadline_ns, {"trigger": trigger.received_ns})
+            self._statistics.trigger()
+            with self._lock:
+                self._in_hand[record_id] = part
+        finally:
+            with self._lock:
+                self._entering -= 1
         return part
 
     def _welcome(self, part: PartInHand) -> bool:
@@ -407,21 +441,24 @@ class Line:
 
     def _receive(self) -> None:
         """What the cell says it did with the part, added to the record."""
-        while not self._ended.is_set():
+        while not self._received.is_set():
             receipt = self._sorter.wait_receipt(POLL_S)
-            if receipt is None:
-                continue
-            with self._lock:
-                sent = self._sent.get(receipt.part_id)
-            if sent is None:
-                log.error("a receipt for part %d, for which no result was sent", receipt.part_id)
-                continue
-            self._journal.write_receipt(sent.record_id, receipt, told_ns=sent.handed_ns)
-            self._statistics.receipt(receipt, (receipt.at_ns - sent.received_ns) / 1e6)
-            if not receipt.acknowledged:
-                log.warning("part %d: %s", receipt.part_id, receipt.problem)
-            with self._lock:
-                self._sent.pop(receipt.part_id, None)
+            if receipt is not None:
+                self._note(receipt)
+
+    def _note(self, receipt: Receipt) -> None:
+        """Add one receipt to the record that it belongs to."""
+        with self._lock:
+            sent = self._sent.get(receipt.part_id)
+        if sent is None:
+            log.error("a receipt for part %d, for which no result was sent", receipt.part_id)
+            return
+        self._journal.write_receipt(sent.record_id, receipt, told_ns=sent.handed_ns)
+        self._statistics.receipt(receipt, (receipt.at_ns - sent.received_ns) / 1e6)
+        if not receipt.acknowledged:
+            log.warning("part %d: %s", receipt.part_id, receipt.problem)
+        with self._lock:
+            self._sent.pop(receipt.part_id, None)
 
     def _watch(self) -> None:
         """Fault what passes its deadline, whatever stage it hangs in; halt when a call never ends."""
@@ -466,7 +503,7 @@ class Line:
     def _halted(self) -> bool:
         return self._readiness.blocked_by(Readiness.HALTED)
 
-    def _take_frame(self, frame: Frame) -> PartInHand:
+    def _take_frame(self, frame: Frame) -> PartInHand | None:
         """Free running: the part that a frame shows, or that a lost one would have shown."""
         part_id, self._next_part_id = self._next_part_id, self._next_part_id + 1
         return self._take(Trigger(part_id=part_id, recipe="", received_ns=frame.arrived_ns))
@@ -520,6 +557,40 @@ class Line:
     def _parts_in_hand(self) -> list[PartInHand]:
         with self._lock:
             return list(self._in_hand.values())
+
+    def _leave(self, stage: threading.Thread | None) -> None:
+        """Wait for a stage to end, which it does when nothing hangs."""
+        if stage is None:
+            return
+        stage.join(self._settings.stop_timeout_s)
+        if stage.is_alive():
+            log.error("stage %s does not end; left behind", stage.name)
+
+    def _fault_late_triggers(self) -> None:
+        """Triggers that came before the cell knew of the stop get record and fault.
+
+        A line that has failed leaves them unanswered, as a killed one does: the cell's own time-out counts.
+        """
+        try:
+            while not self._failure and (trigger := self._ahead or self._sorter.wait_trigger(0)):
+                self._ahead = None
+                part = self._take(trigger, at_the_end=True)
+                if part is not None:
+                    self._settle(part, self._fault(part, "the station was stopping when the trigger came"))
+        except JournalError as error:
+            self._fail(f"the journal cannot be written: {error}")
+
+    def _fault_what_is_in_hand(self) -> None:
+        for part in self._parts_in_hand():
+            self._settle(part, self._fault(part, "the station stopped before the part was done"))
+
+    def _take_last_receipts(self) -> None:
+        """What the sorter says at its own end of the results that nobody acknowledged."""
+        try:
+            while self._sent and (receipt := self._sorter.wait_receipt(0)) is not None:
+                self._note(receipt)
+        except JournalError as error:
+            log.error("receipts are not in the journal: %s", error)
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
         until = time.monotonic() + self._settings.stop_timeout_s
