@@ -78,24 +78,24 @@ class PairPlan(Section):
     """How one adversarial pair is trained."""
 
     system: System
-    """a system of generator and critic"""
+    """the system of generator and critic, as `retrain gan --system` names it"""
     steps: Steps
     """steps of the generator"""
     batch: Batch
     """pictures per step"""
     critic_steps: Annotated[int, Field(ge=1, le=20)] | None = None
-    """steps of the critic for one of the generator; null for the paper's"""
+    """steps of the critic per step of the generator; null for the paper's"""
 
 
 class Training(Section):
     """How a classifier is trained."""
 
     steps: Steps
-    """steps"""
+    """steps of the training"""
     batch: Batch
     """pictures per step"""
     learning_rate: Rate
-    """at the top of the one-cycle schedule"""
+    """highest learning rate of the one-cycle schedule"""
 
 
 def grouped(root: Path, classes: tuple[str, ...], join_overlaps: bool) -> Dataset:

@@ -30,17 +30,17 @@ class Size(Section):
     """How much of it."""
 
     seeds: Seeds
-    """one training each a cell"""
+    """seeds; each has one training per cell of the grid"""
     latents: Annotated[tuple[Count, ...], Field(min_length=1)]
     """sizes of the latent vector"""
     mappings: Annotated[tuple[Annotated[int, Field(ge=0, le=16)], ...], Field(min_length=1)]
-    """layers of the mapping network; 0 is none"""
+    """layers of the mapping network; 0: none"""
     side: Side
-    """px of the pictures"""
+    """side of the pictures, px"""
     steps: Steps
     """steps of the generator, the same in every cell"""
     critic_steps: Count
-    """steps of the critic for one of the generator"""
+    """steps of the critic per step of the generator"""
     batch: Batch
     """pictures per step"""
     compared: Count
@@ -51,19 +51,19 @@ class Plan(Experiment):
     """A grid of latent sizes and mapping layers."""
 
     kind: Literal["latent-grid"]
-    """this kind"""
+    """the kind of experiment"""
     data: Text
-    """the folder of one sub-folder per class, below the data root"""
+    """the folder with one sub-folder of pictures per class, below the data root"""
     class_name: Name
-    """the class that is learnt"""
+    """the class of the pictures"""
     test_share: Share
-    """the share of its pictures that no pair sees and all are compared with"""
+    """the share of its pictures that are not trained on, and that all generators are compared with"""
     extractor: Text
     """KIND:PATH of the extractor for FID and KID, the path below the data root"""
     reduced: Size
-    """a laptop"""
+    """the size for a laptop"""
     full: Size
-    """a GPU"""
+    """the size for a GPU"""
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:

@@ -29,36 +29,36 @@ class Size(Section):
     """How much of it."""
 
     seeds: Seeds
-    """one split and one training each"""
+    """seeds; each has one split and one training per network"""
     networks: Annotated[tuple[Network, ...], Field(min_length=1)]
     """the networks that are compared"""
     side: Side
-    """px to which the pictures are brought"""
+    """side to which the pictures are resized, px"""
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)]
     """passes over the training pictures"""
     batch: Batch
     """pictures per step"""
     learning_rate: Rate
-    """at the top of the one-cycle schedule"""
+    """highest learning rate of the one-cycle schedule"""
 
 
 class Plan(Experiment):
     """Classifiers from scratch on a folder of pictures."""
 
     kind: Literal["neu-cls"]
-    """this kind"""
+    """the kind of experiment"""
     data: Text
-    """the folder of one sub-folder per class, below the data root"""
+    """the folder with one sub-folder of pictures per class, below the data root"""
     test_share: Share
     """the share of each class that is kept for the test"""
     join_overlaps: bool
-    """whether neighbouring crops that share a part of the surface stay on one side, too"""
+    """whether neighbouring crops that share a part of the surface stay in one split"""
     pictures: Annotated[int, Field(ge=2)]
-    """how many pictures there are, for the time left"""
+    """number of pictures, for the estimate of the time left"""
     reduced: Size
-    """a laptop"""
+    """the size for a laptop"""
     full: Size
-    """a GPU"""
+    """the size for a GPU"""
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:

@@ -53,7 +53,7 @@ class Size(Section):
     """How much of it."""
 
     seeds: Seeds
-    """each draws pictures, splits them, and trains everything once"""
+    """seeds; each chooses pictures, splits them, and trains every network once"""
     networks: Annotated[tuple[Network, ...], Field(min_length=1)]
     """the classifiers"""
     training: Training
@@ -70,9 +70,9 @@ class Plan(Experiment):
     """Classifiers with and without synthetic pictures."""
 
     kind: Literal["neu-cls-64"]
-    """this kind"""
+    """the kind of experiment"""
     data: Text
-    """the folder of one sub-folder per class, below the data root"""
+    """the folder with one sub-folder of pictures per class, below the data root"""
     extractor: Text
     """KIND:PATH of the extractor for FID and KID, the path below the data root"""
     classes: Annotated[tuple[Name, ...], Field(min_length=2)]
@@ -82,15 +82,16 @@ class Plan(Experiment):
     test_share: Share
     """the share of them that is kept for the test"""
     join_overlaps: bool
-    """whether neighbouring crops that share a part of the surface stay on one side; the paper does not say"""
+    """whether neighbouring crops that share a part of the surface stay in one split; the paper does not
+    say"""
     side: Side
-    """px of the pictures"""
+    """side of the pictures, px"""
     flips_for_pairs: bool
-    """whether the pairs see mirrored pictures, too"""
+    """whether generators are also trained on mirrored pictures"""
     reduced: Size
-    """a laptop"""
+    """the size for a laptop"""
     full: Size
-    """a GPU"""
+    """the size for a GPU"""
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:

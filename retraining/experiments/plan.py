@@ -45,7 +45,7 @@ class Column(Section):
     """One column of a table."""
 
     name: Name
-    """the name by which tasks find the column"""
+    """the name that tasks use for the column"""
     label: Text
     """the heading"""
 
@@ -54,20 +54,20 @@ class Row(Section):
     """One row of a table, with the paper's figures."""
 
     name: Name
-    """the name by which tasks find the row"""
+    """the name that tasks use for the row"""
     label: Text
     """the heading"""
     paper: tuple[float | None, ...] = ()
-    """the paper's figures, one a column, empty where it has none"""
+    """the paper's figures, one per column, empty where it has none"""
 
 
 class Duel(Section):
     """A row that is not worth its cost unless it beats simpler ones."""
 
     row: Name
-    """the row that must win"""
+    """the row that must be better"""
     against: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """the rows that it must beat"""
+    """the rows that it is compared with"""
     column: Name
     """the column that is compared"""
 
@@ -76,7 +76,7 @@ class Table(Section):
     """A table of figures, laid out as the paper's."""
 
     name: Name
-    """the name by which tasks find the table"""
+    """the name that tasks use for the table"""
     title: Text
     """the caption"""
     unit: Annotated[str, StringConstraints(max_length=12)] = ""
@@ -84,7 +84,7 @@ class Table(Section):
     digits: Annotated[int, Field(ge=0, le=6)] = 2
     """digits after the point"""
     better: Literal["higher", "lower", "neither"]
-    """which figures are the better ones"""
+    """which figures are better: higher, lower or neither"""
     chart: Literal["none", "bars", "lines"] = "none"
     """how the table is drawn; `lines` needs columns whose names are numbers"""
     note: Annotated[str, StringConstraints(max_length=2000)] = ""
@@ -94,7 +94,7 @@ class Table(Section):
     rows: Annotated[tuple[Row, ...], Field(min_length=1, max_length=60)]
     """the rows"""
     duels: tuple[Duel, ...] = ()
-    """rows that must beat simpler rivals; the report says which do not"""
+    """rows that must be better than simpler ones; the report says where they are not"""
 
     @model_validator(mode="after")
     def _is_rectangular(self) -> Self:
@@ -130,7 +130,7 @@ class Experiment(Section):
     question: Text
     """what the experiment answers"""
     target: Text
-    """the figure that was aimed at"""
+    """the figure to reach"""
     paper: Paper
     """where the tables come from"""
     tables: Annotated[tuple[Table, ...], Field(min_length=1, max_length=12)]

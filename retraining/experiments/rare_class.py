@@ -62,45 +62,45 @@ class Rival(Section):
     synthetic: Literal["none", "crop-paste", "pair"]
     """what is added to the rare class: nothing, pasted patches, or those of an adversarial pair"""
     changed: bool
-    """whether training patches are mirrored, lighter or darker at random"""
+    """whether training patches are mirrored and made lighter or darker at random"""
     loss: Loss
     """the loss; the class-balanced ones weigh rare classes more"""
     balanced: bool
-    """whether the classes are drawn equally often, or as often as they are"""
+    """balanced: all classes equally often; natural: as often as in the data"""
 
 
 class Size(Section):
     """How much of it."""
 
     seeds: Seeds
-    """each renders its own parts and trains everything once"""
+    """seeds; each renders its own parts and trains every network once"""
     share: Share
     """the share of Table 4's parts that the other classes have"""
     patch: Side
-    """px of a patch; the surface is reduced with it"""
+    """side of a patch, px; the surface is reduced in proportion"""
     examples: Count
     """real parts with one defect of the rare class each"""
     synthetic: Count
-    """patches that a source of synthetic patches adds"""
+    """number of synthetic patches that are added"""
     network: Network
     """the classifier"""
     training: Training
     """how it is trained"""
     pair: PairPlan
-    """how the pair is trained"""
+    """how generator and critic are trained"""
     test_parts: Count
     """test parts with one defect of the rare class"""
     good_parts: Count
     """good test parts"""
     rivals: Annotated[tuple[Rival, ...], Field(min_length=1)]
-    """what is compared"""
+    """the rows that are compared"""
 
 
 class Plan(Experiment):
     """Recall of a rare class."""
 
     kind: Literal["rare-class"]
-    """this kind"""
+    """the kind of experiment"""
     recipe: Name
     """the recipe of the product"""
     rare: Name
@@ -108,9 +108,9 @@ class Plan(Experiment):
     extractor: Text
     """KIND:PATH of the extractor for FID and KID, the path below the data root"""
     reduced: Size
-    """a laptop"""
+    """the size for a laptop"""
     full: Size
-    """a GPU"""
+    """the size for a GPU"""
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:

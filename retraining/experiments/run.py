@@ -28,7 +28,7 @@ POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A task under way."""
+    """A running task."""
 
     task: Task
     step: int
@@ -45,7 +45,8 @@ class Standing:
     failed: int
     running: tuple[Running, ...]
     seconds_left: float
-    """By what tasks have cost so far beside what they were expected to; NaN before the first has ended."""
+    """From what tasks have taken so far, compared with what was expected; NaN until the first one has
+    ended."""
     news: str = ""
     """A sentence about a task that has just ended."""
 
@@ -66,7 +67,7 @@ class Summary:
 
 
 def chosen(tasks: tuple[Task, ...], only: str | None) -> tuple[Task, ...]:
-    """The tasks whose name fits ``only`` (a glob), and what they need. Raises :class:`ExperimentError`."""
+    """Tasks whose name matches ``only``, and tasks that they need. Raises :class:`ExperimentError`."""
     if only is None:
         return with_needs(tasks)
     fitting = tuple(task for task in with_needs(tasks) if fnmatchcase(task.name, only))

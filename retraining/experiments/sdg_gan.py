@@ -29,13 +29,13 @@ class Size(Section):
     """How much of it."""
 
     seeds: Seeds
-    """each renders its own parts and trains every pair once"""
+    """seeds; each renders its own parts and trains every pair once"""
     share: Share
     """the share of Table 4's parts"""
     patch: Side
-    """px of a patch"""
+    """side of a patch, px"""
     classes: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """the classes, a pair each"""
+    """the classes, with one generator and critic each"""
     pairs: Annotated[tuple[PairPlan, ...], Field(min_length=1)]
     """the systems"""
     compared: Count
@@ -46,15 +46,15 @@ class Plan(Experiment):
     """SDG-GAN against DCGAN."""
 
     kind: Literal["sdg-gan"]
-    """this kind"""
+    """the kind of experiment"""
     recipe: Name
     """the recipe of the product"""
     extractor: Text
     """KIND:PATH of the extractor for FID and KID, the path below the data root"""
     reduced: Size
-    """a laptop"""
+    """the size for a laptop"""
     full: Size
-    """a GPU"""
+    """the size for a GPU"""
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:

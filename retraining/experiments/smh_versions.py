@@ -54,7 +54,7 @@ class Trained(Section):
     version: Literal["O-TA", "P-TA", "P-GAN"]
     """the version of the data"""
     grown_by: Literal["augmentation", "sdg-gan", "crop-paste"]
-    """what the data grew by: augmentation for O-TA and P-TA"""
+    """how the data grew; by augmentation for O-TA and P-TA"""
     network: Network
     """the classifier"""
     training: Training
@@ -65,32 +65,32 @@ class Size(Section):
     """How much of it."""
 
     seeds: Seeds
-    """each renders its own parts and trains everything once"""
+    """seeds; each renders its own parts and trains every network once"""
     share: Share
     """the share of Table 4's numbers"""
     test_share: Share
     """the share of Table 5's numbers"""
     patch: Side
-    """px of a patch; the surface is reduced with it"""
+    """side of a patch, px; the surface is reduced in proportion"""
     pair: PairPlan
-    """how each class's pair is trained"""
+    """how generator and critic of each class are trained"""
     rows: tuple[Trained, ...]
-    """what is trained"""
+    """the rows that are trained"""
 
 
 class Plan(Experiment):
     """The three versions, and crop-and-paste beside them."""
 
     kind: Literal["smh-versions"]
-    """this kind"""
+    """the kind of experiment"""
     recipe: Name
     """the recipe of the product"""
     extractor: Text
     """KIND:PATH of the extractor for FID and KID, the path below the data root"""
     reduced: Size
-    """a laptop"""
+    """the size for a laptop"""
     full: Size
-    """a GPU"""
+    """the size for a GPU"""
 
 
 def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
