@@ -87,9 +87,8 @@ def digest_of(
 ) -> bytes:
     """The digest of an event. Raises :class:`ChainError` for values of the wrong type."""
     try:
-        body = payload.encode("ascii")
-        head = b"%d,%d,%s,%s,%d," % (seq, record_id, kind.encode("ascii"), at.encode("ascii"), len(body))
-        return hashlib.sha256(b"".join((before, head, body, scores or b""))).digest()
+        text = f"{seq},{record_id},{kind},{at},{len(payload)},{payload}"
+        return hashlib.sha256(before + text.encode("ascii") + (scores or b"")).digest()
     except (AttributeError, TypeError, ValueError):
         raise ChainError("a column of the event holds a value of the wrong type") from None
 

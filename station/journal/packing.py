@@ -39,6 +39,7 @@ ARRAYS: dict[str, tuple[str, ...]] = {
 """Kind -> the names of its array's elements."""
 
 _SHAPE = struct.Struct("<II")
+_decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False, sort_keys=True).encode
 
 
@@ -51,9 +52,11 @@ def pack(kind: str, values: Mapping[str, Any]) -> str:
 def unpack(kind: str, payload: str) -> dict[str, Any]:
     """The values of an event by name. Raises :class:`ChainError`."""
     try:
-        values = json.loads(payload)
+        values, end = _decode(payload)
     except (ValueError, TypeError) as error:
         raise ChainError(f"its payload is not JSON ({error})") from None
+    if end != len(payload):
+        raise ChainError("its payload is more than one JSON value")
     names = ARRAYS.get(kind)
     if names is None:
         if not isinstance(values, dict):
@@ -85,10 +88,11 @@ def unpack_scores(packed: bytes | None) -> NDArray[np.float32] | None:
 
 def usable_scores(packed: bytes | None) -> bool:
     """Whether packed scores are a full table of finite numbers."""
-    if packed is None:
+    if packed is None or len(packed) <= _SHAPE.size:
         return False
-    table = unpack_scores(packed)
-    return table is not None and table.ndim == 2 and table.size > 0 and bool(np.isfinite(table).all())
+    rows, columns = _SHAPE.unpack_from(packed)
+    whole = columns > 0 and len(packed) == _SHAPE.size + 4 * rows * columns
+    return whole and bool(np.isfinite(np.frombuffer(packed, "<f4", offset=_SHAPE.size)).all())
 
 
 def scores_to_json(scores: NDArray[Any]) -> list[Any]:
