@@ -239,11 +239,24 @@ def software(tmp_path_factory: pytest.TempPathFactory, tiny_engine_master: Path)
     return made
 
 
+def _why_no_systemd() -> str:
+    """What this machine, or the container it is, forbids; empty where nothing is in the way."""
+    if os.geteuid() != 0:
+        return "it needs root"
+    groups = Path("/sys/fs/cgroup/unified")
+    groups = groups if groups.is_dir() else groups.parent
+    if not os.access(groups / "cgroup.procs", os.W_OK):
+        return f"{groups} is no cgroup tree (version 2) that can be written"
+    spaces = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--cgroup", "true"]
+    found = subprocess.run(spaces, capture_output=True, text=True, check=False)
+    return found.stderr.strip()
+
+
 @pytest.fixture
 def machine(tmp_path: Path, software: Software) -> Iterator[Machine]:
     """A machine with frames, a configuration and the software, nothing installed."""
-    if os.geteuid() != 0:
-        pytest.skip("booting a private systemd needs root")
+    if reason := _why_no_systemd():
+        pytest.skip(f"a systemd of its own cannot be started here: {reason}")
     plant = tmp_path / "plant"
     (plant / "frames").mkdir(parents=True)
     rng = np.random.default_rng(3)
