@@ -1,7 +1,7 @@
 """Hard patches: where a trained network raises a false alarm or names the wrong kind of defect.
 
-They are the first patches of a further stage's replay (:func:`retraining.classifiers.loop.train`).
-Missed defects are left out on purpose, see there.
+The next stage begins with them as the patches that are shown again
+(:func:`retraining.classifiers.loop.train`). Missed defects are left out on purpose; the loop says why.
 """
 
 from __future__ import annotations

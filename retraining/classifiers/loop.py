@@ -1,14 +1,14 @@
 """The training loop for classifiers: one function, :func:`train`, to be read from top to bottom.
 
 Step ``n`` of a run draws its patches, changes and dropout from the seed and ``n`` alone (and, under
-``torchrun``, from the process's rank), so a run that was interrupted goes on exactly where it stood. Batch
-``n + 1`` is made ready in a thread of its own while the network learns from batch ``n``. The loss is one of
+``torchrun``, from the rank of the process), so an interrupted run continues exactly where it stopped. A
+second thread prepares batch ``n + 1`` while the network learns from batch ``n``. The loss is one of
 :mod:`retraining.classifiers.losses` plus the paper's L2 penalty on convolution weights.
 
-Where the source has a sound class, patches the network gets wrong in a way that matters to a whole part (a
-false alarm, or the wrong kind of defect) are kept and shown again: one false alarm among sixteen patches
-rejects a good part. Missed defects are not replayed on purpose, because some marginal ones cannot be seen by
-anyone.
+If the source has a class without a defect, patches are kept and shown again when the network is wrong about
+them in a way that matters to a whole part: a false alarm, or the wrong kind of defect. One false alarm among
+sixteen patches rejects a good part. Missed defects are not shown again, because nobody can see some of the
+marginal ones.
 """
 
 from __future__ import annotations

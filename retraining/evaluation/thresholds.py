@@ -1,16 +1,16 @@
-"""Thresholds of the decision, set from parts of known truth to a target escape rate.
+"""Thresholds of the decision for a target escape rate, from parts whose truth is known.
 
 Each defect class gets one *level* s in 0..1, from sensitive to lenient. 0.5 is Algorithm 1 itself: the most
-probable class decides. Below it s is the class's ``threshold`` (a patch with p >= s is defective, whatever is
-more probable), above it its ``release_below`` (a patch of this class is let pass while its whole defect
-probability is below s). A part is rejected when any class finds a patch at its level, so raising a level can
-only let more parts pass: escapes and overkill are monotone in every level.
+probable class decides. A level below 0.5 is the class's ``threshold``: a patch with p >= s is defective,
+whatever is more probable. A level above 0.5 is its ``release_below``: a patch of this class passes if its
+whole defect probability is below s. A part is rejected if any class finds a patch at its level. So a higher
+level can only let more parts pass: escapes rise and overkill falls with every level.
 
-For each number of escapes that may be let pass, the search starts with every class at its most sensitive
-level, where overkill is highest and escapes are fewest, and raises one level at a time, always the one that
-saves the most overkill for the escapes it costs; where it ends is a point of the trade-off curve. Then each
-level goes back towards Algorithm 1 as far as no count gets worse: a recipe departs from it only where the
-parts demand it. Every point is counted by :func:`station.decision.decide` itself.
+For each permitted number of escapes, the search starts with every class at its most sensitive level, where
+overkill is highest and escapes are fewest. It raises one level at a time, always the one that saves the most
+overkill for the escapes that it costs. Where it ends is a point of the trade-off curve. Then each level moves
+back towards Algorithm 1 as far as no count gets worse: a recipe differs from it only where the parts require
+it. :func:`station.decision.decide` itself counts every point.
 """
 
 from __future__ import annotations

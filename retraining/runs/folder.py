@@ -1,8 +1,8 @@
-"""What every run folder holds, whatever is trained in it.
+"""What every run folder holds, for every kind of training.
 
-``run.json`` says how the run came about: command line, plan, seeds, versions, git state, machine, and how it
-ended. ``log.csv`` has one row per step. A checkpoint replaces the last one whole or not at all, and a request
-to stop (SIGTERM, Ctrl-C) is remembered until the loop can leave one.
+``run.json`` says how the run was made: command line, plan, seeds, versions, git state, machine, and how it
+ended. ``log.csv`` has one row per step. A checkpoint replaces the last one whole or not at all. A request to
+stop (SIGTERM, Ctrl-C) is remembered until the loop can write a checkpoint.
 """
 
 from __future__ import annotations

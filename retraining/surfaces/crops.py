@@ -1,6 +1,6 @@
-"""Where training patches come from: random crops of surfaces, or folders of ready patches.
+"""Sources of training patches: random crops of surfaces, or folders of ready patches.
 
-A source is a pure function of a random generator, so that step ``n`` of a run with seed ``s`` draws the same
+A source is a pure function of a random generator, so step ``n`` of a run with seed ``s`` draws the same
 patches whether the run was interrupted or not.
 """
 

@@ -1,20 +1,21 @@
-"""Crop and paste with Poisson blending: the rival without learning that a generator has to beat.
+"""Crop and paste with Poisson blending, without learning: a generator must make better pictures than this.
 
-A real defect is cut out, turned, scaled and its contrast changed, and set onto a real sound surface so that
-gradients, not grey levels, are carried over (Perez, Gangnet, Blake: Poisson image editing, SIGGRAPH 2003;
-``cv2.seamlessClone``). Three functions, for three kinds of knowledge about the defects:
+A real defect is cut out, turned and scaled, and its contrast is changed. Then it is pasted onto a real
+surface without a defect so that gradients are copied and not grey levels (Perez, Gangnet, Blake: Poisson
+image editing, SIGGRAPH 2003; ``cv2.seamlessClone``). There are three functions, for three kinds of knowledge
+about the defects:
 
 - :func:`paste_from_surfaces`: whole surfaces with a class per pixel (rendered parts, photographs with masks);
-- :func:`paste`: patches with a mask each, and sound patches;
-- :func:`paste_from_pictures`: pictures of one class without masks. With sound pictures the middle of a
-  picture goes onto them within a random blob; without, as for textures (NEU-CLS-64: the whole picture is the
-  defect), two pictures of the class are mixed within random blobs. A blob's border lies anywhere, so a small
-  defect may be cut by it: where masks exist, use them.
+- :func:`paste`: patches with one mask each, and patches without a defect; - :func:`paste_from_pictures`:
+pictures of one class without masks. If there are pictures without a defect, the
+  middle of a picture is pasted onto them in a random shape. If not, as for textures (NEU-CLS-64: the whole
+  picture is the defect), two pictures of the class are mixed in random shapes. The border of such a shape may
+  cut a small defect; where masks exist, use them.
 
-What ``cv2.seamlessClone`` does besides blending, and is undone here: it takes three channels only; it wears
-3 px off the mask, and a scratch is thinner than that; it clears the mask at the picture's border; it centres
-the box of the *remaining* mask, so that odd boxes shift by a pixel if one asks for the middle of the picture.
-The n-th picture depends on (seed, n) alone.
+``cv2.seamlessClone`` does more than blending, and this is undone here: it takes only three channels; it
+removes 3 px from the border of the mask, and a scratch is thinner than that; it clears the mask at the border
+of the picture; it centres the box of the *remaining* mask, so that boxes of odd size shift by a pixel. The
+n-th picture depends on (seed, n) alone.
 """
 
 from __future__ import annotations
