@@ -1,9 +1,10 @@
 """A line-scan camera that is not there: pictures from a pool folder, at a camera's pace, with its faults.
 
-It stands behind :class:`drivers.cameras.interface.Camera` and keeps the plant's order of things: every
-exposure, delivered or lost, uses up one picture of the pool, as every part passes the camera once. Clock
-and sleep are passed in, so that a night of faults is a few lines of test. Its trigger wire is a method,
-:meth:`SimulatedCamera.wire`, which anybody may call at any time, as anything may raise an edge on a real one.
+It stands behind :class:`drivers.cameras.interface.Camera` and keeps the plant's order of things. With a
+``place`` it shows the part that lies there when it exposes. Without one every exposure, delivered or lost,
+uses up one picture of the pool, as if every part passed the camera once. Clock and sleep are passed in, so
+that a night of faults is a few lines of test. Its trigger wire is a method, :meth:`SimulatedCamera.wire`,
+which anybody may call at any time, as anything may raise an edge on a real one.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from drivers.cameras.picture_files import (
 from drivers.cameras.settings import CameraSettings, Mode
 from drivers.settings import Count, FilePath, Milliseconds, Share
 from simulation.camera_faults import CameraFaults
+from simulation.place import EMPTY, Place
 
 WIRE_POLL_S = 0.001
 """How often a grab looks for an edge."""
@@ -59,6 +61,10 @@ class SimulatedSettings(CameraSettings):
     """the camera family"""
     pool: FilePath | None = None
     """the folder of rendered frames; without it, `simulation.pool.folder` is used"""
+    place: FilePath | None = None
+    """the file in which the simulated cell writes which part lies before the camera: part *n* looks like
+    picture *n* of the pool, an empty place is black; without it, that of `simulation.cell` is used, or each
+    exposure shows the next picture"""
     rate_hz: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     """the most frames per second; free-running, exactly this rate; 0 means as fast as they are grabbed"""
     exposure_ms: Annotated[float, Field(ge=0.0, le=600_000.0)] = 0.0
@@ -107,6 +113,10 @@ class _Exposure:
     frame_id: int
     lost_before: int
     due_s: float
+    picture: int | None
+    """Which picture of the pool is seen, from 0; None is an empty place."""
+    by_ns: int
+    """``time.monotonic_ns()`` after the look."""
 
 
 @FAMILIES.register(SimulatedSettings)
@@ -130,6 +140,7 @@ class SimulatedCamera(Camera):
             raise CameraConfigError(f"{NAME}: no pool is named; set camera.pool to a folder of frames")
         self._settings = settings
         self._pool = settings.pool
+        self._place = Place(settings.place) if settings.place is not None else None
         self._free_running = settings.mode is Mode.FREE_RUNNING
         if wired and self._free_running:
             raise CameraConfigError(f"{NAME}: wired and free-running exclude each other")
@@ -143,7 +154,7 @@ class SimulatedCamera(Camera):
         self._preloaded: dict[Path, NDArray[np.uint8]] = {}
         self._buffered: deque[_Exposure] = deque()
         self._exposures = 0
-        """All exposures so far; the next one takes picture number ``_exposures`` modulo the pool."""
+        """All exposures so far; without a place the next one takes this picture, modulo the pool."""
         self._frame_id = 0
         self._lost_before = 0
         self._next_s = 0.0
@@ -185,7 +196,18 @@ class SimulatedCamera(Camera):
             self._armed = True
 
     def trigger(self, timeout_s: float) -> None:
-        """Expose the next picture when the turn before is over; nothing to do when wired or running free."""
+        """Expose when the turn before is over; nothing to do when wired or running free."""
+        self.wait_ready(timeout_s)
+        if self._free_running or self._wired:
+            return
+        if self._ended:
+            raise self._end()
+        now = self._clock()
+        self._next_s = now + self._period_s
+        self._expose(now + self._exposure_s)
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait for the end of the turn before."""
         self._require_armed()
         if self._free_running or self._wired:
             return
@@ -198,11 +220,6 @@ class SimulatedCamera(Camera):
             )
         if wait_s > 0:
             self._sleep(wait_s)
-        if self._ended:
-            raise self._end()
-        now = self._clock()
-        self._next_s = now + self._period_s
-        self._expose(now + self._exposure_s)
 
     def wire(self) -> int:
         """An edge on the trigger input, from any thread: the next picture is exposed.
@@ -324,9 +341,17 @@ class SimulatedCamera(Camera):
         else:
             if self._buffered:
                 due_s = max(due_s, self._buffered[-1].due_s)  # frames do not overtake each other
-            self._buffered.append(_Exposure(number, self._frame_id, self._lost_before, due_s))
+            seen = self._in_view()
+            by_ns = time.monotonic_ns()
+            self._buffered.append(_Exposure(number, self._frame_id, self._lost_before, due_s, seen, by_ns))
             self._lost_before = 0
         self._frame_id += 1
+
+    def _in_view(self) -> int | None:
+        if self._place is None:
+            return (self._exposures - 1) % len(self._files)
+        part_id = self._place.part()
+        return None if part_id == EMPTY else (part_id - 1) % len(self._files)
 
     def _hang(self) -> None:
         left_s = self._faults.hang_for_s
@@ -335,12 +360,14 @@ class SimulatedCamera(Camera):
             left_s -= 1.0
 
     def _frame(self, exposure: _Exposure) -> Frame:
-        path = self._files[(exposure.number - 1) % len(self._files)]
+        path = self._files[exposure.picture or 0]
         problem = ""
         try:
             pixels = np.array(self._preloaded[path] if path in self._preloaded else load_picture(path))
         except ImageFileError as error:
             pixels, problem = NO_PIXELS, str(error)
+        if exposure.picture is None:
+            pixels[:] = 0
         if self._faults.cuts(exposure.number) and not problem:
             pixels[pixels.shape[0] // 2 :] = 0
             problem = f"{pixels.shape[0] // 2} of {pixels.shape[0]} lines arrived (simulated)"
@@ -351,7 +378,8 @@ class SimulatedCamera(Camera):
             complete=not problem,
             arrived_ns=time.monotonic_ns(),
             problem=problem,
-            source=shown(path),
+            source=shown(path) if exposure.picture is not None else "an empty place",
+            exposed_by_ns=None if self._wired else exposure.by_ns,  # nobody says when an edge came
         )
 
     def _end(self) -> EndOfFramesError:

@@ -92,15 +92,19 @@ class Acquisition:
         return False
 
     def prepare(self) -> None:
-        """Empty a camera that is triggered by wire, the part being in place. Raises :class:`NoFrameError`.
+        """Make the camera ready to be exposed at once, the part being in place. Raises :class:`NoFrameError`.
 
-        Whatever is exposed from now on shows this part; whatever was exposed before, by a stray edge or by
-        a cell that did not wait, is gone.
+        One that is triggered by wire is emptied: whatever is exposed from now on shows this part; whatever
+        was exposed before, by a stray edge or by a cell that did not wait, is gone.
         """
-        if not self.by_wire:
-            return
         try:
-            self._empty()
+            if self.by_wire:
+                self._empty()
+            else:
+                self._camera.wait_ready(self._grab_timeout_s)
+        except CameraTimeoutError as error:
+            self.discard()
+            raise NoFrameError(f"no frame: {error}") from error
         except CameraError as error:
             self._lose(error)
             raise NoFrameError(f"camera lost: {error}") from error

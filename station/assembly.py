@@ -110,6 +110,7 @@ def line_settings(config: StationConfig) -> LineSettings:
         mode=config.camera.mode,
         deadline_s=limits.part_deadline_ms / 1000,
         grab_timeout_s=limits.grab_timeout_ms / 1000,
+        in_place_s=limits.in_place_ms / 1000,
         stop_timeout_s=limits.stop_timeout_ms / 1000,
         queue_capacity=limits.queue_capacity,
         engine_failures_allowed=limits.engine_failures_allowed,

@@ -91,6 +91,9 @@ class Limits(Section):
     """the time limit from trigger to verdict, ms; a later verdict is a fault"""
     grab_timeout_ms: Milliseconds = 500.0
     """the time limit for a frame to arrive, ms; a later frame is a fault"""
+    in_place_ms: Milliseconds = 100.0
+    """the time after TRIGGER-ACK in which the cell surely leaves the part in place, ms; a frame whose
+    exposure can have begun later is a fault (docs/serial-protocol.md, "The part before the camera")"""
     stop_timeout_ms: Milliseconds = 5000.0
     """the longest time that a stop waits for parts in hand and for acknowledgements, ms"""
     hung_after_ms: Milliseconds = 10_000.0
@@ -107,6 +110,12 @@ class Limits(Section):
                 "grab_timeout_ms",
                 f"is {self.grab_timeout_ms:g}, not less than part_deadline_ms {self.part_deadline_ms:g}",
                 "write less than part_deadline_ms",
+            )
+        if self.in_place_ms > self.part_deadline_ms:
+            raise mistake(
+                "in_place_ms",
+                f"is {self.in_place_ms:g}, more than part_deadline_ms {self.part_deadline_ms:g}",
+                "write at most part_deadline_ms",
             )
         return self
 

@@ -247,8 +247,8 @@ class Line:
                 self._settle(part, self._fault(part, asked))
             elif self._halted and trigger.received_ns > self._halted_ns:
                 self._settle(part, self._fault(part, "the cell triggered while the station was halted"))
-            elif self._welcome(part):
-                self._expose(part)
+            elif (acknowledged_ns := self._welcome(part)) is not None:
+                self._expose(part, acknowledged_ns)
             self._count_down()
 
     def _acquire_freely(self) -> None:
@@ -312,11 +312,12 @@ class Line:
                 self._entering -= 1
         return part
 
-    def _welcome(self, part: PartInHand) -> bool:
-        """Make the camera ready for the part, then say to the cell that a verdict will come.
+    def _welcome(self, part: PartInHand) -> int | None:
+        """Make the camera ready for the part, then say to the cell that a verdict will come; returns when.
 
-        In this order: a cell that triggers the camera by wire does so as soon as it knows. A part that
-        cannot be exposed is not acknowledged; its verdict says it all.
+        In this order: a cell that triggers the camera by wire does so as soon as it knows, and from then on
+        the part's time before the camera runs. A part that cannot be exposed is not acknowledged; its verdict
+        says it all.
         """
         try:
             with self._calling("camera"):
@@ -324,11 +325,12 @@ class Line:
         except NoFrameError as error:
             self._settle(part, self._fault(part, str(error)))
         if part.claimed:
-            return False
+            return None
+        acknowledged_ns = time.monotonic_ns()
         self._sorter.acknowledge(part.trigger)
-        return True
+        return acknowledged_ns
 
-    def _expose(self, part: PartInHand) -> None:
+    def _expose(self, part: PartInHand, acknowledged_ns: int) -> None:
         """One trigger, one frame: surely this part's, or a fault."""
         try:
             with self._calling("camera"):
@@ -337,12 +339,30 @@ class Line:
             part = self._known(part.unseen(error.lost_before))
             self._settle(part, self._fault(part, str(error)))
             return
-        if self._acquisition.by_wire and self._next_is_in_place(frame):
+        doubt = self._may_show_another(frame, acknowledged_ns)
+        if doubt:
             part = self._known(part.seen(frame))
-            both = "the cell triggered the next part before this one's frame was there: it may show either"
-            self._settle(part, self._fault(part, both))
-        else:
-            self._look(part, frame)
+            self._settle(part, self._fault(part, doubt))
+            return
+        if frame.complete:
+            self._sorter.acquisition_done(part.trigger)
+        self._look(part, frame)
+
+    def _may_show_another(self, frame: Frame, acknowledged_ns: int) -> str:
+        """Why the frame may show another part than the one it was asked for; empty when it surely does not.
+
+        What is not known counts against the part: a process that was held up cannot say when it was exposed.
+        """
+        if self._next_is_in_place(frame):
+            return "the cell triggered the next part before this one's frame was there: it may show either"
+        late_ms = (frame.begun_by_ns - acknowledged_ns) / 1e6
+        in_place_ms = self._settings.in_place_s * 1000
+        if late_ms > in_place_ms:
+            return (
+                f"the exposure may have begun {late_ms:.0f} ms after TRIGGER-ACK; the part is surely in "
+                f"place for {in_place_ms:g} ms (limits.in_place_ms)"
+            )
+        return ""
 
     def _next_is_in_place(self, frame: Frame) -> bool:
         """Whether a trigger came before the frame: then the next part may have been the one exposed."""

@@ -22,6 +22,8 @@ class LineSettings:
     deadline_s: float = 1.0
     """From trigger to verdict; later is a fault."""
     grab_timeout_s: float = 0.5
+    in_place_s: float = 0.1
+    """So long after its acknowledgement a part is surely in place; a later exposure may show the next one."""
     stop_timeout_s: float = 5.0
     """How long a clean stop waits for parts in hand and for receipts."""
     queue_capacity: int = 4

@@ -15,7 +15,7 @@ from pathlib import Path
 from drivers.cameras import FAMILIES
 from drivers.cameras.interface import Frame
 from drivers.cameras.pylon import PylonSettings
-from drivers.cameras.settings import CameraSettings
+from drivers.cameras.settings import CameraSettings, Mode
 from drivers.sorters.serial import SerialSettings
 from simulation.camera import SimulatedSettings
 from simulation.cell.process import start_cell
@@ -78,6 +78,7 @@ def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> C
     Path(config.sorter.port).parent.mkdir(parents=True, exist_ok=True)
     return CellSettings(
         link=config.sorter.port,
+        place=str(_place(config)),
         parts=parts or cell.parts,
         rate_hz=cell.rate_hz,
         in_flight=cell.in_flight,
@@ -102,14 +103,20 @@ def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> C
 def camera_section(config: StationConfig) -> CameraSettings:
     """The camera's section, with what the simulated plant adds to it.
 
-    A simulated camera takes the plant's pool where it names none. Basler's emulator needs pypylon; without it
-    the simulated camera shows the same pictures, which is said in the log.
+    A simulated camera takes the plant's pool and place where it names none. Basler's emulator needs pypylon;
+    without it the simulated camera shows the same pictures, which is said in the log.
     """
     camera, simulation = config.camera, config.simulation
-    if isinstance(camera, SimulatedSettings) and camera.pool is None:
-        assert simulation is not None
-        assert simulation.pool is not None, "the configuration has been checked for a pool"
-        return camera.model_copy(update={"pool": simulation.pool.folder})
+    if isinstance(camera, SimulatedSettings):
+        added: dict[str, Path] = {}
+        if camera.pool is None:
+            assert simulation is not None
+            assert simulation.pool is not None, "the configuration has been checked for a pool"
+            added["pool"] = simulation.pool.folder
+        with_cell = simulation is not None and simulation.cell is not None
+        if camera.place is None and with_cell and camera.mode is Mode.CELL:
+            added["place"] = _place(config)
+        return camera.model_copy(update=added)
     if isinstance(camera, PylonSettings) and camera.emulation is not None:
         missing = FAMILIES.entry(camera.kind).missing
         if missing:
@@ -118,3 +125,9 @@ def camera_section(config: StationConfig) -> CameraSettings:
             )
             return SimulatedSettings(mode=camera.mode, pool=camera.emulation)
     return camera
+
+
+def _place(config: StationConfig) -> Path:
+    """Where cell and camera share what lies before the camera."""
+    assert isinstance(config.sorter, SerialSettings), "the configuration has been checked for a serial line"
+    return Path(config.sorter.port).with_suffix(".place")

@@ -110,6 +110,7 @@ class FolderCamera(Camera):
         if not path.exists() and not self._settings.path.exists():
             raise self._gone()
         self._next += 1
+        taken_ns = time.monotonic_ns()  # a file is no exposure: it is taken when it is asked for
         problem = ""
         try:
             pixels = read_image(
@@ -127,6 +128,7 @@ class FolderCamera(Camera):
             arrived_ns=time.monotonic_ns(),
             problem=problem,
             source=shown(path),
+            exposed_by_ns=taken_ns,
         )
         self._frame_id += 1
         return self._counters.frame(frame)

@@ -36,6 +36,13 @@ class Frame:
     problem: str = ""
     source: str = ""
     """File name, or the camera's model and serial number."""
+    exposed_by_ns: int | None = None
+    """``time.monotonic_ns()`` by which the exposure had surely begun; None where the driver cannot say."""
+
+    @property
+    def begun_by_ns(self) -> int:
+        """The same, or the arrival where the driver cannot say: a frame that is here was exposed before."""
+        return self.arrived_ns if self.exposed_by_ns is None else self.exposed_by_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,13 @@ class Camera(ABC):
     @abstractmethod
     def arm(self) -> None:
         """Start acquisition with empty buffers; frame ids count from here."""
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait until a software trigger would expose at once; raises :class:`CameraTimeoutError`.
+
+        Nothing to do where :meth:`trigger` never has to wait.
+        """
+        return
 
     @abstractmethod
     def trigger(self, timeout_s: float) -> None:

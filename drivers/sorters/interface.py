@@ -1,9 +1,10 @@
 """What stands between the station and the robot or PLC: triggers in, results out, receipts back.
 
 The order of one part, which every protocol keeps: the cell asks (``wait_trigger``); the station makes
-its record durable and its camera ready and then says so (``acknowledge``); the station decides, makes the
-verdict durable and then sends it (``send``, which implies ``acknowledge``); the cell says into which bin the
-part went (``wait_receipt``). A sorter never invents a result, never delivers one trigger twice, and
+its record durable and its camera ready and then says so (``acknowledge``); the station has the part's frame
+and says that the part may leave the camera (``acquisition_done``); the station decides, makes the verdict
+durable and then sends it (``send``, which implies both); the cell says into which bin the part went
+(``wait_receipt``). A sorter never invents a result, never delivers one trigger twice, and
 reports every ``send`` with exactly one :class:`Receipt`, good or bad.
 """
 
@@ -140,6 +141,13 @@ class Sorter(ABC):
 
         Where the cell triggers the camera by wire, it does so now, and not before.
         """
+
+    def acquisition_done(self, trigger: Trigger) -> None:
+        """The part's frame is here, whole and surely its own: say to the cell that the part may leave.
+
+        Nothing where the protocol has no such message; the result says the same.
+        """
+        return
 
     @abstractmethod
     def send(self, result: Result) -> None:

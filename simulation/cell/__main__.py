@@ -29,6 +29,7 @@ from simulation.cell.line import DeviceLine, Mischief, PtyLine
 from simulation.cell.process import CellProcess, start_cell
 from simulation.cell.protocol import CellProtocol, CellRules, Part, Why
 from simulation.cell.settings import CellSettings, problem_of
+from simulation.place import EMPTY, Place
 
 __all__ = ["Cell", "CellProcess", "CellSettings", "main", "start_cell"]
 
@@ -90,11 +91,15 @@ class Cell:
             resend_ms=settings.resend_ms,
             heartbeat_ms=settings.heartbeat_ms,
             link_timeout_ms=4 * settings.heartbeat_ms,
+            take_away_ms=settings.take_away_ms,
         )
         self.protocol = CellProtocol(session, rules, name="simulated cell", gate=self.mischief.gate)
         self.decoder = Decoder()
         self.stop_requested = ""
         self.account = Account()
+        self._place_before_camera = Place(Path(settings.place)) if settings.place else None
+        self._lies: int | None = None
+        """The part before the camera, as it was written last."""
         self._log: IO[str] | None = open(settings.log, "w", encoding="utf-8") if settings.log else None  # noqa: SIM115
         self._outbox = bytearray()
         self._placed = 0
@@ -130,6 +135,7 @@ class Cell:
             self._send(self.protocol.scan(now), now)
             self._write(self.mischief.due(now))
             self._take_sorted()
+            self._show_place()
             if now >= finish_at:
                 break
             moments = [self.protocol.next_due(), unplug_at, replug_at, finish_at]
@@ -179,16 +185,26 @@ class Cell:
             and not self.stop_requested
             and self.protocol.station_ready
             and len(self.protocol.waiting) < settings.in_flight
+            and self.protocol.before_camera is None
         )
 
     def _place(self, now: int, due: int) -> int:
         part_id = (self.settings.first_part + self._placed - 1) % 0xFFFF_FFFF + 1
         self._placed += 1
-        self._send(self.protocol.place(part_id, self.settings.recipe, now), now)
+        messages = self.protocol.place(part_id, self.settings.recipe, now)
+        self._show_place()
+        self._send(messages, now)
         if self.settings.rate_hz <= 0:
             return now
         period = int(1e9 / self.settings.rate_hz)
         return max(due, now - period) + period
+
+    def _show_place(self) -> None:
+        part = self.protocol.before_camera
+        lies = part.part_id if part is not None else EMPTY
+        if self._place_before_camera is not None and lies != self._lies:
+            self._lies = lies
+            self._place_before_camera.put(lies)
 
     def _plug_in(self) -> None:
         self.line.plug_in()
@@ -253,6 +269,7 @@ def _log_line(part: Part) -> dict[str, Any]:
         "trigger": part.trigger,
         "triggered_ns": part.triggered_ns,
         "trigger_ack_ns": part.acknowledged_ns,
+        "left_camera_ns": part.left_camera_ns,
         "result_ns": part.result_ns,
         "sorted_ns": part.sorted_ns,
         "bin": part.bin,

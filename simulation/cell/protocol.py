@@ -59,6 +59,8 @@ class CellRules:
     """Pause after a refusal."""
     heartbeat_ms: float = 250.0
     link_timeout_ms: float = 1000.0
+    take_away_ms: float = 0.0
+    """So long after TRIGGER-ACK a part leaves the camera; 0 waits until the protocol allows it."""
     most_refusals: int = 100
     """So many refusals of one part, and it goes to ``reject_bin``."""
 
@@ -75,6 +77,8 @@ class Part:
     triggered_ns: int = 0
     """First sending of the open TRIGGER."""
     acknowledged_ns: int | None = None
+    left_camera_ns: int | None = None
+    """When the place before the camera was free for the next part."""
     result_ns: int | None = None
     sorted_ns: int = 0
     bin: int | None = None
@@ -129,6 +133,11 @@ class CellProtocol:
         return self._alive
 
     @property
+    def before_camera(self) -> Part | None:
+        """The part that lies before the camera."""
+        return next((part for part in self.waiting.values() if part.left_camera_ns is None), None)
+
+    @property
     def station_ready(self) -> bool:
         """The station lives and says *trigger ready*."""
         return self.linked and self.trigger_ready
@@ -171,8 +180,15 @@ class CellProtocol:
 
     def _times(self, part: Part) -> list[int]:
         if part.trigger:
-            return [part.next_ns, part.triggered_ns + int(self.rules.verdict_ms * _MS)]
+            times = [part.next_ns, part.triggered_ns + int(self.rules.verdict_ms * _MS)]
+            return [*times, self._leaves_ns(part)] if self._leaves_ns(part) else times
         return [part.next_ns] if self.station_ready else []
+
+    def _leaves_ns(self, part: Part) -> int:
+        """When an impatient cell takes the part from the camera; 0 when nobody knows yet."""
+        if not self.rules.take_away_ms or part.acknowledged_ns is None or part.left_camera_ns is not None:
+            return 0
+        return part.acknowledged_ns + int(self.rules.take_away_ms * _MS)
 
     # -- one scan
 
@@ -184,6 +200,8 @@ class CellProtocol:
             self._alive = False
             self._hello_ns = now
         for part in list(self.waiting.values()):
+            if 0 < self._leaves_ns(part) <= now:
+                part.left_camera_ns = now
             if part.trigger and now >= part.triggered_ns + rules.verdict_ms * _MS:
                 self._sort(part, rules.reject_bin, Why.TIMEOUT, now)
             elif part.trigger and part.acknowledged_ns is None and now >= part.next_ns:
@@ -312,6 +330,7 @@ class CellProtocol:
     def _sort(self, part: Part, bin_: int, why: Why, now: int) -> None:
         part.bin = bin_
         part.why = why
+        part.left_camera_ns = part.left_camera_ns or now
         part.sorted_ns = now
         del self.waiting[part.part_id]
         self.sorted_parts.append(part)

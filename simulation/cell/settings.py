@@ -24,6 +24,10 @@ class CellSettings:
     first_part: int = _option(1, "id of the first part")
     rate_hz: float = _option(0.0, "parts per second; 0: as fast as the station allows")
     in_flight: int = _option(1, "parts in the cell at the same time")
+    place: str = _option("", "file that says which part lies before the camera, for the simulated camera")
+    take_away_ms: float = _option(
+        0.0, "time after TRIGGER-ACK at which a part leaves the camera, ms; 0: when the protocol allows it"
+    )
     recipe: str = _option("", "recipe named in every trigger; empty: the station's own")
     good_bin: int = _option(0, "bin for accepted parts, and only for them")
     reject_bin: int = _option(9, "bin for parts without a verdict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from drivers.cameras.interface import (
     CameraError,
     CameraHealth,
     CameraLostError,
+    CameraTimeoutError,
     Frame,
 )
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
@@ -57,7 +59,10 @@ class ScriptedCamera(Camera):
         self.unplugged = False
         self.wired = False
         self.pace_s = 0.0
+        self.slow_to_fire_s = 0.0
+        self.not_ready = 0
         self._id = 0
+        self._fired_ns = 0
 
     @property
     def triggered_by_wire(self) -> bool:
@@ -71,6 +76,7 @@ class ScriptedCamera(Camera):
             "lost_before": 0,
             "complete": True,
             "arrived_ns": time.monotonic_ns(),
+            "exposed_by_ns": None if self.wired else self._fired_ns,
         }
         return Frame(**(values | changes))  # type: ignore[arg-type]
 
@@ -84,8 +90,14 @@ class ScriptedCamera(Camera):
     def arm(self) -> None:
         self.rearmed += 1
 
+    def wait_ready(self, timeout_s: float) -> None:
+        if self.not_ready:
+            self.not_ready -= 1
+            raise CameraTimeoutError("the exposure before is still under way")
+
     def trigger(self, timeout_s: float) -> None:
-        pass
+        time.sleep(self.slow_to_fire_s)
+        self._fired_ns = time.monotonic_ns()
 
     def grab(self, timeout_s: float) -> Frame:
         time.sleep(self.pace_s)
@@ -113,7 +125,7 @@ class ScriptedCamera(Camera):
 
 @dataclass
 class ScriptedSorter(Sorter):
-    """Acknowledges every result into the bin it was told, at once."""
+    """Acknowledges every result into the bin it was told, at once; brings a part when the place is free."""
 
     triggers: BoundedQueue[Trigger] = field(default_factory=lambda: BoundedQueue("triggers", 1000))
     receipts: BoundedQueue[Receipt] = field(default_factory=lambda: BoundedQueue("receipts", 1000))
@@ -121,6 +133,11 @@ class ScriptedSorter(Sorter):
     acknowledged: list[int] = field(default_factory=list)
     ready: list[tuple[bool, str]] = field(default_factory=list)
     on_tell: Callable[[Result], None] = lambda result: None
+    may_leave: list[int] = field(default_factory=list)
+    patient: bool = True
+    """Leaves a part before the camera until it may go."""
+    _lies: int = 0
+    _place_free: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, *part_ids: int, recipe: str = "") -> None:
         for part_id in part_ids:
@@ -136,10 +153,24 @@ class ScriptedSorter(Sorter):
         self.ready.append((ready, reason))
 
     def wait_trigger(self, timeout_s: float) -> Trigger | None:
-        return self.triggers.get(timeout_s)
+        if self.patient and self._lies and not self._place_free.wait(timeout_s):
+            return None
+        trigger = self.triggers.get(timeout_s)
+        if trigger is not None:
+            self._place_free.clear()
+            self._lies = trigger.part_id
+        return trigger
 
     def acknowledge(self, trigger: Trigger) -> None:
         self.acknowledged.append(trigger.part_id)
+
+    def acquisition_done(self, trigger: Trigger) -> None:
+        self.may_leave.append(trigger.part_id)
+        self._leaves(trigger.part_id)
+
+    def _leaves(self, part_id: int) -> None:
+        if part_id == self._lies:
+            self._place_free.set()
 
     def prepare(self, recipe: str) -> None:
         self.prepared = recipe
@@ -147,6 +178,7 @@ class ScriptedSorter(Sorter):
     def send(self, result: Result) -> None:
         self.on_tell(result)
         self.told.append(result)
+        self._leaves(result.part_id)
         self.receipts.put(Receipt(result.part_id, True, result.bin, time.monotonic_ns()), 1)
 
     def wait_receipt(self, timeout_s: float) -> Receipt | None:

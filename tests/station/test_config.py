@@ -9,7 +9,7 @@ from drivers.cameras.folder import FolderSettings
 from drivers.cameras.pylon import PylonSettings
 from drivers.sorters.serial import SerialSettings
 from simulation.camera import SimulatedSettings
-from station.config import ConfigError, StationConfig, config_model, load_config
+from station.config import ConfigError, Limits, StationConfig, config_model, load_config
 from station.config_keys import key_tables
 from station.recipe import Recipe
 
@@ -304,6 +304,12 @@ def test_a_size_of_0_which_an_earlier_release_took_says_to_leave_the_key_out(
     says = f"camera.{key}: input should be greater than 0 (it is 0): write the {key} of the picture"
     line = next(line for line in str(caught.value).splitlines() if says in line)
     assert line.endswith(f"without it, the sensor's {key} is used")
+
+
+def test_the_cell_is_told_how_long_a_part_is_to_stay_in_place() -> None:
+    protocol = (ROOT / "docs" / "serial-protocol.md").read_text()
+    said = f"| part surely in place after TRIGGER-ACK | {Limits().in_place_ms:g} ms | `limits.in_place_ms` |"
+    assert said in protocol
 
 
 def test_the_documents_tables_are_what_the_sections_say() -> None:

@@ -309,3 +309,54 @@ def test_free_running_part_ids_go_on_where_the_journal_ended(plant: Plant) -> No
 def test_the_record_names_the_camera_that_took_the_frame(plant: Plant) -> None:
     plant.run(1)
     assert plant.records()[1].camera_model == "scripted"
+
+
+def test_an_exposure_that_begins_long_after_the_acknowledgement_is_a_fault(plant: Plant) -> None:
+    plant.camera.slow_to_fire_s = 0.15  # the process was held up, and the part may be gone
+    plant.run(1, in_place_s=0.1)
+    assert plant.outcomes() == {1: Outcome.FAULT}
+    assert "ms after TRIGGER-ACK; the part is surely in place for 100 ms" in plant.reason(1)
+    assert plant.sorter.may_leave == []
+
+
+def test_a_frame_that_takes_long_to_arrive_was_exposed_in_time(plant: Plant) -> None:
+    plant.camera.pace_s = 0.15
+    plant.run(1, in_place_s=0.1)
+    assert plant.outcomes() == {1: Outcome.ACCEPT}
+
+
+def test_where_nobody_knows_when_a_frame_was_exposed_its_arrival_counts_against_the_part(
+    plant: Plant,
+) -> None:
+    plant.camera.wired = True
+    plant.camera.pace_s = 0.15
+    plant.camera.script = [lambda: plant.camera.good(frame_id=0)]
+    plant.run(1, in_place_s=0.1)
+    assert plant.outcomes() == {1: Outcome.FAULT}
+
+
+@pytest.mark.parametrize("wired", [False, True], ids=["software", "by wire"])
+def test_a_next_trigger_before_the_frame_of_this_part_faults_it(plant: Plant, wired: bool) -> None:
+    plant.camera.wired, plant.sorter.patient = wired, False
+    plant.camera.script = [lambda: plant.camera.good(frame_id=0)] * 2
+    plant.run(1, 2)
+    assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
+    assert "triggered the next part before this one's frame was there" in plant.reason(1)
+
+
+def test_a_part_may_leave_the_camera_before_its_verdict_and_only_when_its_frame_is_whole(
+    plant: Plant,
+) -> None:
+    left: list[tuple[int, int]] = []
+    plant.sorter.on_tell = lambda result: left.append((result.part_id, len(plant.sorter.may_leave)))
+    plant.camera.script = [plant.camera.good(complete=False, problem="3 lines missing")]
+    plant.run(1, 2)
+    assert plant.sorter.may_leave == [2]
+    assert left == [(1, 0), (2, 1)]
+
+
+def test_the_camera_is_ready_before_the_trigger_is_acknowledged(plant: Plant) -> None:
+    plant.camera.not_ready = 1
+    plant.run(1, 2)
+    assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
+    assert plant.sorter.acknowledged == [2]

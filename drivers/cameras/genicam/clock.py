@@ -1,8 +1,9 @@
 """The camera's own clock, which distinguishes an earlier frame from the present one.
 
 A camera that was stopped may still finish the exposure under way and send it from a memory of its own
-(pypylon#559), even after it was started again. A wire makes such exposures unasked. So the clock is read
-while the camera stands still, just before it is started: what began earlier was exposed before.
+(pypylon#559), even after it was started again. A wire makes such exposures unasked; after a software trigger
+it is the exposure whose frame did not come in time. So the clock is read while the camera stands still, just
+before it is started: what began earlier was exposed before.
 """
 
 from __future__ import annotations

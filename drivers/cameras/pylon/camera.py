@@ -91,6 +91,8 @@ class PylonCamera(Camera):
         self._colour = ""
         self._ids = BlockIds(gige=False)
         self._armed = False
+        self._fired_ns: int | None = None
+        """When the last software trigger had surely begun its exposure; None without one since ``arm``."""
 
     @property
     def triggered_by_wire(self) -> bool:
@@ -146,7 +148,7 @@ class PylonCamera(Camera):
         if self._emulation is not None:
             self._emulation.apply(nodes)
         apply(settings, nodes)
-        self._clock = CameraClock(nodes) if self.triggered_by_wire else None
+        self._clock = CameraClock(nodes) if settings.trigger is not TriggerKind.OFF else None
         self._device.MaxNumBuffer.Value = settings.buffer_count
         self._size = int(nodes.read("Width") or 0), int(nodes.read("Height") or 0)
         self._colour = settings.pixel_format
@@ -179,6 +181,7 @@ class PylonCamera(Camera):
             self.disarm()
         gige = self._device.GetDeviceInfo().GetDeviceClass() == "BaslerGigE"
         self._ids = BlockIds(gige=gige)
+        self._fired_ns = None
         if self._clock is not None:
             self._ask("being asked for its time", self._clock.note)
         self._ask("starting", lambda: self._device.StartGrabbing(self._sdk.GrabStrategy_OneByOne))
@@ -186,22 +189,29 @@ class PylonCamera(Camera):
 
     def trigger(self, timeout_s: float) -> None:
         """Expose one frame when the camera is ready for it: a trigger that comes too early is ignored."""
+        self.wait_ready(timeout_s)
+        if self._settings.trigger is not TriggerKind.SOFTWARE:
+            return
+        self._ask("being triggered", self._device.ExecuteSoftwareTrigger)
+        # The camera has taken the command; whatever held this process up since counts against the part.
+        self._fired_ns = time.monotonic_ns() + round((self._settings.trigger_delay_us or 0.0) * 1000)
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait for the end of the exposure before, and for its frame to be out of the way."""
         self._require_armed()
         if self._settings.trigger is not TriggerKind.SOFTWARE:
             return
         if self._device.IsCameraDeviceRemoved():
             raise self._lost("was removed")
-        quietly = self._sdk.TimeoutHandling_Return
 
-        def fire() -> bool:
-            if self._device.CanWaitForFrameTriggerReady() and not self._device.WaitForFrameTriggerReady(
-                _milliseconds(timeout_s), quietly
-            ):
-                return False
-            self._device.ExecuteSoftwareTrigger()
-            return True
+        def ready() -> bool:
+            return not self._device.CanWaitForFrameTriggerReady() or bool(
+                self._device.WaitForFrameTriggerReady(
+                    _milliseconds(timeout_s), self._sdk.TimeoutHandling_Return
+                )
+            )
 
-        if not self._ask("being triggered", fire):
+        if not self._ask("being asked whether it is ready", ready):
             self.probe()
             raise CameraTimeoutError(
                 f"{self._label} was not ready for a trigger within {timeout_s:g} s; the exposure before is "
@@ -249,7 +259,7 @@ class PylonCamera(Camera):
             self._counters.discarded(self.waiting())
         self._armed = False
         nodes = self._nodes
-        if self.triggered_by_wire and nodes is not None:
+        if self._clock is not None and nodes is not None:
             # AcquisitionStop lets an exposure under way finish on some models; not every model can abort.
             self._ask("aborting", lambda: nodes.execute_if_there("AcquisitionAbort"))
         self._ask("stopping", self._device.StopGrabbing)
@@ -273,7 +283,9 @@ class PylonCamera(Camera):
         except BlockOrderError as error:
             raise self._lost(f"was restarted: {error}") from None
         if not problem and self._clock is not None and self._clock.began_before(int(result.TimeStamp)):
-            problem = f"exposed before the camera was armed: a stray edge on {self._settings.trigger_line}"
+            problem = "exposed before the camera was armed"
+            if self.triggered_by_wire:
+                problem += f": a stray edge on {self._settings.trigger_line}"
         if not problem and not self._ids.usable(block_id):
             problem = "the camera does not number its frames, so that a lost one would not be noticed"
         # A failed result still holds the pixels of an older frame in its buffer: they are not looked at.
@@ -288,6 +300,7 @@ class PylonCamera(Camera):
             arrived_ns=time.monotonic_ns(),
             problem=problem,
             source=self._label if self._emulation is None else self._emulation.source(frame_id),
+            exposed_by_ns=self._fired_ns,
         )
 
     def _pixels(self, result: Any) -> NDArray[np.uint8]:
