@@ -16,7 +16,7 @@ from pydantic import Field, GetCoreSchemaHandler, StringConstraints, create_mode
 from pydantic_core import CoreSchema, core_schema
 
 from drivers.cameras import FAMILIES
-from drivers.cameras.settings import CameraSettings
+from drivers.cameras.settings import CameraSettings, Mode
 from drivers.registry import Registry
 from drivers.settings import (
     AtLeastOne,
@@ -262,6 +262,13 @@ class StationConfig(Section):
                 "camera.pool",
                 "is missing",
                 "name a folder of frames here or in simulation.pool.folder",
+            )
+        if self.camera.mode is Mode.FREE_RUNNING and self.sorter.sorts_triggered_parts_only:
+            raise mistake(
+                "camera.mode",
+                "is `free-running`, and this sorter sorts only what the cell has triggered: no part of a "
+                "free-running station would ever be sorted",
+                "write `mode: cell` and let the cell trigger each part",
             )
         if cell is not None and not isinstance(self.sorter, SerialSettings):
             raise mistake(

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import Annotated, Generic, Self, TypeAlias, TypeVar
+from typing import Annotated, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,7 @@ from drivers.sorters.settings import SorterSettings
 class HandshakeSettings(SorterSettings):
     """Times and limits of the station's side; the defaults are those of docs/serial-protocol.md."""
 
+    sorts_triggered_parts_only: ClassVar[bool] = True
     resend_ms: Milliseconds = 50.0
     """the time after which a result without acknowledgement is sent again, ms"""
     ack_timeout_ms: Milliseconds = 2000.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import model_validator
 
@@ -12,6 +12,8 @@ from drivers.settings import Milliseconds, Section, mistake
 class SorterSettings(Section):
     """The connection to the robot or PLC."""
 
+    sorts_triggered_parts_only: ClassVar[bool] = False
+    """Whether a result needs the cell's own trigger, so that a free-running station could sort nothing."""
     heartbeat_ms: Milliseconds = 250.0
     """the longest time between two heartbeats, ms"""
     link_timeout_ms: Milliseconds = 1000.0

@@ -52,6 +52,8 @@ class SmallPlant:
     """The folder, and what runs in it."""
 
     folder: Path
+    program: tuple[str, ...] = ("-m", "station.cli")
+    """What Python runs as `station run`."""
     cell: CellProcess | None = None
     stations: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -72,7 +74,7 @@ class SmallPlant:
         return self.cell
 
     def start_station(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "station.cli", "run", "--config", str(self.folder / "station.yaml")]
+        command = [sys.executable, *self.program, "run", "--config", str(self.folder / "station.yaml")]
         station = subprocess.Popen(
             [*command, "--plain", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

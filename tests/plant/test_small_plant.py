@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -167,14 +168,96 @@ def test_a_simulated_camera_with_every_fault_costs_parts_but_never_lets_one_esca
     audited(small_plant)
 
 
-def test_free_running_every_frame_of_the_camera_is_a_part(small_plant: Any) -> None:
-    config = small_plant.folder / "station.yaml"
+CHUTE = '''
+"""A chute that takes every part at its word, triggered or not."""
+
+import queue
+import time
+from typing import Literal
+
+from drivers.sorters import PROTOCOLS
+from drivers.sorters.interface import Receipt, Result, Sorter, SorterHealth, Trigger
+from drivers.sorters.settings import SorterSettings
+
+
+class ChuteSettings(SorterSettings):
+    """A chute."""
+
+    kind: Literal["chute"] = "chute"
+    """the sorter's protocol"""
+
+
+@PROTOCOLS.register(ChuteSettings)
+class Chute(Sorter):
+    def __init__(self, settings: ChuteSettings, station: str) -> None:
+        self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
+
+    def open(self) -> None: ...
+    def set_ready(self, ready: bool, reason: str = "") -> None: ...
+    def prepare(self, recipe: str) -> None: ...
+    def acknowledge(self, trigger: Trigger) -> None: ...
+    def close(self) -> None: ...
+
+    def wait_trigger(self, timeout_s: float) -> None:
+        time.sleep(timeout_s)
+
+    def send(self, result: Result) -> None:
+        self._receipts.put(Receipt(result.part_id, True, result.bin, time.monotonic_ns()))
+
+    def wait_receipt(self, timeout_s: float) -> Receipt | None:
+        try:
+            return self._receipts.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def health(self) -> SorterHealth:
+        return SorterHealth(True, "chute", 0, 0, 0, 0, 0, 0)
+'''
+WITH_CHUTE = """
+import sys
+import drivers.sorters
+drivers.sorters.__path__.append(sys.argv.pop(1))
+from station.cli import main
+main()
+"""
+
+
+def with_chute(plant: Any) -> None:
+    """Free running, and a sorter that needs no trigger, as if its file lay in the folder of the others."""
+    (plant.folder / "added").mkdir()
+    (plant.folder / "added" / "chute.py").write_text(CHUTE)
+    plant.program = ("-c", WITH_CHUTE, str(plant.folder / "added"))
     camera = "camera: {kind: simulated, mode: free-running, pool: frames, rate_hz: 20, lose: 0.1}"
+    config = plant.folder / "station.yaml"
     lines = config.read_text().splitlines()
-    config.write_text("\n".join(camera if line.startswith("camera:") else line for line in lines))
+    lines = [camera if line.startswith("camera:") else line for line in lines]
+    lines = ["sorter: {kind: chute}" if line.startswith("sorter:") else line for line in lines]
+    config.write_text("\n".join(lines))
+
+
+def test_free_running_every_frame_of_the_camera_is_a_part(small_plant: Any) -> None:
+    with_chute(small_plant)
     code, out = small_plant.station_to_its_end("--parts", "40")
     assert code == 0, out
     records = small_plant.records()
     assert sorted(records) == list(range(1, 41))
     assert {"accept", "reject", "fault"} <= {record["outcome"] for record in records.values()}
+    audited(small_plant)
+
+
+@pytest.mark.parametrize("parts", [3, 8, 15])
+def test_a_free_running_station_that_is_stopped_has_settled_every_part(small_plant: Any, parts: int) -> None:
+    with_chute(small_plant)
+    station = small_plant.start_station()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        seen = small_plant.station_command(
+            "status", "--json", "--config", str(small_plant.folder / "station.yaml")
+        )
+        if seen.returncode == 0 and json.loads(seen.stdout)["parts"]["triggers"] >= parts:
+            break
+    code, out = small_plant.stop_station(station)
+    assert code == 0, out
+    assert "every trigger has one verdict" in out
+    assert all(record["outcome"] for record in small_plant.records().values())
     audited(small_plant)

@@ -90,7 +90,7 @@ def test_a_port_that_is_no_path_stays_as_it_is(tmp_path: Path, port: str) -> Non
 def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
     before, after = PLANT.split("camera:\n")
     sorter = after[after.index("sorter:") :]
-    folder = "camera: {kind: folder, path: pictures, mode: free-running}\n"
+    folder = "camera: {kind: folder, path: pictures}\n"
     simulated = "camera: {kind: simulated, pool: pool, lose: 0.01}\n"
     camera = load(tmp_path, before + folder + sorter).camera
     assert isinstance(camera, FolderSettings)
@@ -289,9 +289,22 @@ sorter:
 
 
 def test_the_devices_of_an_earlier_releases_file_are_read_as_they_were(tmp_path: Path) -> None:
-    config = load(tmp_path, EARLIER_RELEASE)
+    triggered = EARLIER_RELEASE.replace("mode: free-running", "mode: cell").replace(
+        "trigger: off", "trigger: hardware"
+    )
+    config = load(tmp_path, triggered)
     assert isinstance(config.camera, PylonSettings)
-    assert (config.camera.trigger, config.camera.line_trigger) == ("off", "ShaftEncoderModuleOut")
+    assert (config.camera.trigger, config.camera.line_trigger) == ("hardware", "ShaftEncoderModuleOut")
+
+
+def test_running_free_with_a_cell_that_sorts_only_what_it_triggered_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, EARLIER_RELEASE)
+    (line,) = str(caught.value).splitlines()
+    assert (
+        ":7: camera.mode: is `free-running`, and this sorter sorts only what the cell has triggered" in line
+    )
+    assert line.endswith("write `mode: cell` and let the cell trigger each part")
 
 
 @pytest.mark.parametrize("key", ["width", "height"])
