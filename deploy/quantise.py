@@ -116,7 +116,7 @@ class _Plan:
         self.makers = {output: node for node in nodes for output in node.output}
         self.convolutions = [node for node in nodes if node.op_type == "Conv"]
         if not self.convolutions:
-            raise QuantiseError("the network has no convolution; there is nothing to gain from INT8")
+            raise QuantiseError("the network has no convolution; INT8 would not make it faster")
         self._parent: dict[str, str] = {}
         for node in self.convolutions:
             self._unite(self.sources(node.input[0]))
@@ -284,9 +284,7 @@ def _simplified(source: Path) -> Any:
         try:
             session = onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
         except Exception as problem:  # ONNX Runtime's errors have no common base class
-            raise QuantiseError(
-                f"{source} is no ONNX network that ONNX Runtime reads ({problem})"
-            ) from problem
+            raise QuantiseError(f"ONNX Runtime cannot read {source} as a network ({problem})") from problem
         model = onnx.load(str(path))
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if [item.name for item in inputs] != [PATCHES] or inputs[0].type != "tensor(uint8)":

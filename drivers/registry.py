@@ -173,7 +173,7 @@ class Registry(Generic[SettingsT, DeviceT]):
             places += [(error.filename or "", error.lineno)] if isinstance(error, SyntaxError) else []
             line = next((f"line {number}: " for name, number in reversed(places) if name == file), "")
             self.broken[module] = f"{file} ({line}{type(error).__name__}: {error})"
-            log.warning("%s not read: %s; mend or remove the file", self.what, self.broken[module])
+            log.warning("%s not read: %s; correct or remove the file", self.what, self.broken[module])
 
 
 def kind_of(settings: type[Section]) -> str:

@@ -55,7 +55,7 @@ NAME = "simulated line-scan camera"
 
 
 class SimulatedSettings(CameraSettings):
-    """Frames from the simulation's pool, with faults if wanted."""
+    """Frames from the simulation's pool, with faults on request."""
 
     kind: Literal["simulated"] = "simulated"
     """the camera family"""
@@ -273,7 +273,7 @@ class SimulatedCamera(Camera):
         self._require_open()
 
     def disarm(self) -> None:
-        """Stop; what is buffered or under way is thrown away."""
+        """Stop; buffered frames and the exposure under way are discarded."""
         with self._lock:
             if self._armed:
                 self._counters.discarded(self.waiting())

@@ -126,7 +126,7 @@ class Acquisition:
             raise NoFrameError(f"camera lost: {error}") from error
         if frame.lost_before:
             self.discard()
-            lost = f"{frame.lost_before} exposure(s) lost: the frame may be another part's"
+            lost = f"{frame.lost_before} exposure(s) lost: the frame may show another part"
             raise NoFrameError(lost, frame.lost_before)
         if self.by_wire and frame.frame_id != 0:
             self.discard()
@@ -178,19 +178,19 @@ class Acquisition:
         self._camera.close()
 
     def _empty(self) -> None:
-        """Throw away every frame and the exposure under way. Raises :class:`CameraError`."""
+        """Discard every frame and the exposure under way. Raises :class:`CameraError`."""
         before = self._camera.health().discarded
         self._camera.disarm()
         self._camera.arm()
-        thrown_away = self._camera.health().discarded - before
-        if thrown_away:
+        discarded = self._camera.health().discarded - before
+        if discarded:
             why = (
-                "nobody asked for: stray edges on the trigger wire, or a cell that pulses it twice or "
+                "no trigger asked for: stray edges on the trigger wire, or a cell that pulses it twice or "
                 "before TRIGGER-ACK"
                 if self.by_wire
                 else "came too late"
             )
-            log.warning("camera: threw away %d frame(s) that %s", thrown_away, why)
+            log.warning("camera: discarded %d frame(s) that %s", discarded, why)
 
     def _lose(self, error: CameraError) -> None:
         log.error("camera lost: %s", error)

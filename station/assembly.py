@@ -57,7 +57,7 @@ class Station:
 
     def _change_over(self, recipe: Recipe, engine: str) -> None:
         if not self._changing.acquire(blocking=False):
-            raise EngineError("another changeover is under way: wait until it is done, then ask again")
+            raise EngineError("another changeover is under way: wait until it is done, then try again")
         try:
             opened = make_engine(self.config, recipe, engine)
             try:

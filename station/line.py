@@ -167,7 +167,7 @@ class Line:
             try:
                 self._journal.write_event("stop", {"failure": self._failure})
             except JournalError as error:
-                log.error("the stop is not in the journal: %s", error)
+                log.error("the stop cannot be written to the journal: %s", error)
 
     @property
     def prepared(self) -> Prepared:
@@ -277,7 +277,7 @@ class Line:
             self._count_down()
 
     def _goes_on(self) -> bool:
-        """Free running: whether frames are parts now; those of a halt are nobody's and thrown away."""
+        """Free running: whether frames are parts now; during a halt they are discarded."""
         if not self._halted:
             return True
         while self._halted and not self._stopping.wait(POLL_S):
@@ -313,11 +313,11 @@ class Line:
         return part
 
     def _welcome(self, part: PartInHand) -> int | None:
-        """Make the camera ready for the part, then say to the cell that a verdict will come; returns when.
+        """Make the camera ready for the part, then tell the cell that a verdict will come; return when.
 
         In this order: a cell that triggers the camera by wire does so as soon as it knows, and from then on
         the part's time before the camera runs. A part that cannot be exposed is not acknowledged; its verdict
-        says it all.
+        gives the reason.
         """
         try:
             with self._calling("camera"):
@@ -487,7 +487,7 @@ class Line:
             for called, since_ns in list(self._calls_ns.items()):
                 if now - since_ns > self._settings.hung_after_s * 1e9 and not self._failure:
                     self._fail(
-                        f"a call to the {called} has not come back for {self._settings.hung_after_s:g} s"
+                        f"a call to the {called} has not returned for {self._settings.hung_after_s:g} s"
                     )
             for part in self._parts_in_hand():
                 if now > part.deadline_ns and not part.claimed:
@@ -500,11 +500,11 @@ class Line:
         try:
             stage()
         except CameraConfigError as error:
-            self._fail(f"camera: {error}; mend this, then start the station again")
+            self._fail(f"camera: {error}; correct this, then start the station again")
             self._readiness.clear("camera")  # which says the same, without what to do
         except Exception as error:
-            log.exception("stage %s died", stage.__name__)
-            self._fail(f"stage {stage.__name__.strip('_')} died: {error!r}")
+            log.exception("stage %s ended with an error", stage.__name__)
+            self._fail(f"stage {stage.__name__.strip('_')} ended with an error: {error!r}")
 
     @contextmanager
     def _calling(self, what: str) -> Iterator[None]:
@@ -584,7 +584,7 @@ class Line:
             return
         stage.join(self._settings.stop_timeout_s)
         if stage.is_alive():
-            log.error("stage %s does not end; left behind", stage.name)
+            log.error("stage %s does not end; the stop goes on without it", stage.name)
 
     def _fault_late_triggers(self) -> None:
         """Triggers that came before the cell knew of the stop get record and fault.

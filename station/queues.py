@@ -1,4 +1,8 @@
-"""Bounded, named queues: each has a capacity, a policy for when it is full, and a count of what it shed."""
+"""Bounded, named queues: each has a capacity, a policy for when it is full, and a count of what it dropped.
+
+A dropped item (``shed`` in the status document) did not enter the queue, or was removed from it to make room
+for a more important one; the part's record does not depend on it.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +26,15 @@ class QueueStatus:
     highest: int
     """The longest it has ever been."""
     shed: int
-    """Items that found no room, or made room for a worthier one."""
+    """Items dropped: there was no room for them, or they made room for a more important one."""
 
 
 class BoundedQueue(Generic[T]):
     """First in, first out, at most ``capacity`` items.
 
     The decision path uses :meth:`put` (wait for room: back-pressure up to the camera's own buffers);
-    everything beside the path uses :meth:`offer` (never wait: shed and count). Of what is offered to a full
-    queue, an item for which ``gives_way`` holds is shed before one for which it does not.
+    everything beside the path uses :meth:`offer` (never wait: drop and count). When the queue is full, an
+    item for which ``gives_way`` holds is dropped before one for which it does not.
     """
 
     def __init__(
@@ -60,9 +64,9 @@ class BoundedQueue(Generic[T]):
             return True
 
     def offer(self, item: T) -> bool:
-        """Append ``item`` if there is room now, or room can be made; else count it as shed and return False.
+        """Append ``item`` if there is room now, or room can be made; else drop and count it and return False.
 
-        Room is made, for an item that does not give way, by shedding the oldest one that does.
+        For an item that does not give way, room is made by dropping the oldest one that does.
         """
         with self._changed:
             if len(self._items) >= self.capacity:
@@ -90,7 +94,7 @@ class BoundedQueue(Generic[T]):
             return item
 
     def status(self) -> QueueStatus:
-        """Length, high-water mark and what was shed."""
+        """Length, high-water mark and dropped items."""
         with self._changed:
             return QueueStatus(self.name, self.capacity, len(self._items), self._highest, self._shed)
 

@@ -97,7 +97,7 @@ def read_bytes(path: Path, error: type[DocumentError]) -> bytes:
         remedy = "name a readable file"
         raise error(path, Mistake(0, "", f"cannot be read ({problem.strerror})", remedy)) from None
     if len(content) > MAX_BYTES:
-        remedy = "this is hardly the file that was meant; name another"
+        remedy = "this is probably the wrong file; name another"
         raise error(path, Mistake(0, "", f"is larger than {MAX_BYTES} bytes", remedy))
     return content
 
@@ -230,7 +230,7 @@ def _plain(node: yaml.Node, where: Location, lines: dict[Location, int]) -> Any:
 
 
 def _mistake(detail: ErrorDetails, model: type[BaseModel], lines: Mapping[Location, int]) -> Mistake:
-    """A pydantic error in the words of the file."""
+    """A pydantic error with the file's own line and key."""
     location = detail["loc"]
     context = detail.get("ctx") or {}
     location += tuple(str(context["key"]).split(".")) if "key" in context else ()

@@ -54,7 +54,7 @@ class Counters:
         return frame
 
     def discarded(self, frames: int) -> None:
-        """Count frames that were thrown away without being grabbed."""
+        """Count frames that were discarded without being grabbed."""
         with self._lock:
             self._discarded += frames
 

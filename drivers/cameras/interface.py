@@ -57,7 +57,7 @@ class CameraHealth:
     incomplete: int
     reopened: int
     discarded: int = 0
-    """Frames that were there and that ``disarm`` threw away: late ones, or those of stray edges."""
+    """Frames that ``disarm`` discarded: late ones, or those of stray edges."""
     last_error: str = ""
     temperature_c: float | None = None
     """At the last ``probe``; None for a camera that does not measure it."""
@@ -70,7 +70,7 @@ class CameraHealth:
         """The counters for people."""
         frames = "1 frame" if self.delivered == 1 else f"{self.delivered} frames"
         words = [frames, f"{self.lost} lost", f"{self.incomplete} incomplete"]
-        words += [f"{self.discarded} thrown away unasked or late"] if self.discarded else []
+        words += [f"{self.discarded} discarded (late or not triggered)"] if self.discarded else []
         words += [f"reopened: {self.reopened}"] if self.reopened else []
         words += [f"{self.temperature_c:.1f} °C"] if self.temperature_c is not None else []
         return ", ".join(words)

@@ -1,12 +1,12 @@
-"""How fast a camera delivers, and whether it loses anything: ``python -m drivers.cameras.measure``.
+"""Measure how fast a camera delivers frames and whether it loses any: ``python -m drivers.cameras.measure``.
 
     python -m drivers.cameras.measure pylon --emulation FOLDER --frames 200
     python -m drivers.cameras.measure pylon --serial 40012345
     python -m drivers.cameras.measure folder --path FOLDER --repeat true
 
-Triggers and grabs one frame after the other and prints frames per second, the time from trigger to frame,
-the growth of resident memory, and how long it takes to empty the camera, which a hardware trigger costs
-every part. Every key of the family's section is an option; a list is written as JSON.
+It triggers and grabs one frame after the other. It prints frames per second, the time from trigger to frame,
+the growth of resident memory, and the time to empty the camera, which every part needs with a hardware
+trigger. Every key of the family's section is an option; write a list as JSON.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def measure(camera: Camera, frames: int, warm_up: int = 10) -> str:
 
 
 def empty(camera: Camera) -> tuple[float, float]:
-    """Milliseconds to throw an exposure away and arm anew, and from the next trigger to its frame."""
+    """Milliseconds to discard an exposure and arm again, and from the next trigger to its frame."""
     camera.trigger(5.0)
     start = time.perf_counter()
     camera.disarm()
@@ -87,7 +87,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="family", required=True, metavar="FAMILY")
     for kind, entry in families.items():
         command = commands.add_parser(kind, help=entry.purpose, description=entry.purpose)
-        command.add_argument("--frames", type=int, default=100, help="how many frames (default: 100)")
+        command.add_argument("--frames", type=int, default=100, help="number of frames (default: 100)")
         for name, field in _keys(entry).items():
             text = " ".join((field.description or "").split()).replace("%", "%%")
             option = f"--{name.replace('_', '-')}"

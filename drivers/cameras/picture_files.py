@@ -110,15 +110,19 @@ def read_file(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> bytes
         found = Path(path).stat()
         if not stat.S_ISREG(found.st_mode):
             kind = _KINDS.get(stat.S_IFMT(found.st_mode), "not a regular file")
-            raise ImageFileError(f"{name}: cannot be read, it is {kind}; give a picture file")
+            raise ImageFileError(f"{name}: cannot be read, it is {kind}; name a picture file")
         if found.st_size > max_megapixels * 1e6 * 8:
-            raise ImageFileError(f"{name}: {found.st_size / 1e6:.0f} MB is no picture of this station")
+            raise ImageFileError(
+                f"{name}: {found.st_size / 1e6:.0f} MB is too large for a picture; name another file"
+            )
         return Path(path).read_bytes()
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "check the disk")
         raise ImageFileError(f"{name}: cannot be read ({error.strerror or error}); {remedy}") from None
     except ValueError:  # a NUL or a character that no file name has
-        raise ImageFileError(f"{name}: cannot be read, no file has such a name; check the path") from None
+        raise ImageFileError(
+            f"{name}: cannot be read, a file cannot have this name; check the path"
+        ) from None
 
 
 def decode_image(
@@ -135,10 +139,10 @@ def decode_image(
         raise ImageFileError(f"{name}: the file is empty; copy it again")
     if data.startswith(b"\x59\xa6\x6a\x95"):
         # OpenCV 5.0 reads a grey one without a colour map as black, and calls that a success.
-        raise ImageFileError(f"{name}: a Sun raster file; save it as PNG or TIFF")
+        raise ImageFileError(f"{name}: a Sun raster file, which is not supported; save it as PNG or TIFF")
     if turned_avif(data):
         # OpenCV 5.0 does not turn it.
-        raise ImageFileError(f"{name}: an AVIF picture that is to be turned; save it as PNG or TIFF")
+        raise ImageFileError(f"{name}: a turned AVIF picture, which is not supported; save it as PNG or TIFF")
     _check_size(name, claimed_size(data), max_megapixels)
     data = without_exif_prefix(data)
     pixels = _decode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
@@ -152,7 +156,7 @@ def decode_image(
     if pixels.dtype == np.uint16:
         if sixteen_bit_white is None:
             raise ImageFileError(
-                f"{name}: 16 bits a pixel; set sixteen_bit_white to the value that is white, 65535 or "
+                f"{name}: 16 bits per pixel; set sixteen_bit_white to the value that is white, 65535 or "
                 "4095 (12 bits): in the recipe's product, for a folder camera, or for retrain data"
             )
         return np.asarray(
@@ -160,7 +164,7 @@ def decode_image(
             np.uint8,
         )
     if pixels.dtype != np.uint8:
-        raise ImageFileError(f"{name}: pixels of type {pixels.dtype}; save it with 8 or 16 bits a pixel")
+        raise ImageFileError(f"{name}: pixels of type {pixels.dtype}; save it with 8 or 16 bits per pixel")
     return np.asarray(pixels, np.uint8)
 
 
@@ -201,7 +205,7 @@ def write_image(path: Path, pixels: NDArray[np.uint8], how: Sequence[int] = ()) 
         remedy = _REMEDIES.get(error.errno or 0, "check the disk")
         raise ImageFileError(f"{name}: cannot be written ({error.strerror or error}); {remedy}") from None
     except ValueError:
-        raise ImageFileError(f"{name}: cannot be written, no file may have such a name") from None
+        raise ImageFileError(f"{name}: cannot be written, a file cannot have this name") from None
 
 
 def shown(path: Path | str) -> str:

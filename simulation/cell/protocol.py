@@ -156,7 +156,7 @@ class CellProtocol:
         """A part is in position: trigger as soon as the station is ready."""
         if part_id in self.waiting:
             raise ValueError(
-                f"part {part_id} is in place already; an id is unique while the part is in the plant"
+                f"part {part_id} is already in place; use an id that no other part in the plant has"
             )
         self.waiting[part_id] = Part(part_id, recipe, placed_ns=now, next_ns=now)
         return self.scan(now)

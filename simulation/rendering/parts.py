@@ -157,7 +157,7 @@ def _check(
         raise SimulationError(f"tilt {tilt_deg} degrees is outside -2 to 2")
     if 2 * _tilted_reach(width, tilt_deg) > FRAME_HEIGHT - PRODUCT_HEIGHT:
         raise SimulationError(
-            f"{width} px wide and tilted by {tilt_deg} degrees, it leaves the frame; tilt less"
+            f"a part of {width} px tilted by {tilt_deg} degrees does not fit into the frame; reduce the tilt"
         )
 
 
@@ -187,7 +187,7 @@ def _set_defect(
     """Draw, place and scale one defect until it is as visible as asked; changes surface, mask and taken.
 
     A draw that cannot reach its visibility on that spot (it would have to be deeper than metal allows) is
-    thrown away: a defect nobody could see is not a test of anybody.
+    discarded: a defect that nobody can see tests nothing.
     """
     height, width = surface.shape
     level = spec.level or str(rng.choice(list(LEVEL_SHARES), p=list(LEVEL_SHARES.values())))

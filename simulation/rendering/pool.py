@@ -62,11 +62,11 @@ class PoolPlan:
     def __post_init__(self) -> None:
         """Refuse what cannot be rendered."""
         if self.count < 1:
-            raise SimulationError(f"a pool of {self.count} frames is none; ask for at least 1")
+            raise SimulationError(f"a pool needs at least 1 frame, not {self.count}")
         if self.seed < 0:
             raise SimulationError(f"seed {self.seed} is negative; use 0 or more")
         if self.format not in FORMATS:
-            raise SimulationError(f"frames are not written as {self.format!r}; use one of {tuple(FORMATS)}")
+            raise SimulationError(f"frames cannot be written as {self.format!r}; use one of {tuple(FORMATS)}")
         if not (0 <= self.good_share <= 1 and 0 <= self.multi_share <= 1):
             raise SimulationError("good_share and multi_share are shares: 0 to 1")
         if not self.widths:
@@ -183,7 +183,7 @@ def _make(folder: Path, plan: PoolPlan, workers: int, progress: Progress | None)
         os.replace(beside, folder)
     except OSError as error:
         raise SimulationError(
-            f"the pool {folder} cannot be written ({error}); check space and rights"
+            f"the pool {folder} cannot be written ({error}); check disk space and permissions"
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -219,7 +219,7 @@ def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise SimulationError(f"{folder} is a file; name a folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / "pool.json").exists():
-        raise SimulationError(f"{folder} holds other files; name an empty or a new folder")
+        raise SimulationError(f"{folder} contains other files; name an empty or a new folder")
 
 
 @contextmanager

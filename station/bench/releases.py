@@ -47,7 +47,9 @@ def compare_releases(
     """Measure ``first`` (this checkout when None) and ``other`` in turn. Raises :class:`ReleaseError`."""
     here = first or Path(__file__).resolve().parents[2]
     if not (other / "station" / "cli" / "__main__.py").is_file():
-        raise ReleaseError(f"{other} is no checkout of this software: name the folder that holds station/")
+        raise ReleaseError(
+            f"{other} is not a checkout of this software: name the folder that contains station/"
+        )
     paces: dict[Path, dict[str, list[float]]] = {here: {}, other: {}}
     for number in range(rounds):
         order = (here, other) if number % 2 == 0 else (other, here)

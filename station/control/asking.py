@@ -29,11 +29,13 @@ def ask(
             answer = client.request(method, f"http://station{what}", json=body)
         found = answer.json()
     except httpx.TimeoutException as error:
-        raise ControlError(f"the station at {path} does not answer within {timeout_s:g} s") from error
+        raise ControlError(
+            f"the station at {path} did not answer within {timeout_s:g} s: try again, or see its log"
+        ) from error
     except (httpx.HTTPError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ControlError(f"what listens at {path} does not answer like a station: {error}") from error
+        raise ControlError(f"the program at {path} does not answer like a station: {error}") from error
     if not isinstance(found, dict):
-        raise ControlError(f"what listens at {path} does not answer like a station")
+        raise ControlError(f"the program at {path} does not answer like a station")
     if answer.status_code != 200:
         raise ControlError(str(found.get("error", f"the station refuses with HTTP {answer.status_code}")))
     return found
@@ -52,14 +54,14 @@ def _knock(path: Path) -> None:
             ) from error
         except ConnectionRefusedError as error:
             raise ControlError(
-                f"no station runs here: the one that made {path} is gone; start it again (`station run`)"
+                f"no station runs here: the one that created {path} has ended; start it again (`station run`)"
             ) from error
         except PermissionError as error:
             raise ControlError(
-                f"{path} may be used by its owner and group only{_owner(path)}: ask as one of them"
+                f"{path} may be used by its owner and group only{_owner(path)}: run it as one of them"
             ) from error
         except OSError as error:
-            raise ControlError(f"the station at {path} cannot be asked: {error}: ask again") from error
+            raise ControlError(f"the station at {path} cannot be reached: {error}: try again") from error
 
 
 def _owner(path: Path) -> str:

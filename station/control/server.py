@@ -128,7 +128,7 @@ class ControlServer:
             # In a thread that is not the main one, uvicorn leaves the process's signal handlers alone.
             self._server.run(sockets=[self._socket] if self._socket is not None else None)
         except Exception:
-            log.exception("control: %s is no longer served; parts are inspected all the same", self._path)
+            log.exception("control: %s is no longer served; the inspection goes on", self._path)
 
     # ------------------------------------------------------------------ what can be asked
 
@@ -210,7 +210,7 @@ async def _answered(work: Callable[[], dict[str, Any]]) -> JSONResponse:
         try:
             loop.call_soon_threadsafe(finish, result, failure)
         except RuntimeError:
-            log.info("control: the station ended before an answer was given")
+            log.info("control: the station ended before it answered")
 
     threading.Thread(target=run, name="control-work", daemon=True).start()
     try:
@@ -219,7 +219,7 @@ async def _answered(work: Callable[[], dict[str, Any]]) -> JSONResponse:
         return _refused(409, str(error))
     except Exception as error:
         log.exception("control: a request failed")
-        return _refused(500, f"this should not happen, report it: {error!r}")
+        return _refused(500, f"this is a mistake in the station, please report it: {error!r}")
 
 
 def _refused(code: int, error: str) -> JSONResponse:
@@ -236,7 +236,7 @@ async def _body_of(request: Request) -> bytes:
     async for piece in request.stream():
         content += piece
         if len(content) > LARGEST_REQUEST:
-            raise ControlError(f"a request of more than {LARGEST_REQUEST} bytes is not read")
+            raise ControlError(f"a request may have at most {LARGEST_REQUEST} bytes")
     return content
 
 
@@ -272,7 +272,9 @@ def _clear(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ControlError(f"control socket {path}: a file stands there: name another path, `paths.control`")
+        raise ControlError(
+            f"control socket {path}: another file exists there: name another path, `paths.control`"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -282,4 +284,6 @@ def _clear(path: Path) -> None:
             return
         except BlockingIOError:
             pass  # somebody listens and is busy
-    raise ControlError(f"control socket {path}: another station answers there: stop it, or name another path")
+    raise ControlError(
+        f"control socket {path}: another station uses it: stop that station, or name another path"
+    )

@@ -90,7 +90,7 @@ def open_chosen(
     """
     if options.threads < 1 or options.chunk < 0:
         raise EngineError(
-            f"{options.threads} threads and chunks of {options.chunk} patches cannot be; "
+            f"{options.threads} threads with chunks of {options.chunk} patches are not possible; "
             "write at least 1 thread and 0 (chosen automatically) or more patches"
         )
     manifest = load_manifest(folder)
@@ -134,7 +134,11 @@ def _choose(
             timed = _time(manifest, candidate, options)
         except EngineError as problem:
             _log.warning(
-                "engine %s: %s %s is out: %s", manifest.name, candidate.backend, candidate.precision, problem
+                "engine %s: %s %s is not used: %s",
+                manifest.name,
+                candidate.backend,
+                candidate.precision,
+                problem,
             )
             failures.append(f"{candidate.backend} {candidate.precision}: {problem}")
             continue
@@ -147,12 +151,12 @@ def _choose(
             engine = _open(manifest, choice, options)
             _proven(engine, manifest, recipe)
         except EngineError as problem:
-            _log.warning("engine %s: %s is out: %s", manifest.name, _sentence(choice), problem)
+            _log.warning("engine %s: %s is not used: %s", manifest.name, _sentence(choice), problem)
             failures.append(f"{choice.backend} {choice.precision}: {problem}")
             continue
         _log.info("engine %s: chose %s; all golden parts reproduced", manifest.name, _sentence(choice))
         return engine, choice
-    reasons = "\n  ".join(failures) or "no back end is here (`station engines` says why)"
+    reasons = "\n  ".join(failures) or "this machine has no back end (`station engines` says why)"
     raise EngineError(
         f"no back end can run engine {manifest.name} as asked ({backend}, {precision}):\n  {reasons}"
     )
@@ -306,7 +310,7 @@ def _remember(cache: Path | None, key: str, choice: Choice) -> None:
         write_json(folder / f"{key}.json", found)
     except OSError as problem:
         _log.warning(
-            "the choice of the engine cannot be kept in %s (%s); the next start measures again",
+            "the choice of the back end cannot be written to %s (%s); the next start measures again",
             folder,
             problem,
         )

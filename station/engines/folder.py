@@ -125,7 +125,7 @@ def load_manifest(folder: Path) -> EngineManifest:
     if not folder.is_dir():
         there = sorted(p.name for p in folder.parent.glob("*") if (p / MANIFEST).is_file())
         remedy = f"known engines there: {', '.join(there)}" if there else "copy the engine's folder there"
-        raise EngineError(f"{folder} is no engine folder; {remedy}")
+        raise EngineError(f"{folder} is not an engine folder; {remedy}")
     content = _bytes(path, "", path, 1_000_000)
     document = load_document(path, EngineDocument, ManifestError, content=content)
     if document.name != folder.resolve().name:

@@ -111,7 +111,7 @@ def audit(
     files = {1: path} if alone else segment_files(path)
     if not files:
         raise JournalError(
-            f"journal {path}: none of its segments is there: put {segment_file(path, 1).name} and those "
+            f"journal {path}: all its segments are missing: put {segment_file(path, 1).name} and those "
             "after it back from the archive or a backup"
         )
     if not alone:

@@ -320,7 +320,7 @@ class _Walk:
 
     def _take_other(self, kind: str, values: dict[str, Any], is_first: bool) -> None:
         if kind not in KNOWN or self._legacy or (kind == SEGMENT) is not is_first:
-            raise ChainError(f"is no event that this station knows here (kind {kind!r})")
+            raise ChainError(f"is an event that this station does not know here (kind {kind!r})")
         if kind == SETUP:
             self._setups[values.pop("id")] = values
         elif kind == ENGINE:

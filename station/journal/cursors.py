@@ -72,7 +72,7 @@ def advance(cursor: Cursor, seq: int) -> Cursor:
     """
     where = f"cursor {cursor.name} of journal {cursor.journal}"
     if seq < cursor.seq:
-        raise JournalError(f"{where}: stands on event {cursor.seq} and cannot go back to {seq}")
+        raise JournalError(f"{where}: is at event {cursor.seq} and cannot go back to {seq}")
     if _read(cursor.journal, cursor.file).seq != cursor.seq:
         raise JournalError(f"{where}: was moved by another process: let only one process use a cursor")
     if seq == cursor.seq:
@@ -81,7 +81,7 @@ def advance(cursor: Cursor, seq: int) -> Cursor:
         head = reader.head()
         if seq > head.seq:
             raise JournalError(
-                f"{where}: the journal ends with event {head.seq}, there is no event {seq} yet"
+                f"{where}: the journal ends with event {head.seq}; there is no event {seq} yet"
             )
         digest = reader.digest(seq)
     moved = Cursor(cursor.journal, cursor.name, cursor.journal_id, seq, digest, utc_ago(0))
@@ -107,7 +107,7 @@ def delete_cursor(journal: Path, name: str) -> None:
         sync_folder(file.parent)
     except FileNotFoundError:
         there = ", ".join(one.name for one in cursors(journal)) or "none"
-        raise JournalError(f"journal {journal}: has no cursor {name!r}; there are: {there}") from None
+        raise JournalError(f"journal {journal}: has no cursor {name!r}; its cursors are: {there}") from None
     except OSError as error:
         raise explain(error, file) from error
 
@@ -146,13 +146,15 @@ def _read(journal: Path, file: Path) -> Cursor:
             raise ValueError
         return Cursor(journal, name, str(values["journal_id"]), seq, digest, str(values["moved_at"]))
     except FileNotFoundError:
-        raise JournalError(f"{file}: the cursor was deleted: open it again to begin anew") from None
+        raise JournalError(
+            f"{file}: the cursor was deleted: open it again to begin with the oldest event"
+        ) from None
     except OSError as error:
         raise explain(error, file) from error
     except (ValueError, KeyError, TypeError):
         raise JournalError(
-            f"{file}: is no cursor of a journal: was it edited? Put its backup back, or delete it to begin "
-            "again with the oldest event"
+            f"{file}: is not a cursor of a journal, perhaps it was edited: put its backup back, or delete it "
+            "to begin again with the oldest event"
         ) from None
 
 

@@ -17,23 +17,23 @@ class JournalError(InspectionError):
 
 
 def explain(error: sqlite3.Error | OSError, path: Path, *, sealed: bool = False) -> JournalError:
-    """The error in words, with what to do about it; ``sealed`` for a segment that is written no more."""
+    """The error with a remedy; ``sealed`` for a segment that is no longer written."""
     code = getattr(error, "sqlite_errorname", "") or ""
     if isinstance(error, OSError):
         code = "SQLITE_CANTOPEN" if isinstance(error, PermissionError) else code
     if code == "SQLITE_FULL" or getattr(error, "errno", None) == errno.ENOSPC:
         remedy = f"the disk is full: free space below {path.parent}, or move the journal to another disk"
     elif code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        remedy = f"it cannot be opened: give this user the right to read and write in {path.parent}"
+        remedy = f"it cannot be opened: give this user permission to read and write in {path.parent}"
     elif sealed and code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
         remedy = (
             f"this segment is damaged: put its copy from the archive or a backup back as {path.name}; "
-            "the other segments can be read, and `station journal audit` says what is proven"
+            "the other segments can be read, and `station journal audit` shows what is proven"
         )
     elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         remedy = (
-            f"the file is damaged or no journal: move {journal_name(path)}* aside and start again; "
-            "a new journal is begun, and `station journal audit` says what the old one still holds"
+            f"the file is damaged or not a journal: move {journal_name(path)}* away and start again; "
+            "this begins a new journal, and `station journal audit` shows what is left of the old one"
         )
     elif code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         remedy = (
@@ -41,7 +41,7 @@ def explain(error: sqlite3.Error | OSError, path: Path, *, sealed: bool = False)
         )
     elif code.startswith("SQLITE_IOERR"):
         remedy = (
-            "the disk did not take the data: check it (dmesg, smartctl), quotas and mounts, then start again"
+            "the disk did not store the data: check it (dmesg, smartctl), quotas and mounts, then start again"
         )
     else:
         remedy = "check the disk and the file, then start again"
@@ -58,5 +58,5 @@ def missing_segment(path: Path) -> JournalError:
     """A file in the middle of the journal is not there."""
     return JournalError(
         f"journal {path.with_name(journal_name(path))}: its segment {path.name} is missing: put it back "
-        f"from the archive or a backup; or move {journal_name(path)}* aside to begin a new journal"
+        f"from the archive or a backup; or move {journal_name(path)}* away to begin a new journal"
     )

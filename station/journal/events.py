@@ -115,7 +115,7 @@ def apply(row: Row | None, kind: str, seq: int, record_id: int, values: Mapping[
             opened["verdict_seq"] = seq  # carried with its verdict and scores
         return opened
     if kind not in (VERDICT, RECEIPT, RECOVERED):
-        raise ChainError(f"is no event that this station knows (kind {kind!r})")
+        raise ChainError(f"is an event that this station does not know (kind {kind!r})")
     if row is None:
         raise ChainError(f"a {kind} for a record that was never opened")
     if row["acknowledged"] is not None:

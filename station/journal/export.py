@@ -35,11 +35,11 @@ def format_of(target: str, asked: str | None = None) -> str:
         asked = next((name for name, ending in FORMATS.items() if target.lower().endswith(ending)), None)
         if asked is None:
             raise JournalError(
-                f"{target}: end its name with one of {' '.join(FORMATS.values())}, or give --format"
+                f"{target}: end the file name with one of {' '.join(FORMATS.values())}, or use --format"
             )
     asked = asked or "csv"
     if asked not in FORMATS:
-        raise JournalError(f"format {asked!r} is unknown: one of {', '.join(FORMATS)}")
+        raise JournalError(f"format {asked!r} is unknown: use one of {', '.join(FORMATS)}")
     if asked == "parquet" and target == STDOUT:
         raise JournalError("Parquet cannot go to standard output: name a file")
     return asked

@@ -115,7 +115,7 @@ def unpack(kind: str, payload: str) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         raise ChainError(f"its payload is not JSON ({error})") from None
     if not isinstance(values, dict) or not values.keys() <= {*LEGACY_COLUMNS, "scores"}:
-        raise ChainError(f"is no event that schema 2 knows (kind {kind!r})")
+        raise ChainError(f"is not an event of schema 2 (kind {kind!r})")
     return values
 
 
@@ -152,7 +152,7 @@ def to_schema_2(connection: sqlite3.Connection) -> None:
         if isinstance(error, ChainError):
             raise JournalError(
                 f"cannot be migrated, {error}: audit it with the release that wrote it, "
-                "or move the file aside and begin a new journal"
+                "or move the file away to begin a new journal"
             ) from error
         raise
 
@@ -183,7 +183,7 @@ def require_whole_tail(connection: sqlite3.Connection, side: Head | None) -> Non
     if problem:
         raise JournalError(
             f"{problem}: audit it with the release that wrote it; then put its backup back, or move the file "
-            "aside to begin a new journal"
+            "away to begin a new journal"
         )
 
 

@@ -33,7 +33,7 @@ def take_lock(path: Path) -> int:
             holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise JournalError(
-                f"journal {path}: process {holder} writes it already: stop that station, or name another file"
+                f"journal {path}: process {holder} already writes it: stop that station, or name another file"
             ) from None
         break
     os.ftruncate(descriptor, 0)

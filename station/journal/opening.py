@@ -84,7 +84,9 @@ def open_journal(journal: Path, station: str) -> OpenSegment:
     files = segment_files(journal)
     if not files:
         if side is not None:
-            log.warning("journal %s: begun anew; one with %d events stood here before", journal, side.seq)
+            log.warning(
+                "journal %s: a new journal was begun; an earlier one here had %d events", journal, side.seq
+            )
         journal_id = uuid.uuid4().hex
         opened = begin_segment(journal, 1, journal_id=journal_id, station=station)
         write_index(journal, journal_id, station, [])
@@ -98,7 +100,7 @@ def open_journal(journal: Path, station: str) -> OpenSegment:
         found_id = read_meta(connection, "journal_id")
         if found_id != (journal_id or found_id):
             raise JournalError(
-                f"journal {journal}: its segment {path.name} belongs to another journal: move it aside, and "
+                f"journal {journal}: its segment {path.name} belongs to another journal: move it away, and "
                 "put the right one back from the archive or a backup"
             )
         journal_id = found_id
@@ -106,7 +108,7 @@ def open_journal(journal: Path, station: str) -> OpenSegment:
     finally:
         connection.close()
     if not known:
-        log.warning("journal %s: its index was gone and is made again from its segments", journal)
+        log.warning("journal %s: its index was missing; it was made again from its segments", journal)
         found = [describe(file, one) for one, file in files.items()]
         write_index(journal, journal_id, station, [one for one in found if one.sealed])
     if sealed:

@@ -60,10 +60,10 @@ def unpack(kind: str, payload: str) -> dict[str, Any]:
     names = ARRAYS.get(kind)
     if names is None:
         if not isinstance(values, dict):
-            raise ChainError("its payload is no JSON object")
+            raise ChainError("its payload is not a JSON object")
         return values
     if not isinstance(values, list) or len(values) != len(names):
-        raise ChainError(f"its payload is no JSON array of {len(names)} values")
+        raise ChainError(f"its payload is not a JSON array of {len(names)} values")
     return dict(zip(names, values, strict=True))
 
 

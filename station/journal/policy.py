@@ -148,7 +148,7 @@ class Keeper:
                 return
             waiting = [cursor.name for cursor in cursors(self._journal.path) if cursor.seq < one.last_seq]
             if waiting:
-                said = f"{one.file} is kept: the cursor {waiting[0]} has not come past it"
+                said = f"{one.file} is kept: the cursor {waiting[0]} still needs it"
                 if said != self._said:
                     log.warning("journal %s: %s", self._journal.path, said)
                 self._said = said
@@ -197,7 +197,7 @@ def archive(file: Path, folder: Path) -> Path:
     except OSError as error:
         raise explain(error, target) from error
     if not same:
-        raise JournalError(f"journal {file}: its copy {target} does not read back the same: check that disk")
+        raise JournalError(f"journal {file}: its copy {target} differs when it is read back: check that disk")
     return target
 
 

@@ -120,7 +120,7 @@ class JournalReader:
         if after_seq and segments and after_seq + 1 < segments[0].first_seq:
             raise JournalError(
                 f"journal {self.path}: the events {after_seq + 1} to {segments[0].first_seq - 1} were "
-                "removed by the policy: read them from the archive, or begin after them"
+                "removed by the policy: read them from the archive, or start after them"
             )
         found = (
             one

@@ -132,7 +132,7 @@ def connect(path: Path) -> sqlite3.Connection:
         require_ours(connection, path)
         if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
             raise JournalError(
-                f"journal {path}: this file system cannot carry SQLite's WAL: use a local disk"
+                f"journal {path}: this file system does not support SQLite's WAL: use a local disk"
             )
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA wal_autocheckpoint=0")  # done beside the decision path, by the keeper
@@ -155,7 +155,7 @@ def connect_readonly(
         if sealed:
             raise missing_segment(path)
         raise JournalError(
-            f"journal {path} does not exist: name it with --journal, or the config with --config"
+            f"journal {path} does not exist: name it with --journal, or its configuration with --config"
         )
     try:
         try:
@@ -217,7 +217,7 @@ def read_head_file(journal: Path) -> Head | None:
         raise explain(error, path) from error
     except (ValueError, KeyError, TypeError):
         raise JournalError(
-            f"{path} is not readable as JSON: was it edited? Delete it and audit the journal"
+            f"{path} cannot be read as JSON; it may have been edited: delete it, then audit the journal"
         ) from None
 
 
@@ -254,7 +254,7 @@ def require_whole_tail(connection: sqlite3.Connection, path: Path, journal: Path
             )
     if problem:
         raise JournalError(
-            f"journal {path}: {problem}: run `station journal audit`; then move {journal.name}* aside to "
+            f"journal {path}: {problem}: run `station journal audit`; then move {journal.name}* away to "
             f"begin a new journal, or, where only {head_file(journal).name} differs and you know why, "
             "delete that file"
         )
@@ -270,7 +270,7 @@ def require_ours(connection: sqlite3.Connection, path: Path) -> None:
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and not ours:
         raise JournalError(
-            f"journal {path}: is an SQLite file, but no journal of a station: name another file"
+            f"journal {path}: is an SQLite file but not a journal of a station: name another file"
         )
 
 

@@ -103,7 +103,7 @@ def read_index(journal: Path) -> tuple[str, list[Segment]]:
     with closing(connect_readonly(journal)) as connection:
         try:
             if not is_index(connection):
-                raise JournalError(f"journal {journal}: is a segment, not a journal: name the journal")
+                raise JournalError(f"journal {journal}: is a segment, not a journal: name the journal itself")
             rows = connection.execute(f"SELECT {', '.join(_NAMES)} FROM segments ORDER BY number").fetchall()
             return read_meta(connection, "journal_id"), [_segment(row) for row in rows]
         except sqlite3.Error as error:
@@ -224,8 +224,8 @@ def require_all(journal: Path, segments: list[Segment]) -> None:
         if is_finished(file) and file.stat().st_size != one.bytes:
             raise JournalError(
                 f"journal {journal}: its segment {file.name} has {file.stat().st_size} bytes, not "
-                f"{one.bytes} as it was sealed: put its copy from the archive or a backup back, or move "
-                f"{journal.name}* aside to begin a new journal"
+                f"{one.bytes} as when it was sealed: put its copy from the archive or a backup back, or move "
+                f"{journal.name}* away to begin a new journal"
             )
 
 

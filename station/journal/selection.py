@@ -43,7 +43,7 @@ def parse_moment(text: str, now: datetime | None = None) -> datetime:
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except ValueError:
         raise ValueError(
-            f"{text!r} is no moment: write 2031-03-01, 2031-03-01T06:00 or with Z, or 30m, 8h, 2d for ago"
+            f"{text!r} is not a time: write 2031-03-01, 2031-03-01T06:00 or with Z (UTC), or 30m, 8h, 2d ago"
         ) from None
 
 

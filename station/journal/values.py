@@ -23,13 +23,13 @@ Values = dict[str, Any]
 """What an event adds to its record, by column name."""
 
 IN_DOUBT = "in doubt after a restart: the station ended before the verdict; find the part, inspect it again"
-NEVER_TOLD = "the station ended before a verdict was sent"
+NEVER_SENT = "the station ended before a verdict was sent"
 NO_RECEIPT = "the station ended before the acknowledgement was written; the part may be in its bin or not"
 
 
 @dataclass(frozen=True, slots=True)
 class PartMarks:
-    """What the cell or a person says of a part; empty is not said."""
+    """What the cell or a person reports about a part; empty where nothing was reported."""
 
     lot: str = ""
     serial_number: str = ""
@@ -39,7 +39,7 @@ class PartMarks:
 
 @dataclass(frozen=True, slots=True)
 class CameraUsed:
-    """The camera that takes a part's frame; empty or None is not known."""
+    """The camera that takes a part's frame; empty or None where it is unknown."""
 
     model: str = ""
     serial: str = ""
@@ -49,7 +49,7 @@ class CameraUsed:
 
 @dataclass(frozen=True, slots=True)
 class PartDetails:
-    """What is known of a part when its verdict is taken; None is what an early fault left unknown."""
+    """What is known of a part at its verdict; None where a fault came too early."""
 
     stages_ns: Mapping[str, int] = field(default_factory=dict)
     """Stage -> ``time.monotonic_ns()``: trigger, frame, cut, scored, decided."""
@@ -161,7 +161,7 @@ def recovered(row: Row) -> Values:
         return {"acknowledged": False, "ack_problem": NO_RECEIPT}
     return {
         "acknowledged": False,
-        "ack_problem": NEVER_TOLD,
+        "ack_problem": NEVER_SENT,
         "outcome": FAULT,
         "class_name": "fault",
         "class_index": 255,

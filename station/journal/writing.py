@@ -149,7 +149,7 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
-                raise JournalError(f"journal {path}: is a folder: name a file in it")
+                raise JournalError(f"journal {path}: is a folder: name a file")
             self._lock = take_lock(path)
         except OSError as error:
             raise explain(error, path) from error
@@ -230,14 +230,14 @@ class Journal:
         """
         live = self._live_record(record_id)
         if live.row["outcome"] is None:
-            raise JournalError(f"journal {self.path}: record {record_id}: a receipt before the verdict")
+            raise JournalError(f"journal {self.path}: record {record_id}: a receipt came before the verdict")
         values = values_of.received(
             receipt, received_ns=live.received_ns, written_ns=live.written_ns, told_ns=told_ns
         )
         with self._queue_lock:
             self._require_usable()
             if record_id in self._receipts or self._ledger.find(record_id) is None:
-                raise JournalError(f"journal {self.path}: record {record_id}: a second receipt")
+                raise JournalError(f"journal {self.path}: record {record_id}: a second receipt came")
             self._receipts[record_id] = _Job([_Entry(RECEIPT, record_id, values)])
             full = len(self._receipts) >= RECEIPTS_WAITING
         if full:
@@ -252,7 +252,8 @@ class Journal:
         """
         if kind not in STATION_EVENTS:
             raise JournalError(
-                f"journal {self.path}: {kind!r} is no event of a station: one of {', '.join(STATION_EVENTS)}"
+                f"journal {self.path}: {kind!r} is not an event of a station: "
+                f"use one of {', '.join(STATION_EVENTS)}"
             )
         if record_id is not None and not 0 < record_id <= self._ledger.last_record:
             raise JournalError(f"journal {self.path}: record {record_id} was never opened")
@@ -467,7 +468,7 @@ class Journal:
         file = self._segment.path
         if not self.path.exists() or not file.exists() or os.stat(file).st_ino != self._inode:
             raise JournalError(
-                f"journal {self.path}: the file was taken away or replaced: start the station again"
+                f"journal {self.path}: the file was removed or replaced: start the station again"
             )
 
     def _failed(self, error: Exception) -> JournalError:
@@ -578,7 +579,7 @@ class Journal:
             write_head_file(self.path, head)
             self._remembered = head
         except OSError as error:
-            log.warning("journal %s: its head cannot be noted beside it: %s", self.path, error)
+            log.warning("journal %s: its head cannot be written to the file beside it: %s", self.path, error)
 
 
 def _text_of(what: str, text: str) -> Text:

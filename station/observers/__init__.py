@@ -1,15 +1,15 @@
-"""Whoever looks at inspected parts: beside the decision path, never in it.
+"""Observers of inspected parts: beside the decision path, never in it.
 
 When a part's verdict is in the journal and on its way to the cell, the line *offers* the part to every
-observer. Each stands behind a bounded queue of its own and works in a thread of its own: a slow one sheds
-parts - good ones first - and what it sheds is counted; one that raises is counted and shown; one that hangs
-is left behind at the end. None of them can touch a verdict, the pace, or the clean stop, and no record of a
-part depends on one.
+observer. Each stands behind a bounded queue of its own and works in a thread of its own: when it is too
+slow, parts are dropped - good ones first - and counted; when it raises, that is counted and shown; when it
+hangs, the stop does not wait for it. None of them can change a verdict, the pace, or the clean stop, and no
+record of a part depends on one.
 
 To add an observer, add one file to this folder (``pictures.py`` is one to copy). It holds, or names, a class
 derived from :class:`Observer`, and the function ``make_observer(setup)``, which returns the observer,
-or None where the configuration does not ask for one. Nothing else is to be changed: every file of the folder
-that has such a function is found at the start.
+or None where the configuration does not ask for one. Nothing else changes: at the start, the
+station finds every file of the folder that has such a function.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class _Post:
         if self._thread.is_alive() and not self._given_up:
             self._given_up = True
             log.warning(
-                "observer %s does not end; it is left behind with %d parts",
+                "observer %s does not end; the stop goes on without it, with %d parts left",
                 self.observer.name,
                 self._parts.status().length,
             )

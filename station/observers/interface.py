@@ -60,28 +60,28 @@ class ObserverStatus:
 
     name: str
     queue: QueueStatus
-    """What waits for it, and what was shed because it was too slow."""
+    """Parts that wait for it, and parts that were dropped because it was too slow."""
     observed: int
     failed: int
     """Parts on which it raised."""
     busy_s: float
-    """How long it has been at one part; 0 when it is waiting for the next."""
+    """How long it has been busy with one part; 0 while it waits for the next."""
     last_error: str
     note: str
-    """What it says of itself."""
+    """A note of the observer about itself."""
 
     @property
     def problem(self) -> str:
-        """What a person must know of it, in words; empty while all is well."""
+        """Its problems, for the operator; empty when there is none."""
         troubles = []
         if self.queue.shed:
-            troubles.append(f"{self.queue.shed} shed")
+            troubles.append(f"{self.queue.shed} dropped")
         if self.failed:
             troubles.append(f"{self.failed} failed: {self.last_error}")
         if self.busy_s > HANGING_S:
-            troubles.append(f"at one part for {self.busy_s:.0f} s")
+            troubles.append(f"busy with one part for {self.busy_s:.0f} s")
         return ", ".join(troubles)
 
 
 HANGING_S = 5.0
-"""An observer that has been at one part for this long is shown as hanging."""
+"""An observer that is busy with one part for this long is shown as hanging."""

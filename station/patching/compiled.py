@@ -39,7 +39,7 @@ def compiled(*signature: Any, fastmath: bool = False) -> Callable[[Function], Fu
             if "cannot cache" not in str(problem):
                 raise
             logger.warning(
-                "the compiled %s cannot be kept on disk, so every start compiles it again; "
+                "the compiled %s cannot be written to disk, so every start compiles it again; "
                 "set NUMBA_CACHE_DIR to a folder that can be written",
                 function.__name__,
             )

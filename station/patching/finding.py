@@ -55,10 +55,12 @@ def _as_recipe_sees(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uin
             Reason.BAD_FRAME, f"shape {pixels.shape} is neither grey (H, W) nor BGR (H, W, 3)"
         )
     if min(pixels.shape[:2]) < 16:
-        raise PatchingError(Reason.BAD_FRAME, f"{pixels.shape[1]} x {pixels.shape[0]} px hold no product")
+        raise PatchingError(
+            Reason.BAD_FRAME, f"{pixels.shape[1]} x {pixels.shape[0]} px are too few for a product"
+        )
     if recipe.surface.channels == 3 and pixels.ndim == 2:
         raise PatchingError(
-            Reason.BAD_FRAME, "a grey frame, and the recipe wants colour; set the camera to BGR8"
+            Reason.BAD_FRAME, "the frame is grey and the recipe needs colour; set the camera to BGR8"
         )
     if recipe.surface.channels == 1 and pixels.ndim == 3:
         return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2GRAY), dtype=np.uint8)
@@ -77,7 +79,7 @@ def _find_on_dark(
         raise PatchingError(
             Reason.NO_PRODUCT,
             f"no product brighter than the background (levels {background:.0f} to {level:.0f}); "
-            "is a part in place and the light on?",
+            "check that a part is in place and that the light is on",
         )
     threshold = background + 0.2 * (level - background)
     runs = _runs(columns > threshold, shortest=16, gap=32)
@@ -87,12 +89,12 @@ def _find_on_dark(
         runs = [run for run in runs if run[1] - run[0] >= narrowest / 4] or runs
     if not runs:
         raise PatchingError(
-            Reason.NO_PRODUCT, "nothing in the frame is as large as a product; is a part in place?"
+            Reason.NO_PRODUCT, "nothing in the frame is as large as a product; check that a part is in place"
         )
     if len(runs) > 1:
         places = " and ".join(f"x = {a}..{b}" for a, b in runs[:3])
         raise PatchingError(
-            Reason.TWO_PRODUCTS, f"something at {places}; only one part may lie in the field of view"
+            Reason.TWO_PRODUCTS, f"another object at {places}; leave only one part in the field of view"
         )
     left, right = runs[0]
 
@@ -102,13 +104,15 @@ def _find_on_dark(
     spans = _runs(rows > background + 0.2 * (lit - background), shortest=2, gap=2)
     if not spans:
         raise PatchingError(
-            Reason.NO_PRODUCT, "nothing in the frame is as high as a product; is a part in place?"
+            Reason.NO_PRODUCT, "nothing in the frame is as high as a product; check that a part is in place"
         )
     if len(spans) > 1:
         gap = f"dark between rows {spans[0][1] * step} and {spans[1][0] * step}"
         whole = [b - a for a, b in spans if (b - a) * step > product.height_px - 2 * step]
         reason = Reason.TWO_PRODUCTS if len(whole) > 1 else Reason.TRUNCATED
-        raise PatchingError(reason, f"the product is interrupted, {gap}; are all lines of the frame there?")
+        raise PatchingError(
+            reason, f"the product is interrupted, {gap}; check that all lines of the frame arrive"
+        )
     top, bottom = spans[0][0] * step, min(height, spans[0][1] * step)
 
     inset = min(REST, (bottom - top) // 8)
@@ -160,7 +164,7 @@ def _region(vertical: list[Edge], level: list[Edge], product: Product) -> Region
     for line, name in zip((*vertical, *level), ("left", "right", "top", "bottom"), strict=True):
         if line.found < 0.5:
             raise PatchingError(
-                Reason.WRONG_SIZE, f"the product's {name} edge is not to be seen; check light and background"
+                Reason.WRONG_SIZE, f"the product's {name} edge cannot be seen; check light and background"
             )
     (left, right), (top, bottom) = vertical, level
     drift_x, drift_y = (left.slope + right.slope) / 2, (top.slope + bottom.slope) / 2
@@ -202,14 +206,14 @@ def _check_size(region: Region, pixels: NDArray[np.uint8], product: Product) -> 
         if beyond > CUT_PX or short or cut_side or cut_end:
             raise PatchingError(
                 Reason.TRUNCATED,
-                f"the product is not whole: {found}, expected {expected}; check its position",
+                f"the product is not complete: {found}, expected {expected}; check its position",
             )
     if abs(region.width - nearest) > product.width_tolerance_px or (
         abs(region.height - product.height_px) > product.height_tolerance_px
     ):
         raise PatchingError(
             Reason.WRONG_SIZE,
-            f"found {found}, the nearest of the recipe is {expected}; is it the right recipe?",
+            f"found {found}, the nearest of the recipe is {expected}; check that this is the right recipe",
         )
 
 

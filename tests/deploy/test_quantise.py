@@ -136,7 +136,7 @@ def test_a_file_that_is_no_network_a_missing_one_and_a_quantised_one_are_refused
     junk.write_bytes(b"junk")
     for source, message in [
         (tmp_path / "absent.onnx", "does not exist"),
-        (junk, "no ONNX network"),
+        (junk, "ONNX Runtime cannot read"),
         (quantised / "int8.onnx", "quantised already"),
     ]:
         with pytest.raises(QuantiseError, match=message):

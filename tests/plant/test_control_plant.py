@@ -76,7 +76,7 @@ def test_after_a_kill_the_socket_says_so_and_the_next_start_takes_it_over(small_
     station.communicate()
     gone = ask(small_plant, "halt")
     assert gone.returncode == 2
-    assert "is gone; start it again" in gone.stderr
+    assert "has ended; start it again" in gone.stderr
     again = small_plant.start_station()
     wait_for(small_plant, len(small_plant.cell.parts()) + 1)
     assert ask(small_plant, "status").returncode == 0

@@ -235,14 +235,14 @@ def test_the_socket_of_a_killed_station_is_replaced_and_a_living_ones_is_respect
     station = a_station(plant)
     with ControlServer(station, path):
         assert ask(path, "GET", "/status")["state"] == "preoperational"
-        with pytest.raises(ControlError, match="another station answers there"):
+        with pytest.raises(ControlError, match="another station uses it"):
             ControlServer(station, path).open()
         assert ask(path, "GET", "/status")["state"] == "preoperational"
 
 
 def test_a_file_that_is_no_socket_is_never_taken_away(plant: Plant, path: Path) -> None:
     path.write_text("precious")
-    with pytest.raises(ControlError, match="a file stands there"):
+    with pytest.raises(ControlError, match="another file exists there"):
         ControlServer(a_station(plant), path).open()
     assert path.read_text() == "precious"
 
@@ -258,7 +258,7 @@ def test_whoever_asks_where_no_station_runs_is_told_so(path: Path) -> None:
     dead = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     dead.bind(str(path))
     dead.close()
-    with pytest.raises(ControlError, match=r"is gone; start it again"):
+    with pytest.raises(ControlError, match=r"has ended; start it again"):
         ask(path, "GET", "/status")
 
 
@@ -280,7 +280,7 @@ def test_what_does_not_answer_like_a_station_is_said(path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ControlError, match="does not answer like a station"):
             ask(path, "GET", "/status")
-    with pytest.raises(ControlError, match=r"does not answer within 0\.2 s"):
+    with pytest.raises(ControlError, match=r"did not answer within 0\.2 s"):
         ask(path, "GET", "/status", timeout_s=0.2)
     thread.join()
     listening.close()

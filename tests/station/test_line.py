@@ -130,7 +130,7 @@ def test_a_camera_that_comes_back_and_refuses_its_settings_halts_the_line_and_sa
     while (status := line.status()).reason != status.failure and time.monotonic() < until:
         time.sleep(0.01)
     assert status.state is State.ERROR
-    assert "does not have line_rate_hz; remove the setting; mend this" in status.failure
+    assert "does not have line_rate_hz; remove the setting; correct this" in status.failure
     assert status.reason == status.failure
     assert plant.sorter.ready[-1] == (False, status.failure)
     line.stop()
@@ -172,7 +172,7 @@ def test_a_part_without_a_product_is_a_fault(plant: Plant) -> None:
         np.array([[0.9, 0.1]], np.float32),
         np.array([[0.9, 0.9], [0.9, 0.9]], np.float32),
     ],
-    ids=["nan", "too few patches", "no probabilities"],
+    ids=["nan", "too few patches", "not probabilities"],
 )
 def test_scores_that_make_no_sense_are_a_fault(plant: Plant, scores: NDArray[np.float32]) -> None:
     plant.engine.script = [scores]
@@ -232,7 +232,7 @@ def test_a_camera_call_that_never_returns_halts_the_line(plant: Plant) -> None:
     plant.sorter.ask(1)
     line.start()
     assert line.wait(3)
-    assert "camera has not come back" in line.status().failure
+    assert "camera has not returned" in line.status().failure
     assert plant.sorter.ready[-1][0] is False
     released.set()
     line.stop()

@@ -361,7 +361,7 @@ def test_a_stray_edge_before_the_trigger_never_judges_the_part(
         assert plant.cell.inspect(1, pulses=0) is Outcome.FAULT
     assert "no edge came on its wire" in plant.cell.results[1].reason
     assert plant.line.status().camera.discarded == 1
-    assert "threw away 1 frame(s) that nobody asked for: stray edges on the trigger wire" in caplog.text
+    assert "discarded 1 frame(s) that no trigger asked for: stray edges on the trigger wire" in caplog.text
 
 
 def test_a_part_after_a_stray_edge_is_judged_by_its_own_frame(make: Make) -> None:
@@ -405,7 +405,7 @@ def test_a_stray_frame_is_found_while_the_station_is_idle(
         while not plant.line.status().camera.discarded and time.monotonic() < until:
             time.sleep(0.02)
     assert plant.line.status().camera.discarded == 3
-    assert "threw away 3 frame(s) that nobody asked for" in caplog.text
+    assert "discarded 3 frame(s) that no trigger asked for" in caplog.text
     assert plant.cell.inspect(1) is Outcome.ACCEPT
 
 

@@ -123,7 +123,7 @@ def test_an_observer_that_hangs_holds_up_nobody_and_the_end_is_bounded(hanging: 
     first, second = observers.status()
     assert (first.queue.length, first.queue.shed) == (8, 91)
     assert first.busy_s > 0
-    assert "91 shed" in first.problem
+    assert "91 dropped" in first.problem
     observers.close(timeout_s=0.2)
     assert time.monotonic() - begun < 3.0
     assert len(other.saw) + second.queue.shed >= 99

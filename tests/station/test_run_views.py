@@ -132,9 +132,9 @@ def test_the_live_view_shows_parts_yield_pareto_latency_and_devices() -> None:
 
 def test_frames_that_nobody_asked_for_are_shown() -> None:
     strays = status(camera=CameraHealth(True, "Basler raL6144", 7, 0, 0, 0, discarded=3))
-    assert "3 thrown away" in text_of(dashboard(strays, "station test", 200))
-    assert "3 thrown away" in text_of(summary(strays, ""))
-    assert "thrown away" not in text_of(summary(status(), ""))
+    assert "3 discarded" in text_of(dashboard(strays, "station test", 200))
+    assert "3 discarded" in text_of(summary(strays, ""))
+    assert "discarded" not in text_of(summary(status(), ""))
 
 
 def test_what_an_observer_shed_and_where_it_failed_is_shown_everywhere() -> None:
@@ -143,7 +143,7 @@ def test_what_an_observer_shed_and_where_it_failed_is_shown_everywhere() -> None
         text_of(summary(status(), "")),
         plain_line(status(), 200),
     ):
-        assert "2 shed, 1 failed: no space left" in shown
+        assert "2 dropped, 1 failed: no space left" in shown
 
 
 def test_the_queues_of_the_line_are_shown() -> None:

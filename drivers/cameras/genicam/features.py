@@ -35,10 +35,10 @@ class Nodes:
         if name is None:
             raise CameraConfigError(
                 f"{self._camera} does not have {setting} ({' or '.join(names)}); remove the setting, or "
-                "check that this is the camera you mean"
+                "check that this is the right camera"
             )
         if not self._map.is_writable(name):
-            raise CameraConfigError(f"{self._camera} does not let {setting} ({name}) be changed now")
+            raise CameraConfigError(f"{self._camera} does not allow {setting} ({name}) to be changed now")
         try:
             self._map.write(name, _text(value))
         except FeatureRefusedError as error:

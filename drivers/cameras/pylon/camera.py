@@ -214,8 +214,8 @@ class PylonCamera(Camera):
         if not self._ask("being asked whether it is ready", ready):
             self.probe()
             raise CameraTimeoutError(
-                f"{self._label} was not ready for a trigger within {timeout_s:g} s; the exposure before is "
-                "still under way, or its frames are not fetched"
+                f"{self._label} was not ready for a trigger within {timeout_s:g} s; the last exposure is "
+                "still under way, or its frames were not grabbed"
             )
 
     def grab(self, timeout_s: float) -> Frame:
@@ -252,7 +252,7 @@ class PylonCamera(Camera):
             self._ask("answering", lambda: self._observe(nodes))
 
     def disarm(self) -> None:
-        """Stop grabbing; whatever is still in the buffers is thrown away."""
+        """Stop grabbing; frames in the buffers are discarded."""
         if self._device is None:
             return
         if self._armed:

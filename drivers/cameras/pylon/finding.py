@@ -59,11 +59,11 @@ def find(sdk: Any, settings: _Wanted) -> Any:
     if not fitting:
         others = ", ".join(label_of(info) for info in present) or "none"
         raise CameraLostError(
-            f"{label_wanted(settings)} is not there; check power, cable and network. Cameras found: {others}"
+            f"{label_wanted(settings)} was not found; check power, cable and network. Cameras found: {others}"
         )
     if len(fitting) > 1 and not emulated:
         found = ", ".join(label_of(info) for info in fitting)
-        raise CameraConfigError(f"{len(fitting)} cameras fit: {found}; set the serial of the one you mean")
+        raise CameraConfigError(f"{len(fitting)} cameras match: {found}; set `serial` to choose one of them")
     return fitting[0]
 
 

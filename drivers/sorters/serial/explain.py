@@ -1,7 +1,7 @@
-"""``python -m drivers.sorters.serial.explain``: the worked example of the protocol, or bytes explained.
+"""``python -m drivers.sorters.serial.explain``: print the protocol's example, or explain bytes.
 
-Without arguments it prints one complete part of docs/serial-protocol.md, frame by frame; with bytes in
-hexadecimal (from a line monitor, ``02 01 ... 03``) it says which messages they are and what is broken.
+Without arguments it prints one complete part of docs/serial-protocol.md, frame by frame. With bytes in
+hexadecimal (from a line monitor, ``02 01 ... 03``) it prints their messages and what is broken.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     try:
         data = bytes.fromhex("".join(arguments).replace("0x", "").replace(",", ""))
     except ValueError as error:
-        print(f"these are no hexadecimal bytes ({error}); write them as 02 01 0A ... 03", file=sys.stderr)
+        print(f"these are not hexadecimal bytes ({error}); write them as 02 01 0A ... 03", file=sys.stderr)
         return 1
     lines = explain(data)
     print("\n".join(lines) or "no frame")

@@ -87,7 +87,7 @@ class SerialSorter(Sorter):
     def open(self) -> None:
         """Serve the line from now on; an absent or occupied port is waited for, in the background."""
         if self._thread is not None:
-            raise SorterError("this sorter was opened before; make a new one")
+            raise SorterError("this sorter was already opened once; make a new one")
         _refuse_the_incurable(self._settings)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._try_open()
@@ -300,7 +300,7 @@ def _refuse_the_incurable(settings: SerialSettings) -> None:
     except OSError:
         return  # absent: it may be plugged in later
     if not stat.S_ISCHR(mode):
-        raise SorterError(f"{port} is no serial device; look for the right one in /dev/serial/by-id")
+        raise SorterError(f"{port} is not a serial device; find the right one in /dev/serial/by-id")
     if not os.access(port, os.R_OK | os.W_OK):
         raise SorterError(
             f"{port} may not be opened by this user; add the user to the group that owns it "

@@ -73,7 +73,7 @@ class CheckedEngine(Engine):
         tolerance = LOW_PRECISION_SUM_TOLERANCE if low else SUM_TOLERANCE
         if not (np.isfinite(scores).all() and (scores >= 0).all() and (np.abs(sums - 1) <= tolerance).all()):
             raise EngineError(
-                f"{self.info.backend} {self.info.precision} gave scores that are no probabilities; "
+                f"{self.info.backend} {self.info.precision} gave scores that are not probabilities; "
                 "run `station engines --prove` and choose a back end that passes"
             )
         if low:

@@ -90,14 +90,14 @@ class TensorRtEngine(CheckedEngine):
         engine = runtime.deserialize_cuda_engine(plan) if plan else None
         if engine is None:
             if plan:
-                _log.warning("the plan %s cannot be read by this TensorRT; it is built anew", path)
+                _log.warning("the plan %s cannot be read by this TensorRT; it is built again", path)
             plan = _build(tensorrt, logger, content, manifest, precision, path)
             engine = runtime.deserialize_cuda_engine(plan)
             if engine is None:
                 raise EngineError(f"TensorRT cannot read the plan it built; update TensorRT ({here.version})")
         context = engine.create_execution_context()
         if context is None:
-            raise EngineError("the GPU has no memory left for the network; close what else runs on it")
+            raise EngineError("the GPU has no memory left for the network; close other programs that use it")
         side, channels = manifest.patch_px, manifest.channels
         self._runtime, self._engine, self._context = runtime, engine, context
         self._stream = _call(self._cuda.cudaStreamCreate())
@@ -217,7 +217,9 @@ def _build(
     tensorrt: Any, logger: Any, content: bytes, manifest: EngineManifest, precision: str, path: Path | None
 ) -> bytes:
     """Build a plan and keep it at ``path``, with the times of its layers beside it for the next build."""
-    _log.warning("building the TensorRT plan of %s (%s); this takes minutes, once", manifest.name, precision)
+    _log.warning(
+        "building the TensorRT plan of %s (%s); this takes minutes, but only once", manifest.name, precision
+    )
     builder = tensorrt.Builder(logger)
     network = builder.create_network(0)
     parser = tensorrt.OnnxParser(network, logger)
@@ -240,7 +242,7 @@ def _build(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(
-            "TensorRT built no plan; its log above says why. The fp32 network needs the least of it"
+            "TensorRT built no plan; its log above says why; try fp32, which needs the fewest features"
         )
     if path is not None and times is not None:
         write_file(path, bytes(plan))

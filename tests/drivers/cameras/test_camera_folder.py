@@ -63,7 +63,7 @@ def test_an_alpha_channel_is_dropped(tmp_path: Path) -> None:
 
 def test_sixteen_bits_without_a_scale_are_an_error_that_says_what_to_set(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", GREY.astype(np.uint16) * 16)
-    with pytest.raises(ImageFileError, match=r"a\.tif: 16 bits a pixel; set sixteen_bit_white"):
+    with pytest.raises(ImageFileError, match=r"a\.tif: 16 bits per pixel; set sixteen_bit_white"):
         read_image(path)
 
 

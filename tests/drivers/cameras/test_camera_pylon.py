@@ -430,7 +430,7 @@ def test_an_unplugged_camera_is_lost_until_it_is_plugged_in_again(
     with pytest.raises(CameraLostError):
         shoot(camera)
     for _ in range(3):
-        with pytest.raises(CameraLostError, match="is not there; check power, cable and network"):
+        with pytest.raises(CameraLostError, match="was not found; check power, cable and network"):
             camera.open()
     monkeypatch.setenv("PYLON_CAMEMU", "1")
     camera.open()
@@ -498,7 +498,7 @@ def test_a_camera_held_by_another_program_is_explained(opened: Open) -> None:
 
 
 def test_a_serial_number_that_is_not_there_lists_what_is(opened: Open) -> None:
-    with pytest.raises(CameraLostError, match=r"40012345 is not there.*Basler Emulation 0815-0000"):
+    with pytest.raises(CameraLostError, match=r"40012345 was not found.*Basler Emulation 0815-0000"):
         opened(serial="40012345")
 
 
@@ -512,7 +512,7 @@ def test_the_camera_is_found_by_its_serial_number(opened: Open, monkeypatch: pyt
 def test_the_emulator_never_stands_in_for_a_real_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYLON_CAMEMU", "1")
     for settings in (PylonSettings(device_class="BaslerGigE"), PylonSettings(serial="0815-0000")):
-        with pytest.raises(CameraLostError, match="is not there"):
+        with pytest.raises(CameraLostError, match="was not found"):
             PylonCamera(settings).open()
 
 

@@ -165,7 +165,7 @@ def test_the_user_set_is_loaded_before_anything_is_set() -> None:
         ({"packet_size": 20000}, "packet_size = 20000; it takes 220 to 16404 in steps of 4"),
         ({"pixel_format": "RGB8"}, "pixel_format = RGB8; it takes Mono8, BGR8Packed"),
         ({"gain_db": 3.0}, r"raL2048 40012345 does not have gain_db \(Gain\); remove the setting"),
-        ({"nodes": ({"TemperatureAbs": 20},)}, "does not let node TemperatureAbs .* be changed now"),
+        ({"nodes": ({"TemperatureAbs": 20},)}, "does not allow node TemperatureAbs .* to be changed now"),
     ],
 )
 def test_what_a_camera_does_not_take_is_named_by_the_key_of_the_file(settings: dict, says: str) -> None:

@@ -78,5 +78,5 @@ def test_every_count_of_a_device_is_shown_where_there_is_something_to_count() ->
     )
     warm = CameraHealth(True, "", 3, 1, 2, 4, discarded=5, temperature_c=41.25)
     assert warm.counted == (
-        "3 frames, 1 lost, 2 incomplete, 5 thrown away unasked or late, reopened: 4, 41.2 °C"
+        "3 frames, 1 lost, 2 incomplete, 5 discarded (late or not triggered), reopened: 4, 41.2 °C"
     )

@@ -59,7 +59,7 @@ def test_a_jpeg_is_turned_as_its_exif_block_says(tmp_path: Path) -> None:
 
 def test_an_avif_that_is_to_be_turned_is_refused_because_it_would_not_be(tmp_path: Path) -> None:
     (tmp_path / "a.avif").write_bytes(b"\0\0\0\x20ftypavif" + bytes(40) + b"irot\x03" + bytes(40))
-    with pytest.raises(ImageFileError, match="to be turned; save it as PNG or TIFF"):
+    with pytest.raises(ImageFileError, match="a turned AVIF picture, which is not supported; save it"):
         read_image(tmp_path / "a.avif")
 
 
@@ -113,7 +113,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    with pytest.raises(ImageFileError, match=f"it is a {kind}; give a picture file"):
+    with pytest.raises(ImageFileError, match=f"it is a {kind}; name a picture file"):
         read_image(path)
 
 

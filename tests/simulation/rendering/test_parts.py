@@ -192,7 +192,7 @@ def test_brightness_swings_over_the_turn_and_across_the_width(rendered):
         ({"seed": 1, "kind": "defect-free", "defects_per_part": 2}, "defect-free part"),
         ({"seed": 1, "kind": "pits", "defects": []}, "not both"),
         ({"seed": 1, "tilt_deg": 9.0}, "tilt"),
-        ({"seed": 1, "width": 2400, "tilt_deg": 2.0}, "tilt less"),
+        ({"seed": 1, "width": 2400, "tilt_deg": 2.0}, "reduce the tilt"),
     ],
 )
 def test_nonsense_is_refused_with_a_remedy(arguments, words):

@@ -8,7 +8,7 @@ from station.bench.releases import ReleaseError, compare_releases
 
 
 def test_a_folder_without_the_software_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match="no checkout of this software"):
+    with pytest.raises(ReleaseError, match="not a checkout of this software"):
         compare_releases(tmp_path, rounds=1, seconds=0.1)
 
 

@@ -247,7 +247,7 @@ def test_a_network_that_gives_no_probabilities_is_not_trusted(
         (tiny_engine / "model.onnx").read_bytes()
     ).hexdigest()
     path.write_text(yaml.safe_dump(document))
-    with pytest.raises(EngineError, match="no probabilities"):
+    with pytest.raises(EngineError, match="not probabilities"):
         open_engine(tiny_engine, backend, "fp32", cache=tmp_path / "cache")
 
 
@@ -309,7 +309,7 @@ def test_scores_that_are_no_probabilities_never_leave_an_engine(
 
         def close(self) -> None: ...
 
-    with pytest.raises(EngineError, match=r"no probabilities|of shape"):
+    with pytest.raises(EngineError, match=r"not probabilities|of shape"):
         Wrong(info).scores(tiny_patches[:2])
 
 

@@ -197,7 +197,7 @@ def test_a_remembered_choice_that_no_longer_holds_is_measured_again_and_fails_cl
 def test_no_threads_or_a_negative_chunk_is_refused(
     tiny_engine_master: Path, threads: int, chunk: int
 ) -> None:
-    with pytest.raises(EngineError, match="cannot be; write at least 1 thread"):
+    with pytest.raises(EngineError, match="are not possible; write at least 1 thread"):
         open_engine(tiny_engine_master, threads=threads, chunk=chunk)
 
 

@@ -108,11 +108,11 @@ def test_a_second_verdict_is_refused_and_the_first_one_stays(path: Path) -> None
 def test_a_second_receipt_or_one_without_a_verdict_is_refused(path: Path) -> None:
     with make(path) as journal:
         record_id = open_part(journal, 1)
-        with pytest.raises(JournalError, match="receipt before the verdict"):
+        with pytest.raises(JournalError, match="receipt came before the verdict"):
             journal.write_receipt(record_id, receipt(1, 2))
         journal.write_verdict(record_id, REJECT, details())
         journal.write_receipt(record_id, receipt(1, 2))
-        with pytest.raises(JournalError, match=r"second receipt|closed already"):
+        with pytest.raises(JournalError, match=r"second receipt came|closed already"):
             journal.write_receipt(record_id, receipt(1, 2))
         with pytest.raises(JournalError, match="never opened"):
             journal.write_receipt(99, receipt(1, 2))
@@ -266,7 +266,7 @@ def test_events_of_the_station_stand_in_the_chain_beside_the_parts(path: Path) -
         journal.write_event("start", {"software": "1.0"})
         record_id = whole_part(journal, 1)
         journal.write_event("review", {"by": "Ana", "verdict": "good"}, record_id=record_id)
-        with pytest.raises(JournalError, match="no event of a station"):
+        with pytest.raises(JournalError, match="not an event of a station"):
             journal.write_event("opened", {})
         with pytest.raises(JournalError, match="never opened"):
             journal.write_event("review", {}, record_id=7)
@@ -343,7 +343,7 @@ def test_a_torn_end_of_the_write_ahead_log_loses_only_what_was_never_confirmed(p
 
 
 def test_two_stations_cannot_write_one_journal(path: Path) -> None:
-    with make(path), pytest.raises(JournalError, match="writes it already"):
+    with make(path), pytest.raises(JournalError, match="already writes it"):
         make(path)
     make(path).close()
 
@@ -362,7 +362,7 @@ def test_after_close_nothing_can_be_written(path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused_and_left_alone(path: Path) -> None:
     path.write_bytes(b"a letter to the plant manager " * 100)
-    with pytest.raises(JournalError, match="damaged or no journal"):
+    with pytest.raises(JournalError, match="damaged or not a journal"):
         make(path)
     assert path.read_bytes().startswith(b"a letter")
     path.unlink()
@@ -370,9 +370,9 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(path: Path) -> None:
     other.execute("CREATE TABLE recipes (cake TEXT)")
     other.commit()
     other.close()
-    with pytest.raises(JournalError, match="no journal of a station"):
+    with pytest.raises(JournalError, match="not a journal of a station"):
         make(path)
-    with pytest.raises(JournalError, match="no journal of a station"):
+    with pytest.raises(JournalError, match="not a journal of a station"):
         JournalReader(path)
 
 
@@ -429,9 +429,9 @@ def test_a_journal_taken_away_while_the_station_runs_stops_it(path: Path) -> Non
     with make(path) as journal:
         record_id = open_part(journal, 1)
         path.rename(path.with_name("elsewhere.sqlite"))
-        with pytest.raises(JournalError, match="taken away"):
+        with pytest.raises(JournalError, match="removed or replaced"):
             journal.write_verdict(record_id, REJECT, details())
-        with pytest.raises(JournalError, match="taken away"):
+        with pytest.raises(JournalError, match="removed or replaced"):
             open_part(journal, 2)
 
 
@@ -490,7 +490,7 @@ def test_after_a_write_error_nothing_more_is_written_until_the_file_is_opened_ag
     done = run(sys.executable, str(PLANT), "fill-and-go-on", str(path))
     lines = done.stdout.splitlines()
     assert len(lines) == 3, done.stdout + done.stderr
-    assert all("did not take the data" in line for line in lines[:2])
+    assert all("did not store the data" in line for line in lines[:2])
     report = audit(path)
     assert report.passed, report.findings
     assert report.accepted >= int(lines[2]) > 5

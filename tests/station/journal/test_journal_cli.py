@@ -76,7 +76,7 @@ def test_moments_are_understood_as_people_write_them() -> None:
     assert parse_moment("2 d", now) == now - timedelta(days=2)
     assert parse_moment("2031-03-01T06:00Z") == datetime(2031, 3, 1, 6, tzinfo=UTC)
     assert parse_moment("2031-03-01") == datetime(2031, 3, 1).astimezone(UTC)
-    with pytest.raises(ValueError, match="is no moment: write"):
+    with pytest.raises(ValueError, match="is not a time: write"):
         parse_moment("yesterday")
 
 
@@ -175,7 +175,7 @@ def test_an_export_while_parts_are_written_is_whole_and_in_order(tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("export", "parts.txt"), "end its name with one of"),
+        (("export", "parts.txt"), "end the file name with one of"),
         (("export", "-", "-f", "parquet"), "name a file"),
         (("export", "/proc/nowhere/x.csv"), "nowhere"),
     ],

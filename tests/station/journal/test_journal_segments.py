@@ -405,7 +405,7 @@ def test_a_cursor_of_another_journal_or_a_damaged_one_is_an_error(path: Path, tm
     with pytest.raises(JournalError, match=r"journal.db.cursor.mqtt: belongs to another journal"):
         open_cursor(path, "mqtt")
     path.with_name("journal.db.cursor.mqtt").write_text("{half")
-    with pytest.raises(JournalError, match=r"is no cursor of a journal"):
+    with pytest.raises(JournalError, match=r"is not a cursor of a journal"):
         open_cursor(path, "mqtt")
     with pytest.raises(JournalError, match="write a name"):
         open_cursor(path, "../x")
