@@ -8,10 +8,19 @@ description in error messages and in docs/configuration.md. Relative paths are r
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -37,6 +46,48 @@ Seconds = Annotated[float, Field(gt=0.0, le=3600.0)]
 Milliseconds = Annotated[float, Field(gt=0.0, le=600_000.0)]
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class RiskySection(Section):
+    """A section with settings that are legal and dangerous: each needs ``accept_risk`` beside it."""
+
+    accept_risk: Text | None = None
+    """why a dangerous setting of this section is right here; needed with such a setting, refused without"""
+
+    def check(self) -> None:
+        """Raise :func:`mistake` for what cannot be right, whatever risk is accepted."""
+
+    def risks(self) -> Iterator[tuple[str, str]]:
+        """The dangerous settings in use: the key, and what can happen."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _risks_are_accepted(self) -> Self:
+        self.check()
+        found = list(self.risks())
+        if found and self.accept_risk is None:
+            problem = "; ".join([found[0][1], *(f"{key} {danger}" for key, danger in found[1:])])
+            raise mistake(found[0][0], problem, 'write a safer value, or `accept_risk: "<why>"` beside it')
+        if self.accept_risk is not None and not found:
+            raise mistake("accept_risk", "accepts a risk that is not there", "remove the key")
+        return self
+
+
+def accepted_risks(section: BaseModel, place: str = "") -> list[str]:
+    """Every dangerous setting in use in a section and below it, in words, with the reason given for it."""
+    found: list[str] = []
+    if isinstance(section, RiskySection):
+        for key, danger in section.risks():
+            found.append(f"{place}{key} {danger} (accepted: {section.accept_risk})")
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            found += accepted_risks(value, f"{place}{name}.")
+        elif isinstance(value, tuple):
+            for index, one in enumerate(value):
+                if isinstance(one, BaseModel):
+                    found += accepted_risks(one, f"{place}{name}[{index}].")
+    return found
 
 
 def mistake(key: str, problem: str, remedy: str) -> PydanticCustomError:

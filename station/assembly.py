@@ -26,7 +26,7 @@ from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
 from station.prepared import Prepared
-from station.recipe import Recipe, find_recipe, load_recipe
+from station.recipe import Recipe, prepared_recipe
 from station.simulated_plant import Progress, camera_section, simulated_plant
 
 
@@ -48,7 +48,7 @@ class Station:
         The next start prepares the configuration's recipe again. Raises ``InspectionError``, and nothing is
         changed.
         """
-        chosen = load_recipe(find_recipe(recipe, self.config.paths.recipes))
+        chosen = prepared_recipe(recipe, self.config.paths.recipes)
         self._change_over(chosen, chosen.engine)
 
     def activate(self, engine: str) -> None:
@@ -72,7 +72,7 @@ class Station:
 def load(path: Path) -> tuple[StationConfig, Recipe]:
     """The configuration and the recipe it names. Raises ``ConfigError``, ``RecipeError``."""
     config = load_config(path)
-    return config, load_recipe(find_recipe(config.recipe, config.paths.recipes))
+    return config, prepared_recipe(config.recipe, config.paths.recipes)
 
 
 def make_camera(config: StationConfig) -> Camera:

@@ -6,13 +6,22 @@ sections of cameras and sorters are the settings of the drivers themselves, foun
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, GetCoreSchemaHandler, StringConstraints, create_model, model_validator
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from drivers.cameras import FAMILIES
@@ -23,6 +32,7 @@ from drivers.settings import (
     Count,
     FilePath,
     Milliseconds,
+    RiskySection,
     Seconds,
     Section,
     Share,
@@ -36,6 +46,10 @@ from simulation.camera import SimulatedSettings
 from station.strict_yaml import DocumentError, Mistake, load_document
 
 FAMILIES.look_in("simulation")
+
+
+LONG_MS = 10_000.0
+"""The longest deadline without ``accept_risk``: nothing that sorts parts waits longer for one."""
 
 
 class ConfigError(DocumentError):
@@ -68,6 +82,32 @@ class Paths(Section):
     control: FilePath | None = None
     """the socket for `station status`, `halt`, `resume`, `prepare`; without it, a file beside the journal"""
 
+    @model_validator(mode="after")
+    def _each_has_its_own(self, info: ValidationInfo) -> Self:
+        """What the station writes, rotates or deletes must be nothing else's."""
+        file = (info.context or {}).get("file")
+        used = {} if file is None else {file: "the configuration itself"}
+        owned = {key: getattr(self, key) for key in ("recipes", "engines", "images", "cache", "control")}
+        owned["control"] = self.socket
+        for key, path in (*owned.items(), ("journal", self.journal)):
+            other = used.setdefault(Path(os.path.realpath(path)), f"`{key}`")
+            if other != f"`{key}`":
+                raise mistake(key, f"is the same path as {other}", "give each its own path")
+        files = (("journal", self.journal), ("control", self.socket))
+        folders = (("images", self.images), ("cache", self.cache))
+        for key, path in (*files, *folders):
+            for folder in (
+                ("recipes", "engines", "images") if (key, path) in files else ("recipes", "engines")
+            ):
+                if owned[folder] in path.parents:
+                    raise mistake(key, f"lies in the folder of `{folder}`", "give it a place of its own")
+        return self
+
+    @property
+    def socket(self) -> Path:
+        """Where a running station can be asked."""
+        return self.control or self.journal.with_suffix(".sock")
+
 
 class EngineChoice(Section):
     """The back end that computes the network."""
@@ -84,10 +124,10 @@ class EngineChoice(Section):
     """patches that one thread computes together; 0 means that the back end chooses"""
 
 
-class Limits(Section):
+class Limits(RiskySection):
     """Time limits and sizes."""
 
-    part_deadline_ms: Milliseconds = 1000.0
+    part_deadline_ms: Annotated[float, Field(gt=0.0, le=60_000.0)] = 1000.0
     """the time limit from trigger to verdict, ms; a later verdict is a fault"""
     grab_timeout_ms: Milliseconds = 500.0
     """the time limit for a frame to arrive, ms; a later frame is a fault"""
@@ -103,8 +143,8 @@ class Limits(Section):
     engine_failures_allowed: Annotated[int, Field(ge=1, le=1000)] = 3
     """the number of consecutive parts without scores that halts the station"""
 
-    @model_validator(mode="after")
-    def _times_are_in_order(self) -> Self:
+    def check(self) -> None:
+        """Times that contradict each other."""
         if self.grab_timeout_ms >= self.part_deadline_ms:
             raise mistake(
                 "grab_timeout_ms",
@@ -117,7 +157,16 @@ class Limits(Section):
                 f"is {self.in_place_ms:g}, more than part_deadline_ms {self.part_deadline_ms:g}",
                 "write at most part_deadline_ms",
             )
-        return self
+
+    def risks(self) -> Iterator[tuple[str, str]]:
+        """Times in which a part has long left the gate, or a station that does nothing is not found."""
+        if self.part_deadline_ms > LONG_MS:
+            yield (
+                "part_deadline_ms",
+                f"above {LONG_MS:g} lets a verdict come when the part may have left the gate",
+            )
+        if self.hung_after_ms > 6 * LONG_MS:
+            yield "hung_after_ms", f"above {6 * LONG_MS:g} leaves a station that hangs unnoticed"
 
 
 class JournalPolicy(Section):
@@ -246,7 +295,7 @@ class StationConfig(Section):
     @property
     def control_socket(self) -> Path:
         """Where a running station can be asked."""
-        return self.paths.control or self.paths.journal.with_suffix(".sock")
+        return self.paths.socket
 
     @property
     def is_simulated(self) -> bool:

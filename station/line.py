@@ -24,6 +24,7 @@ from contextlib import contextmanager
 
 from drivers.cameras.interface import Camera, CameraConfigError, Frame
 from drivers.cameras.settings import Mode
+from drivers.settings import accepted_risks
 from drivers.sorters.interface import Receipt, Result, Sorter, Trigger
 from station.acquisition import Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
@@ -224,6 +225,7 @@ class Line:
             queues=(self._frames.status(), self._patches.status(), self._scores.status()),
             observers=self._observers.status(),
             failure=self._failure,
+            risks=tuple(accepted_risks(prepared.recipe)),
         )
 
     # ------------------------------------------------------------------ the part's way

@@ -54,3 +54,5 @@ class LineStatus:
     observers: tuple[ObserverStatus, ...]
     failure: str
     """Why the line halted by itself; empty while it runs or was asked to stop."""
+    risks: tuple[str, ...] = ()
+    """Settings of the prepared recipe that are legal and dangerous, and why they were accepted."""

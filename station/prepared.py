@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 
+from drivers.settings import accepted_risks
 from station.engines.interface import Engine
 from station.recipe import Recipe
 
@@ -45,6 +46,7 @@ class Prepared:
             "backend": engine.backend,
             "precision": engine.precision,
             "calibration_digest": self.calibration_digest,
+            "accepted_risks": "; ".join(accepted_risks(self.recipe)) or None,
         }
 
 

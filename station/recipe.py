@@ -7,12 +7,14 @@ its digest stands in every record of a part that was decided with it.
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, StringConstraints, model_validator
 
+from drivers.settings import RiskySection, Section, mistake
 from station.strict_yaml import DocumentError, Mistake, closest, load_document, read_bytes
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -26,15 +28,27 @@ SMALLEST_ON_DARK = 192
 """The smallest side of a product that is searched on a dark background, px."""
 
 
+MOST_BLIND, MOST_BLIND_PATCH = 0.5, 0.9
+"""The fractions of a product and of a patch that may be black or saturated without ``accept_risk``."""
+
+LOOSE, TOO_LOOSE = 0.05, 0.25
+"""A tolerance above these fractions of a size needs ``accept_risk``, and is refused; 6 and 12 px never.
+
+Within the tolerance, a part of the product that is missing or black is not noticed.
+"""
+
+SURE, TOO_SURE = 0.98, 0.99
+"""Defect probabilities: to let a patch pass above these needs ``accept_risk``, and is refused."""
+
+CALM, FLAT = 0.25, 4.0
+"""Temperatures outside these turn sure probabilities into unsure ones, or the other way round."""
+
+
 class RecipeError(DocumentError):
     """A recipe cannot be used; the message names file, line, key and remedy."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class ProductLimits(_Section):
+class ProductLimits(RiskySection):
     """The limits beyond which a picture is too bright or too dark to be inspected."""
 
     min_contrast: Annotated[int, Field(ge=1, le=255)] = 8
@@ -54,8 +68,32 @@ class ProductLimits(_Section):
     max_black_patch: Fraction = 0.75
     """the fraction of a single patch that may be black"""
 
+    def check(self) -> None:
+        """Levels that contradict each other."""
+        if self.black_level >= self.saturated_level:
+            problem = f"is {self.black_level}, not below saturated_level {self.saturated_level}"
+            raise mistake("black_level", problem, "write a level below saturated_level")
+        if self.min_level >= self.saturated_level:
+            problem = f"is {self.min_level}, not below saturated_level {self.saturated_level}"
+            raise mistake("min_level", problem, "write a level below saturated_level")
 
-class Product(_Section):
+    def risks(self) -> Iterator[tuple[str, str]]:
+        """Limits that no longer see a blind camera, a lamp that is out or a picture that is burnt out."""
+        if self.min_contrast < 4:
+            yield "min_contrast", "below 4 takes noise for a product"
+        if self.min_level <= self.black_level:
+            yield "min_level", "at or below black_level takes a product in the dark for an inspected one"
+        for key, most in (
+            ("max_saturated", MOST_BLIND),
+            ("max_saturated_patch", MOST_BLIND_PATCH),
+            ("max_black", MOST_BLIND),
+            ("max_black_patch", MOST_BLIND_PATCH),
+        ):
+            if getattr(self, key) > most:
+                yield key, f"above {most:g} lets a surface pass on which nothing can be seen"
+
+
+class Product(RiskySection):
     """How the product lies in the frame."""
 
     background: Literal["dark", "none"]
@@ -80,23 +118,43 @@ such files are refused"""
     limits: ProductLimits = ProductLimits()
     """brightness limits"""
 
-    @model_validator(mode="after")
-    def _widths_are_told_apart(self) -> Self:
+    def check(self) -> None:
+        """Widths that are not told apart, tolerances that hold any product."""
         widths = sorted(self.widths_px)
         if len(set(widths)) != len(widths):
-            raise _wrong("widths_px", "has a width twice", "keep one of the two")
+            raise mistake("widths_px", "has a width twice", "keep one of the two")
         if min(widths) <= self.width_tolerance_px:
-            raise _wrong("width_tolerance_px", "is as large as the product", "write a few pixels")
+            raise mistake("width_tolerance_px", "is as large as the product", "write a few pixels")
         if self.background == "dark" and min(widths[0], self.height_px) < SMALLEST_ON_DARK:
             key = "widths_px" if widths[0] < SMALLEST_ON_DARK else "height_px"
             problem = f"is less than {SMALLEST_ON_DARK} px, too small to be found on a background"
-            raise _wrong(key, problem, "magnify, or crop in the camera and use `background: none`")
+            raise mistake(key, problem, "magnify, or crop in the camera and use `background: none`")
         if self.height_px <= self.height_tolerance_px:
-            raise _wrong("height_tolerance_px", "is as large as the product", "write a few pixels")
-        return self
+            raise mistake("height_tolerance_px", "is as large as the product", "write a few pixels")
+        for key, tolerance, size in self._tolerances():
+            if tolerance > max(12, TOO_LOOSE * size):
+                problem = f"is {tolerance} of {size} px; a product that is cut by a quarter is another one"
+                raise mistake(key, problem, "write a few pixels")
+        for narrow, wide in itertools.pairwise(widths):
+            if 2 * self.width_tolerance_px >= wide - narrow:
+                problem = f"is {self.width_tolerance_px}, and {narrow} and {wide} px are not told apart"
+                raise mistake("width_tolerance_px", problem, "write less than half of their difference")
+
+    def risks(self) -> Iterator[tuple[str, str]]:
+        """Tolerances in which a missing piece of the product would not be noticed."""
+        for key, tolerance, size in self._tolerances():
+            if tolerance > max(6, LOOSE * size):
+                yield key, f"above {LOOSE:.0%} of {size} px lets a product pass of which a strip is missing"
+
+    def _tolerances(self) -> tuple[tuple[str, int, int], ...]:
+        """The tolerances by their keys, and the sizes that they are to be measured against."""
+        return (
+            ("width_tolerance_px", self.width_tolerance_px, min(self.widths_px)),
+            ("height_tolerance_px", self.height_tolerance_px, self.height_px),
+        )
 
 
-class SurfaceSize(_Section):
+class SurfaceSize(Section):
     """The size to which every product's surface is resized, px."""
 
     height: Pixels
@@ -107,7 +165,7 @@ class SurfaceSize(_Section):
     """1 (grey) or 3 (BGR)"""
 
 
-class PatchGrid(_Section):
+class PatchGrid(Section):
     """The squares into which the surface is cut."""
 
     size: Annotated[int, Field(ge=16, le=2048)]
@@ -118,7 +176,7 @@ class PatchGrid(_Section):
     @model_validator(mode="after")
     def _patches_advance(self) -> Self:
         if self.overlap_px >= self.size:
-            raise _wrong(
+            raise mistake(
                 "overlap_px", f"must be less than the patch size {self.size}", "write a smaller overlap"
             )
         return self
@@ -138,7 +196,7 @@ class PatchGrid(_Section):
         return side >= self.size and (side - self.size) % self.stride == 0
 
 
-class ProductClass(_Section):
+class ProductClass(RiskySection):
     """One class of the engine, in the engine's order; the first is the good one."""
 
     name: ClassName
@@ -147,18 +205,28 @@ class ProductClass(_Section):
     """the bin, 0..255, to which a part of this class goes"""
     threshold: Fraction = 0.0
     """the probability from which a patch counts as this class, even if another is likelier; 0 = not used"""
-    release_below: Fraction = 0.0
+    release_below: Annotated[float, Field(ge=0.0, le=TOO_SURE)] = 0.0
     """the sum of defect probabilities below which a patch of this class counts as good; 0 = never"""
 
+    def risks(self) -> Iterator[tuple[str, str]]:
+        """A defect of which the network is sure, let pass."""
+        if self.release_below > SURE:
+            yield "release_below", f"above {SURE:g} lets defects pass of which the network is sure"
 
-class DecisionRules(_Section):
+
+class DecisionRules(RiskySection):
     """Rules of the decision in addition to Algorithm 1."""
 
     temperature: Annotated[float, Field(ge=0.05, le=20.0)] = 1.0
     """the number by which log-probabilities are divided (1 = unchanged)"""
 
+    def risks(self) -> Iterator[tuple[str, str]]:
+        """A temperature that no calibration gives."""
+        if not CALM <= self.temperature <= FLAT:
+            yield "temperature", f"outside {CALM:g} to {FLAT:g} moves probabilities past any threshold"
 
-class Recipe(_Section):
+
+class Recipe(Section):
     """One product, complete."""
 
     name: Name
@@ -205,14 +273,14 @@ class Recipe(_Section):
                 below = size + max(0, (length - size) // stride) * stride
                 fitting = f"{below} or {below + stride}" if below < length else f"{below}"
                 overlap = self.patch.overlap_px
-                raise _wrong(
+                raise mistake(
                     f"surface.{axis}",
                     f"is {length}, which patches of {size} with {overlap} px overlap do not fill exactly",
                     f"write {fitting}, or change the patch",
                 )
         if self.patch_count > 4096:
             problem = f"makes {self.patch_count} patches per part, more than 4096"
-            raise _wrong("patch.size", problem, "write larger patches or less overlap")
+            raise mistake("patch.size", problem, "write larger patches or less overlap")
         return self
 
     @model_validator(mode="after")
@@ -220,15 +288,17 @@ class Recipe(_Section):
         good = self.classes[0]
         for index, entry in enumerate(self.classes):
             if entry.name in (other.name for other in self.classes[:index]):
-                raise _wrong("classes", f"has the name '{entry.name}' twice", "give each class its own name")
+                raise mistake("classes", f"has the name '{entry.name}' twice", "give each class its own name")
             if index and entry.bin == good.bin:
                 problem = f"sends '{entry.name}' to bin {good.bin}, the bin of good parts"
-                raise _wrong("classes", problem, "give the defect another bin")
+                raise mistake("classes", problem, "give the defect another bin")
         if good.threshold or good.release_below:
             problem = f"gives the good class '{good.name}' a threshold"
-            raise _wrong("classes", problem, "set thresholds on defect classes: they decide what is rejected")
+            raise mistake(
+                "classes", problem, "set thresholds on defect classes: they decide what is rejected"
+            )
         if self.fault_bin == good.bin:
-            raise _wrong(
+            raise mistake(
                 "fault_bin", f"is {good.bin}, the bin of good parts", "write a bin on the reject side"
             )
         return self
@@ -245,6 +315,19 @@ def load_recipe(path: Path) -> Recipe:
     return load_document(path, Recipe, RecipeError, computed=computed, content=content)
 
 
+def prepared_recipe(name_or_path: str, directory: Path) -> Recipe:
+    """The recipe that a line is to work with, under the name that it says. Raises :class:`RecipeError`.
+
+    A file that gives itself another recipe's name would be announced to the cell, and recorded, as that one.
+    """
+    path = find_recipe(name_or_path, directory)
+    recipe = load_recipe(path)
+    if recipe.name != path.stem:
+        problem = f"is '{recipe.name}', not the file's name '{path.stem}'"
+        raise RecipeError(path, Mistake(0, "name", problem, f"write `name: {path.stem}`, or rename the file"))
+    return recipe
+
+
 def find_recipe(name_or_path: str, directory: Path) -> Path:
     """The file of a recipe given by its name in ``directory`` or by a path. Raises :class:`RecipeError`."""
     given = Path(name_or_path)
@@ -259,8 +342,3 @@ def find_recipe(name_or_path: str, directory: Path) -> Path:
     names = sorted({file.stem for file in directory.glob("*.y*ml")}) if directory.is_dir() else []
     remedy = closest(name_or_path, names) if names else "the folder holds no recipe; check `paths.recipes`"
     raise RecipeError(directory, Mistake(0, "", f"has no recipe '{name_or_path}'", remedy))
-
-
-def _wrong(key: str, problem: str, remedy: str) -> PydanticCustomError:
-    # The texts go in as values: PydanticCustomError would read their braces as placeholders.
-    return PydanticCustomError("recipe", "{problem}", {"problem": problem, "key": key, "remedy": remedy})

@@ -58,7 +58,7 @@ def load_document(
     """Read ``path`` into ``model``; ``computed`` are fields that the file must not set.
 
     ``content``: the bytes of the file, where the caller has read them already. Relative paths in the model
-    may be resolved against ``info.context["directory"]``. Raises ``error``.
+    may be resolved against ``info.context["directory"]``; ``["file"]`` is the file. Raises ``error``.
     """
     if content is None:
         content = read_bytes(path, error)
@@ -78,7 +78,9 @@ def load_document(
         raise error(path, mistaken.mistake) from None
     try:
         return model.model_validate_json(
-            json.dumps(values), strict=True, context={"directory": path.resolve().parent}
+            json.dumps(values),
+            strict=True,
+            context={"directory": path.resolve().parent, "file": path.resolve()},
         )
     except ValidationError as invalid:
         details = invalid.errors(include_url=False)

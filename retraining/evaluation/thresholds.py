@@ -27,14 +27,16 @@ from retraining.evaluation.scored_parts import ScoredPart
 from retraining.surfaces import SOUND
 from station.decision import Verdict, decide, fault, tempered
 from station.outcomes import Judgement, Outcomes, count_outcomes
-from station.recipe import DecisionRules, Recipe
+from station.recipe import SURE, Recipe
 
 NEUTRAL = 0.5
 """The level that is Algorithm 1."""
 LEVELS: tuple[float, ...] = tuple(
-    sorted({float(f"{1 / (1 + np.exp(-x)):.4g}") for x in np.linspace(-7.0, 7.0, 113)})
+    level
+    for level in sorted({float(f"{1 / (1 + np.exp(-x)):.4g}") for x in np.linspace(-7.0, 7.0, 113)})
+    if level <= SURE
 )
-"""Levels that are tried: evenly spaced in log-odds, 0.0009 to 0.9991."""
+"""Levels that are tried: evenly spaced in log-odds, from 0.0009 to what a recipe takes without a risk."""
 _HINT = 1e-4
 """What one patchless step towards saving an overkill counts, where it takes several classes to save it."""
 
@@ -56,7 +58,8 @@ def with_levels(recipe: Recipe, levels: Sequence[float], temperature: float) -> 
             "release_below": level if level > NEUTRAL else 0.0,
         }
         classes.append(entry.model_copy(update=numbers))
-    rules = DecisionRules(temperature=temperature)
+    # Not checked here: a temperature that is a risk is asked for when the recipe is read.
+    rules = recipe.decision.model_copy(update={"temperature": temperature})
     return recipe.model_copy(update={"classes": tuple(classes), "decision": rules})
 
 

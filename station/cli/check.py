@@ -46,6 +46,7 @@ def check(
     from rich.console import Console
     from rich.markup import escape
 
+    from drivers.settings import accepted_risks
     from station.assembly import load
 
     console = Console()
@@ -58,6 +59,9 @@ def check(
         f"{recipe.patch.size} px, {len(recipe.classes)} classes",
         highlight=False,
     )
+    for risk in accepted_risks(settings) + accepted_risks(recipe):
+        console.print("[bold yellow]RISK[/]    ", end="")
+        console.print(risk, highlight=False, markup=False)
     failed = 0
     with _plant(settings, recipe):
         for name, step in _steps(settings, recipe):

@@ -80,6 +80,7 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
     columns = Table.grid(padding=(0, 4))
     columns.add_row(counts, pareto, times)
     rows: list[RenderableType] = [head, what, "", columns, "", devices, "", beside, "", _last_verdict(status)]
+    rows[2:2] = [Text(f"risk: {risk}", style="bold yellow") for risk in status.risks]
     if parts:
         rows.append(ProgressBar(total=parts, completed=run.triggers - run.in_hand, width=76))
     return Panel(Group(*rows), title=title, title_align="left", width=100)
@@ -96,6 +97,7 @@ def plain_line(status: LineStatus, parts: int | None) -> str:
     )
     notes = [status.reason] if status.reason else []
     notes += [f"{one.name}: {one.problem}" for one in status.observers if one.problem]
+    notes += [f"risk: {risk}" for risk in status.risks]
     if not status.sorter.connected:
         notes.append(
             f"the cell does not answer on {status.sorter.description} {status.sorter.last_error}".strip()

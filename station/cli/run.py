@@ -44,7 +44,9 @@ def run(
     """
     from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
+    from drivers.settings import accepted_risks
     from station.assembly import assemble
     from station.bench.memory import MemoryLog
     from station.cli.live import live_view, save_picture
@@ -75,6 +77,8 @@ def run(
         progress.stop()
         for record in station.doubtful:
             console.print(f"[yellow]left over from the last run:[/] {record}", highlight=False)
+        for risk in accepted_risks(station.config):
+            console.print(Text(f"risk: {risk}", style="bold yellow"))
         line, prepared = station.line, station.line.prepared
         recipe, info = prepared.recipe, prepared.engine.info
         line.start(parts)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from drivers.settings import accepted_risks
 from station.journal.values import software_version
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def status_document(station: Station) -> dict[str, Any]:
         "reason": status.reason,
         "failure": status.failure,
         "prepared": station.line.prepared.names(),
+        "accepted_risks": accepted_risks(config) + accepted_risks(station.line.prepared.recipe),
         "parts": {
             "triggers": run.triggers,
             "accepted": run.accepted,

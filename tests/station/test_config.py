@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from drivers.cameras.folder import FolderSettings
 from drivers.cameras.pylon import PylonSettings
+from drivers.settings import accepted_risks
 from drivers.sorters.serial import SerialSettings
 from simulation.camera import SimulatedSettings
 from station.config import ConfigError, Limits, StationConfig, config_model, load_config
@@ -336,3 +337,43 @@ def test_the_documents_tables_are_what_the_sections_say() -> None:
 def test_every_key_is_described_in_the_documents(model: type[BaseModel], document: str) -> None:
     text = (ROOT / "docs" / document).read_text()
     assert sorted(key for key in keys_of(model) if f"`{key}`" not in text) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "journal: var/journal.db",
+            "journal: station.yaml",
+            "is the same path as the configuration",
+        ),
+        ("journal: var/journal.db", "journal: var/../station.yaml", "is the same path as the configuration"),
+        ("journal: var/journal.db", "journal: var/station.sock", "journal: is the same path as `control`"),
+        ("journal: var/journal.db", "journal: /data/images/j.db", "journal: lies in the folder of `images`"),
+        ("images: /data/images", "images: ../recipes", "images: is the same path as `recipes`"),
+        ("images: /data/images", "images: ../engines/a", "images: lies in the folder of `engines`"),
+        ("cache: var/cache", "cache: var/journal.db", "journal: is the same path as `cache`"),
+        (
+            "cache: var/cache",
+            "cache: var/cache\n  control: var/journal.db",
+            "journal: is the same path as `control`",
+        ),
+        ("camera:", "limits: {part_deadline_ms: 600000}\ncamera:", "part_deadline_ms: input should be less"),
+        ("camera:", "limits: {part_deadline_ms: 30000}\ncamera:", "part_deadline_ms: above 10000 lets"),
+        ("camera:", "limits: {hung_after_ms: 600000}\ncamera:", "hung_after_ms: above 60000 leaves"),
+    ],
+)
+def test_a_configuration_that_disarms_the_station_is_refused(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, PLANT.replace(old, new, 1))
+    assert says in str(caught.value)
+
+
+def test_a_long_deadline_needs_a_reason_that_is_shown(tmp_path: Path) -> None:
+    limits = 'limits: {part_deadline_ms: 30000, accept_risk: "hand-loaded jig"}\ncamera:'
+    config = load(tmp_path, PLANT.replace("camera:", limits, 1))
+    (risk,) = accepted_risks(config)
+    assert risk.startswith("limits.part_deadline_ms above 10000")
+    assert "hand-loaded jig" in risk

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from station.recipe import Recipe, RecipeError, find_recipe, load_recipe
+from drivers.settings import accepted_risks
+from station.recipe import Recipe, RecipeError, find_recipe, load_recipe, prepared_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 HOUSING = (RECIPES / "servo-motor-housing.yaml").read_text()
@@ -246,3 +247,60 @@ def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) 
         load_recipe(tmp_path / "commutator.yaml")
     with pytest.raises(RecipeError, match="cannot be read"):
         load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("bin: 5}", "bin: 5, release_below: 1.0}", "classes[4].release_below: input should be less than"),
+        ("bin: 5}", "bin: 5, release_below: 0.985}", "classes[4].release_below: above 0.98 lets defects"),
+        ("width_tolerance_px: 6", "width_tolerance_px: 384", "width_tolerance_px: is 384 of 385 px"),
+        ("width_tolerance_px: 6", "width_tolerance_px: 20", "width_tolerance_px: above 5% of 385 px lets"),
+        ("width_tolerance_px: 6", "width_tolerance_px: 60", "and 570 and 690 px are not told apart"),
+        ("height_tolerance_px: 6", "height_tolerance_px: 400", "height_tolerance_px: above 5% of 3584 px"),
+        (
+            "surface:",
+            "  limits: {black_level: 254}\nsurface:",
+            "black_level: is 254, not below saturated",
+        ),
+        ("surface:", "  limits: {min_level: 0}\nsurface:", "min_level: at or below black_level takes"),
+        ("surface:", "  limits: {min_contrast: 1}\nsurface:", "min_contrast: below 4 takes noise"),
+        ("surface:", "  limits: {max_black: 1.0}\nsurface:", "max_black: above 0.5 lets a surface pass"),
+        ("surface:", "  limits: {max_saturated_patch: 1.0}\nsurface:", "max_saturated_patch: above 0.9 lets"),
+        ("temperature: 1.0", "temperature: 20", "temperature: outside 0.25 to 4 moves"),
+    ],
+)
+def test_a_recipe_that_disarms_the_station_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in HOUSING
+    assert says in complaint(tmp_path, HOUSING.replace(old, new, 1))
+
+
+def test_what_is_legal_and_dangerous_needs_a_reason_beside_it(tmp_path: Path) -> None:
+    limits = "  limits: {{max_black: 1.0, max_black_patch: 1.0{}}}\nsurface:"
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, HOUSING.replace("surface:", limits.format("")))
+    assert "max_black: above 0.5" in str(caught.value)
+    assert "max_black_patch above 0.9" in str(caught.value)
+    assert 'accept_risk: "<why>"' in str(caught.value)
+    reason = ', accept_risk: "half of the part is a slot"'
+    recipe = load(tmp_path, HOUSING.replace("surface:", limits.format(reason)))
+    found = accepted_risks(recipe)
+    assert len(found) == 2
+    assert found[0].startswith("product.limits.max_black above 0.5")
+    assert all("half of the part is a slot" in risk for risk in found)
+
+
+def test_a_risk_that_is_not_there_cannot_be_accepted(tmp_path: Path) -> None:
+    text = HOUSING.replace("bin: 5}", 'bin: 5, accept_risk: "just in case"}')
+    assert "classes[4].accept_risk: accepts a risk that is not there: remove" in complaint(tmp_path, text)
+
+
+def test_the_shipped_recipes_take_no_risk() -> None:
+    for file in RECIPES.glob("*.yaml"):
+        assert accepted_risks(prepared_recipe(file.stem, RECIPES)) == []
+
+
+def test_a_file_that_names_itself_as_another_recipe_is_not_prepared(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(HOUSING)
+    with pytest.raises(RecipeError, match=r"name: is 'servo-motor-housing', not the file's name 'small'"):
+        prepared_recipe("small", tmp_path)
