@@ -92,6 +92,14 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Acquired:
+    """Reply: the part's frame is here, the part may leave the camera; a result follows."""
+
+    number: int
+    part_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Reply: no result follows; the cell may trigger anew, under a new number."""
 
@@ -116,7 +124,7 @@ class Conflict:
     problem: str
 
 
-Reply: TypeAlias = Accepted | Refused | Decided | Conflict
+Reply: TypeAlias = Accepted | Acquired | Refused | Decided | Conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,7 @@ class HandshakeCounts:
 class _Stage(Enum):
     DELIVERED = auto()
     ACKNOWLEDGED = auto()
+    ACQUIRED = auto()
     SENT = auto()
     REFUSED = auto()
     CLOSED = auto()
@@ -213,6 +222,15 @@ class Handshake(Generic[M]):
             return []
         part.stage = _Stage.ACKNOWLEDGED
         part.answer = self._spell(Accepted(part.number, part_id))
+        return [part.answer]
+
+    def acquisition_done(self, part_id: int) -> list[M]:
+        """The part's frame is here, it may leave: said once, between acknowledgement and result."""
+        part = self._in_hand.get(part_id)
+        if part is None or part.stage is not _Stage.ACKNOWLEDGED:
+            return []
+        part.stage = _Stage.ACQUIRED
+        part.answer = self._spell(Acquired(part.number, part_id))
         return [part.answer]
 
     def send(self, result: Result, now_ns: int) -> list[M | Receipt]:

@@ -93,8 +93,10 @@ class Cell:
             link_timeout_ms=4 * settings.heartbeat_ms,
             take_away_ms=settings.take_away_ms,
         )
-        self.protocol = CellProtocol(session, rules, name="simulated cell", gate=self.mischief.gate)
-        self.decoder = Decoder()
+        self.protocol = CellProtocol(
+            session, rules, "simulated cell", self.mischief.gate, newest=settings.protocol_version
+        )
+        self.decoder = Decoder(settings.protocol_version)
         self.stop_requested = ""
         self.account = Account()
         self._place_before_camera = Place(Path(settings.place)) if settings.place else None

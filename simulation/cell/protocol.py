@@ -7,11 +7,14 @@ side but the frame codec, so that the two prove the document against each other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from drivers.sorters.serial.frames import (
     MAX_NAME,
+    OLDEST,
+    VERSION,
+    AcquisitionDone,
     EndState,
     Fault,
     Heartbeat,
@@ -105,6 +108,10 @@ class CellProtocol:
     gate: Callable[[int], int] = _as_set
     """The bin where the part really lands when the gate is set to the given one."""
 
+    newest: int = VERSION
+    """The newest version of the protocol that this cell speaks."""
+    version: int = OLDEST
+    """The newest one that the present station is known to read."""
     station: int = 0
     """The station's session; 0 before the first contact."""
     trigger_ready: bool = False
@@ -214,7 +221,8 @@ class CellProtocol:
         if self._open_line:
             if not self._alive and now >= self._hello_ns:
                 self._hello_ns = now + int(rules.heartbeat_ms * _MS)
-                out.append(self._message(Hello(Role.CELL, plain_text(self.name, MAX_NAME))))
+                for version in range(self.newest, OLDEST - 1, -1):
+                    out.append(self._message(self._hello(), version=version))
             if now >= self._beat_ns:
                 self._beat_ns = now + int(rules.heartbeat_ms * _MS)
                 if self.station:
@@ -243,11 +251,12 @@ class CellProtocol:
             return out
         if message.receiver != self.session:
             if isinstance(body, Hello):
-                answer = self._message(Hello(Role.CELL, plain_text(self.name, MAX_NAME)))
-                out.append(Message(answer.sender, message.sender, answer.sequence, answer.body))
+                answer = self._message(self._hello(), version=message.version)
+                out.append(replace(answer, receiver=message.sender))
             return out
         if message.sender != self.station and not self._meet(message, now):
             return out
+        self.version = max(self.version, message.version)
         if isinstance(body, Heartbeat):
             if message.sequence <= self._beat_seen:
                 return out
@@ -264,6 +273,11 @@ class CellProtocol:
                 part = self._open(trigger, part_id)
                 if part is not None and part.acknowledged_ns is None:
                     part.acknowledged_ns = now
+            case AcquisitionDone(trigger, part_id):
+                part = self._open(trigger, part_id)
+                if part is not None and part.left_camera_ns is None:
+                    part.acknowledged_ns = part.acknowledged_ns or now
+                    part.left_camera_ns = now
             case TriggerRefused(trigger, part_id, refusal, reason):
                 self._refused(trigger, part_id, refusal, reason, now)
             case ResultBody():
@@ -288,6 +302,7 @@ class CellProtocol:
         if len(self._old_stations) > _REMEMBERED_SESSIONS:
             del self._old_stations[next(iter(self._old_stations))]
         self.station = message.sender
+        self.version = OLDEST
         self._alive = self.trigger_ready = False
         for part in [p for p in self.waiting.values() if p.trigger]:
             self._sort(part, self.rules.reject_bin, Why.STATION_RESTARTED, now)
@@ -339,7 +354,13 @@ class CellProtocol:
             while len(self._done) > _REMEMBERED_PARTS:
                 del self._done[min(self._done)]
 
-    def _message(self, body: Hello | Heartbeat | TriggerBody | ResultAck, repeated: int = 0) -> Message:
+    def _hello(self) -> Hello:
+        return Hello(Role.CELL, plain_text(self.name, MAX_NAME))
+
+    def _message(
+        self, body: Hello | Heartbeat | TriggerBody | ResultAck, repeated: int = 0, version: int = 0
+    ) -> Message:
         if not repeated:
             self._sequence += 1
-        return Message(self.session, self.station, repeated or self._sequence, body)
+        number = repeated or self._sequence
+        return Message(self.session, self.station, number, body, version or self.version)

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from drivers.sorters.serial.frames import OLDEST, VERSION
+
 
 def _option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
@@ -24,6 +26,7 @@ class CellSettings:
     first_part: int = _option(1, "id of the first part")
     rate_hz: float = _option(0.0, "parts per second; 0: as fast as the station allows")
     in_flight: int = _option(1, "parts in the cell at the same time")
+    protocol_version: int = _option(VERSION, "newest version of the serial protocol that the cell speaks")
     place: str = _option("", "file that says which part lies before the camera, for the simulated camera")
     take_away_ms: float = _option(
         0.0, "time after TRIGGER-ACK at which a part leaves the camera, ms; 0: when the protocol allows it"
@@ -61,6 +64,8 @@ def problem_of(settings: CellSettings) -> str:
         return "--unplug-every-s needs --link PATH, because a new pty has a new number"
     if settings.unplug_every_s > 0 and settings.device:
         return "--unplug-every-s works only with a pty; unplug a real device by hand"
+    if not OLDEST <= settings.protocol_version <= VERSION:
+        return f"--protocol-version is {OLDEST} to {VERSION}"
     if settings.in_flight < 1:
         return "--in-flight must be 1 or more"
     return ""

@@ -7,6 +7,8 @@ import signal
 import time
 from typing import Any
 
+import pytest
+
 DEFECTIVE = 3
 """Every third plate of the small plant has a patch that is too bright or too dark."""
 
@@ -26,13 +28,19 @@ def escaped(plant: Any) -> list[int]:
     return [p["part_id"] for p in plant.cell.parts() if p["bin"] == 1 and p["part_id"] % DEFECTIVE == 0]
 
 
-def test_each_part_is_judged_by_its_own_picture_where_camera_and_cell_share_a_place(small_plant: Any) -> None:
-    cell = small_plant.start_cell(parts=18, first_part=4, place=with_places(small_plant))
+@pytest.mark.parametrize("version", [1, 2])
+def test_each_part_is_judged_by_its_own_picture_where_camera_and_cell_share_a_place(
+    small_plant: Any, version: int
+) -> None:
+    place = with_places(small_plant)
+    cell = small_plant.start_cell(parts=18, first_part=4, in_flight=2, place=place, protocol_version=version)
     code, out = small_plant.station_to_its_end("--parts", "18")
     assert code == 0, out
     cell.wait(10)
     bins = {part["part_id"]: part["bin"] for part in cell.parts()}
     assert {part for part, bin_ in bins.items() if bin_ == 1} == {n for n in range(4, 22) if n % DEFECTIVE}
+    early = [part for part in cell.parts() if part["left_camera_ns"] < part["result_ns"]]
+    assert bool(early) == (version == 2), "from version 2 on a part leaves the camera before its result"
 
 
 def test_a_part_swapped_while_the_station_stands_still_is_never_judged_by_the_next_ones_picture(

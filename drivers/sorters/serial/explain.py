@@ -45,7 +45,9 @@ def explain(data: bytes) -> list[str]:
     if decoder.garbled or decoder.noise:
         lines.append(f"{decoder.garbled} broken frames, {decoder.noise} bytes between frames")
     if decoder.other_version is not None:
-        lines.append(f"a frame of protocol version {decoder.other_version}; this is version {wire.VERSION}")
+        lines.append(
+            f"a frame of protocol version {decoder.other_version}; read are {wire.OLDEST} to {wire.VERSION}"
+        )
     return lines
 
 

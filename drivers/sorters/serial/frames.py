@@ -1,4 +1,4 @@
-"""Frames of the serial protocol: messages to bytes and back (docs/serial-protocol.md, version 1).
+"""Frames of the serial protocol: messages to bytes and back (docs/serial-protocol.md, versions 1 and 2).
 
 Pure: no clock, no line. A frame is STX, the escaped bytes of header + payload + CRC-32, ETX. STX never
 occurs inside a frame, so the first STX after any garbage begins a good frame: the decoder cannot stall
@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""The newest version; every end reads all versions before its newest, too."""
+OLDEST: Final = 1
+"""The version of a HELLO or FAULT that every end can read."""
 STX: Final = 0x02
 ETX: Final = 0x03
 DLE: Final = 0x10
@@ -42,6 +45,7 @@ class Type(IntEnum):
     TRIGGER = 0x10
     TRIGGER_ACK = 0x11
     TRIGGER_REFUSED = 0x12
+    ACQUISITION_DONE = 0x13
     RESULT = 0x20
     RESULT_ACK = 0x21
     FAULT = 0x30
@@ -144,6 +148,14 @@ class TriggerRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class AcquisitionDone:
+    """The part's frame is here: the part may leave the camera, a RESULT follows. Since version 2."""
+
+    trigger: int
+    part_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResultBody:
     """Results valid: what to do with the part."""
 
@@ -174,7 +186,15 @@ class Fault:
 
 
 Body: TypeAlias = (
-    Hello | Heartbeat | TriggerBody | TriggerAck | TriggerRefused | ResultBody | ResultAck | Fault
+    Hello
+    | Heartbeat
+    | TriggerBody
+    | TriggerAck
+    | TriggerRefused
+    | AcquisitionDone
+    | ResultBody
+    | ResultAck
+    | Fault
 )
 
 
@@ -189,6 +209,8 @@ class Message:
     sequence: int
     """1.., one more with every new message of the sender's session; unchanged in a repetition."""
     body: Body
+    version: int = OLDEST
+    """Of the frame."""
 
 
 def crc32(data: bytes) -> int:
@@ -199,8 +221,12 @@ def crc32(data: bytes) -> int:
 def encode(message: Message) -> bytes:
     """The frame of ``message``. Raises :class:`FrameError` for a field outside its range."""
     kind, payload = _pack(message.body)
+    if not _SINCE.get(kind, OLDEST) <= message.version <= VERSION:
+        raise FrameError(f"version {message.version} has no {kind.name}")
     try:
-        header = _HEADER.pack(VERSION, kind, message.sender, message.receiver, message.sequence, len(payload))
+        header = _HEADER.pack(
+            message.version, kind, message.sender, message.receiver, message.sequence, len(payload)
+        )
     except struct.error as error:
         raise FrameError(f"a header field is out of range in {message}: {error}") from error
     content = header + payload
@@ -218,13 +244,15 @@ def encode(message: Message) -> bytes:
 class Decoder:
     """Bytes in pieces of any size to messages; whatever is no intact frame is counted and dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, newest: int = VERSION) -> None:
+        """``newest``: frames of later versions are not read."""
+        self._newest = newest
         self.garbled = 0
         """Frames begun and not usable: cut short, wrong CRC, wrong length, unknown type or value."""
         self.noise = 0
         """Bytes between frames."""
         self.other_version: int | None = None
-        """The version of the last intact frame that was not of ours; the reader resets it."""
+        """The version of the last intact frame that cannot be read; the reader resets it."""
         self._frame: bytearray | None = None
         self._escaped = False
 
@@ -272,14 +300,16 @@ class Decoder:
         if crc32(content) != _CRC.unpack(frame[-_CRC.size :])[0]:
             return None
         version, kind, sender, receiver, sequence, length = _HEADER.unpack_from(content)
-        if version != VERSION:
+        if not OLDEST <= version <= self._newest:
             self.other_version = int(version)
             return None
         payload = content[_HEADER.size :]
         if length != len(payload):
             return None
         try:
-            return Message(sender, receiver, sequence, _unpack(Type(kind), payload))
+            if version < _SINCE.get(Type(kind), OLDEST):
+                return None
+            return Message(sender, receiver, sequence, _unpack(Type(kind), payload), version)
         except (ValueError, struct.error):
             return None
 
@@ -290,6 +320,7 @@ _FIXED: Final[dict[Type, struct.Struct]] = {
     Type.TRIGGER: struct.Struct(">I"),
     Type.TRIGGER_ACK: struct.Struct(">II"),
     Type.TRIGGER_REFUSED: struct.Struct(">IIB"),
+    Type.ACQUISITION_DONE: struct.Struct(">II"),
     Type.RESULT: struct.Struct(">IIBBB"),
     Type.RESULT_ACK: struct.Struct(">IIBB"),
     Type.FAULT: struct.Struct(">B"),
@@ -302,10 +333,14 @@ _TEXT: Final[dict[Type, int]] = {
     Type.TRIGGER: MAX_NAME,
     Type.TRIGGER_ACK: 0,
     Type.TRIGGER_REFUSED: MAX_TEXT,
+    Type.ACQUISITION_DONE: 0,
     Type.RESULT: MAX_TEXT,
     Type.RESULT_ACK: 0,
     Type.FAULT: MAX_TEXT,
 }
+
+_SINCE: Final[dict[Type, int]] = {Type.ACQUISITION_DONE: 2}
+"""The first version of a message that version 1 does not have."""
 
 
 def type_of(body: Body) -> Type:
@@ -325,6 +360,8 @@ def _fields(body: Body) -> tuple[Type, tuple[int, ...], str]:
             return Type.TRIGGER_ACK, (trigger, part_id), ""
         case TriggerRefused(trigger, part_id, refusal, reason):
             return Type.TRIGGER_REFUSED, (trigger, part_id, refusal), reason
+        case AcquisitionDone(trigger, part_id):
+            return Type.ACQUISITION_DONE, (trigger, part_id), ""
         case ResultBody(trigger, part_id, outcome, bin_, class_index, reason):
             return Type.RESULT, (trigger, part_id, outcome, bin_, class_index), reason
         case ResultAck(trigger, part_id, status, bin_):
@@ -364,6 +401,8 @@ def _unpack(kind: Type, payload: bytes) -> Body:
             return TriggerAck(n[0], n[1])
         case Type.TRIGGER_REFUSED:
             return TriggerRefused(n[0], n[1], RefusalCode(n[2]), text)
+        case Type.ACQUISITION_DONE:
+            return AcquisitionDone(n[0], n[1])
         case Type.RESULT:
             return ResultBody(n[0], n[1], WireOutcome(n[2]), n[3], n[4], text)
         case Type.RESULT_ACK:

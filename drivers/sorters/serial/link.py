@@ -3,8 +3,8 @@
 Rules, in the order of docs/serial-protocol.md: every message names both sessions; a HELLO that does not
 name ours is answered with a HELLO; a HELLO or HEARTBEAT that names ours brings the link up; a session
 seen for the first time means that the cell restarted; a session that was replaced does not come back
-while its successor lives; only messages with a growing number count as signs of life. Pure: time is
-passed in, in nanoseconds.
+while its successor lives; only messages with a growing number count as signs of life; a session is
+answered in the newest version that it was heard in. Pure: time is passed in, in nanoseconds.
 """
 
 from __future__ import annotations
@@ -32,13 +32,25 @@ class Arrival:
 class Link:
     """Who the other end is and whether it lives."""
 
-    def __init__(self, session: int, name: str, hello_ns: int, heartbeat_ns: int, timeout_ns: int) -> None:
+    def __init__(
+        self,
+        session: int,
+        name: str,
+        hello_ns: int,
+        heartbeat_ns: int,
+        timeout_ns: int,
+        newest: int = wire.VERSION,
+    ) -> None:
         if not 1 <= session <= 0xFFFF:
             raise ValueError(f"a session is 1..65535, got {session}")
         self.session = session
         self.peer = 0
         self.peer_name = ""
         self.up = False
+        self.newest = newest
+        """The newest version of the protocol that this end speaks."""
+        self.version = wire.OLDEST
+        """The newest one that the present cell session is known to read."""
         self.floor = 0
         """The highest number heard from the present cell session before it was, once, replaced."""
         self.stale = 0
@@ -58,10 +70,13 @@ class Link:
         self._retired: dict[int, int] = {}
         """Sessions that were replaced -> the highest number heard from them."""
 
-    def message(self, body: wire.Body, receiver: int | None = None) -> wire.Message:
+    def message(
+        self, body: wire.Body, receiver: int | None = None, version: int | None = None
+    ) -> wire.Message:
         """``body`` as a new message with the next number, to the present cell unless told otherwise."""
         self._sequence += 1
-        return wire.Message(self.session, self.peer if receiver is None else receiver, self._sequence, body)
+        to = self.peer if receiver is None else receiver
+        return wire.Message(self.session, to, self._sequence, body, version or self.version)
 
     def line_up(self, now_ns: int) -> None:
         """The line is open: HELLO and HEARTBEAT are due."""
@@ -90,7 +105,9 @@ class Link:
         if message.receiver != self.session:
             if isinstance(body, wire.Hello):
                 hello = wire.Hello(wire.Role.STATION, self._name)
-                return Arrival(answers=[self.message(hello, receiver=message.sender)])
+                return Arrival(answers=[self.message(hello, message.sender, message.version)])
+            if isinstance(body, wire.Fault) and message.receiver == 0 and not self.up:
+                self.problem = f"the other end reports {body.code.name}: {body.reason}"
             self.stale += 1
             return Arrival()
         restarted = False
@@ -99,6 +116,7 @@ class Link:
                 self.stale += 1
                 return Arrival()
             restarted = self._adopt(message.sender)
+        self.version = max(self.version, message.version)
         if isinstance(body, wire.Heartbeat):
             if message.sequence <= self._last_heartbeat:
                 self.stale += 1
@@ -123,6 +141,7 @@ class Link:
         while len(self._retired) > _REMEMBERED_SESSIONS:
             del self._retired[next(iter(self._retired))]
         self.peer = session
+        self.version = wire.OLDEST
         self.peer_name = ""
         self.up = False
         return before != 0
@@ -157,7 +176,9 @@ class Link:
             return due
         if not self.up and now_ns >= self._hello_due_ns:
             self._hello_due_ns = now_ns + self._hello_ns
-            due.append(self.message(wire.Hello(wire.Role.STATION, self._name)))
+            hello = wire.Hello(wire.Role.STATION, self._name)
+            for version in range(self.newest, wire.OLDEST - 1, -1):
+                due.append(self.message(hello, version=version))
         if self.peer and now_ns >= self._beat_due_ns:
             self._beat_due_ns = now_ns + self._heartbeat_ns
             due.append(self.message(beat))

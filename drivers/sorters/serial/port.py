@@ -113,6 +113,11 @@ class SerialSorter(Sorter):
         with self._lock:
             self._do(self._session.acknowledge(trigger.part_id))
 
+    def acquisition_done(self, trigger: Trigger) -> None:
+        """Send ACQUISITION-DONE now, where the cell speaks version 2."""
+        with self._lock:
+            self._do(self._session.acquisition_done(trigger.part_id))
+
     def send(self, result: Result) -> None:
         """Send RESULT now, and again until its receipt. Raises :class:`SorterError` for a bin over 255."""
         with self._lock:
@@ -131,7 +136,7 @@ class SerialSorter(Sorter):
             return SorterHealth(
                 connected=self._line is not None and link.up,
                 description=f"serial {self._settings.port} {self._settings.baud} 8N1"
-                + (f", {link.peer_name}" if link.peer_name else ""),
+                + (f", {link.peer_name}, version {link.version}" if link.peer_name else ""),
                 sent=self._sent,
                 received=session.received_messages,
                 resent=counts.resent,

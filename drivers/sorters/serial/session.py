@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from drivers.sorters.handshake import (
     Accepted,
+    Acquired,
     Activity,
     Announcement,
     Conflict,
@@ -49,10 +50,17 @@ _STATES = {
 class StationSession:
     """One session of the station. ``session`` (1..65535) must differ from that of the run before."""
 
-    def __init__(self, settings: HandshakeSettings, session: int, name: str = "station") -> None:
-        """``name`` is said in HELLO, at most 32 ASCII characters."""
+    def __init__(
+        self,
+        settings: HandshakeSettings,
+        session: int,
+        name: str = "station",
+        newest: int = wire.VERSION,
+    ) -> None:
+        """``name`` is said in HELLO, at most 32 ASCII characters; ``newest`` version of the protocol."""
         beat_ns = round(settings.heartbeat_ms * 1e6)
-        self.link = Link(session, name, beat_ns, beat_ns, round(settings.link_timeout_ms * 1e6))
+        timeout_ns = round(settings.link_timeout_ms * 1e6)
+        self.link = Link(session, name, beat_ns, beat_ns, timeout_ns, newest)
         self.handshake: Handshake[wire.Message] = Handshake(
             settings, lambda reply: self.link.message(_body(reply))
         )
@@ -72,6 +80,10 @@ class StationSession:
     def acknowledge(self, part_id: int) -> list[Action]:
         """The trigger's record is durable: TRIGGER-ACK."""
         return list(self.handshake.acknowledge(part_id))
+
+    def acquisition_done(self, part_id: int) -> list[Action]:
+        """ACQUISITION-DONE, to a cell that knows it."""
+        return list(self.handshake.acquisition_done(part_id)) if self.link.version >= 2 else []
 
     def send(self, result: Result, now_ns: int) -> list[Action]:
         """RESULT, or a bad receipt at once. Raises :class:`SorterError`."""
@@ -95,11 +107,13 @@ class StationSession:
 
     def other_version(self, version: int) -> list[Action]:
         """An intact frame of another protocol version arrived."""
+        spoken = f"versions {wire.OLDEST} to {self.link.newest}"
         self.handshake.problem = (
-            f"the cell speaks protocol version {version}, this station {wire.VERSION}; update one of them"
+            f"the cell speaks protocol version {version}, this station {spoken}; update one of them"
         )
-        text = f"this station speaks version {wire.VERSION}"
-        return [self.link.message(wire.Fault(wire.FaultCode.PROTOCOL_VERSION, text), receiver=0)]
+        text = f"this station speaks {spoken}"
+        fault = wire.Fault(wire.FaultCode.PROTOCOL_VERSION, text)
+        return [self.link.message(fault, receiver=0, version=wire.OLDEST)]
 
     def received(self, message: wire.Message, now_ns: int) -> list[Action]:
         """One intact message arrived."""
@@ -162,6 +176,8 @@ def _body(reply: Reply) -> wire.Body:
     match reply:
         case Accepted(number, part_id):
             return wire.TriggerAck(number, part_id)
+        case Acquired(number, part_id):
+            return wire.AcquisitionDone(number, part_id)
         case Refused(number, part_id, refusal, reason):
             return wire.TriggerRefused(number, part_id, _REFUSALS[refusal], wire.plain_text(reason))
         case Decided(number, result):

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from drivers.sorters.handshake import (
     Accepted,
+    Acquired,
     Activity,
     Announcement,
     Conflict,
@@ -35,6 +36,7 @@ def test_a_part_runs_from_trigger_to_receipt() -> None:
     rules = ready()
     assert rules.triggered(1, 5, "", 0) == [Trigger(5, "", 0)]
     assert rules.acknowledge(5) == [Accepted(1, 5)]
+    assert rules.acquisition_done(5) == [Acquired(1, 5)]
     assert rules.send(REJECT, 0) == [Decided(1, REJECT)]
     assert rules.sorted_into(1, 5, 3, 7) == [Receipt(5, True, 3, 7)]
 

@@ -21,7 +21,11 @@ BODIES = st.one_of(
     st.builds(wire.ResultAck, U32, U32, st.sampled_from(wire.Sorted), U8),
     st.builds(wire.Fault, st.sampled_from(wire.FaultCode), REASON),
 )
-MESSAGES = st.builds(wire.Message, U16, U16, U32, BODIES)
+SINCE_VERSION_2 = st.builds(wire.AcquisitionDone, U32, U32)
+MESSAGES = st.one_of(
+    st.builds(wire.Message, U16, U16, U32, BODIES, st.sampled_from((1, 2))),
+    st.builds(wire.Message, U16, U16, U32, SINCE_VERSION_2, st.just(2)),
+)
 A_RESULT = wire.Message(9, 7, 4, wire.ResultBody(3, 1001, wire.WireOutcome.ACCEPT, 0, 0, "defect-free"))
 
 
@@ -141,3 +145,17 @@ def test_a_field_out_of_range_is_refused_by_the_encoder(message: wire.Message) -
 @given(st.text(max_size=200))
 def test_any_text_can_be_made_plain_enough_for_the_wire(text: str) -> None:
     wire.encode(wire.Message(1, 0, 1, wire.Fault(wire.FaultCode.DEVICE, wire.plain_text(text))))
+
+
+def test_an_end_that_speaks_version_1_names_a_frame_of_version_2_and_does_not_read_it() -> None:
+    decoder = wire.Decoder(newest=1)
+    assert decoder.feed(wire.encode(wire.Message(9, 7, 4, wire.AcquisitionDone(3, 1001), 2))) == []
+    assert decoder.other_version == 2
+
+
+def test_a_message_that_version_1_does_not_have_is_neither_sent_nor_read_in_it() -> None:
+    with pytest.raises(wire.FrameError, match="version 1 has no ACQUISITION_DONE"):
+        wire.encode(wire.Message(9, 7, 4, wire.AcquisitionDone(3, 1001)))
+    decoder = wire.Decoder()
+    assert decoder.feed(altered(wire.Message(9, 7, 4, wire.AcquisitionDone(3, 1001), 2), 0, 1)) == []
+    assert (decoder.garbled, decoder.other_version) == (1, None)

@@ -16,7 +16,10 @@ STATION, CELL = 500, 7
 class Hand:
     """Plays the cell against a machine; time stands still unless moved."""
 
-    def __init__(self, settings: HandshakeSettings | None = None, *, ready: bool = True) -> None:
+    def __init__(
+        self, settings: HandshakeSettings | None = None, *, ready: bool = True, version: int = 1
+    ) -> None:
+        self.version = version
         self.machine = StationSession(settings or HandshakeSettings(), STATION)
         self.now = 10_000 * MS
         self.cell = CELL
@@ -29,7 +32,8 @@ class Hand:
         if number is None:
             self.number += 1
             number = self.number
-        return self.machine.received(wire.Message(self.cell, receiver, number, body), self.now)
+        message = wire.Message(self.cell, receiver, number, body, self.version)
+        return self.machine.received(message, self.now)
 
     def heartbeat(self) -> list[Action]:
         return self.send(wire.Heartbeat(True, wire.EndState.READY))
@@ -322,3 +326,48 @@ def test_another_protocol_version_is_answered_with_a_fault_that_says_so() -> Non
     assert isinstance(fault, wire.Fault)
     assert fault.code is wire.FaultCode.PROTOCOL_VERSION
     assert "version 2" in hand.machine.handshake.problem
+
+
+def test_hello_is_said_in_every_version_the_newest_first() -> None:
+    machine = StationSession(HandshakeSettings(), STATION)
+    hellos = [message for message in machine.line_up(0) if isinstance(message, wire.Message)]
+    assert [(message.version, type(message.body)) for message in hellos] == [(2, wire.Hello), (1, wire.Hello)]
+
+
+def test_a_part_may_leave_the_camera_when_its_frame_is_here_and_a_repetition_says_so_again() -> None:
+    hand = Hand(version=2)
+    number, _ = hand.trigger(5)
+    assert hand.machine.acquisition_done(5) == [], "it is not acknowledged"
+    hand.machine.acknowledge(5)
+    done = wire.Message(STATION, CELL, 1, wire.AcquisitionDone(number, 5), 2)
+    (said,) = hand.machine.acquisition_done(5)
+    assert isinstance(said, wire.Message)
+    assert (said.body, said.version) == (done.body, 2)
+    assert hand.machine.acquisition_done(5) == []
+    assert hand.send(wire.TriggerBody(5), number) == [said]
+    hand.tell(5)
+    assert hand.machine.acquisition_done(5) == []
+
+
+def test_a_cell_of_version_1_never_sees_a_frame_of_version_2_once_it_is_known() -> None:
+    hand = Hand(version=1)
+    number, _ = hand.trigger(5)
+    actions = [*hand.machine.acknowledge(5), *hand.machine.acquisition_done(5), *hand.tell(5)]
+    assert [message.version for message in actions if isinstance(message, wire.Message)] == [1, 1]
+    assert bodies(hand.send(wire.TriggerBody(5), number), wire.AcquisitionDone) == []
+
+
+def test_the_version_is_that_of_the_session_and_begins_anew_with_the_next_one() -> None:
+    hand = Hand(version=2)
+    assert hand.machine.link.version == 2
+    hand.cell, hand.number, hand.version = CELL + 1, 0, 1
+    hand.heartbeat()
+    assert hand.machine.link.version == 1
+
+
+def test_what_a_cell_says_about_the_version_is_a_problem_that_is_shown() -> None:
+    machine = StationSession(HandshakeSettings(), STATION)
+    machine.line_up(0)
+    says = wire.Fault(wire.FaultCode.PROTOCOL_VERSION, "this cell speaks version 7")
+    machine.received(wire.Message(CELL, 0, 1, says), 0)
+    assert "this cell speaks version 7" in machine.link.problem

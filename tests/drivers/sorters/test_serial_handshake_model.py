@@ -1,4 +1,7 @@
-"""Station and cell machines over a channel that drops, repeats, reorders and garbles; hypothesis drives."""
+"""Station and cell machines over a channel that drops, repeats, reorders and garbles; hypothesis drives.
+
+Each new session of either end speaks version 1 or 2 of the protocol, so that old and new ones meet.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ RULES = CellRules(verdict_ms=600)
 BINS = {Outcome.ACCEPT: GOOD_BIN, Outcome.REJECT: 3, Outcome.FAULT: 8}
 LATER = st.integers(0, 30)
 WAITS = (1, 5, 20, 20, 60, 300, 700, 1100)
+NEWEST = (2, 1, 2, 2, 1, 2, 1)
+"""The newest version that a session speaks, by its number."""
 ACCIDENTS = ("line", "line", "line", "station", "cell", "unready", "ready", "ready")
 
 
@@ -44,6 +49,10 @@ class Plant:
         self.keep: list[Part] = []
         self.piece_of_trigger: dict[tuple[int, int], int] = {}
         self.told_accept: set[int] = set()
+        self.acquired: set[int] = set()
+        """Parts whose frame the station has, and has said so."""
+        self.left_early = 0
+        """Parts that left the camera before their result."""
         self.sorted: dict[int, int] = {}
         self.new_station()
         self.new_cell()
@@ -56,8 +65,9 @@ class Plant:
 
     def new_station(self) -> None:
         self.sessions += 1
-        self.station = StationSession(SETTINGS, self.sessions)
-        self.station_decoder = wire.Decoder()
+        newest = NEWEST[self.sessions % len(NEWEST)]
+        self.station = StationSession(SETTINGS, self.sessions, newest=newest)
+        self.station_decoder = wire.Decoder(newest)
         self.delivered: set[tuple[int, int]] = set()
         self.open: list[tuple[Trigger, int]] = []
         self.tells: collections.Counter[int] = collections.Counter()
@@ -65,8 +75,9 @@ class Plant:
 
     def new_cell(self) -> None:
         self.sessions += 1
-        self.cell = CellProtocol(self.sessions, RULES)
-        self.cell_decoder = wire.Decoder()
+        newest = NEWEST[self.sessions % len(NEWEST)]
+        self.cell = CellProtocol(self.sessions, RULES, newest=newest)
+        self.cell_decoder = wire.Decoder(newest)
 
     def station_does(self, actions: list[Any], cause: wire.Message | None = None) -> None:
         for action in actions:
@@ -121,6 +132,16 @@ class Plant:
         trigger, _ = self.open[which % len(self.open)]
         self.station_does(self.station.acknowledge(trigger.part_id))
 
+    def frame_is_here(self, which: int) -> None:
+        if not self.open:
+            return
+        trigger, piece = self.open[which % len(self.open)]
+        actions = self.station.acquisition_done(trigger.part_id)
+        assert not actions or self.station.link.version == 2
+        if actions:
+            self.acquired.add(piece)
+        self.station_does(actions)
+
     def decide(self, which: int, outcome: Outcome) -> None:
         if not self.open:
             return
@@ -156,6 +177,10 @@ class Plant:
         else:
             for message in self.cell_decoder.feed(data):
                 self.cell_does(self.cell.received(message, self.now))
+            for part in self.cell.waiting.values():
+                if part.left_camera_ns is not None:
+                    assert self.piece_of_part[id(part)] in self.acquired, "a part left without its frame"
+                    self.left_early += 1
 
     def deliver_any(self, which: int, to_station: bool) -> None:
         picked = self.pick(which, to_station)
@@ -241,6 +266,11 @@ class Plant:
             <= SETTINGS.max_in_hand
         )
 
+    def versions_agree(self) -> None:
+        newest = min(self.station.link.newest, self.cell.newest)
+        assert self.station.link.version <= newest
+        assert self.cell.version <= newest
+
     def heals(self) -> None:
         """The channel heals: everything settles, and the next part is inspected as if nothing had been."""
         if not self.line:
@@ -255,12 +285,15 @@ class Plant:
         self.place(1)
         self.settle(20, Outcome.ACCEPT)
         assert self.sorted[self.pieces] == GOOD_BIN
+        self.versions_agree()
+        assert self.station.link.version == self.cell.version
 
     def settle(self, steps: int, outcome: Outcome = Outcome.REJECT) -> None:
         for _ in range(steps):
             self.deliver_all(2)
             while self.open:
                 self.record_is_durable(0)
+                self.frame_is_here(0)
                 self.decide(0, outcome)
             self.wait(20)
 
@@ -271,6 +304,7 @@ class LossyPlant(RuleBasedStateMachine, Plant):
     start = initialize()(Plant.start)
     place = rule(part_id=st.integers(1, 4))(Plant.place)
     record_is_durable = rule(which=LATER)(Plant.record_is_durable)
+    frame_is_here = rule(which=LATER)(Plant.frame_is_here)
     decide = rule(which=LATER, outcome=st.sampled_from(Outcome))(Plant.decide)
     tell_out_of_the_blue = rule(part_id=st.integers(1, 5))(Plant.tell_out_of_the_blue)
     deliver_any = rule(which=LATER, to_station=st.booleans())(Plant.deliver_any)
@@ -323,6 +357,7 @@ def storm(seed: int, steps: int = 400) -> Plant:
         lambda: plant.deliver_all(1),
         lambda: plant.deliver_all(1),
         lambda: plant.record_is_durable(some()),
+        lambda: plant.frame_is_here(some()),
         lambda: plant.decide(some(), rng.choice(list(Outcome))),
         lambda: plant.wait(rng.choice((1, 1, 5, 20, 60))),
     )
@@ -347,9 +382,11 @@ def test_a_busy_plant_on_a_bad_line_sorts_nothing_twice_and_nothing_good_unprove
 
 
 def test_the_storms_reach_the_corners_that_they_are_for() -> None:
-    plants = [storm(seed) for seed in range(20)]
+    plants = [storm(seed) for seed in range(25)]
     assert sum(v == GOOD_BIN for plant in plants for v in plant.sorted.values()) > 100
     assert sum(plant.delivered_again for plant in plants) > 5
+    assert sum(plant.left_early for plant in plants) > 20
+    assert {min(plant.station.link.newest, plant.cell.newest) for plant in plants} == {1, 2}
     for name in (
         "duplicates",
         "resent",
