@@ -87,6 +87,8 @@ def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> C
         reject_bin=recipe.fault_bin,
         verdict_ms=cell.verdict_ms,
         seed=cell.seed,
+        # A first start measures every back end, which may take minutes; the cell ends with its parent.
+        give_up_s=0.0,
         log=str(Path(config.sorter.port).with_suffix(".jsonl")),
         late=wrong.late,
         late_ms=wrong.late_ms,

@@ -29,6 +29,11 @@ def test_the_simulated_cell_gets_the_recipes_bins_and_the_stations_port() -> Non
     assert cell.verdict_ms > config.limits.part_deadline_ms
 
 
+def test_the_simulated_cell_waits_for_a_station_whose_first_start_takes_minutes() -> None:
+    config, recipe = load(ROOT / "config" / "demo.yaml")
+    assert cell_settings(config, recipe, None).give_up_s == 0.0  # never; it ends with its parent
+
+
 def test_the_limits_reach_the_line_in_seconds() -> None:
     settings = line_settings(load_config(DEMO))
     assert settings.mode is Mode.CELL
