@@ -242,7 +242,7 @@ class Handshake(Generic[M]):
             )
         if result.part_id in self._orphans:
             self._orphans.discard(result.part_id)
-            return [self._bad(result.part_id, now_ns, "the cell restarted while the part was in hand")]
+            return [self._bad(result.part_id, now_ns, "cell or link began anew while the part was in hand")]
         part = self._in_hand.get(result.part_id)
         if part is None:
             return [self._bad(result.part_id, now_ns, "no trigger of this part is open")]
@@ -324,10 +324,14 @@ class Handshake(Generic[M]):
     def cell_restarted(self, floor: int, now_ns: int) -> list[Receipt]:
         """The cell began anew; triggers numbered up to ``floor`` belong to what was before."""
         self.counts.cell_restarts += 1
+        return self.begin_anew(floor, now_ns, "the cell restarted before it acknowledged")
+
+    def begin_anew(self, floor: int, now_ns: int, why: str) -> list[Receipt]:
+        """Every part of before is nobody's: bad receipts for results sent, no results for others."""
         receipts: list[Receipt] = []
         for part in self._in_hand.values():
             if part.stage is _Stage.SENT:
-                receipts.append(self._bad(part.part_id, now_ns, "the cell restarted before it acknowledged"))
+                receipts.append(self._bad(part.part_id, now_ns, why))
             else:
                 self._orphans.add(part.part_id)
         self._in_hand.clear()

@@ -87,6 +87,8 @@ class SorterHealth:
     unexpected: int = 0
     """Messages that fitted no part or no session, and were ignored."""
     cell_restarts: int = 0
+    failures: int = 0
+    """Errors of our own in the thread that serves the line; each begins a new session with the cell."""
 
     @property
     def counted(self) -> str:
@@ -101,6 +103,7 @@ class SorterHealth:
             "unexpected": self.unexpected,
             "reconnects": self.reconnects,
             "restarts of the cell": self.cell_restarts,
+            "failures": self.failures,
         }
         words = [f"{self.sent} messages sent, {self.received} received"]
         return ", ".join(words + [f"{name}: {count}" for name, count in troubles.items() if count])

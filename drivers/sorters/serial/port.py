@@ -9,6 +9,7 @@ the protocol heals.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import secrets
@@ -29,6 +30,8 @@ from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import Receipt, Result, Sorter, SorterError, SorterHealth, Trigger
 from drivers.sorters.serial import frames as wire
 from drivers.sorters.serial.session import Action, StationSession
+
+log = logging.getLogger(__name__)
 
 _LINE_LOST = (OSError, termios.error)
 """What an unplugged line raises; SerialException is an OSError, termios.error is not."""
@@ -79,6 +82,7 @@ class SerialSorter(Sorter):
         self._sent = 0
         self._opened = 0
         self._broken = False
+        self._failures = 0
         self._last_error = ""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -149,6 +153,7 @@ class SerialSorter(Sorter):
                 unacknowledged=counts.unacknowledged,
                 unexpected=counts.unexpected + link.stale,
                 cell_restarts=counts.cell_restarts,
+                failures=self._failures,
             )
 
     def close(self) -> None:
@@ -215,18 +220,34 @@ class SerialSorter(Sorter):
         pause_s = _FIRST_PAUSE_S
         open_at = time.monotonic() + pause_s
         while not self._stop.is_set():
-            if self._line is None and time.monotonic() >= open_at and not self._try_open():
-                pause_s = min(2 * pause_s, self._settings.reopen_max_s)
-                open_at = time.monotonic() + pause_s
-            if self._line is not None:
-                pause_s = _FIRST_PAUSE_S
             try:
+                if self._line is None and time.monotonic() >= open_at and not self._try_open():
+                    pause_s = min(2 * pause_s, self._settings.reopen_max_s)
+                    open_at = time.monotonic() + pause_s
                 self._serve_once(open_at)
+                if self._line is not None:
+                    pause_s = _FIRST_PAUSE_S
             except _LINE_LOST as error:
                 with self._lock:
                     port = self._settings.port
                     self._drop_line(f"{port} was lost ({error}); plug it in, then it recovers by itself")
                 open_at = time.monotonic() + pause_s
+            except Exception as error:  # a mistake of ours must not end the service of the line
+                log.exception("sorter %s: the line begins anew", self._settings.port)
+                self._begin_anew(f"an error of our own ({error!r}), report it; it recovers by itself")
+                pause_s = min(2 * pause_s, self._settings.reopen_max_s)
+                open_at = time.monotonic() + pause_s
+                self._stop.wait(min(pause_s, 0.2))  # an error that comes each time must not fill the log
+
+    def _begin_anew(self, why: str) -> None:
+        """Not connected, and a new session: nothing of what went wrong is carried on."""
+        with self._lock:
+            self._failures += 1
+            now_ns = time.monotonic_ns()
+            receipts = self._session.begin_anew(1 + secrets.randbelow(0xFFFF), now_ns, f"link lost: {why}")
+            for receipt in receipts:
+                self._receipts.put(receipt)
+            self._drop_line(why)
 
     def _try_open(self) -> bool:
         settings = self._settings

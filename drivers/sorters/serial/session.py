@@ -58,9 +58,8 @@ class StationSession:
         newest: int = wire.VERSION,
     ) -> None:
         """``name`` is said in HELLO, at most 32 ASCII characters; ``newest`` version of the protocol."""
-        beat_ns = round(settings.heartbeat_ms * 1e6)
-        timeout_ns = round(settings.link_timeout_ms * 1e6)
-        self.link = Link(session, name, beat_ns, beat_ns, timeout_ns, newest)
+        self._settings, self._name, self._newest = settings, name, newest
+        self.link = self._new_link(session)
         self.handshake: Handshake[wire.Message] = Handshake(
             settings, lambda reply: self.link.message(_body(reply))
         )
@@ -92,6 +91,11 @@ class StationSession:
     def close(self, now_ns: int) -> list[Action]:
         """Say "not ready" and give a bad receipt for every result that nobody acknowledged."""
         return self._in_full(self.handshake.close(now_ns), now_ns)
+
+    def begin_anew(self, session: int, now_ns: int, why: str) -> list[Receipt]:
+        """A new session, as after a restart of the station; results that were sent get bad receipts."""
+        self.link = self._new_link(session)
+        return self.handshake.begin_anew(0, now_ns, why)
 
     # -- the line's events
 
@@ -138,6 +142,11 @@ class StationSession:
         return min(self.link.next_due_ns(), self.handshake.next_due_ns())
 
     # -- between the two
+
+    def _new_link(self, session: int) -> Link:
+        beat_ns = round(self._settings.heartbeat_ms * 1e6)
+        timeout_ns = round(self._settings.link_timeout_ms * 1e6)
+        return Link(session, self._name, beat_ns, beat_ns, timeout_ns, self._newest)
 
     def _understood(self, message: wire.Message, now_ns: int) -> list[Action]:
         match message.body:

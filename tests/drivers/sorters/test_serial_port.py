@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from drivers.sorters import PROTOCOLS
@@ -300,3 +303,121 @@ def test_the_serial_protocol_stands_in_the_table_of_protocols() -> None:
     entry = PROTOCOLS.entry("serial")
     assert (entry.settings, entry.driver) == (SerialSettings, SerialSorter)
     assert isinstance(PROTOCOLS.make(SerialSettings(port="/dev/absent"), "press 3"), SerialSorter)
+
+
+def test_an_error_of_our_own_in_the_lines_thread_is_counted_shown_and_recovered_from(
+    cell: CellOnPty, sorter: SerialSorter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    assert one_part(cell, sorter, 1).acknowledged
+    cell.place(2)
+    trigger = sorter.wait_trigger(5)
+    assert trigger is not None
+    real, left = serial.Serial.fileno, [3]
+
+    def fileno(self: serial.Serial) -> int:
+        if threading.current_thread().name.startswith("sorter") and left[0]:
+            left[0] -= 1
+            raise RuntimeError("not foreseen")
+        return real(self)
+
+    monkeypatch.setattr(serial.Serial, "fileno", fileno)
+    wait_for(lambda: sorter.health().failures == 3)
+    assert "not foreseen" in sorter.health().last_error or sorter.health().connected
+    sorter.send(reject(2))
+    receipt = sorter.wait_receipt(5)
+    assert receipt is not None
+    assert not receipt.acknowledged, "the cell and the station no longer speak of the same session"
+    wait_for(lambda: cell.protocol.station == sorter._session.link.session and sorter.health().connected)
+    assert one_part(cell, sorter, 3).acknowledged
+    assert "failures: 3" in sorter.health().counted
+
+
+NUMBERS = st.sampled_from([0, 1, 2, 7, 255, 256, 0x02030210, 0xFFFFFFFE, 0xFFFFFFFF])
+TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=32)
+BODIES: st.SearchStrategy[wire.Body] = st.one_of(
+    st.builds(wire.Hello, st.sampled_from(wire.Role), TEXTS),
+    st.builds(wire.Heartbeat, st.booleans(), st.sampled_from(wire.EndState), TEXTS),
+    st.builds(wire.TriggerBody, NUMBERS, TEXTS),
+    st.builds(wire.TriggerAck, NUMBERS, NUMBERS),
+    st.builds(wire.TriggerRefused, NUMBERS, NUMBERS, st.sampled_from(wire.RefusalCode), TEXTS),
+    st.builds(
+        wire.ResultBody,
+        NUMBERS,
+        NUMBERS,
+        st.sampled_from(wire.WireOutcome),
+        st.integers(0, 255),
+        st.integers(0, 255),
+        TEXTS,
+    ),
+    st.builds(wire.ResultAck, NUMBERS, NUMBERS, st.sampled_from(wire.Sorted), st.integers(0, 255)),
+    st.builds(wire.Fault, st.sampled_from(wire.FaultCode), TEXTS),
+)
+CUTS = st.tuples(st.integers(0, 200), st.integers(0, 255))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    said=st.lists(
+        st.tuples(BODIES, NUMBERS, st.booleans(), st.one_of(st.none(), st.none(), CUTS)), max_size=40
+    )
+)
+@example(
+    said=[
+        (wire.TriggerBody(0xFFFFFFFF), 0xFFFFFFFF, True, None),
+        (wire.TriggerBody(0xFFFFFFFE), 0xFFFFFFFF, True, None),
+    ]
+)
+def test_whatever_frames_come_the_line_is_served_and_no_error_is_our_own(
+    tmp_path_factory: pytest.TempPathFactory, said: list[tuple[wire.Body, int, bool, tuple[int, int] | None]]
+) -> None:
+    """Valid frames of any sense and broken ones, to the living thread; then a part as usual."""
+    folder = tmp_path_factory.mktemp("line")
+    line = PtyLine(str(folder / "port"))
+    line.plug_in()
+    sorter = SerialSorter(SerialSettings(port=str(folder / "port"), ack_timeout_ms=200))
+    try:
+        sorter.open()
+        sorter.set_ready(True)
+        station = _session_at(line)
+        os.write(line.fd, wire.encode(wire.Message(9, station, 1, wire.Hello(wire.Role.CELL, "cell"))))
+        for body, number, ours, cut in said:
+            frame = bytearray(
+                wire.encode(wire.Message(9, station if ours else number & 0xFFFF, number, body))
+            )
+            if cut is not None:
+                frame[cut[0] % len(frame)] = cut[1]
+            os.write(line.fd, frame)
+            _drain(line)
+        os.write(line.fd, b"\x03")
+        _drain(line)
+    finally:
+        line.pull_out()
+    cell = CellOnPty(folder / "port")
+    try:
+        while sorter.wait_trigger(0.02) is not None:
+            pass
+        wait_for(lambda: cell.protocol.linked and sorter.health().connected)
+        assert sorter.health().failures == 0
+        assert sorter._thread is not None
+        assert sorter._thread.is_alive()
+    finally:
+        sorter.close()
+        cell.close()
+
+
+def _session_at(line: PtyLine) -> int:
+    """The station's session, from its first HELLO."""
+    decoder = wire.Decoder()
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        if select.select([line.fd], [], [], 0.1)[0]:
+            for message in decoder.feed(os.read(line.fd, 4096)):
+                return message.sender
+    raise AssertionError("the station says nothing")
+
+
+def _drain(line: PtyLine) -> None:
+    while select.select([line.fd], [], [], 0.001)[0]:
+        os.read(line.fd, 4096)
