@@ -14,19 +14,19 @@ help() {
     cat <<'TEXT'
 Usage: station-service.sh COMMAND [OPTIONS]          (as root)
 
-  install    the release of this checkout, user, folders, device rules and unit; then start
-  upgrade    a newer release beside the old one; back up, switch over, go back if it does not get ready
-  rollback   to the release that ran before
-  status     releases, state of the service, exposure
-  allow      open the service to: gige-camera NETWORK, broker ADDRESS, gpu
-  forbid     close that again
-  backup     [FILE] configuration, recipes, engines and journal; the station may run meanwhile
-  restore    FILE; what is there now is kept beside it
-  uninstall  everything but configuration and records; with --purge these too, after a backup
+  install    install the release of this checkout, user, folders, device rules and unit; then start
+  upgrade    install a newer release, back up, switch over; go back if it does not become ready
+  rollback   go back to the previous release
+  status     show releases, state of the service, exposure
+  allow      give the service access: gige-camera NETWORK, broker ADDRESS, gpu
+  forbid     remove such access
+  backup     [FILE] save configuration, recipes, engines and journal; the station may run meanwhile
+  restore    FILE restore a backup; the current files stay under other names
+  uninstall  remove everything except configuration and records; --purge removes these too, after a backup
 
 Options of install and upgrade:
-  --config FILE        the first configuration; one that is installed already is always kept
-  --python PYTHON      the interpreter (default /usr/bin/python3); 3.11 or newer, in no home folder
+  --config FILE        the first configuration; an installed one is always kept
+  --python PYTHON      the interpreter (default /usr/bin/python3); 3.11 or newer, not in a home folder
   --wheels FOLDER      take every package from this folder; nothing is downloaded
   --extras NAMES       openvino (default), gpu, tensorrt ...; with commas, '' for none
   --system-packages    let the station see the interpreter's packages (TensorRT on a Jetson)
@@ -98,10 +98,10 @@ check_python() {
 make_release() {
     local release=$RELEASES/$name from="$SOURCE${extras:+[$extras]}" pip=()
     if [[ -e $release/complete ]]; then
-        say "release $name is there already"
+        say "release $name is already installed"
         return
     fi
-    [[ ! -e $release ]] || { say "release $name was left unfinished; it is made anew" && rm -rf "$release"; }
+    [[ ! -e $release ]] || { say "release $name is unfinished; it is made again" && rm -rf "$release"; }
     say "making release $name in $release"
     if [[ -n $wheels ]]; then
         pip=(--no-index --find-links "$wheels")
@@ -171,7 +171,7 @@ copy_missing() {  # what a configuration names and the machine does not have yet
 }
 
 check_config() {  # check_config RELEASE FILE: it can be read, and what it writes to can be written under the unit
-    "$RELEASES/$1/bin/python" - "$2" "$DROP_INS" <<'PYTHON' || die "the configuration $2 cannot be used as it is"
+    "$RELEASES/$1/bin/python" - "$2" "$DROP_INS" <<'PYTHON' || die "the configuration $2 cannot be used"
 import re
 import sys
 from pathlib import Path
@@ -201,7 +201,7 @@ PYTHON
 put_config() {
     install -d -m 750 -g station /etc/station
     if [[ -e $CONFIG ]]; then
-        [[ -z $config_file ]] || cmp -s "$config_file" "$CONFIG" || say "$CONFIG is kept; $config_file is not taken"
+        [[ -z $config_file ]] || cmp -s "$config_file" "$CONFIG" || say "$CONFIG is kept; $config_file is not used"
     elif [[ -n $config_file ]]; then
         # Checked at its place, because relative paths count from there.
         install -m 640 -g station "$config_file" "$CONFIG.new"
@@ -253,7 +253,7 @@ do_install() {
         say "the station is ready"
     else
         show_end
-        die "installed, but not ready yet; it goes on trying. See: journalctl -u station, and
+        die "installed, but not ready yet; systemd keeps trying. See: journalctl -u station, and
   sudo -u station $CURRENT/bin/station check --config $CONFIG"
     fi
 }
@@ -265,7 +265,7 @@ do_upgrade() {
     [[ -n $before ]] || die "nothing is installed yet; use: install"
     check_python
     [[ $before != "$name" ]] ||
-        die "release $name runs already; raise the version in pyproject.toml, or name this one with --name"
+        die "release $name already runs; raise the version in pyproject.toml, or name this one with --name"
     make_release
     check_config "$name" "$CONFIG"
     ! is_active || ran=yes
@@ -285,9 +285,9 @@ do_upgrade() {
         if [[ -n $older ]]; then point "$PREVIOUS" "$RELEASES/$older"; else rm "$PREVIOUS"; fi
         systemctl restart station || true
         [[ $name == "$older" ]] || rm -rf "${RELEASES:?}/$name"
-        die "release $name did not get ready; $before runs again"
+        die "release $name did not become ready; $before runs again"
     else
-        die "release $name did not get ready, nor was $before before; it goes on trying (journalctl -u station)"
+        die "release $name did not become ready, and $before was not ready before; systemd keeps trying (journalctl -u station)"
     fi
 }
 
@@ -306,8 +306,8 @@ do_rollback() {
     now=$(release_at "$CURRENT")
     before=${1:-$(release_at "$PREVIOUS")}
     [[ -n $now ]] || die "nothing is installed yet"
-    [[ -n $before ]] || die "there is no release to go back to; 'status' lists those that are here"
-    [[ -e $RELEASES/$before/complete ]] || die "there is no release $before; 'status' lists those that are here"
+    [[ -n $before ]] || die "there is no release to go back to; 'status' lists the releases"
+    [[ -e $RELEASES/$before/complete ]] || die "there is no release $before; 'status' lists the releases"
     [[ $before != "$now" ]] || die "release $now runs already"
     check_config "$before" "$CONFIG"
     systemctl stop station
@@ -317,7 +317,7 @@ do_rollback() {
         say "release $before is ready"
     else
         show_end
-        die "release $before is in place but not ready; it goes on trying (journalctl -u station)"
+        die "release $before is installed but not ready; systemd keeps trying (journalctl -u station)"
     fi
 }
 
@@ -348,14 +348,14 @@ do_allow() {
     install -d "$DROP_INS"
     sed "s#=ADDRESSES#=$addresses#" "$SOURCE/systemd/drop-ins/$what.conf" >"$DROP_INS/$what.conf"
     systemctl daemon-reload
-    say "allowed; it counts from the next start: systemctl restart station"
+    say "allowed; it applies from the next start on: systemctl restart station"
 }
 
 do_forbid() {
     [[ -n ${1:-} && -f $DROP_INS/$1.conf ]] || die "'${1:-}' was not allowed; $DROP_INS holds what is"
     rm "$DROP_INS/$1.conf"
     systemctl daemon-reload
-    say "closed; it counts from the next start: systemctl restart station"
+    say "closed; it applies from the next start on: systemctl restart station"
 }
 
 # ---------------------------------------------------------------- backup
@@ -369,7 +369,7 @@ do_backup() {
     file=$(realpath -m "$file")
     [[ ! -e $file ]] || die "$file exists; name another file"
     [[ -d $(dirname "$file") || $file == "$BACKUPS"/* ]] ||
-        die "no folder $(dirname "$file"); name a file in one that is there"
+        die "no folder $(dirname "$file"); name a file in an existing folder"
     install -d -m 700 "$BACKUPS"
     make_work
     release_at "$CURRENT" >"$work/release"
@@ -427,13 +427,13 @@ as_station() {  # so that no file of the journal is ever root's
 
 do_restore() {
     local file=${1:-} journal stamp ran=no member part
-    [[ -f $file ]] || die "no file '$file'; restore takes a file that backup has made"
-    tar -tzf "$file" >/dev/null || die "$file cannot be read; it is damaged or no backup"
+    [[ -f $file ]] || die "no file '$file'; name a file that backup made"
+    tar -tzf "$file" >/dev/null || die "$file cannot be read; it is damaged or not a backup"
     while read -r member; do
         case "/$member/" in
-            */../*) die "$file is no backup of a station: it holds $member" ;;
+            */../*) die "$file is not a backup of a station: it contains $member" ;;
             /etc/station/* | /var/lib/station/engines/* | /journal/* | /release/) ;;
-            *) die "$file is no backup of a station: it holds $member" ;;
+            *) die "$file is not a backup of a station: it contains $member" ;;
         esac
     done < <(tar -tzf "$file")
     make_user
@@ -455,9 +455,9 @@ do_restore() {
     rm "$work/journal/path"
     chown -R station:station /var/lib/station/engines "$work/journal"
     find "$work/journal" -mindepth 1 -exec cp -a -t "$(dirname "$journal")" {} +
-    say "restored from $file (release $(cat "$work/release")); what was there ends in before-$stamp"
+    say "restored from $file (release $(cat "$work/release")); the earlier files end in before-$stamp"
     if [[ $ran == yes ]]; then
-        systemctl start station || die "restored, but not ready yet; it goes on trying (journalctl -u station)"
+        systemctl start station || die "restored, but not ready yet; systemd keeps trying (journalctl -u station)"
     fi
 }
 
@@ -499,5 +499,5 @@ esac
 ((EUID == 0)) || die "must be run as root: sudo $0 $command"
 command -v systemctl >/dev/null || die "there is no systemd on this machine"
 exec 9>/run/lock/station-service.lock
-flock -n 9 || die "another station-service.sh is at work; wait until it has ended"
+flock -n 9 || die "another station-service.sh is running; wait until it has ended"
 "do_$command" "$@"

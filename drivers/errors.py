@@ -1,4 +1,4 @@
-"""The root of every error that a person can mend."""
+"""The root of every error that a user can correct."""
 
 
 class InspectionError(Exception):

@@ -27,7 +27,7 @@ PROBE_EVERY_S = 1.0
 
 
 class NoFrameError(Exception):
-    """There is no frame that is surely this part's; the message says why."""
+    """There is no frame that surely shows this part; the message says why."""
 
     def __init__(self, message: str, lost_before: int | None = None) -> None:
         super().__init__(message)
@@ -47,11 +47,11 @@ class Acquisition:
         self._reopen_after_s = reopen_after_s
         self._probed_at = time.monotonic()
         self.by_wire = camera.triggered_by_wire
-        """Somebody else makes the exposures."""
+        """Whether another device starts the exposures."""
         self.used = CameraUsed()
         """The camera that is open, as the journal names it."""
         self.ended = False
-        """A finite source has delivered its last frame."""
+        """Whether a finite source has delivered its last frame."""
 
     def open(self) -> None:
         """Open and arm. Raises :class:`CameraError`."""
@@ -147,7 +147,7 @@ class Acquisition:
             return None
 
     def probe(self) -> None:
-        """Ask an idle camera, once a second, whether it is still there: a loss at night is seen at night.
+        """Ask an idle camera, once per second, whether it is connected: a loss at night is noticed at night.
 
         One that is triggered by wire is emptied: what it holds while no part is asked for is nobody's.
         """
@@ -163,7 +163,7 @@ class Acquisition:
             self._lose(error)
 
     def discard(self) -> None:
-        """Empty the camera, so that no frame of the past meets the next part."""
+        """Empty the camera, so that no earlier frame is taken for the next part."""
         try:
             self._empty()
         except CameraError as error:

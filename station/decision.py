@@ -32,12 +32,12 @@ FAULT_CLASS = 255
 """The class index of a fault."""
 
 SUM_TOLERANCE = 1e-3
-"""How far the probabilities of a patch may sum from 1."""
+"""The largest difference from 1 of the sum of a patch's probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the decision must know of a product; values by class stand in the order of ``classes``."""
+    """The rules of the decision for a product; values by class are in the order of ``classes``."""
 
     patches: int
     """Patches of one part."""
@@ -45,9 +45,9 @@ class Rules:
     """The first one is the good one."""
     temperature: float
     thresholds: tuple[float, ...]
-    """From which probability on a patch counts as a class; 0 = not used."""
+    """The probability from which a patch counts as a class; 0 = not used."""
     releases: tuple[float, ...]
-    """Below which defect probability a patch of a class is let pass; 0 = never."""
+    """The sum of defect probabilities below which a patch of a class counts as good; 0 = never."""
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
@@ -63,7 +63,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the patches of a part say, without a bin; the fields are those of :class:`Verdict`."""
+    """The class of a part by its patches, without a bin; the fields are those of :class:`Verdict`."""
 
     class_index: int
     confidence: float

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all: whoever reads it finds the old content or the new one, never a half.
+"""Write a file completely or not at all: a reader finds the old content or the new one, never a half.
 
 The content is written beside the file under a hidden name, brought to the disk, and renamed over it. After
 a power cut one of the two is there.

@@ -93,7 +93,7 @@ class Line:
         """Parts whose record is just being opened."""
         self._stopping = threading.Event()
         """No new part from now on."""
-        self._door_closed = False
+        self._closed_to_parts = False
         """Nor from a camera that delivers all the same."""
         self._ended = threading.Event()
         """The stages may leave."""
@@ -148,7 +148,7 @@ class Line:
         acquire, *inspecting, receive, watch = self._stages or (None, None, None)
         self._leave(acquire)
         with self._lock:
-            self._door_closed = True
+            self._closed_to_parts = True
         self._fault_late_triggers()
         self._wait_until(lambda: not self._in_hand and not self._entering)
         self._fault_what_is_in_hand()
@@ -256,7 +256,7 @@ class Line:
     def _acquire_freely(self) -> None:
         """Free running: every frame is a part, every lost one a faulted part."""
         while not self._stopping.is_set():
-            if not self._acquisition.is_there(self._stopping) or not self._goes_on():
+            if not self._acquisition.is_there(self._stopping) or not self._takes_frames():
                 continue
             with self._calling("camera"):
                 frame = self._acquisition.following()
@@ -278,7 +278,7 @@ class Line:
             self._look(part, frame)
             self._count_down()
 
-    def _goes_on(self) -> bool:
+    def _takes_frames(self) -> bool:
         """Free running: whether frames are parts now; during a halt they are discarded."""
         if not self._halted:
             return True
@@ -292,7 +292,7 @@ class Line:
     def _take(self, trigger: Trigger, *, at_the_end: bool = False) -> PartInHand | None:
         """Make the part's record durable, once and before anything else; None when the line has closed."""
         with self._lock:
-            if self._door_closed and not at_the_end:
+            if self._closed_to_parts and not at_the_end:
                 return None
             self._entering += 1
         prepared = self._preparation.take()

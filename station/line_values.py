@@ -1,4 +1,4 @@
-"""What the line is given before it starts, and what it shows while it runs."""
+"""The settings of the line, and the status that it shows while it runs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class LineSettings:
     """From trigger to verdict; later is a fault."""
     grab_timeout_s: float = 0.5
     in_place_s: float = 0.1
-    """So long after its acknowledgement a part is surely in place; a later exposure may show the next one."""
+    """For this time after TRIGGER-ACK a part is surely in place; a later exposure may show the next one."""
     stop_timeout_s: float = 5.0
     """How long a clean stop waits for parts in hand and for receipts."""
     queue_capacity: int = 4
     reopen_after_s: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0)
     """Waiting times between attempts to reopen a lost camera; the last one repeats."""
     engine_failures_allowed: int = 3
-    """This many parts in a row without scores halt the line: systemd starts it afresh."""
+    """The number of consecutive parts without scores that halts the line; systemd then restarts it."""
     hung_after_s: float = 10.0
-    """A camera or engine call that has not come back after this long will not: the line halts."""
+    """A camera or engine call that takes longer than this halts the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineStatus:
-    """Everything a person or a dashboard wants to know, without stopping the line."""
+    """The state of the line, for people and dashboards; reading it does not stop the line."""
 
     state: State
     reason: str

@@ -14,11 +14,11 @@ _USEFUL = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """What the operating system says of the processor."""
+    """The processor, as the operating system describes it."""
 
     model: str
     flags: frozenset[str]
-    """Instruction sets, in the words of /proc/cpuinfo; empty where it does not list them (arm64, macOS)."""
+    """Instruction sets, by the names of /proc/cpuinfo; empty where it does not list them (arm64, macOS)."""
 
     @property
     def multiplies_bf16(self) -> bool:

@@ -20,7 +20,7 @@ class Judgement:
     """One verdict beside the truth."""
 
     defective: bool
-    """Whether the part bears a defect."""
+    """Whether the part has a defect."""
     outcome: Outcome
     named: bool
     """The verdict names a class that is on the part."""

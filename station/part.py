@@ -1,4 +1,4 @@
-"""What is known of one part, from its trigger to its verdict: frozen, and made anew by each stage.
+"""What is known of one part, from its trigger to its verdict: frozen, and replaced by each stage.
 
 A stage takes a :class:`PartInHand`, and hands on a new one that knows more. All that are made of one part
 share its claim, so that whoever claims first - a stage, or the watch over the deadline - writes its verdict.
@@ -22,7 +22,7 @@ from station.prepared import Prepared
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartInHand:
-    """A part without a verdict, as far as it has come."""
+    """A part without a verdict, at its present stage."""
 
     trigger: Trigger
     prepared: Prepared
@@ -31,7 +31,7 @@ class PartInHand:
     deadline_ns: int
     """``time.monotonic_ns()`` after which the part is a fault."""
     stages_ns: Mapping[str, int] = field(default_factory=dict)
-    """When the part was through each stage, ``time.monotonic_ns()``."""
+    """When the part finished each stage, ``time.monotonic_ns()``."""
     frame: Frame | None = None
     """Held until it is cut, and longer only for an observer that needs it: a frame is 20 MB."""
     frame_id: int | None = None
@@ -42,7 +42,7 @@ class PartInHand:
     _claim: threading.Lock = field(default_factory=threading.Lock)
 
     def claim(self) -> bool:
-        """True for the first caller only: whoever gets it writes the part's verdict."""
+        """True for the first caller only, who then writes the part's verdict."""
         return self._claim.acquire(blocking=False)
 
     @property
@@ -78,7 +78,7 @@ class PartInHand:
         return replace(self._reached("scored"), scores=scores)
 
     def decided(self) -> PartInHand:
-        """The part whose decision has been taken, and is still to be written."""
+        """The part with its decision, which is not yet written."""
         return self._reached("decided")
 
     def details(self) -> PartDetails:
@@ -116,7 +116,7 @@ class InspectedPart:
     """A part whose verdict is in the journal and on its way to the cell; what observers are offered."""
 
     part: PartInHand
-    """As far as it had come: a part that was faulted early has no frame, no patches or no scores."""
+    """The part at its last stage: one that was faulted early has no frame, no patches or no scores."""
     verdict: Verdict
     sent_ns: int
     """``time.monotonic_ns()`` when the verdict was handed to the sorter."""

@@ -1,4 +1,4 @@
-"""What a part is judged with: recipe, engine and calibration, prepared together and taken together."""
+"""The recipe, engine and calibration that decide a part, prepared together and taken together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from station.recipe import Recipe
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """Taken by each part when it is triggered, and kept by it to its end, whatever is prepared meanwhile."""
+    """What each part takes when it is triggered, and keeps to its end, whatever is prepared meanwhile."""
 
     recipe: Recipe
     engine: Engine
@@ -51,7 +51,7 @@ class Prepared:
 
 
 class Preparation:
-    """What is prepared now, and the engines of before that parts in hand still need. Thread-safe."""
+    """What is prepared now, and the earlier engines that parts in hand still need. Thread-safe."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._lock = threading.Lock()
@@ -66,14 +66,14 @@ class Preparation:
         return self._now
 
     def change(self, prepared: Prepared) -> None:
-        """Have it taken from the next part on; the engine of before is closed when its last part is done."""
+        """Use it from the next part on; the earlier engine is closed after its last part."""
         with self._lock:
             engines = (*self._replaced, self._now.engine)
             self._replaced = [engine for engine in engines if engine is not prepared.engine]
             self._now = prepared
 
     def take(self) -> Prepared:
-        """What a part that is triggered now is judged with; to be given back with its verdict."""
+        """What decides a part that is triggered now; it is given back with the part's verdict."""
         with self._lock:
             self._parts[id(self._now.engine)] += 1
             return self._now

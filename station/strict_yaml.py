@@ -67,14 +67,14 @@ def load_document(
         lines: dict[Location, int] = {}
         values = _plain(node, (), lines)
         if not isinstance(values, dict):
-            raise _Mistaken(
+            raise _DocumentMistake(
                 1, "", "is not a mapping", "write the keys of the file as `key: value`, one per line"
             )
         for name, value in (computed or {}).items():
             if name in values:
-                raise _Mistaken(lines[(name,)], name, "is computed, not set", "remove the key")
+                raise _DocumentMistake(lines[(name,)], name, "is computed, not set", "remove the key")
             values[name] = value
-    except _Mistaken as mistaken:
+    except _DocumentMistake as mistaken:
         raise error(path, mistaken.mistake) from None
     try:
         return model.model_validate_json(
@@ -111,7 +111,7 @@ def closest(word: str, words: Iterator[str] | list[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(known)}"
 
 
-class _Mistaken(Exception):
+class _DocumentMistake(Exception):
     def __init__(self, line: int, key: str, problem: str, remedy: str) -> None:
         self.mistake = Mistake(line, key, problem, remedy)
         super().__init__(problem)
@@ -140,7 +140,7 @@ def _text(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = content[: problem.start].count(b"\n") + 1
-        raise _Mistaken(line, "", "is not UTF-8 text", "save the file as UTF-8") from None
+        raise _DocumentMistake(line, "", "is not UTF-8 text", "save the file as UTF-8") from None
 
 
 def _compose(text: str) -> yaml.Node:
@@ -152,15 +152,15 @@ def _compose(text: str) -> yaml.Node:
         mark = problem.problem_mark or problem.context_mark
         what = " ".join(filter(None, (problem.context, problem.problem)))
         remedy = "check indentation, colons, quotes and brackets here"
-        raise _Mistaken(mark.line + 1 if mark else 0, "", f"is not YAML ({what})", remedy) from None
+        raise _DocumentMistake(mark.line + 1 if mark else 0, "", f"is not YAML ({what})", remedy) from None
     except yaml.reader.ReaderError as problem:
         line = text[: problem.position].count("\n") + 1
         remedy = "remove the character; a text editor's 'show invisible' finds it"
-        raise _Mistaken(
+        raise _DocumentMistake(
             line, "", f"has a character that YAML forbids (U+{_code_point(problem):04X})", remedy
         ) from None
     if node is None:
-        raise _Mistaken(
+        raise _DocumentMistake(
             1, "", "is empty", "write the keys of the file, see docs/recipes.md and docs/configuration.md"
         )
     return node
@@ -180,23 +180,27 @@ def _check_events(text: str) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise _Mistaken(line, "", "has a second document", "keep one document; remove the `---`")
+                raise _DocumentMistake(
+                    line, "", "has a second document", "keep one document; remove the `---`"
+                )
         if isinstance(event, yaml.AliasEvent) or (isinstance(event, yaml.NodeEvent) and event.anchor):
-            raise _Mistaken(
+            raise _DocumentMistake(
                 line, "", "has an anchor or alias (& or *)", "write the value out, or quote the text"
             )
         if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             nodes += 1
             if event.tag is not None:
-                raise _Mistaken(line, "", f"has a tag ({event.tag})", "remove the tag; plain values only")
+                raise _DocumentMistake(
+                    line, "", f"has a tag ({event.tag})", "remove the tag; plain values only"
+                )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise _Mistaken(line, "", f"is nested deeper than {MAX_DEPTH} levels", "flatten it")
+            raise _DocumentMistake(line, "", f"is nested deeper than {MAX_DEPTH} levels", "flatten it")
         if nodes > MAX_NODES:
-            raise _Mistaken(
+            raise _DocumentMistake(
                 line, "", f"has more than {MAX_NODES} values", "this is hardly the file that was meant"
             )
 
@@ -212,12 +216,14 @@ def _plain(node: yaml.Node, where: Location, lines: dict[Location, int]) -> Any:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-                raise _Mistaken(line, _dotted(where), "has a key that is not a word", "quote it or remove it")
+                raise _DocumentMistake(
+                    line, _dotted(where), "has a key that is not a word", "quote it or remove it"
+                )
             key = str(key_node.value)
             here = (*where, key)
             if key in mapping:
                 problem = f"is given twice (first in line {lines[here]})"
-                raise _Mistaken(line, _dotted(here), problem, "keep one of the two")
+                raise _DocumentMistake(line, _dotted(here), problem, "keep one of the two")
             lines[here] = line
             mapping[key] = _plain(value_node, here, lines)
         return mapping
@@ -226,7 +232,7 @@ def _plain(node: yaml.Node, where: Location, lines: dict[Location, int]) -> Any:
     try:
         return _CONSTRUCTOR.construct_object(node)
     except ValueError:
-        raise _Mistaken(
+        raise _DocumentMistake(
             node.start_mark.line + 1, _dotted(where), "is not a number that fits", "write a smaller number"
         ) from None
 

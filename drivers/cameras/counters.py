@@ -25,7 +25,7 @@ class Counters:
         self._details: dict[str, str] = {}
 
     def opened(self, description: str, details: dict[str, str] | None = None) -> None:
-        """The camera is there, by the name it gave itself."""
+        """The camera is open, with this description."""
         with self._lock:
             self._connected = True
             self._opened += 1
@@ -39,12 +39,12 @@ class Counters:
             self._last_error = error or self._last_error
 
     def failed(self, error: str) -> None:
-        """Something went wrong that did not cost the camera."""
+        """Note an error after which the camera still works."""
         with self._lock:
             self._last_error = error
 
     def frame(self, frame: Frame) -> Frame:
-        """Count a frame on its way out; hands the same frame back."""
+        """Count a delivered frame, and return it."""
         with self._lock:
             self._delivered += 1
             self._lost += frame.lost_before

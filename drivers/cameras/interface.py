@@ -101,7 +101,7 @@ class Camera(ABC):
 
     @property
     def triggered_by_wire(self) -> bool:
-        """Whether somebody else makes the exposures, by edges on the camera's input.
+        """Whether another device starts the exposures, by edges on the camera's input.
 
         Such a camera may hold frames that nobody asked for: ``disarm`` and ``arm`` it when the part whose
         frame is wanted is in place, and before it is exposed.
@@ -148,7 +148,7 @@ class Camera(ABC):
 
     @abstractmethod
     def disarm(self) -> None:
-        """Stop acquisition and discard what was under way, so that no late frame meets the next part."""
+        """Stop acquisition and discard exposures under way: no late frame is taken for the next part."""
 
     @abstractmethod
     def health(self) -> CameraHealth:
@@ -156,4 +156,4 @@ class Camera(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give the camera back. Never raises, may be called twice."""
+        """Release the camera. Never raises, may be called twice."""

@@ -101,7 +101,7 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Reply: no result follows; the cell may trigger anew, under a new number."""
+    """Reply: no result follows; the cell may send a new trigger, under a new number."""
 
     number: int
     part_id: int
@@ -201,7 +201,7 @@ class Handshake(Generic[M]):
     # -- the application's calls
 
     def set_ready(self, ready: bool, reason: str) -> list[Announcement]:
-        """Say to the cell at once whether triggers are welcome."""
+        """Tell the cell at once whether the station takes triggers."""
         if (ready, reason) == (self._ready, self._reason):
             return []
         self._ready, self._reason = ready, reason
@@ -322,7 +322,7 @@ class Handshake(Generic[M]):
         return [Receipt(part_id, acknowledged=True, bin=bin_, at_ns=now_ns), *changed]
 
     def cell_restarted(self, floor: int, now_ns: int) -> list[Receipt]:
-        """The cell began anew; triggers numbered up to ``floor`` belong to what was before."""
+        """The cell restarted; triggers numbered up to ``floor`` belong to its earlier session."""
         self.counts.cell_restarts += 1
         return self.begin_anew(floor, now_ns, "the cell restarted before it acknowledged")
 
@@ -340,7 +340,7 @@ class Handshake(Generic[M]):
         return receipts
 
     def unexpected(self, problem: str) -> None:
-        """Something came that fits no part; count it and remember why."""
+        """A message fits no part; count it and remember why."""
         self.counts.unexpected += 1
         self.problem = problem
 
@@ -366,7 +366,7 @@ class Handshake(Generic[M]):
         return min((min(p.resend_ns, p.give_up_ns) for p in waiting), default=1 << 62)
 
     def announcement(self) -> Announcement:
-        """Whether triggers are welcome now."""
+        """Whether the station takes triggers now."""
         if self._ready:
             activity = Activity.EXECUTING if self._in_hand else Activity.READY
             return Announcement(self._welcome(), activity, self.recipe if self._welcome() else "busy")

@@ -1,4 +1,4 @@
-"""What stands between the station and the robot or PLC: triggers in, results out, receipts back.
+"""The connection between the station and the robot or PLC: triggers in, results out, receipts back.
 
 The order of one part, which every protocol keeps: the cell asks (``wait_trigger``); the station makes
 its record durable and its camera ready and then says so (``acknowledge``); the station has the part's frame
@@ -92,7 +92,7 @@ class SorterHealth:
 
     @property
     def counted(self) -> str:
-        """The counters for people: messages, and what is not as it should be, where there is any."""
+        """The counters for people: messages, and those of problems that are not 0."""
         troubles = {
             "resent": self.resent,
             "garbled": self.garbled,
@@ -118,11 +118,11 @@ class Sorter(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Start serving the line. Raises :class:`SorterError` only for what waiting cannot cure."""
+        """Start serving the line. Raises :class:`SorterError` only for errors that do not pass with time."""
 
     @abstractmethod
     def set_ready(self, ready: bool, reason: str = "") -> None:
-        """Say to the cell whether triggers are welcome; a sorter begins not ready.
+        """Tell the cell whether the station takes triggers; a sorter begins not ready.
 
         Triggers that come all the same are refused on the wire and not delivered.
         """
@@ -140,13 +140,13 @@ class Sorter(ABC):
 
     @abstractmethod
     def acknowledge(self, trigger: Trigger) -> None:
-        """The trigger's record is durable and the camera ready: say to the cell that a verdict will come.
+        """The trigger's record is durable and the camera ready: tell the cell that a verdict will come.
 
         Where the cell triggers the camera by wire, it does so now, and not before.
         """
 
     def acquisition_done(self, trigger: Trigger) -> None:
-        """The part's frame is here, whole and surely its own: say to the cell that the part may leave.
+        """The part's frame is here, complete and surely its own: tell the cell that the part may leave.
 
         Nothing where the protocol has no such message; the result says the same.
         """

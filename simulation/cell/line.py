@@ -81,7 +81,7 @@ class Mischief:
         self.waiting: list[tuple[int, bytes]] = []
         """Late frames: (time, frame)."""
 
-    def _strikes(self, name: str) -> bool:
+    def _happens(self, name: str) -> bool:
         probability = float(getattr(self._settings, name))
         strikes = probability > 0 and self._random.random() < probability
         self.done[name] += strikes
@@ -92,15 +92,15 @@ class Mischief:
         body = message.body
         if not isinstance(body, TriggerBody | ResultAck):
             return [self.noise(encode(message))]
-        if self._strikes("silent"):
+        if self._happens("silent"):
             return []
-        if isinstance(body, ResultAck) and self._strikes("wrong_part_id"):
+        if isinstance(body, ResultAck) and self._happens("wrong_part_id"):
             body = dataclasses.replace(body, part_id=(body.part_id + 1) % 2**32)
             message = dataclasses.replace(message, body=body)
         frames = [self.noise(encode(message))]
-        if self._strikes("duplicate"):
+        if self._happens("duplicate"):
             frames.append(frames[0])
-        if self._strikes("late"):
+        if self._happens("late"):
             due = now + int(self._settings.late_ms * _MS)
             self.waiting += [(due, frame) for frame in frames]
             return []
@@ -114,7 +114,7 @@ class Mischief:
 
     def noise(self, data: bytes) -> bytes:
         """``data``, or with one to three bits flipped."""
-        if not data or not self._strikes("garble"):
+        if not data or not self._happens("garble"):
             return data
         spoiled = bytearray(data)
         for _ in range(self._random.randint(1, 3)):
@@ -123,7 +123,7 @@ class Mischief:
 
     def gate(self, bin_: int) -> int:
         """Where a part lands when the gate is set to ``bin_``."""
-        return self._settings.reject_bin if self._strikes("wrong_bin") else bin_
+        return self._settings.reject_bin if self._happens("wrong_bin") else bin_
 
     def next_unplug(self, now: int) -> int:
         """When the plug is pulled next."""

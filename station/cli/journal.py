@@ -260,14 +260,19 @@ def events(
     journal: JournalOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     kind: Annotated[
-        list[EventKind] | None, typer.Option("--kind", "-k", help="Only these; may be given several times.")
+        list[EventKind] | None,
+        typer.Option("--kind", "-k", help="Only this kind; can be given several times."),
     ] = None,
     after: Annotated[
-        int | None, typer.Option(min=0, help="All events after this number instead, those of parts too.")
+        int | None, typer.Option(min=0, help="Print all events after this number, also those of parts.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="So many at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="The most events to print.")
+    ] = None,
 ) -> None:
-    """Print what the station did, one JSON line per event: starts, stops, changeovers, reviews, pictures.
+    """Print the events of the station, one JSON line per event.
+
+    They are starts, stops, halts, changeovers, changed configurations, reviews and pictures.
 
     Examples:
         station journal events --kind changeover --kind configuration

@@ -29,7 +29,7 @@ class Shown(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Which events of the station."""
+    """Kinds of events of the station."""
 
     START = "start"
     STOP = "stop"

@@ -21,7 +21,7 @@ def ask(
     """What the station behind the socket answers. Raises :class:`ControlError`."""
     import httpx
 
-    _knock(path)
+    _try_connection(path)
     try:
         with httpx.Client(
             transport=httpx.HTTPTransport(uds=str(path)), timeout=timeout_s, trust_env=False
@@ -41,7 +41,7 @@ def ask(
     return found
 
 
-def _knock(path: Path) -> None:
+def _try_connection(path: Path) -> None:
     """See that somebody listens, and say in words why not. Raises :class:`ControlError`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
         caller.settimeout(1.0)

@@ -221,7 +221,7 @@ class _Walk:
         base = {outcome: int(first.get("counts", {}).get(outcome, 0)) for outcome in (ACCEPT, REJECT, FAULT)}
         totals = {one: base[one] + self._totals[one] for one in base}
         records_before = int(first.get("records", 0))
-        rows = self._in_hand_whole()
+        rows = self._records_in_hand()
         return SegmentProof(
             file=self._path.name,
             number=int(first.get("number", 1)),
@@ -413,7 +413,7 @@ class _Walk:
         if {row[0]: row[1:] for row in rows} != self._texts:
             self._found.add("record", "the table texts is not what its events say")
 
-    def _in_hand_whole(self) -> list[Row]:
+    def _records_in_hand(self) -> list[Row]:
         """The records that wait for their verdict or receipt at the end, by number."""
         rows = []
         for record_id in sorted(self._rows):

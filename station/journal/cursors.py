@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far one reader has come."""
+    """The last event that one reader has delivered."""
 
     journal: Path
     name: str
@@ -100,7 +100,7 @@ def cursors(journal: Path) -> list[Cursor]:
 
 
 def delete_cursor(journal: Path, name: str) -> None:
-    """Forget a cursor; the journal then waits for it no more. Raises :class:`JournalError`."""
+    """Delete a cursor; the journal then no longer keeps files for it. Raises :class:`JournalError`."""
     file = _file(journal, name)
     try:
         file.unlink()

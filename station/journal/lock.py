@@ -1,4 +1,4 @@
-"""Who writes a journal: a lock that the kernel gives back when the process ends, even by a kill."""
+"""The lock of a journal's writer, which the kernel releases when the process ends, even after a kill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lock_file(journal: Path) -> Path:
 
 
 def take_lock(path: Path) -> int:
-    """Lock the journal for this process until it ends; the kernel gives the lock back, even after a kill."""
+    """Lock the journal for this process until it ends; the kernel releases it, even after a kill."""
     file = lock_file(path)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     until = time.monotonic() + LOCK_PATIENCE_S

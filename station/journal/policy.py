@@ -40,7 +40,7 @@ WAL_LIMIT_BYTES = 64 << 20
 HEAD_PERIOD_S = 1.0
 """How often the side file with the head is brought up to date, and the segment's size is looked at."""
 POLICY_PERIOD_S = 600.0
-"""How often it is looked for segments that may go."""
+"""How often the policy looks for segments that may be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class JournalSettings:
     """How large a segment grows, and how long sealed ones stay; 0 is for ever."""
 
     segment_parts: int = 200_000
-    """A segment is closed after so many parts, or"""
+    """The most parts in a segment, which is then closed;"""
     segment_mb: int = 500
-    """at this size, MB, whichever comes first."""
+    """the largest size of a segment, MB, which is then closed."""
     keep_days: float = 0.0
     """Sealed segments whose last part is older are removed."""
     keep_gb: float = 0.0
@@ -59,7 +59,7 @@ class JournalSettings:
     """Where a segment is copied, and read back, before it is removed; None removes it without a copy."""
 
 
-class _Kept(Protocol):
+class _JournalFiles(Protocol):
     """The journal, as far as its keeper thread uses it."""
 
     path: Path
@@ -81,7 +81,7 @@ class _Kept(Protocol):
 class Keeper:
     """What a journal's keeper thread does between two parts."""
 
-    def __init__(self, journal: _Kept) -> None:
+    def __init__(self, journal: _JournalFiles) -> None:
         self._journal = journal
         self._connection: sqlite3.Connection | None = None
         self._path = journal.segment_path

@@ -43,7 +43,7 @@ OPEN_FILES = 4
 
 @dataclass(frozen=True, slots=True)
 class JournalEvent:
-    """An event as who sends it on wants it: values by name, nothing left to look up."""
+    """An event for programs that send it on: every value by name, nothing left to look up."""
 
     seq: int
     record_id: int
@@ -221,7 +221,7 @@ class JournalReader:
         return next(iter(found.values()))
 
     def close(self) -> None:
-        """Give the files back."""
+        """Close the files."""
         for connection in self._open.values():
             connection.close()
         self._open = {}

@@ -28,7 +28,7 @@ def _by(source: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRecord:
-    """One trigger, from its request to its acknowledged bin. None is what never came to be known."""
+    """One trigger, from its request to its acknowledged bin. None where a value never became known."""
 
     record_id: int = _by(KEY)
     part_id: int = _by(OPENED)
@@ -101,7 +101,7 @@ class PartRecord:
     """Where the cell says the part went."""
     ack_problem: str | None = _by(RECEIPT)
     recovered: bool = _by(MADE)
-    """Closed at the start of the station after it had ended too early."""
+    """Closed at a start of the station, after a crash or a power cut."""
     verdict_seq: int | None = _by(MADE)
     """The event that holds the verdict and the scores."""
     scores: NDArray[np.float32] | None = None

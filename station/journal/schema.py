@@ -120,7 +120,7 @@ class Head:
 
 
 def head_file(journal: Path) -> Path:
-    """The file that remembers how far the journal had come."""
+    """The file that stores the last event known to be written."""
     return journal.with_name(journal.name + ".head")
 
 
@@ -200,7 +200,7 @@ def read_head(connection: sqlite3.Connection) -> tuple[int, bytes]:
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> str:
-    """What the file says of itself; empty when somebody took it out."""
+    """A property of the file; empty when somebody removed it."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return str(row[0]) if row else ""
 

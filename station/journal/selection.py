@@ -1,4 +1,4 @@
-"""Which records a person asks for, and the indexes of a segment that lead to them."""
+"""The selection of records, and the indexes of a segment that find them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Selection:
 
 
 def parse_moment(text: str, now: datetime | None = None) -> datetime:
-    """A moment as people write it: ``2031-03-01``, ``2031-03-01T06:00`` (local time), or ``8h`` ago.
+    """A time as people write it: ``2031-03-01``, ``2031-03-01T06:00`` (local time), or ``8h`` ago.
 
     Raises ValueError with the forms that are understood.
     """

@@ -59,11 +59,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECEIPT_DELAY_S = 0.05
-"""How long a receipt waits at most for a commit to ride along with."""
+"""The longest time that a receipt waits for another commit that takes it along."""
 RECEIPTS_WAITING = 256
-"""Capacity of the queue ``receipts``; the caller that fills it writes them all (it sheds none)."""
+"""Capacity of the queue ``receipts``; the caller that fills it writes them all (none is dropped)."""
 
-_PASSING = ("SQLITE_FULL", "SQLITE_BUSY")
+_TEMPORARY_ERRORS = ("SQLITE_FULL", "SQLITE_BUSY")
 """Errors after which a later write may succeed; after any other one the file must be opened again."""
 
 
@@ -347,7 +347,7 @@ class Journal:
         self._know()
 
     def _know(self) -> None:
-        """What others may ask at any moment, each as one value: it is on the disk."""
+        """What other threads may read at any moment, each as one value that is on the disk."""
         ledger = self._ledger
         self._head = Head(self._segment.journal_id, ledger.seq, ledger.digest.hex())
         self._counts = _counted(self._segment.outcomes)
@@ -372,7 +372,7 @@ class Journal:
             raise self._failure
 
     def _submit(self, job: _Job) -> None:
-        """Have the job written, by this thread or by one that takes it along; raises its error."""
+        """Write the job, by this thread or by another one that takes it along; raises its error."""
         with self._queue_lock:
             self._require_usable()
             self._waiting.append(job)
@@ -464,7 +464,7 @@ class Journal:
         self._know()
 
     def _require_files(self) -> None:
-        """Refuse to write into a file that nobody will find again."""
+        """Refuse to write into a file that was moved or deleted."""
         file = self._segment.path
         if not self.path.exists() or not file.exists() or os.stat(file).st_ino != self._inode:
             raise JournalError(
@@ -479,7 +479,7 @@ class Journal:
         if failure is None:
             log.exception("journal %s: a write failed unexpectedly", self.path)
             failure = JournalError(f"journal {self.path}: {error!r}: report this; start the station again")
-        if not getattr(error, "sqlite_errorname", "").startswith(_PASSING):
+        if not getattr(error, "sqlite_errorname", "").startswith(_TEMPORARY_ERRORS):
             self._failure = failure
         return failure
 
@@ -532,7 +532,7 @@ class Journal:
         closed.connection.close()  # copies its WAL: nobody has to wait for that
 
     def write_removal(self, values: Values) -> None:
-        """Append that a sealed segment is taken away by the policy. Raises :class:`JournalError`."""
+        """Append that the policy removes a sealed segment. Raises :class:`JournalError`."""
         self._submit(_Job([_Entry(REMOVED, 0, values)]))
 
     def _begin_segment(self) -> OpenSegment:
@@ -550,7 +550,7 @@ class Journal:
     # ------------------------------------------------------------------ the keeper, beside the decision path
 
     def _keep(self) -> None:
-        """Write receipts that found no commit to ride with; keep the files in order."""
+        """Write receipts that no other commit took along; keep the files in order."""
         said = ""
         while not self._closing.wait(RECEIPT_DELAY_S):
             try:

@@ -62,7 +62,7 @@ class Observers:
     """Every observer of one run, each behind its queue. Whoever made it closes it."""
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        self._posts = tuple(_Post(observer) for observer in observers)
+        self._posts = tuple(_ObserverThread(observer) for observer in observers)
         self.need_frames = any(post.needs_frame for post in self._posts)
         """Whether frames must be kept until the verdict."""
 
@@ -94,7 +94,7 @@ class Observers:
         self.close()
 
 
-class _Post:
+class _ObserverThread:
     """One observer, its queue, its thread and its counters."""
 
     def __init__(self, observer: Observer) -> None:

@@ -69,7 +69,7 @@ def find_edge(
     across, alongside, size = (
         (step, line_step, pixels.shape[1]) if side.vertical else (line_step, step, pixels.shape[0])
     )
-    _vote(
+    _majority(
         pixels.reshape(-1)[channels // 2 :],
         across,
         alongside,
@@ -141,7 +141,7 @@ def _crossing(window: Any, threshold: Any) -> Any:
     types.float64[::1],
     types.float64[::1],
 )
-def _vote(
+def _majority(
     pixels: Any,
     across: Any,
     alongside: Any,

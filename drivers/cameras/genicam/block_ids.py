@@ -1,4 +1,4 @@
-"""The loss account: from the numbers a camera gives its frames to gaps that are never hidden.
+"""Lost exposures, counted from the gaps in the numbers that a camera gives its frames.
 
 Basler's block ids by transport (``CGrabResultData::GetBlockID``): USB counts from 0 in 64 bits; GigE counts
 from 1, wraps from 65535 to 1 unless the camera has extended ids, and gives 0 when it numbers nothing;
@@ -15,7 +15,7 @@ GIGE_PERIOD = 65535
 
 
 class BlockOrderError(Exception):
-    """The camera's frame counter went back or stood still: it was restarted behind our back."""
+    """The camera's frame counter went back or stood still: it was restarted meanwhile."""
 
 
 @dataclass(slots=True)

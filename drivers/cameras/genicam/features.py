@@ -47,7 +47,7 @@ class Nodes:
             ) from None
 
     def set_if_there(self, value: object, *names: str) -> None:
-        """Set a default that nobody asked for: where the camera does not have it, there is nothing to do."""
+        """Set a default of this driver; where the camera does not have the feature, do nothing."""
         name = self.find(*names)
         if name is not None and self._map.is_writable(name):
             with suppress(FeatureRefusedError):
@@ -78,7 +78,7 @@ class Nodes:
         return self._map.read_now(name) if self._map.has(name) else None
 
     def _accepted(self, name: str, error: FeatureRefusedError) -> str:
-        """What the camera would take, in words."""
+        """The values that the camera accepts, as text."""
         limits = self._map.limits(name)
         if limits is not None:
             step = "" if limits.step is None else f" in steps of {limits.step:.10g}"
@@ -155,7 +155,7 @@ def _apply_area(settings: GenicamSettings, nodes: Nodes) -> None:
 
 
 def _apply_trigger(settings: GenicamSettings, nodes: Nodes) -> None:
-    """Every trigger off, then the wanted ones on: what the last user left behind is not trusted."""
+    """Switch every trigger off, then the configured ones on: the settings of the last user do not matter."""
     for selector in nodes.choices("TriggerSelector"):
         nodes.set("trigger_selector", selector, "TriggerSelector")
         nodes.set_if_there("Off", "TriggerMode")

@@ -219,7 +219,7 @@ class PylonCamera(Camera):
             )
 
     def grab(self, timeout_s: float) -> Frame:
-        """The next frame; a failed, short or foreign one is handed over as incomplete."""
+        """The next frame; a failed, short or foreign one is delivered as incomplete."""
         self._require_armed()
         result = self._ask(
             "grabbing",
@@ -269,7 +269,7 @@ class PylonCamera(Camera):
         return self._counters.health()
 
     def close(self) -> None:
-        """Give the camera back to others; never raises."""
+        """Release the camera; never raises."""
         self._release()
         self._counters.gone()
 
@@ -360,7 +360,7 @@ class PylonCamera(Camera):
             raise CameraError(f"{self._label} is not armed: arm() it first")
 
     def _release(self) -> None:
-        """Everything back, in any state. The device object too: one that was unplugged stays dead."""
+        """Everything back, in any state. The device object too: after an unplug it does not work again."""
         device, self._device, self._nodes, self._armed = self._device, None, None, False
         self._clock = None
         if device is not None:

@@ -1,4 +1,4 @@
-"""Which Basler camera is meant, and why one cannot be had."""
+"""The Basler camera that the settings name, and why it cannot be opened."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Arrival:
 
 
 class Link:
-    """Who the other end is and whether it lives."""
+    """The other end: its session, and whether it answers."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Link:
         return Arrival(ours=True, restarted=restarted, came_up=self._alive(message, now_ns))
 
     def _may_adopt(self, message: wire.Message) -> bool:
-        """A session seen before comes back only in the silence of its successor, and only with news."""
+        """An earlier session comes back only while its successor is silent, and only with a new message."""
         if not isinstance(message.body, wire.Hello | wire.Heartbeat):
             return False
         heard = self._retired.get(message.sender)

@@ -92,14 +92,14 @@ class SerialSorter(Sorter):
         """Serve the line from now on; an absent or occupied port is waited for, in the background."""
         if self._thread is not None:
             raise SorterError("this sorter was already opened once; make a new one")
-        _refuse_the_incurable(self._settings)
+        _refuse_permanent_errors(self._settings)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._try_open()
         self._thread = threading.Thread(target=self._serve, name=f"sorter {self._settings.port}", daemon=True)
         self._thread.start()
 
     def set_ready(self, ready: bool, reason: str = "") -> None:
-        """Say at once whether triggers are welcome; triggers that come all the same are refused."""
+        """Tell the cell at once whether the station takes triggers; it refuses triggers that come anyway."""
         with self._lock:
             self._do(self._session.set_ready(ready, reason, time.monotonic_ns()))
 
@@ -319,7 +319,7 @@ def _get(source: queue.SimpleQueue[_Item], timeout_s: float) -> _Item | None:
         return None
 
 
-def _refuse_the_incurable(settings: SerialSettings) -> None:
+def _refuse_permanent_errors(settings: SerialSettings) -> None:
     port = settings.port
     try:
         mode = os.stat(port).st_mode

@@ -24,7 +24,7 @@ from station.machine import processor
 NAME = "openvino"
 CHUNKS = (1, 4)
 """Chunk sizes worth timing: 1 wins on AVX-512, 4 reads the fully connected weights less often."""
-_REQUESTS_A_STREAM = 4
+_REQUESTS_PER_STREAM = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -79,7 +79,7 @@ class OpenVinoEngine(CheckedEngine):
             names = [PROBABILITIES, FEATURES] if manifest.features else [PROBABILITIES]
             self._outputs = [compiled.output(name) for name in names]
             self._requests = [
-                compiled.create_infer_request() for _ in range(options.threads * _REQUESTS_A_STREAM)
+                compiled.create_infer_request() for _ in range(options.threads * _REQUESTS_PER_STREAM)
             ]
         except RuntimeError as problem:
             raise EngineError(
