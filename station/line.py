@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from drivers.cameras.interface import Camera, CameraConfigError, Frame
 from drivers.cameras.settings import Mode
@@ -29,7 +30,7 @@ from drivers.sorters.interface import Receipt, Result, Sorter, Trigger
 from station.acquisition import Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineError
-from station.journal import Journal, JournalError
+from station.journal import Journal, JournalError, PartMarks
 from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
 from station.part import InspectedPart, PartInHand, SentResult
@@ -84,6 +85,8 @@ class Line:
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
+        self._marks = PartMarks()
+        """Lot, shift and operator, as they were given last."""
         self._halted_ns = 0
         """When the station was halted last; parts triggered before are finished."""
         self._calls_ns: dict[str, int] = {}
@@ -206,6 +209,19 @@ class Line:
         self._journal.write_event("resume", {})
         self._readiness.clear(Readiness.HALTED)
 
+    def mark(self, marks: PartMarks) -> None:
+        """Write lot, shift and operator into the record of every part from now on.
+
+        Raises :class:`JournalError`, and nothing is changed, when the journal does not take it.
+        """
+        self._journal.write_event("marks", asdict(marks))
+        self._marks = marks
+
+    @property
+    def marks(self) -> PartMarks:
+        """What stands in the record of the next part beside what the cell says of it."""
+        return self._marks
+
     def status(self) -> LineStatus:
         """A snapshot of the whole line, from any thread."""
         statistics = self._statistics.snapshot()
@@ -303,6 +319,7 @@ class Line:
                 mode=self._settings.mode,
                 is_simulated=self._is_simulated,
                 camera=self._acquisition.used,
+                marks=self._marks,
             )
             deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
             part = PartInHand(trigger, prepared, record_id, deadline_ns, {"trigger": trigger.received_ns})

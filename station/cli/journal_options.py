@@ -37,6 +37,7 @@ class EventKind(StrEnum):
     RESUME = "resume"
     CHANGEOVER = "changeover"
     CONFIGURATION = "configuration"
+    MARKS = "marks"
     REVIEW = "review"
     PICTURE = "picture"
 

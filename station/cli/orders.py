@@ -1,4 +1,4 @@
-"""``station halt``, ``resume``, ``prepare`` and ``activate``: the orders to a running station."""
+"""The orders to a running station: halt, resume, prepare, activate, mark, review."""
 
 from __future__ import annotations
 
@@ -81,6 +81,53 @@ def activate(
         station activate servo-motor-housing --config /etc/station/station.yaml
     """
     _order(config, socket, "/activate", {"engine": engine}, CHANGEOVER_S)
+
+
+def mark(
+    config: Configuration = Path("config/demo.yaml"),
+    socket: Socket = None,
+    lot: Annotated[str, typer.Option(help="The lot of the parts from now on.")] = "",
+    shift: Annotated[str, typer.Option(help="The shift.")] = "",
+    operator: Annotated[str, typer.Option(help="The person at the line.")] = "",
+) -> None:
+    """Write lot, shift and operator into the record of every part from now on.
+
+    The marks replace the earlier ones; without options, the station writes none. The next start of the
+    station begins without marks.
+
+    Examples:
+
+        station mark --lot 4711-B --shift early --operator "J. Novak"
+
+        station mark
+    """
+    _order(config, socket, "/marks", {"lot": lot, "shift": shift, "operator": operator})
+
+
+def review(
+    class_name: Annotated[str, typer.Option("--class", help="What the part really is.")],
+    by: Annotated[str, typer.Option(help="The name of the person who looked at the part.")],
+    record: Annotated[
+        int | None, typer.Argument(help="The record's number, as `station journal list` shows it.")
+    ] = None,
+    part: Annotated[
+        int | None, typer.Option(help="The part id instead; the latest record of it is meant.")
+    ] = None,
+    config: Configuration = Path("config/demo.yaml"),
+    socket: Socket = None,
+) -> None:
+    """Write down what a person says an inspected part really is.
+
+    The review becomes an event of the journal's chain. The record and its verdict stay as they are.
+
+    Examples:
+
+        station review 1204 --class scratches --by "J. Novak"
+
+        station review --part 4711 --class defect-free --by "J. Novak"
+    """
+    body = {"record": record, "part": part, "class_name": class_name, "by": by}
+    _order(config, socket, "/review", body)
 
 
 def _order(config: Path, socket: Path | None, what: str, body: dict[str, Any], timeout_s: float = 10) -> None:

@@ -71,6 +71,7 @@ def shown(found: dict[str, Any]) -> RenderableType:
     row("station", found["station"], f"software {found['software_version']}")
     row("state", found["state"], found["reason"], style="bold")
     row("recipe", prepared["recipe"], prepared["recipe_digest"][:12])
+    row("marks", *(f"{name} {text}" for name, text in found["marks"].items() if text))
     for risk in found["accepted_risks"]:
         row("risk", risk, style="bold yellow")
     row(

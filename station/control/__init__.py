@@ -9,6 +9,8 @@ only way into a running station, and the only thing that it listens on.
 ``POST /activate``      ``{"engine": "NAME"}``          change over to another engine for the same recipe
 ``POST /halt``          ``{"reason": "WHY"}``           no part from now on; those in hand are finished
 ``POST /resume``                                        parts are welcome again
+``POST /marks``         ``{"lot": "L", ...}``           lot, shift and operator of the parts from now on
+``POST /review``        ``{"record": 17, ...}``         a person's word about an inspected part
 ======================  ==============================  ===================================================
 
 An answer is a JSON object; when something could not be done, it holds ``error``, and the HTTP status is 4xx.

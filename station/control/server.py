@@ -24,7 +24,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from drivers.errors import InspectionError
 from station.control.asking import ControlError
 from station.control.status import status_document
+from station.journal import PartMarks
 from station.recipe import Name
+from station.review import review
 
 if TYPE_CHECKING:
     from station.assembly import Station
@@ -46,6 +48,8 @@ Body = TypeVar("Body", bound=BaseModel)
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """One line of text."""
+Mark = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""A name of a lot, a shift or a person; empty for none."""
 
 
 class _Order(BaseModel):
@@ -66,6 +70,19 @@ class _Halt(_Order):
 
 class _Resume(_Order):
     pass
+
+
+class _Marks(_Order):
+    lot: Mark = ""
+    shift: Mark = ""
+    operator: Mark = ""
+
+
+class _Review(_Order):
+    record: int | None = None
+    part: int | None = None
+    class_name: Reason
+    by: Reason
 
 
 class ControlServer:
@@ -161,6 +178,8 @@ class ControlServer:
             "/activate": order(_Activate, lambda body: station.activate(body.engine)),
             "/halt": order(_Halt, lambda body: station.line.halt(body.reason)),
             "/resume": order(_Resume, lambda body: station.line.resume()),
+            "/marks": order(_Marks, lambda body: station.line.mark(PartMarks(**body.model_dump()))),
+            "/review": order(_Review, lambda body: review(station.journal, **body.model_dump())),
         }
         return [
             Route("/status", status, methods=["GET"]),

@@ -38,7 +38,9 @@ SEGMENT, SEALED, REMOVED = "segment", "sealed", "removed"
 SETUP, ENGINE, TEXT = "setup", "engine", "text"
 """What is written once in each file and then only named."""
 
-STATION_EVENTS = ("start", "stop", "halt", "resume", "changeover", "configuration", "review", "picture")
+STATION_EVENTS = (
+    "start", "stop", "halt", "resume", "changeover", "configuration", "marks", "review", "picture",
+)  # fmt: skip
 """Events of the station itself, or said later of a record; they change no record."""
 
 KNOWN = frozenset((*RECORD_EVENTS, SEGMENT, SEALED, REMOVED, SETUP, ENGINE, TEXT, *STATION_EVENTS))

@@ -246,9 +246,9 @@ class Journal:
     def write_event(self, kind: str, values: Mapping[str, Any], *, record_id: int | None = None) -> None:
         """Append an event of the station to the chain; on the disk when this returns.
 
-        ``kind``: one of ``STATION_EVENTS`` (start, stop, halt, resume, changeover, configuration, review,
-        picture). ``values``: what JSON can hold, by name. ``record_id``: the record that the event speaks
-        of, open or closed; left out where it speaks of the station. Raises :class:`JournalError`.
+        ``kind``: one of ``STATION_EVENTS`` (start, stop, halt, resume, changeover, configuration, marks,
+        review, picture). ``values``: what JSON can hold, by name. ``record_id``: the record that the event
+        speaks of, open or closed; left out where it speaks of the station. Raises :class:`JournalError`.
         """
         if kind not in STATION_EVENTS:
             raise JournalError(

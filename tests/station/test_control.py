@@ -23,6 +23,7 @@ from station.assembly import Station
 from station.config import load_config
 from station.control import ControlError, ask
 from station.control.server import CALLERS, PATIENCE_S, ControlServer
+from station.journal.reading import JournalReader
 from station.observers import Observers
 
 if TYPE_CHECKING:
@@ -113,6 +114,46 @@ def test_halt_and_resume_take_effect_and_carry_the_reason(controlled: Controlled
     assert controlled.post("/resume")["state"] == "ready"
     controlled.inspect(1)
     assert controlled.plant.outcomes() == {1: Outcome.ACCEPT}
+
+
+def test_marks_stand_in_the_record_of_every_part_from_then_on(controlled: Controlled) -> None:
+    controlled.inspect(1)
+    assert controlled.post("/marks", lot="4711-B", operator="J. Novak")["marks"]["lot"] == "4711-B"
+    controlled.inspect(2)
+    controlled.post("/marks")
+    controlled.inspect(3)
+    lots = {record.part_id: (record.lot, record.operator) for record in controlled.plant.records().values()}
+    assert lots == {1: (None, None), 2: ("4711-B", "J. Novak"), 3: (None, None)}
+
+
+def test_a_persons_word_stands_in_the_chain_and_the_record_stays(controlled: Controlled) -> None:
+    controlled.inspect(7)
+    controlled.post("/review", part=7, class_name="scratches", by="J. Novak")
+    with JournalReader(controlled.plant.journal.path) as reader:
+        (said,) = reader.station_events(kinds=("review",))
+        assert said.values == {"class_name": "scratches", "by": "J. Novak", "verdict": "defect-free"}
+        assert said.record_id == 1
+    assert controlled.plant.outcomes() == {7: Outcome.ACCEPT}
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"record": 99, "class_name": "scratches", "by": "A"}, "no record 99"),
+        ({"part": 99, "class_name": "scratches", "by": "A"}, "no part 99"),
+        ({"record": 1, "class_name": "rust", "by": "A"}, "the classes defect-free, scratches"),
+        ({"class_name": "scratches", "by": "A"}, "either the record's number or the part id"),
+        ({"record": 1, "class_name": "scratches", "by": ""}, "by: "),
+    ],
+)
+def test_a_review_that_cannot_be_right_is_refused(
+    controlled: Controlled, body: dict[str, Any], problem: str
+) -> None:
+    controlled.inspect(1)
+    with pytest.raises(ControlError, match=problem):
+        controlled.post("/review", **body)
+    with JournalReader(controlled.plant.journal.path) as reader:
+        assert not list(reader.station_events(kinds=("review",)))
 
 
 def test_what_cannot_be_prepared_is_refused_and_changes_nothing(controlled: Controlled) -> None:
