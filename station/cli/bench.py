@@ -53,6 +53,7 @@ def bench(
     from simulation.truth import PRODUCT_WIDTHS
     from station.bench import verdicts as benchmark
     from station.bench.patching import patching_timings
+    from station.cli.text import told
     from station.engines import open_engine, runnable
     from station.engines.interface import EngineError
     from station.machine import processor
@@ -61,7 +62,7 @@ def bench(
     console, status = Console(), Console(stderr=True)
     prepared = load_recipe(find_recipe(recipe, recipes))
     folder = engines / prepared.engine
-    console.print(f"machine: {processor()}; {threads} threads", highlight=False)
+    console.print(f"machine: {processor()}; {threads} threads", highlight=False, markup=False)
     with status.status("rendering one housing of each width") as show:
         frames = {width: render_part(900_000 + width, width=width).frame() for width in PRODUCT_WIDTHS}
         show.update("patching")
@@ -107,7 +108,7 @@ def bench(
     for timing in timings:
         one = timing.one_part
         table.add_row(
-            timing.name,
+            told(timing.name),
             f"{timing.parts_per_s:.1f}",
             f"{one.p50:.1f}",
             f"{one.p99:.1f}",
@@ -133,18 +134,19 @@ def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -
     from rich.table import Table
 
     from station.bench.releases import compare_releases
+    from station.cli.text import told
     from station.files import write_json
     from station.machine import processor
 
     console, status = Console(), Console(stderr=True)
-    console.print(f"machine: {processor()}", highlight=False)
+    console.print(f"machine: {processor()}", highlight=False, markup=False)
     with status.status("") as show:
         ratios = compare_releases(other.resolve(), rounds=rounds, seconds=seconds, progress=show.update)
     table = Table(title=f"parts per second, {rounds} rounds in turn", title_justify="left")
     for column in ("path", "this checkout", "the other", "this / other"):
         table.add_column(column, justify="left" if column == "path" else "right")
     for ratio in ratios:
-        table.add_row(ratio.name, f"{ratio.here:.1f}", f"{ratio.there:.1f}", f"{ratio.ratio:.3f}")
+        table.add_row(told(ratio.name), f"{ratio.here:.1f}", f"{ratio.there:.1f}", f"{ratio.ratio:.3f}")
     console.print(table)
     if json_file is not None:
         write_json(json_file, {"machine": str(processor()), "ratios": [asdict(ratio) for ratio in ratios]})

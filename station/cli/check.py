@@ -44,19 +44,19 @@ def check(
         station check --config /etc/station/station.yaml
     """
     from rich.console import Console
-    from rich.markup import escape
 
     from drivers.settings import accepted_risks
     from station.assembly import load
+    from station.cli.text import told
 
     console = Console()
     for line in _found():
         console.print(line, highlight=False, markup=False)
     settings, recipe = load(config)
-    console.print(f"[green]passed[/]  configuration: {escape(str(config))}", highlight=False)
+    console.print(f"[green]passed[/]  configuration: {told(config)}", highlight=False)
     console.print(
-        f"[green]passed[/]  recipe: {recipe.name} version {recipe.version}, {recipe.patch_count} patches of "
-        f"{recipe.patch.size} px, {len(recipe.classes)} classes",
+        f"[green]passed[/]  recipe: {told(recipe.name)} version {recipe.version}, {recipe.patch_count} "
+        f"patches of {recipe.patch.size} px, {len(recipe.classes)} classes",
         highlight=False,
     )
     for risk in accepted_risks(settings) + accepted_risks(recipe):

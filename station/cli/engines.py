@@ -34,9 +34,9 @@ def engines(
 
     """
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from station.cli.text import told
     from station.engines import available, open_engine, runnable
     from station.engines.folder import load_manifest
     from station.engines.interface import EngineError
@@ -46,13 +46,13 @@ def engines(
     from station.machine import processor
 
     console, status = Console(), Console(stderr=True)
-    console.print(f"machine: {processor()}; {threads} threads", highlight=False)
+    console.print(f"machine: {processor()}; {threads} threads", highlight=False, markup=False)
     table = Table(title="back ends", title_justify="left")
     for column in ("back end", "here", "version", "why not"):
         table.add_column(column)
     for known in available():
         here = "[green]yes[/]" if known.present else "no"
-        table.add_row(known.name, here, known.version, escape(known.reason))
+        table.add_row(known.name, here, known.version, told(known.reason))
     console.print(table)
     if backend is not None:
         match = [known for known in available() if known.name == backend]
@@ -67,8 +67,10 @@ def engines(
     patches = golden_patches(manifest)
     features = f"{manifest.features} features of a patch" if manifest.features else "no features"
     proven_on = describe_grid(manifest.surface, manifest.patch)
-    console.print(f"engine {manifest.name}: proven on {proven_on}; {features}", highlight=False)
-    table = Table(title=f"engine {manifest.name}, one part of {len(patches)} patches", title_justify="left")
+    console.print(f"engine {told(manifest.name)}: proven on {proven_on}; {features}", highlight=False)
+    table = Table(
+        title=f"engine {told(manifest.name)}, one part of {len(patches)} patches", title_justify="left"
+    )
     for column in ("back end", "precision", "loaded in ms", "median ms", "p99 ms", "parts/s", "golden parts"):
         table.add_column(
             column, justify="left" if column in ("back end", "precision", "golden parts") else "right"
@@ -81,14 +83,14 @@ def engines(
             try:
                 engine = open_engine(folder, backend=name, precision=precision, threads=threads)
             except EngineError as error:
-                table.add_row(name, precision, "", "", "", "", f"[red]{escape(str(error))}[/]")
+                table.add_row(name, precision, "", "", "", "", f"[red]{told(error)}[/]")
                 failed = True
                 continue
             proof = "not run (use --prove)"
             if prove:
                 report = prove_engine(engine, manifest)
                 failed |= not report.passed
-                proof = f"[{'green' if report.passed else 'red'}]{escape(report.summary)}[/]"
+                proof = f"[{'green' if report.passed else 'red'}]{told(report.summary)}[/]"
             row = ["", "", ""]
             if seconds:
                 timed = benchmark(engine, patches, seconds)

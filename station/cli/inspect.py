@@ -210,15 +210,15 @@ def _inspect_one(
 
 
 def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
-    from rich.markup import escape
     from rich.table import Table
 
     from drivers.cameras.picture_files import shown
     from station.cli.live import STYLES
+    from station.cli.text import told
 
     info = engine.info
     title = f"{shown(common)}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=told(title), title_justify="left")
     for column in ("picture", "verdict", "class", "confidence", "bin", "at, mm", "reason"):
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -226,8 +226,8 @@ def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
         sure = "" if row.outcome == "fault" else f"{row.confidence:.3f}"
         place = "" if row.x_mm is None or row.outcome != "reject" else f"{row.x_mm:.1f}, {row.y_mm:.1f}"
         name = str(Path(row.file).absolute().relative_to(shown(common)))
-        verdict, why = f"[{style}]{row.outcome}[/]", escape(row.reason)
-        table.add_row(escape(name), verdict, row.class_name, sure, str(row.bin), place, why)
+        verdict, why = f"[{style}]{row.outcome}[/]", told(row.reason)
+        table.add_row(told(name), verdict, told(row.class_name), sure, str(row.bin), place, why)
     return table
 
 

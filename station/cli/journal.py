@@ -59,6 +59,7 @@ def list_(
     from rich.console import Console
     from rich.table import Table
 
+    from station.cli.text import told
     from station.journal.export import plain
 
     with errors():
@@ -69,7 +70,7 @@ def list_(
         for record in records:
             print(json.dumps(plain(record)))
         return
-    table = Table(title=str(path), title_justify="left")
+    table = Table(title=told(path), title_justify="left")
     for column in (
         "record",
         "part",
@@ -207,10 +208,10 @@ def audit(
 
     """
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import Progress
     from rich.table import Table
 
+    from station.cli.text import told
     from station.journal.audit import audit as check
 
     with errors():
@@ -233,19 +234,19 @@ def audit(
         print(json.dumps(document, indent=1))
     else:
         console = Console()
-        counts = Table(title=str(path), title_justify="left", show_header=False, box=None)
+        counts = Table(title=told(path), title_justify="left", show_header=False, box=None)
         sums = f"{report.accepted} accepted + {report.rejected} rejected + {report.faulted} faulted"
         sums += f" + {report.open} open" if report.open else ""
         counts.add_row("triggers", f"{report.triggers} {'=' if report.conserved else '!='} {sums}")
         counts.add_row("events", f"{report.events}, chained")
         same = f", {report.remembered} unchanged since an earlier audit" if report.remembered else ""
         counts.add_row("files", f"{report.segments}{same}")
-        counts.add_row("head", report.head)
+        counts.add_row("head", told(report.head))
         console.print(counts, highlight=False)
         for note in report.notes:
-            console.print(f"note: {note}", highlight=False)
+            console.print(f"note: {told(note)}", highlight=False)
         for finding in report.findings:
-            console.print(f"[red]{escape(str(finding))}[/]", highlight=False, soft_wrap=True)
+            console.print(f"[red]{told(str(finding))}[/]", highlight=False, soft_wrap=True)
         verdict = "[green]passed[/]" if report.passed else f"[bold red]{report.findings_total} findings[/]"
         console.print(verdict, highlight=False)
     if not report.passed:
@@ -345,6 +346,7 @@ def cursors(
     from rich.console import Console
     from rich.table import Table
 
+    from station.cli.text import told
     from station.journal.cursors import cursors as all_cursors
     from station.journal.cursors import delete_cursor
     from station.journal.reading import JournalReader
@@ -366,5 +368,5 @@ def cursors(
     for column in ("cursor", "last event read", "events behind", "moved"):
         table.add_column(column, justify="right" if "event" in column else "left")
     for one in found:
-        table.add_row(one.name, str(one.seq), str(head - one.seq), one.moved_at)
+        table.add_row(told(one.name), str(one.seq), str(head - one.seq), one.moved_at)
     Console().print(table)

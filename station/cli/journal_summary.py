@@ -84,10 +84,10 @@ def summary(
 
 def _print(by: str, groups: list[Group]) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from station.cli.journal_tables import local
+    from station.cli.text import told
 
     table = Table(box=None, padding=(0, 1))
     left = (by, "defects", "first part", "last part")
@@ -108,14 +108,14 @@ def _print(by: str, groups: list[Group]) -> None:
         shown = [f"{name} {count}" for name, count in group.pareto[:PARETO_SHOWN]]
         others = sum(count for _, count in group.pareto[PARETO_SHOWN:])
         table.add_row(
-            "all" if group.key is None else escape(group.key or "not given"),
+            "all" if group.key is None else told(group.key or "not given"),
             str(group.triggers),
             str(group.accepted),
             str(group.rejected),
             str(group.faulted),
             "" if group.yield_share is None else f"{group.yield_share:.2%}",
             "" if group.ppm is None else f"{group.ppm:.0f}",
-            escape(", ".join([*shown, *([f"others {others}"] if others else [])])),
+            told(", ".join([*shown, *([f"others {others}"] if others else [])])),
             f"{group.first_part}\n{local(group.first_at)[5:16]}" if group.first_at else "",
             f"{group.last_part}\n{local(group.last_at)[5:16]}" if group.last_at else "",
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def line(record: PartRecord) -> list[str]:
     """One record as a row of the list."""
-    from rich.markup import escape
+    from station.cli.text import told
 
     sure = "" if record.confidence is None or record.outcome == "fault" else f"{record.confidence:.3f}"
     decided = record.stages_ms.get("decided")
@@ -24,42 +24,43 @@ def line(record: PartRecord) -> list[str]:
         str(record.part_id),
         local(record.opened_at),
         _verdict(record),
-        escape(record.class_name or ""),
+        told(record.class_name or ""),
         sure,
         "" if record.bin is None else str(record.bin),
         _put(record),
         "" if decided is None else f"{decided:.0f}",
-        escape(record.reason or ""),
+        told(record.reason or ""),
     ]
 
 
 def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Table:
     """The record of a part, one row per property; ``later`` are the events written for it afterwards."""
-    from rich.markup import escape
     from rich.table import Table
+
+    from station.cli.text import told
 
     table = Table(title=f"record {record.record_id}", title_justify="left", show_header=False, box=None)
     mode = record.mode + (", simulated" if record.is_simulated else "")
     rows = [
-        ("part", f"{record.part_id}" + (f", {escape(record.serial_number)}" if record.serial_number else "")),
-        ("station", f"{escape(record.station)} ({escape(mode)})"),
+        ("part", f"{record.part_id}" + (f", {told(record.serial_number)}" if record.serial_number else "")),
+        ("station", f"{told(record.station)} ({told(mode)})"),
         ("triggered", f"{local(record.opened_at)} local, {record.opened_at}"),
-        ("recipe", f"{escape(record.recipe)} version {record.recipe_version}, {record.recipe_digest}"),
+        ("recipe", f"{told(record.recipe)} version {record.recipe_version}, {told(record.recipe_digest)}"),
     ]
     given = (("lot", record.lot), ("shift", record.shift), ("operator", record.operator))
-    rows += [(name, escape(value)) for name, value in given if value]
+    rows += [(name, told(value)) for name, value in given if value]
     if record.software_version:
         digest = f", configuration {record.config_digest}" if record.config_digest else ""
-        rows.append(("software", f"{escape(record.software_version)}{digest}"))
+        rows.append(("software", f"{told(record.software_version)}{digest}"))
     if record.requested_recipe:
-        rows.append(("requested recipe", escape(record.requested_recipe)))
+        rows.append(("requested recipe", told(record.requested_recipe)))
     if record.outcome is None:
         rows.append(("verdict", "none yet: the part is in hand, or in doubt after a crash"))
     else:
         sure = "" if record.outcome == "fault" else f", {record.class_name} {record.confidence:.4f}"
         patch = "" if record.patch is None else f", patch {record.patch}"
-        rows.append(("verdict", f"{_verdict(record)}{escape(sure)}{patch}, to bin {record.bin}"))
-        rows.append(("reason", escape(record.reason or "")))
+        rows.append(("verdict", f"{_verdict(record)}{told(sure)}{patch}, to bin {record.bin}"))
+        rows.append(("reason", told(record.reason or "")))
         rows.append(("put into", _put(record)))
     if record.frame_id is not None:
         whole = "complete" if record.frame_complete else "INCOMPLETE"
@@ -67,20 +68,20 @@ def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Tabl
     if record.camera_model or record.camera_serial:
         exposed = "" if record.exposure_us is None else f", exposure {record.exposure_us:g} us"
         named = " ".join(filter(None, (record.camera_model, record.camera_serial)))
-        rows.append(("camera", escape(named) + exposed))
+        rows.append(("camera", told(named) + exposed))
     if record.region is not None:
         x, y, width, height = record.region
         lean = f", leaning {record.region_lean_x} x {record.region_lean_y} px" if record.region_lean_x else ""
         rows.append(("product", f"x {x} y {y}, {width} x {height} px{lean}"))
     if record.engine_digest is not None:
-        rows.append(("engine", f"{record.engine_digest} on {record.backend} {record.precision}"))
+        rows.append(("engine", told(f"{record.engine_digest} on {record.backend} {record.precision}")))
     if record.recovered:
         rows.append(("closed", "at the next start of the station, after a crash or a power cut"))
     for event in later:
         said = ", ".join(f"{name} {value}" for name, value in event.values.items())
-        rows.append((event.kind, escape(f"{said}; {local(event.at)}")))
+        rows.append((event.kind, told(f"{said}; {local(event.at)}")))
     for name, value in rows:
-        table.add_row(f"[dim]{name}[/]", value)
+        table.add_row(f"[dim]{told(name)}[/]", value)
     return table
 
 
@@ -106,6 +107,8 @@ def score_table(record: PartRecord) -> Table:
     """
     from rich.table import Table
 
+    from station.cli.text import told
+
     assert record.scores is not None
     scores = record.scores if record.scores.ndim == 2 else record.scores.reshape(-1, 1)
     names = record.classes.split(",") if record.classes else []
@@ -114,7 +117,7 @@ def score_table(record: PartRecord) -> Table:
     labels = record.patch_labels
     table = Table(title="scores", title_justify="left", box=None)
     for name in ("patch", *names, ""):
-        table.add_column(name, justify="right")
+        table.add_column(told(name), justify="right")
     for index, row in enumerate(scores):
         label = labels.get(index, 0) if record.labels is not None else -1
         cells = []
@@ -128,18 +131,20 @@ def score_table(record: PartRecord) -> Table:
 
 
 def _verdict(record: PartRecord) -> str:
+    from station.cli.text import told
+
     style = {"accept": "green", "reject": "red", "fault": "yellow"}.get(record.outcome or "", "dim")
-    return f"[{style}]{record.outcome or 'open'}[/]"
+    return f"[{style}]{told(record.outcome or 'open')}[/]"
 
 
 def _put(record: PartRecord) -> str:
-    from rich.markup import escape
+    from station.cli.text import told
 
     if record.acknowledged is None:
         return "not acknowledged yet"
     if record.acknowledged:
         return f"bin {record.ack_bin}"
-    return f"[yellow]{escape(record.ack_problem or 'not acknowledged')}[/]"
+    return f"[yellow]{told(record.ack_problem or 'not acknowledged')}[/]"
 
 
 def local(utc: str) -> str:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from drivers.sorters.interface import Outcome
+from station.cli.text import printable, told
 from station.line_values import LineStatus
 from station.supervision import State
 
@@ -28,7 +29,7 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
     run = status.statistics
     head = Text()
     head.append(f" {status.state} ", style=f"reverse {STATE_STYLES.get(status.state, 'green')}")
-    head.append(f"  {status.reason}" if status.reason else "")
+    head.append(printable(f"  {status.reason}") if status.reason else "")
     engine = status.engine
     what = Text(f"recipe {status.recipe}, engine {engine.name} {engine.digest[:12]} on ", style="dim")
     what.append(f"{engine.backend} {engine.precision}")
@@ -49,7 +50,7 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
     pareto = Table.grid(padding=(0, 1))
     most = max(run.classes.values(), default=1)
     for name, count in list(run.classes.items())[:6]:
-        pareto.add_row(name, str(count), Bar(most, 0, count, width=16, color="red"))
+        pareto.add_row(told(name), str(count), Bar(most, 0, count, width=16, color="red"))
     if not run.classes:
         pareto.add_row(Text("no reject so far", style="dim"))
 
@@ -58,32 +59,32 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
     devices.add_row(
         _lamp(camera.connected),
         "camera",
-        camera.description,
-        camera.counted,
+        told(camera.description),
+        told(camera.counted),
     )
     devices.add_row(
         _lamp(sorter.connected),
         "sorter",
-        sorter.description,
-        sorter.counted,
+        told(sorter.description),
+        told(sorter.counted),
     )
 
     beside = Table.grid(padding=(0, 2))
     if status.queues:
         waiting = (f"{one.name} {one.length} of {one.capacity}" for one in status.queues)
-        beside.add_row("waiting", ", ".join(waiting), style="dim")
+        beside.add_row("waiting", told(", ".join(waiting)), style="dim")
     for one in status.observers:
-        shown = Text(one.note or f"{one.observed} parts", style="dim")
-        shown.append(f"  {one.problem}" if one.problem else "", style="yellow")
+        shown = Text(printable(one.note or f"{one.observed} parts"), style="dim")
+        shown.append(printable(f"  {one.problem}") if one.problem else "", style="yellow")
         beside.add_row(Text(one.name, style="dim"), shown)
 
     columns = Table.grid(padding=(0, 4))
     columns.add_row(counts, pareto, times)
     rows: list[RenderableType] = [head, what, "", columns, "", devices, "", beside, "", _last_verdict(status)]
-    rows[2:2] = [Text(f"risk: {risk}", style="bold yellow") for risk in status.risks]
+    rows[2:2] = [Text(printable(f"risk: {risk}"), style="bold yellow") for risk in status.risks]
     if parts:
         rows.append(ProgressBar(total=parts, completed=run.triggers - run.in_hand, width=76))
-    return Panel(Group(*rows), title=title, title_align="left", width=100)
+    return Panel(Group(*rows), title=told(title), title_align="left", width=100)
 
 
 def plain_line(status: LineStatus, parts: int | None) -> str:
@@ -117,7 +118,7 @@ def live_view(console: Console, title: str, parts: int | None) -> Iterator[Calla
     def show(status: LineStatus) -> None:
         nonlocal calls
         if calls % 20 == 0:
-            console.print(plain_line(status, parts), highlight=False, soft_wrap=True)
+            console.print(told(plain_line(status, parts)), highlight=False, soft_wrap=True)
         calls += 1
 
     yield show
@@ -133,7 +134,7 @@ def _last_verdict(status: LineStatus) -> Text:
         return Text("no part yet", style="dim")
     text = Text(f"part {last.part_id}: ")
     text.append(last.verdict.outcome.value, style=STYLES[last.verdict.outcome])
-    text.append(f" into bin {last.verdict.bin}: {last.verdict.reason}")
+    text.append(printable(f" into bin {last.verdict.bin}: {last.verdict.reason}"))
     text.truncate(94, overflow="ellipsis")
     return text
 

@@ -51,6 +51,7 @@ def run(
     from station.bench.memory import MemoryLog
     from station.cli.live import live_view, save_picture
     from station.cli.summary import print_summary
+    from station.cli.text import printable, told
     from station.control.server import ControlServer
     from station.observers.truth import GroundTruth
     from station.supervision import sd_notify, start_takes
@@ -76,9 +77,9 @@ def run(
     with assemble(config, parts, rendered) as station, ControlServer(station, station.config.control_socket):
         progress.stop()
         for record in station.doubtful:
-            console.print(f"[yellow]left over from the last run:[/] {record}", highlight=False)
+            console.print(f"[yellow]left over from the last run:[/] {told(record)}", highlight=False)
         for risk in accepted_risks(station.config):
-            console.print(Text(f"risk: {risk}", style="bold yellow"))
+            console.print(Text(printable(f"risk: {risk}"), style="bold yellow"))
         line, prepared = station.line, station.line.prepared
         recipe, info = prepared.recipe, prepared.engine.info
         line.start(parts)
@@ -88,6 +89,7 @@ def run(
             f"ready after {ready_s:.1f} s: recipe {recipe.name}, engine {info.digest[:12]} on "
             f"{info.backend} {info.precision}",
             highlight=False,
+            markup=False,
         )
         title = f"station {station.config.station.name}"
         memory = MemoryLog()

@@ -59,6 +59,7 @@ def simulate(
     console.print(
         f"{len(truths)} frames in {folder}, {defective} with defects; truth in {folder / 'truth.jsonl'}",
         highlight=False,
+        markup=False,
     )
 
 

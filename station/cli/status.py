@@ -61,12 +61,17 @@ def shown(found: dict[str, Any]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    from station.cli.text import printable
+
     table = Table.grid(padding=(0, 2))
     prepared, parts, journal = found["prepared"], found["parts"], found["journal"]
     camera, sorter = found["camera"], found["sorter"]
 
     def row(name: str, *texts: str, style: str = "") -> None:
-        table.add_row(Text(name, style="dim"), Text("; ".join(text for text in texts if text), style=style))
+        table.add_row(
+            Text(printable(name), style="dim"),
+            Text(printable("; ".join(text for text in texts if text)), style=style),
+        )
 
     row("station", found["station"], f"software {found['software_version']}")
     row("state", found["state"], found["reason"], style="bold")

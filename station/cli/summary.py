@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 
+from station.cli.text import told
 from station.line_values import LineStatus
 from station.observers import ObserverStatus
 from station.observers.truth import Confusion
@@ -27,7 +27,7 @@ def summary(
     )
     counts.add_row("acknowledged", f"{run.acknowledged}, not acknowledged {run.unacknowledged}")
     for reason, count in run.faults.items():
-        counts.add_row("", f"[yellow]{count} x[/] {escape(reason)}")
+        counts.add_row("", f"[yellow]{count} x[/] {told(reason)}")
 
     times = Table(title="Milliseconds from trigger to", title_justify="left", box=None)
     for column in ("", "p50", "p95", "p99", "longest", "parts"):
@@ -36,17 +36,17 @@ def summary(
         values = (of.p50, of.p95, of.p99, of.longest)
         times.add_row(name, *(f"{value:.1f}" for value in values), str(of.count))
 
-    devices = (f"camera: {status.camera.counted}", f"sorter: {status.sorter.counted}")
-    rows: list[RenderableType] = [counts, "", times, "", *devices, f"memory: {memory}"]
+    devices = (told(f"camera: {status.camera.counted}"), told(f"sorter: {status.sorter.counted}"))
+    rows: list[RenderableType] = [counts, "", times, "", *devices, f"memory: {told(memory)}"]
     queues = ", ".join(f"{one.name} {one.highest} of {one.capacity}" for one in status.queues)
-    rows += [f"longest queues: {queues}"] if queues else []
+    rows += [told(f"longest queues: {queues}")] if queues else []
     rows += ["", *map(_observer, status.observers)] if status.observers else []
     if confusion is not None and confusion.outcomes.parts:
         rows += ["", *_confusion_table(confusion)]
     if pictures:
-        rows += ["", "pictures:", *(f"  {escape(line)}" for line in pictures)]
+        rows += ["", "pictures:", *(f"  {told(line)}" for line in pictures)]
     if status.failure:
-        rows += ["", f"[bold red]halted: {escape(status.failure)}[/]"]
+        rows += ["", f"[bold red]halted: {told(status.failure)}[/]"]
     return Group(*rows)
 
 
@@ -62,8 +62,8 @@ def print_summary(
 
 
 def _observer(status: ObserverStatus) -> str:
-    problem = f"; [yellow]{escape(status.problem)}[/]" if status.problem else ""
-    return f"{status.name}: {status.observed} parts{problem}"
+    problem = f"; [yellow]{told(status.problem)}[/]" if status.problem else ""
+    return f"{told(status.name)}: {status.observed} parts{problem}"
 
 
 def _confusion_table(found: Confusion) -> list[RenderableType]:
@@ -71,7 +71,7 @@ def _confusion_table(found: Confusion) -> list[RenderableType]:
     table.add_column("")
     names = list(next(iter(found.rows.values())))
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(told(name), justify="right")
     good = names[0]
     for truth, row in found.rows.items():
         cells = []
@@ -80,7 +80,7 @@ def _confusion_table(found: Confusion) -> list[RenderableType]:
             if row[name] and name == good and truth != good:
                 style = "bold white on red"
             cells.append(f"[{style}]{row[name]}[/]")
-        table.add_row(truth, *cells)
+        table.add_row(told(truth), *cells)
     counts = found.outcomes
     lines: list[RenderableType] = [
         table,

@@ -1,0 +1,15 @@
+"""Text from outside - names, classes, files, errors, a cell's own words - as a terminal may show it."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+
+def printable(text: object) -> str:
+    """``text`` without characters that would move the cursor or change the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))
+
+
+def told(text: object) -> str:
+    """``text`` for rich's markup: printable, and nothing in it is taken for a style."""
+    return escape(printable(text))
