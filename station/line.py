@@ -26,7 +26,7 @@ from dataclasses import asdict
 from drivers.cameras.interface import Camera, CameraConfigError, Frame
 from drivers.cameras.settings import Mode
 from drivers.settings import accepted_risks
-from drivers.sorters.interface import Receipt, Result, Sorter, Trigger
+from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, Trigger
 from station.acquisition import Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineError
@@ -450,11 +450,12 @@ class Line:
             self._settle(part, verdict)
 
     def _settle(self, part: PartInHand, verdict: Verdict) -> None:
-        """The part's one verdict: durable first, then sent. A second one for the part is ignored."""
+        """The part's one verdict: durable first, then sent in time. A second one for the part is ignored."""
         if not part.claim():
             return
         try:
             self._journal.write_verdict(part.record_id, verdict, part.details())
+            verdict = self._withdraw_if_late(part, verdict)
         except JournalError as error:
             # Not durable, so not sent: the cell's own time-out puts the part on the reject side and the
             # record, still open, is faulted at the next start.
@@ -477,6 +478,18 @@ class Line:
         verdict_ms = (time.monotonic_ns() - part.trigger.received_ns) / 1e6
         self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms))
         self._observers.offer(InspectedPart(part, verdict, handed_ns))
+
+    def _withdraw_if_late(self, part: PartInHand, verdict: Verdict) -> Verdict:
+        """What may be sent now that the verdict is on the disk: a disk that stalls makes it a fault.
+
+        The part has waited all that time, and nobody knows any more what the cell has done with it.
+        """
+        if verdict.outcome is Outcome.FAULT or time.monotonic_ns() <= part.deadline_ns:
+            return verdict
+        late = self._too_late(part)
+        self._journal.withdraw_verdict(part.record_id, late)
+        log.warning("part %d: written too late, withdrawn and sent as a fault", part.trigger.part_id)
+        return late
 
     def _receive(self) -> None:
         """What the cell says it did with the part, added to the record."""

@@ -145,6 +145,7 @@ def _report(
     last = proofs[max(proofs)]
     recovered = sum(one.recovered for one in proofs.values())
     unacknowledged = sum(one.unacknowledged for one in proofs.values())
+    withdrawn = sum(one.withdrawn for one in proofs.values())
     notes: list[str] = []
     if last.open and writer:
         notes.append(f"{last.open} parts are in hand of the running station (process {writer})")
@@ -154,6 +155,8 @@ def _report(
         notes.append(f"{recovered} records were closed after the station had ended too early")
     if unacknowledged:
         notes.append(f"{unacknowledged} verdicts were not acknowledged by the cell")
+    if withdrawn:
+        notes.append(f"{withdrawn} verdicts were withdrawn, because they were written too late")
     if min(proofs) > 1:
         notes.append(f"the segments before {proofs[min(proofs)].file} were removed by the policy")
     return AuditReport(

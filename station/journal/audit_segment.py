@@ -29,6 +29,7 @@ from station.journal.events import (
     SEGMENT,
     SETUP,
     TEXT,
+    WITHDRAWN,
     ChainError,
     Row,
     apply,
@@ -115,6 +116,7 @@ class SegmentProof:
     open: int
     recovered: int
     unacknowledged: int
+    withdrawn: int
     carried: str
     """The digest of the records that it took over, and of those that it leaves in hand."""
     in_hand: str
@@ -183,6 +185,7 @@ class _Walk:
         self._carried: list[Row] = []
         self._totals: Counter[str | None] = Counter()
         self._opened = self._recovered = self._unacknowledged = self._removed = self._records = 0
+        self._withdrawn = 0
         self._legacy = False
         self._columns: tuple[str, ...] = PART_COLUMNS
         self._values = itemgetter(*PART_COLUMNS)
@@ -238,6 +241,7 @@ class _Walk:
             open=self._totals[None],
             recovered=self._recovered,
             unacknowledged=self._unacknowledged,
+            withdrawn=self._withdrawn,
             carried=self._digest_of_records(self._carried),
             in_hand=self._digest_of_records(rows),
             in_hand_outcomes=[(row["record_id"], row["outcome"]) for row in rows],
@@ -311,7 +315,8 @@ class _Walk:
                 self._found.add("conservation", text, record_id)
         if kind == CARRIED:
             self._carried.append(self._whole(row))
-        if row["verdict_seq"] == seq:
+        self._withdrawn += kind == WITHDRAWN
+        if row["verdict_seq"] == seq or kind == WITHDRAWN:
             has_scores = legacy.usable_scores(table) if self._legacy else usable_scores(scores)
             for problem in problems_of_verdict(self._whole(row), has_scores=has_scores):
                 self._found.add("law", problem, record_id)

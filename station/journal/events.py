@@ -1,7 +1,8 @@
 """What the journal is made of: events, their hash chain, and the records they add up to.
 
 No I/O here. A record grows by events - ``opened`` with the trigger, ``verdict``, ``receipt``, or
-``recovered`` when a station that ended too early left it unfinished - and events of different records
+``withdrawn`` when the verdict was written too late to be sent, ``recovered`` when a station that ended too
+early left it unfinished - and events of different records
 interleave with each other and with those of the station (:data:`STATION_EVENTS`). Events are only ever
 appended, and each is chained to the one before::
 
@@ -29,9 +30,11 @@ Row = dict[str, Any]
 
 OPENED, VERDICT, RECEIPT, RECOVERED = "opened", "verdict", "receipt", "recovered"
 """The events of a record."""
+WITHDRAWN = "withdrawn"
+"""The verdict was on the disk too late and was not sent: the record is a fault."""
 CARRIED = "carried"
 """A record that was still in hand when its segment was closed goes on in the next one."""
-RECORD_EVENTS = (OPENED, VERDICT, RECEIPT, RECOVERED, CARRIED)
+RECORD_EVENTS = (OPENED, VERDICT, WITHDRAWN, RECEIPT, RECOVERED, CARRIED)
 
 SEGMENT, SEALED, REMOVED = "segment", "sealed", "removed"
 """The first event of a file, the last one, and what the policy took away."""
@@ -52,6 +55,9 @@ OUTCOMES = (ACCEPT, REJECT, FAULT, "open")
 """How a record may stand; ``open`` is no outcome but the lack of one."""
 
 CELL_MODE = "cell"
+
+JUDGEMENT = ("outcome", "class_name", "class_index", "confidence", "patch", "bin", "reason", "labels")
+"""What a withdrawal says anew; the evidence of the verdict stays as it was measured."""
 
 _CLOSES = frozenset((*VERDICT_COLUMNS, *RECEIPT_COLUMNS, "engine"))
 
@@ -106,8 +112,8 @@ def chained(
 def apply(row: Row | None, kind: str, seq: int, record_id: int, values: Mapping[str, Any]) -> Row:
     """What is known of a record after an event; ``row`` is left as it is and is None before the first one.
 
-    Raises :class:`ChainError` when the event may not follow: a record is opened once, gets one verdict,
-    then one receipt, and nothing after.
+    Raises :class:`ChainError` when the event may not follow: a record is opened once, gets one verdict, which
+    may be withdrawn once and then is a fault, then one receipt, and nothing after.
     """
     if kind in (OPENED, CARRIED):
         if row is not None:
@@ -116,12 +122,18 @@ def apply(row: Row | None, kind: str, seq: int, record_id: int, values: Mapping[
         if opened["outcome"] is not None:
             opened["verdict_seq"] = seq  # carried with its verdict and scores
         return opened
-    if kind not in (VERDICT, RECEIPT, RECOVERED):
+    if kind not in (VERDICT, WITHDRAWN, RECEIPT, RECOVERED):
         raise ChainError(f"is an event that this station does not know (kind {kind!r})")
     if row is None:
         raise ChainError(f"a {kind} for a record that was never opened")
     if row["acknowledged"] is not None:
         raise ChainError(f"a {kind} for a record that is closed")
+    if kind == WITHDRAWN:
+        if row["outcome"] not in (ACCEPT, REJECT):
+            raise ChainError("a withdrawn for a record that is neither an accept nor a reject")
+        if values.keys() != set(JUDGEMENT) or values["outcome"] != FAULT:
+            raise ChainError("a withdrawn that does not make the record a fault, and nothing else")
+        return {**row, **values}
     decides = values.get("outcome") is not None
     if decides is not (row["outcome"] is None) or (decides and kind == RECEIPT):
         second = "a second verdict" if decides else f"a {kind} before the verdict"

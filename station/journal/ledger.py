@@ -18,6 +18,7 @@ from station.journal.events import (
     SETUP,
     TEXT,
     VERDICT,
+    WITHDRAWN,
     ChainError,
     Event,
     Row,
@@ -132,7 +133,7 @@ class Ledger:
         seq = self._chain(kind, record_id, payload, scores)
         live = self.find(record_id)
         row = apply(live.row if live else None, kind, seq, record_id, grown)
-        if kind == VERDICT:
+        if kind in (VERDICT, WITHDRAWN):
             problems = problems_of_verdict(row, has_scores=usable_scores(scores))
             if problems:
                 raise ChainError("; ".join(problems))

@@ -141,6 +141,20 @@ def decided(verdict: Verdict, details: PartDetails, received_ns: int | None) -> 
     return values
 
 
+def withdrawn(fault: Verdict) -> Values:
+    """What the record says instead of the verdict that was written too late."""
+    return {
+        "outcome": str(fault.outcome),
+        "class_name": _text(fault.class_name),
+        "class_index": int(fault.class_index),
+        "confidence": float(fault.confidence),
+        "patch": None,
+        "bin": int(fault.bin),
+        "reason": _text(fault.reason),
+        "labels": None,
+    }
+
+
 def received(
     receipt: Receipt, *, received_ns: int | None, written_ns: int | None, told_ns: int | None
 ) -> Values:

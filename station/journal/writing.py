@@ -1,10 +1,11 @@
 """The durable record of every part: one per trigger, written before it is sent, never lost, never edited.
 
 A part's record is opened with its trigger (:meth:`Journal.open_part`), gets exactly one verdict
-(:meth:`Journal.write_verdict`) and exactly one receipt (:meth:`Journal.write_receipt`). The first two are
-on the disk when they return - this is what lets the station send a verdict - and the receipt follows
-within :data:`RECEIPT_DELAY_S`, so that it costs the decision path nothing. What a station left unfinished
-when it was killed is closed by :meth:`Journal.recover` at the next start.
+(:meth:`Journal.write_verdict`, or the fault of :meth:`Journal.withdraw_verdict`) and exactly one receipt
+(:meth:`Journal.write_receipt`). The first two are on the disk when they return - this is what lets the
+station send a verdict - and the receipt follows within :data:`RECEIPT_DELAY_S`, so that it costs the
+decision path nothing. What a station left unfinished when it was killed is closed by
+:meth:`Journal.recover` at the next start.
 
 Threads share disk writes instead of queueing for them: whoever holds the writer's lock takes everything
 along that waits at that moment, in one transaction with one fsync.
@@ -40,6 +41,7 @@ from station.journal.events import (
     SEALED,
     STATION_EVENTS,
     VERDICT,
+    WITHDRAWN,
     Row,
 )
 from station.journal.ledger import Ledger, Live, Text
@@ -221,6 +223,15 @@ class Journal:
         values = values_of.decided(verdict, details, live.received_ns)
         scores = None if details.scores is None else pack_scores(np.asarray(details.scores))
         self._submit(_Job([_Entry(VERDICT, record_id, values, scores)]))
+
+    def withdraw_verdict(self, record_id: int, fault: Verdict) -> None:
+        """Make the record a fault, its verdict having been written too late to be sent; durable on return.
+
+        The verdict's own event stays in the chain. Raises :class:`JournalError`, with nothing written, where
+        there is no verdict to withdraw or ``fault`` is none, and when the disk does not take it.
+        """
+        self._live_record(record_id)
+        self._submit(_Job([_Entry(WITHDRAWN, record_id, values_of.withdrawn(fault))]))
 
     def write_receipt(self, record_id: int, receipt: Receipt, *, told_ns: int | None = None) -> None:
         """Add the end of a ``send``; on the disk within :data:`RECEIPT_DELAY_S`, exactly one per verdict.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,8 @@ from drivers.cameras.interface import CameraConfigError, CameraLostError, Camera
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome, Trigger
 from station.engines.interface import EngineDeadlineError, EngineError
+from station.journal.audit import audit
+from station.journal.reading import JournalReader
 from station.line import Line
 from station.supervision import State
 
@@ -360,3 +364,53 @@ def test_the_camera_is_ready_before_the_trigger_is_acknowledged(plant: Plant) ->
     plant.run(1, 2)
     assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
     assert plant.sorter.acknowledged == [2]
+
+
+class SlowDisk:
+    """Lets nobody write to the journal's file for a while, as a disk that stalls."""
+
+    def __init__(self, plant: Plant, seconds: float) -> None:
+        self._file, self._seconds = plant.journal.segment_path, seconds
+
+    def stall(self) -> None:
+        held = threading.Event()
+        threading.Thread(target=self._hold, args=(held,)).start()
+        assert held.wait(5)
+
+    def _hold(self, held: threading.Event) -> None:
+        with closing(sqlite3.connect(self._file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            held.set()
+            time.sleep(self._seconds)
+            other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("scores", [np.tile(np.float32([0.9, 0.1]), (2, 1)), DEFECT], ids=["good", "defect"])
+def test_a_verdict_that_the_disk_made_late_is_withdrawn_and_only_the_fault_is_sent(
+    plant: Plant, scores: NDArray[np.float32]
+) -> None:
+    disk = SlowDisk(plant, 0.5)
+    plant.engine.script = [lambda: (disk.stall(), scores)[1]]
+    line = plant.line(deadline_s=0.25)
+    plant.sorter.ask(1)
+    line.start(parts=2)
+    until = time.monotonic() + 5
+    while not plant.sorter.told and time.monotonic() < until:
+        time.sleep(0.01)
+    plant.sorter.ask(2)
+    assert line.wait(10)
+    line.stop()
+    assert [result.outcome for result in plant.sorter.told if result.part_id == 1] == [Outcome.FAULT]
+    assert "deadline of 250 ms" in plant.reason(1)
+    assert plant.outcomes()[2] is Outcome.ACCEPT
+    record = plant.records()[1]
+    assert (record.outcome, record.bin, record.acknowledged) == ("fault", 9, True)
+    counts = plant.journal.counts()
+    assert (counts.accepted, counts.rejected, counts.faulted, counts.open) == (1, 0, 1, 0)
+    assert balanced(line)
+    with JournalReader(plant.journal.path) as reader:
+        kinds = [event.kind for event in reader.events(0) if event.record_id == 1]
+    assert kinds == ["opened", "verdict", "withdrawn", "receipt"]
+    report = audit(plant.journal.path)
+    assert report.findings == ()
+    assert "1 verdicts were withdrawn, because they were written too late" in report.notes

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -572,3 +573,49 @@ def die_in_doubt(path: Path) -> None:
     """A station killed with one part closed, one told but not acknowledged, one without a verdict."""
     done = run(sys.executable, str(PLANT), "die-in-doubt", str(path))
     assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_only_a_verdict_that_is_no_fault_can_be_withdrawn_once_and_before_its_receipt(path: Path) -> None:
+    with make(path) as journal:
+        record = open_part(journal, 1)
+        with pytest.raises(JournalError, match="neither an accept nor a reject"):
+            journal.withdraw_verdict(record, FAULT)
+        journal.write_verdict(record, ACCEPT, details())
+        with pytest.raises(JournalError, match="does not make the record a fault"):
+            journal.withdraw_verdict(record, REJECT)
+        journal.withdraw_verdict(record, FAULT)
+        with pytest.raises(JournalError, match="neither an accept nor a reject"):
+            journal.withdraw_verdict(record, FAULT)
+        with pytest.raises(JournalError, match="second verdict"):
+            journal.write_verdict(record, ACCEPT, details())
+        assert (journal.counts().accepted, journal.counts().faulted) == (0, 1)
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_a_withdrawn_verdict_is_a_fault_for_every_reader_and_passes_the_audit(
+    path: Path, segments: int
+) -> None:
+    with make(path) as journal:
+        record_id = open_part(journal, 1)
+        journal.write_verdict(record_id, ACCEPT, details())
+        if segments == 2:
+            journal.change_segment()
+        journal.withdraw_verdict(record_id, FAULT)
+        journal.write_receipt(record_id, receipt(1, 9))
+    report = audit(path)
+    assert report.findings == ()
+    assert (report.accepted, report.faulted, report.segments) == (0, 1, segments)
+    assert any("1 verdicts were withdrawn" in note for note in report.notes)
+    with JournalReader(path) as reader:
+        record = reader.record(record_id)
+    assert record is not None
+    assert (record.outcome, record.bin, record.acknowledged) == ("fault", 9, True)
+    assert record.scores is not None, "what was measured stays"
+
+
+def test_a_fault_that_replaces_a_verdict_is_not_sent_to_the_bin_of_good_parts(path: Path) -> None:
+    with make(path) as journal:
+        record_id = open_part(journal, 1)
+        journal.write_verdict(record_id, ACCEPT, details())
+        with pytest.raises(JournalError, match="the bin of good parts"):
+            journal.withdraw_verdict(record_id, replace(FAULT, bin=1))
