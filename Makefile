@@ -3,8 +3,9 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 CONFIG ?= config/demo.yaml
 PARTS  ?= 200
-# Files of tests are shared out among two processes; a file's tests stay together, as their fixtures do.
-PARALLEL := --numprocesses 2 --dist loadfile
+# Files of tests are shared out among two processes; a file's tests stay together, as their fixtures do. Each process
+# computes with one thread: two with two threads each, on two cores, wait for each other and take nearly twice as long.
+TESTS  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: run test test-all check lint bench clean help
 
@@ -21,10 +22,10 @@ bench: $(VENV)/.workshop  ## the throughput figures of docs/results.md, all path
 	$(VENV)/bin/station bench
 
 test: $(VENV)/.workshop lint  ## every test but the slow ones, in two processes
-	$(PYTHON) -m pytest $(PARALLEL)
+	$(TESTS)
 
 test-all: $(VENV)/.workshop lint  ## every test, the slow ones too
-	$(PYTHON) -m pytest $(PARALLEL) -m ''
+	$(TESTS) -m ''
 
 lint: $(VENV)/.workshop  ## style, types and the direction of the arrows between the rooms
 	$(VENV)/bin/ruff check .
