@@ -165,6 +165,12 @@ class Limits(RiskySection):
                 "part_deadline_ms",
                 f"above {LONG_MS:g} lets a verdict come when the part may have left the gate",
             )
+        if self.in_place_ms > LONG_MS / 10:
+            yield (
+                "in_place_ms",
+                f"above {LONG_MS / 10:g} lets a frame of the next part count for this one, "
+                "unless the cell waits so long",
+            )
         if self.hung_after_ms > 6 * LONG_MS:
             yield "hung_after_ms", f"above {6 * LONG_MS:g} leaves a station that hangs unnoticed"
 

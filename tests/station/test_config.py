@@ -361,6 +361,16 @@ def test_every_key_is_described_in_the_documents(model: type[BaseModel], documen
         ("camera:", "limits: {part_deadline_ms: 600000}\ncamera:", "part_deadline_ms: input should be less"),
         ("camera:", "limits: {part_deadline_ms: 30000}\ncamera:", "part_deadline_ms: above 10000 lets"),
         ("camera:", "limits: {hung_after_ms: 600000}\ncamera:", "hung_after_ms: above 60000 leaves"),
+        (
+            "camera:",
+            "limits: {part_deadline_ms: 5000, in_place_ms: 2000}\ncamera:",
+            "in_place_ms: above 1000 lets",
+        ),
+        (
+            "camera:",
+            "limits: {part_deadline_ms: 600, in_place_ms: 601}\ncamera:",
+            "in_place_ms: is 601, more than part_deadline_ms 600",
+        ),
     ],
 )
 def test_a_configuration_that_disarms_the_station_is_refused(

@@ -1,6 +1,7 @@
 """What every camera promises, whatever it is made of."""
 
 import importlib.util
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -269,3 +270,27 @@ def test_a_finite_source_ends_with_an_error_of_its_own(pictures: Path) -> None:
         assert len(take(camera, FILES)) == FILES
         with pytest.raises(EndOfFramesError, match="5"):
             take(camera, 1)
+
+
+@triggered
+def test_the_moment_by_which_a_triggered_frame_was_exposed_lies_between_its_trigger_and_its_arrival(
+    camera: Camera,
+) -> None:
+    camera.open()
+    camera.arm()
+    for _ in range(3):
+        before = time.monotonic_ns()
+        camera.wait_ready(1.0)
+        camera.trigger(1.0)
+        after = time.monotonic_ns()
+        frame = camera.grab(1.0)
+        assert frame.exposed_by_ns is not None
+        assert before <= frame.exposed_by_ns <= after <= frame.arrived_ns
+
+
+@every
+def test_nobody_says_that_a_frame_was_exposed_after_it_arrived(camera: Camera) -> None:
+    camera.open()
+    camera.arm()
+    for frame in take(camera, 3):
+        assert frame.begun_by_ns <= frame.arrived_ns

@@ -19,6 +19,7 @@ from drivers.cameras.interface import (
 from drivers.cameras.settings import Mode
 from simulation.camera import SimulatedCamera, SimulatedSettings, load_picture, pool_files
 from simulation.camera_faults import CameraFaults
+from simulation.place import EMPTY, Place
 
 PICTURES = 4
 
@@ -360,3 +361,37 @@ def test_a_camera_cannot_be_wired_and_run_free(tmp_path: Path) -> None:
 def test_faults_that_make_no_sense_are_refused(wrong: dict) -> None:
     with pytest.raises(CameraConfigError):
         CameraFaults(**wrong)
+
+
+def test_with_a_place_a_frame_shows_the_part_that_lies_there_when_it_is_exposed(
+    pool: Path, clock: Clock, tmp_path: Path
+) -> None:
+    place = Place(tmp_path / "place")
+    camera = opened(pool, clock, place=tmp_path / "place")
+    seen = []
+    for part_id in (1, 4, 4, 6):
+        place.put(part_id)
+        camera.trigger(1.0)
+        place.put(part_id + 1)  # too late for this exposure
+        seen.append(int(camera.grab(1.0).pixels[0, 0]))
+    assert seen == [100, 103, 103, 101]
+
+
+def test_an_empty_place_is_black_and_so_is_one_where_nothing_was_ever_laid(
+    pool: Path, clock: Clock, tmp_path: Path
+) -> None:
+    camera = opened(pool, clock, place=tmp_path / "place")
+    for _ in range(2):
+        camera.trigger(1.0)
+        frame = camera.grab(1.0)
+        assert frame.complete
+        assert not frame.pixels.any()
+        Place(tmp_path / "place").put(EMPTY)
+
+
+def test_nobody_knows_when_an_edge_on_the_wire_came(pool: Path, clock: Clock) -> None:
+    camera = opened(pool, clock, wired=True)
+    camera.wire()
+    frame = camera.grab(1.0)
+    assert frame.exposed_by_ns is None
+    assert frame.begun_by_ns == frame.arrived_ns
