@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 
+from drivers import heartbeat
 from drivers.cameras.interface import (
     Camera,
     CameraConfigError,
@@ -75,7 +76,7 @@ class Acquisition:
             return True
         self._readiness.block("camera", f"camera: {self._camera.health().last_error or 'lost'}")
         attempt = 0
-        while not stopping.wait(self._reopen_after_s[min(attempt, len(self._reopen_after_s) - 1)]):
+        while not stopping.wait(self._pause_s(attempt)):
             try:
                 self.open()
             except CameraConfigError as error:
@@ -90,6 +91,11 @@ class Acquisition:
                 self._readiness.clear("camera")
                 return True
         return False
+
+    def _pause_s(self, attempt: int) -> float:
+        pause_s = self._reopen_after_s[min(attempt, len(self._reopen_after_s) - 1)]
+        heartbeat.beat(pause_s)
+        return pause_s
 
     def prepare(self) -> None:
         """Make the camera ready to be exposed at once, the part being in place. Raises :class:`NoFrameError`.

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drivers import heartbeat
 from drivers.cameras import FAMILIES
 from drivers.cameras.interface import Camera
 from drivers.sorters import PROTOCOLS
@@ -124,6 +125,7 @@ def assemble(
 ) -> Iterator[Station]:
     """A whole station from its configuration; everything is given back at the end."""
     config, recipe = load(path)
+    heartbeat.hung_after(config.limits.hung_after_ms / 1000)
     with ExitStack() as stack:
         plant = stack.enter_context(simulated_plant(config, recipe, parts, progress))
         config.paths.journal.parent.mkdir(parents=True, exist_ok=True)

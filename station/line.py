@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from drivers import heartbeat
 from drivers.cameras.interface import Camera, CameraConfigError, Frame
 from drivers.cameras.settings import Mode
 from drivers.settings import accepted_risks
@@ -92,6 +93,7 @@ class Line:
         self._calls_ns: dict[str, int] = {}
         """Calls into foreign code that are under way: what, and since when."""
         self._failure = ""
+        self._died = False
         self._entering = 0
         """Parts whose record is just being opened."""
         self._stopping = threading.Event()
@@ -146,6 +148,8 @@ class Line:
         """
         if self._ended.is_set():
             return
+        # Nine waits at most: for six stages, parts, receipts, and what the devices' own ends take.
+        heartbeat.ending(9 * self._settings.stop_timeout_s + 10)
         self._readiness.block(Readiness.STOPPING, "the station is stopping")
         self._stopping.set()
         acquire, *inspecting, receive, watch = self._stages or (None, None, None)
@@ -222,6 +226,11 @@ class Line:
         """What stands in the record of the next part beside what the cell says of it."""
         return self._marks
 
+    def give_up(self, reason: str) -> None:
+        """A thread is dead: not ready from now on, and the process ends, to be started afresh."""
+        self._died = True
+        self._fail(reason)
+
     def status(self) -> LineStatus:
         """A snapshot of the whole line, from any thread."""
         statistics = self._statistics.snapshot()
@@ -241,6 +250,7 @@ class Line:
             queues=(self._frames.status(), self._patches.status(), self._scores.status()),
             observers=self._observers.status(),
             failure=self._failure,
+            died=self._died,
             risks=tuple(accepted_risks(prepared.recipe)),
         )
 
@@ -249,6 +259,7 @@ class Line:
     def _acquire_on_trigger(self) -> None:
         """Cell mode: a trigger, then its frame."""
         while not self._stopping.is_set():
+            heartbeat.beat()
             if not self._acquisition.is_there(self._stopping):
                 continue
             trigger, self._ahead = self._ahead or self._sorter.wait_trigger(POLL_S), None
@@ -272,6 +283,7 @@ class Line:
     def _acquire_freely(self) -> None:
         """Free running: every frame is a part, every lost one a faulted part."""
         while not self._stopping.is_set():
+            heartbeat.beat()
             if not self._acquisition.is_there(self._stopping) or not self._takes_frames():
                 continue
             with self._calling("camera"):
@@ -299,6 +311,7 @@ class Line:
         if not self._halted:
             return True
         while self._halted and not self._stopping.wait(POLL_S):
+            heartbeat.beat()
             with self._calling("camera"):
                 self._acquisition.probe()
         with self._calling("camera"):
@@ -466,17 +479,18 @@ class Line:
             self._sent[part.trigger.part_id] = SentResult(part.record_id, part.trigger.received_ns, handed_ns)
             self._in_hand.pop(part.record_id, None)
         self._preparation.give_back(part.prepared)
-        self._sorter.send(
-            Result(
-                part_id=part.trigger.part_id,
-                outcome=verdict.outcome,
-                bin=verdict.bin,
-                class_index=verdict.class_index,
-                reason=verdict.reason,
-            )
+        result = Result(
+            part_id=part.trigger.part_id,
+            outcome=verdict.outcome,
+            bin=verdict.bin,
+            class_index=verdict.class_index,
+            reason=verdict.reason,
         )
-        verdict_ms = (time.monotonic_ns() - part.trigger.received_ns) / 1e6
-        self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms))
+        try:
+            self._sorter.send(result)
+        finally:  # the record has its verdict, whatever becomes of the sorter
+            verdict_ms = (time.monotonic_ns() - part.trigger.received_ns) / 1e6
+            self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms))
         self._observers.offer(InspectedPart(part, verdict, handed_ns))
 
     def _withdraw_if_late(self, part: PartInHand, verdict: Verdict) -> Verdict:
@@ -494,6 +508,7 @@ class Line:
     def _receive(self) -> None:
         """What the cell says it did with the part, added to the record."""
         while not self._received.is_set():
+            heartbeat.beat()
             receipt = self._sorter.wait_receipt(POLL_S)
             if receipt is not None:
                 self._note(receipt)
@@ -515,6 +530,7 @@ class Line:
     def _watch(self) -> None:
         """Fault what passes its deadline, whatever stage it hangs in; halt when a call never ends."""
         while not self._ended.wait(0.01):
+            heartbeat.beat()
             now = time.monotonic_ns()
             for called, since_ns in list(self._calls_ns.items()):
                 if now - since_ns > self._settings.hung_after_s * 1e9 and not self._failure:
@@ -529,6 +545,7 @@ class Line:
 
     def _guard(self, stage: Callable[[], None]) -> None:
         """A stage that dies takes the line down: no part may wait for a stage that is gone."""
+        heartbeat.begin(stage.__name__.strip("_"))
         try:
             stage()
         except CameraConfigError as error:
@@ -579,6 +596,7 @@ class Line:
 
     def _pass_on(self, part: PartInHand, queue: BoundedQueue[PartInHand]) -> None:
         """Wait for room in the next stage's queue, but not past the part's deadline."""
+        heartbeat.beat(part.left_s)
         if not queue.put(part, part.left_s):
             full = f"queue {queue.name!r} stayed full until the part's deadline"
             self._settle(part, self._fault(part, full))
@@ -588,6 +606,7 @@ class Line:
     ) -> PartInHand | None:
         """The next part of a stage; None when the line ends. ``meanwhile`` is called between two looks."""
         while not self._ended.is_set():
+            heartbeat.beat()
             meanwhile()
             part = queue.get(POLL_S)
             if part is not None:

@@ -56,3 +56,5 @@ class LineStatus:
     """Why the line halted by itself; empty while it runs or was asked to stop."""
     risks: tuple[str, ...] = ()
     """Settings of the prepared recipe that are legal and dangerous, and why they were accepted."""
+    died: bool = False
+    """A thread is dead, and so the line has halted."""

@@ -1,4 +1,4 @@
-"""States and readiness of the station, in the words of OPC 40100-1, and systemd's notifications.
+"""States and readiness of the station, in the words of OPC 40100-1; who watches it; systemd's notifications.
 
 Ready is never assumed: it is the absence of every named reason for not being ready, and each reason
 is withdrawn by whoever raised it.
@@ -6,11 +6,22 @@ is withdrawn by whoever raised it.
 
 from __future__ import annotations
 
+import faulthandler
+import logging
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Self
+
+from drivers import heartbeat
+
+log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -97,6 +108,51 @@ class Readiness:
         if free_running:
             return State.CONTINUOUS
         return State.SINGLE_EXECUTION if parts_in_hand else State.READY
+
+
+START_AGAIN_S = 5.0
+"""A watcher that ends is started again no sooner than this after its start."""
+
+
+class Watcher:
+    """Starts the process that watches this one's threads (``station/watcher.py``), and listens to it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._hears, self._asks = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def __enter__(self) -> Self:
+        # Of the whole process, written by a handler that needs no interpreter.
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
+        self._start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._hears)
+        os.close(self._asks)
+
+    def asks_to_stop(self) -> str:
+        """Which thread is dead; empty while all live. A watcher that has ended is started again."""
+        ended = self._process is not None and self._process.poll() is not None
+        if ended and time.monotonic() > self._started + START_AGAIN_S:
+            log.error("the watcher has ended; it is started again")
+            self._start()
+        try:
+            return os.read(self._hears, 4096).decode()
+        except BlockingIOError:
+            return ""
+
+    def _start(self) -> None:
+        self._started = time.monotonic()
+        board = heartbeat.file_descriptor()
+        command = [sys.executable, "-m", "station.watcher", str(board), str(self._asks), str(os.getpid())]
+        self._process = subprocess.Popen(
+            command, pass_fds=(board, self._asks), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
 
 
 def sd_notify(message: str) -> bool:

@@ -54,7 +54,7 @@ def run(
     from station.cli.text import printable, told
     from station.control.server import ControlServer
     from station.observers.truth import GroundTruth
-    from station.supervision import sd_notify, start_takes
+    from station.supervision import Watcher, sd_notify, start_takes
 
     if verbose:
         logging.getLogger().setLevel(logging.INFO)
@@ -93,12 +93,15 @@ def run(
         )
         title = f"station {station.config.station.name}"
         memory = MemoryLog()
-        with live_view(console, title, parts) as show:
+        with Watcher() as watcher, live_view(console, title, parts) as show:
             while not stop.is_set() and not line.wait(0.25):
+                if dead := watcher.asks_to_stop():
+                    line.give_up(dead)
+                    break
                 status = line.status()
                 show(status)
                 memory.sample()
-                sd_notify(f"WATCHDOG=1\nSTATUS={status.state}: {status.statistics.triggers} parts")
+                sd_notify(f"STATUS={status.state}: {status.statistics.triggers} parts")
             last = line.status()
             sd_notify("STOPPING=1")
             line.stop()
@@ -110,7 +113,7 @@ def run(
         confusion = truth.confusion() if truth is not None else None
         print_summary(console, status, str(memory), confusion, _pictures(station))
     if status.failure:
-        raise typer.Exit(1)
+        raise typer.Exit(3 if status.died else 1)
 
 
 def _pictures(station: Station) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from drivers import heartbeat
 from station.journal import values as values_of
 from station.journal.errors import JournalError, explain
 from station.journal.events import (
@@ -62,6 +63,8 @@ log = logging.getLogger(__name__)
 
 RECEIPT_DELAY_S = 0.05
 """The longest time that a receipt waits for another commit that takes it along."""
+KEEPING_S = 3600.0
+"""What a round of keeping the files in order may take: closed files of gigabytes are copied and read back."""
 RECEIPTS_WAITING = 256
 """Capacity of the queue ``receipts``; the caller that fills it writes them all (none is dropped)."""
 
@@ -562,8 +565,10 @@ class Journal:
 
     def _keep(self) -> None:
         """Write receipts that no other commit took along; keep the files in order."""
+        heartbeat.begin("journal-keeper")
         said = ""
         while not self._closing.wait(RECEIPT_DELAY_S):
+            heartbeat.beat(KEEPING_S)
             try:
                 if self._receipts and self._failure is None:
                     self.flush()
@@ -575,6 +580,7 @@ class Journal:
                     log.error("%s", error if isinstance(error, JournalError) else explain(error, self.path))
                 said = str(error)
         self._keeper.close()
+        heartbeat.end()
 
     def checkpoint_alone(self, connection: sqlite3.Connection) -> None:
         """Copy the whole WAL while no one writes: the disk is slower than the line."""

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Self, TypeVar
 
+from drivers import heartbeat
 from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
 from station.observers.interface import HANGING_S, Observer, ObserverError, ObserverSetup, ObserverStatus
@@ -142,7 +143,9 @@ class _ObserverThread:
             )
 
     def _work(self) -> None:
+        heartbeat.begin(f"observer {self.observer.name}", vital=False)
         while not self._given_up:
+            heartbeat.beat()
             ended = self._ended.is_set()
             part = self._parts.get(0.0 if ended else POLL_S)
             if part is not None:
@@ -150,6 +153,7 @@ class _ObserverThread:
             elif ended:
                 break
         self._call(self.observer.close)
+        heartbeat.end()
 
     def _call(self, what: Callable[..., None], *parts: InspectedPart) -> None:
         """Into foreign code; whatever it raises, ``SystemExit`` too, is counted and ends nothing."""

@@ -24,6 +24,7 @@ from typing import Annotated, Literal, TypeVar
 import serial
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
+from drivers import heartbeat
 from drivers.settings import Seconds, beside_the_file
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.handshake import HandshakeSettings
@@ -217,9 +218,11 @@ class SerialSorter(Sorter):
     # -- the thread
 
     def _serve(self) -> None:
+        heartbeat.begin("sorter")
         pause_s = _FIRST_PAUSE_S
         open_at = time.monotonic() + pause_s
         while not self._stop.is_set():
+            heartbeat.beat()
             try:
                 if self._line is None and time.monotonic() >= open_at and not self._try_open():
                     pause_s = min(2 * pause_s, self._settings.reopen_max_s)
@@ -238,6 +241,7 @@ class SerialSorter(Sorter):
                 pause_s = min(2 * pause_s, self._settings.reopen_max_s)
                 open_at = time.monotonic() + pause_s
                 self._stop.wait(min(pause_s, 0.2))  # an error that comes each time must not fill the log
+        heartbeat.end()
 
     def _begin_anew(self, why: str) -> None:
         """Not connected, and a new session: nothing of what went wrong is carried on."""

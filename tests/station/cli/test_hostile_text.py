@@ -127,6 +127,7 @@ def test_the_status_of_another_process_is_shown_whatever_it_says() -> None:
         "state": text,
         "reason": "\x1b]0;owned\x07",
         "accepted_risks": [text],
+        "marks": {"lot": text},
         "prepared": prepared | {"backend": text, "precision": text},
         "parts": {
             "triggers": 1,
