@@ -149,6 +149,10 @@ class TruthBook:
         grey = frame[:, :, 0] if frame.ndim == 3 else frame
         return self._by_print.get(fingerprint(grey))
 
+    def __getitem__(self, index: int) -> PartTruth:
+        """The truth of the frame with this index, from 0."""
+        return self._truths[index]
+
     def __len__(self) -> int:
         return len(self._truths)
 

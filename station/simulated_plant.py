@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.cameras import FAMILIES
-from drivers.cameras.interface import Frame
 from drivers.cameras.pylon import PylonSettings
 from drivers.cameras.settings import CameraSettings, Mode
 from drivers.sorters.serial import SerialSettings
@@ -23,6 +22,7 @@ from simulation.cell.settings import CellSettings
 from simulation.rendering.pool import write_frames
 from simulation.truth import PartTruth, TruthBook
 from station.config import StationConfig
+from station.part import InspectedPart
 from station.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -36,15 +36,25 @@ class Plant:
     """The simulated plant beside a station; empty where everything is real."""
 
     truths: TruthBook | None = None
+    by_part: bool = False
+    """Camera and cell share a place, so that part *n* is the pool's picture *n*, whatever its frame shows."""
 
     @property
     def knows_truth(self) -> bool:
         """Whether there is a ground truth to compare verdicts with."""
         return self.truths is not None
 
-    def identify(self, frame: Frame) -> PartTruth | None:
-        """What is really on the part of a frame; None when nobody knows."""
-        return self.truths.lookup(frame.pixels) if self.truths is not None else None
+    def identify(self, part: InspectedPart) -> PartTruth | None:
+        """What is really on a part; None when nobody knows.
+
+        Where the camera plays its pictures in order, a part is what its frame shows.
+        """
+        if self.truths is None:
+            return None
+        if self.by_part:
+            return self.truths[(part.part_id - 1) % len(self.truths)]
+        frame = part.part.frame
+        return None if frame is None else self.truths.lookup(frame.pixels)
 
 
 @contextmanager
@@ -66,7 +76,7 @@ def simulated_plant(
     with ExitStack() as stack:
         if simulation.cell is not None:
             stack.enter_context(start_cell(cell_settings(config, recipe, parts)))
-        yield Plant(truths)
+        yield Plant(truths, by_part=_shares_a_place(config))
 
 
 def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> CellSettings:
@@ -127,6 +137,16 @@ def camera_section(config: StationConfig) -> CameraSettings:
             )
             return SimulatedSettings(mode=camera.mode, pool=camera.emulation)
     return camera
+
+
+def _shares_a_place(config: StationConfig) -> bool:
+    """Whether the simulated cell lays the pool's parts before a simulated camera."""
+    camera, simulation = config.camera, config.simulation
+    if simulation is None or simulation.cell is None or simulation.pool is None:
+        return False
+    if not isinstance(camera, SimulatedSettings) or camera.mode is not Mode.CELL:
+        return False
+    return camera.pool in (None, simulation.pool.folder) and camera.place in (None, _place(config))
 
 
 def _place(config: StationConfig) -> Path:

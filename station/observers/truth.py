@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Outcome
 from station.observers.interface import Observer, ObserverSetup
 from station.outcomes import Judgement, Outcomes, count_outcomes, judge
@@ -55,8 +54,8 @@ class GroundTruth(Observer):
     needs_frame = True
     capacity = 4  # a frame is 20 MB
 
-    def __init__(self, identify: Callable[[Frame], Truth | None]) -> None:
-        """``identify``: the truth of a frame; None for a frame that nobody knows."""
+    def __init__(self, identify: Callable[[InspectedPart], Truth | None]) -> None:
+        """``identify``: the truth of a part; None for one that nobody knows."""
         self._identify = identify
         self._lock = threading.Lock()
         self._classes: list[str] = []
@@ -67,9 +66,8 @@ class GroundTruth(Observer):
         self._overkilled: list[int] = []
 
     def observe(self, part: InspectedPart) -> None:
-        """Count the part, if its frame is known."""
-        frame = part.part.frame
-        truth = self._identify(frame) if frame is not None else None
+        """Count the part, if the truth about it is known."""
+        truth = self._identify(part)
         if truth is not None:
             classes = [entry.name for entry in part.part.prepared.recipe.classes]
             self.count(part.part_id, part.verdict, truth, classes)

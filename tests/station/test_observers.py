@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import station.observers
 from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Outcome, Trigger
+from simulation.truth import Box, PartTruth, TruthBook, fingerprint
 from station.config import StationConfig, load_config
 from station.decision import Verdict
 from station.engines.interface import Engine, Scores
@@ -188,7 +189,7 @@ class Truth:
 
 def test_verdicts_are_compared_with_the_ground_truth_beside_the_path() -> None:
     truths = {"good": Truth(GOOD, (GOOD,)), "bad": Truth(BAD, (BAD,))}
-    known = GroundTruth(lambda frame: truths.get(frame.source))
+    known = GroundTruth(lambda part: truths.get(part.part.frame.source) if part.part.frame else None)
     known.capacity = 10
     parts = [
         inspected(1, Outcome.ACCEPT, frame_of("good")),
@@ -211,12 +212,23 @@ def test_verdicts_are_compared_with_the_ground_truth_beside_the_path() -> None:
 
 
 def test_a_truth_that_cannot_be_looked_up_costs_the_comparison_and_nothing_else() -> None:
-    def broken(frame: Frame) -> Truth | None:
-        raise KeyError(frame.source)
+    def broken(part: InspectedPart) -> Truth | None:
+        raise KeyError(part.part_id)
 
     with Observers([GroundTruth(broken)]) as observers:
         observers.offer(inspected(1, frame=frame_of("x")))
     assert observers.status()[0].failed == 1
+
+
+def test_where_the_cell_lays_parts_before_the_camera_a_swapped_part_is_an_escape() -> None:
+    good = PartTruth(1, 16, Box(0, 0, 16, 32), 0.0, GOOD, (GOOD,), ())
+    bad = replace(good, seed=2, label=BAD, labels=(BAD,))
+    next_part = frame_of("the next part")
+    shown = replace(good, fingerprint=fingerprint(next_part.pixels))
+    swapped = inspected(2, Outcome.ACCEPT, next_part)
+    assert Plant(TruthBook([shown, bad]), by_part=True).identify(swapped) is bad
+    assert Plant(TruthBook([shown, bad])).identify(swapped) is shown, "a played folder shows its own part"
+    assert Plant().identify(swapped) is None
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_inspection_evaluation_thresholds_and_the_summary_of_a_run_count_alike(
         for part, row in zip(shown, rows, strict=True)
     )
 
-    known = GroundTruth(lambda frame: None)
+    known = GroundTruth(lambda part: None)
     results, scored = [], []
     with closing(open_engine(tiny_engine, backend="onnxruntime-cpu", precision="fp32")) as engine:
         for number, part in enumerate(shown):

@@ -57,7 +57,7 @@ PARTS = (
 
 
 def confusion() -> Confusion:
-    known = GroundTruth(lambda frame: None)
+    known = GroundTruth(lambda part: None)
     for part, of in PARTS:
         known.count(part.part_id, part.verdict, of, list(CLASSES))
     return known.confusion()
