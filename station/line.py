@@ -30,7 +30,7 @@ from drivers.settings import accepted_risks
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, Trigger
 from station.acquisition import Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
-from station.engines.interface import Engine, EngineError
+from station.engines.interface import Engine, EngineDeadlineError, EngineError
 from station.journal import Journal, JournalError, PartMarks
 from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
@@ -90,6 +90,9 @@ class Line:
         """Lot, shift and operator, as they were given last."""
         self._halted_ns = 0
         """When the station was halted last; parts triggered before are finished."""
+        self._at_work: dict[str, int] = {}
+        """The record of the part that the stage behind each queue took last."""
+        self._overloaded = 0
         self._calls_ns: dict[str, int] = {}
         """Calls into foreign code that are under way: what, and since when."""
         self._failure = ""
@@ -250,6 +253,7 @@ class Line:
             queues=(self._frames.status(), self._patches.status(), self._scores.status()),
             observers=self._observers.status(),
             failure=self._failure,
+            overloaded=self._overloaded,
             died=self._died,
             risks=tuple(accepted_risks(prepared.recipe)),
         )
@@ -430,10 +434,16 @@ class Line:
         while (part := self._next(self._patches, meanwhile=self._preparation.close_unused)) is not None:
             if part.claimed or part.patches is None:
                 continue
-            engine = part.prepared.engine
+            engine, left_s = part.prepared.engine, part.left_s
             try:
                 with self._calling("engine"):
-                    scores = engine.scores(part.patches.pixels, timeout_s=max(part.left_s, 0.001))
+                    scores = engine.scores(part.patches.pixels, timeout_s=max(left_s, 0.001))
+            except EngineDeadlineError as error:
+                if left_s < self._settings.deadline_s / 2:  # most of its time it waited for other parts
+                    self._settle_overloaded(part, "patches")
+                else:
+                    self._settle(part, self._fault(part, f"no scores: {error}"))
+                    self._count_engine_failure(engine, error)
             except EngineError as error:
                 self._settle(part, self._fault(part, f"no scores: {error}"))
                 self._count_engine_failure(engine, error)
@@ -537,9 +547,15 @@ class Line:
                     self._fail(
                         f"a call to the {called} has not returned for {self._settings.hung_after_s:g} s"
                     )
-            for part in self._parts_in_hand():
+            in_hand = self._parts_in_hand()
+            for part in in_hand:
                 if now > part.deadline_ns and not part.claimed:
-                    self._settle(part, self._too_late(part))
+                    if part.frame_id is not None and part.record_id not in self._at_work.values():
+                        self._settle_overloaded(part, "of the next stage")
+                    else:
+                        self._settle(part, self._too_late(part))
+            if not in_hand:
+                self._readiness.clear(Readiness.OVERLOAD)
 
     # ------------------------------------------------------------------ helpers, in the order of use
 
@@ -566,7 +582,10 @@ class Line:
 
     def _announce(self, ready: bool, reason: str) -> None:
         log.info("ready" if ready else f"not ready: {reason}")
-        self._sorter.set_ready(ready, reason)
+        if self._readiness.only_overloaded:
+            self._sorter.set_busy(reason)
+        else:
+            self._sorter.set_ready(ready, reason)
 
     @property
     def _halted(self) -> bool:
@@ -598,8 +617,7 @@ class Line:
         """Wait for room in the next stage's queue, but not past the part's deadline."""
         heartbeat.beat(part.left_s)
         if not queue.put(part, part.left_s):
-            full = f"queue {queue.name!r} stayed full until the part's deadline"
-            self._settle(part, self._fault(part, full))
+            self._settle_overloaded(part, queue.name)
 
     def _next(
         self, queue: BoundedQueue[PartInHand], meanwhile: Callable[[], None] = lambda: None
@@ -610,8 +628,21 @@ class Line:
             meanwhile()
             part = queue.get(POLL_S)
             if part is not None:
+                self._at_work[queue.name] = part.record_id
                 return part
         return None
+
+    def _settle_overloaded(self, part: PartInHand, queue: str) -> None:
+        """A part that waited for others until its deadline: no failure of a device, but too many parts.
+
+        Triggers are refused as busy until all parts in hand are done.
+        """
+        if part.claimed:
+            return
+        self._overloaded += 1
+        self._readiness.block(Readiness.OVERLOAD, "overload: parts come faster than they can be judged")
+        waited = f"overload: the part waited in the queue {queue} until its deadline"
+        self._settle(part, self._fault(part, waited))
 
     def _count_engine_failure(self, engine: Engine, error: Exception) -> None:
         if engine is not self.prepared.engine:

@@ -56,5 +56,7 @@ class LineStatus:
     """Why the line halted by itself; empty while it runs or was asked to stop."""
     risks: tuple[str, ...] = ()
     """Settings of the prepared recipe that are legal and dangerous, and why they were accepted."""
+    overloaded: int = 0
+    """Parts that waited for others until their deadline."""
     died: bool = False
     """A thread is dead, and so the line has halted."""

@@ -35,6 +35,8 @@ class State(StrEnum):
     """A triggered part is in hand."""
     CONTINUOUS = "continuous"
     """Free running: every frame is a part."""
+    OVERLOADED = "overloaded"
+    """Parts come faster than they can be judged: triggers are refused as busy until all in hand are done."""
     HALTED = "halted"
     """Stopped on request; nothing is accepted."""
     ERROR = "error"
@@ -52,6 +54,8 @@ class Readiness:
     STOPPING = "stopping"
     HALTED = "halted"
     """By request."""
+    OVERLOAD = "overload"
+    """Not for long: until the parts in hand are done."""
     FAILED = "failed"
     """The line has given up; the process is to be started afresh."""
 
@@ -80,6 +84,12 @@ class Readiness:
             return name in self._reasons
 
     @property
+    def only_overloaded(self) -> bool:
+        """Whether overload is the one reason."""
+        with self._lock:
+            return set(self._reasons) == {self.OVERLOAD}
+
+    @property
     def ready(self) -> bool:
         """Whether nothing speaks against the next trigger."""
         with self._lock:
@@ -103,6 +113,8 @@ class Readiness:
             return State.ERROR
         if self.HALTED in reasons:
             return State.HALTED
+        if reasons == {self.OVERLOAD}:
+            return State.OVERLOADED
         if reasons:
             return State.ERROR
         if free_running:

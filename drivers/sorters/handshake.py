@@ -190,7 +190,7 @@ class Handshake(Generic[M]):
         """The last thing that a person may have to look at."""
         self._spell = spell
         self._ready = False
-        self._was_ready = False
+        self._was_ready = self._busy = False
         self._closed = False
         self._reason = "the station is starting"
         self._parts: dict[int, _Part[M]] = {}
@@ -200,11 +200,11 @@ class Handshake(Generic[M]):
 
     # -- the application's calls
 
-    def set_ready(self, ready: bool, reason: str) -> list[Announcement]:
-        """Tell the cell at once whether the station takes triggers."""
-        if (ready, reason) == (self._ready, self._reason):
+    def set_ready(self, ready: bool, reason: str, *, busy: bool = False) -> list[Announcement]:
+        """Tell the cell at once whether the station takes triggers, or that it is ``busy``."""
+        if (ready, reason, busy) == (self._ready, self._reason, self._busy):
             return []
-        self._ready, self._reason = ready, reason
+        self._ready, self._reason, self._busy = ready, reason, busy
         self._was_ready = self._was_ready or ready
         return [self.announcement()]
 
@@ -370,6 +370,8 @@ class Handshake(Generic[M]):
         if self._ready:
             activity = Activity.EXECUTING if self._in_hand else Activity.READY
             return Announcement(self._welcome(), activity, self.recipe if self._welcome() else "busy")
+        if self._busy and not self._closed:
+            return Announcement(False, Activity.EXECUTING, self._reason)
         halted = self._was_ready or self._closed
         return Announcement(False, Activity.HALTED if halted else Activity.PREOPERATIONAL, self._reason)
 
@@ -377,7 +379,7 @@ class Handshake(Generic[M]):
 
     def _why_refuse(self, part_id: int, recipe: str) -> tuple[Refusal, str] | None:
         if not self._ready:
-            return Refusal.NOT_READY, self._reason
+            return Refusal.BUSY if self._busy else Refusal.NOT_READY, self._reason
         if part_id in self._in_hand or part_id in self._orphans or part_id == 0:
             return Refusal.PART_IN_HAND, "this part id is not free"
         if recipe and self.recipe and recipe != self.recipe:

@@ -127,6 +127,13 @@ class Sorter(ABC):
         Triggers that come all the same are refused on the wire and not delivered.
         """
 
+    def set_busy(self, reason: str) -> None:
+        """Tell the cell that the station takes triggers again soon; until then they are refused as busy.
+
+        A protocol that has no word for it says "not ready".
+        """
+        self.set_ready(False, reason)
+
     @abstractmethod
     def prepare(self, recipe: str) -> None:
         """Name the prepared recipe, from now on and to the cell; may be called before :meth:`open`.

@@ -21,7 +21,12 @@ from station.line_values import LineStatus
 from station.supervision import State
 
 STYLES = {Outcome.ACCEPT: "green", Outcome.REJECT: "red", Outcome.FAULT: "yellow"}
-STATE_STYLES = {State.ERROR: "bold red", State.HALTED: "dim", State.PREOPERATIONAL: "yellow"}
+STATE_STYLES = {
+    State.ERROR: "bold red",
+    State.HALTED: "dim",
+    State.PREOPERATIONAL: "yellow",
+    State.OVERLOADED: "yellow",
+}
 
 
 def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableType:
@@ -39,6 +44,8 @@ def dashboard(status: LineStatus, title: str, parts: int | None) -> RenderableTy
     counts.add_row("accepted", f"[green]{run.accepted}[/]")
     counts.add_row("rejected", f"[red]{run.rejected}[/]")
     counts.add_row("faulted", f"[yellow]{run.faulted}[/]")
+    if status.overloaded:
+        counts.add_row("overload", f"[yellow]{status.overloaded}[/] waited until their deadline")
     counts.add_row("yield", f"{run.yield_fraction:.1%}")
     counts.add_row("pace", f"{run.parts_per_s:.1f} parts/s")
 
@@ -97,6 +104,7 @@ def plain_line(status: LineStatus, parts: int | None) -> str:
         f"p99 {run.to_acknowledged.p99:.0f} ms to acknowledgement"
     )
     notes = [status.reason] if status.reason else []
+    notes += [f"{status.overloaded} waited until their deadline (overload)"] if status.overloaded else []
     notes += [f"{one.name}: {one.problem}" for one in status.observers if one.problem]
     notes += [f"risk: {risk}" for risk in status.risks]
     if not status.sorter.connected:

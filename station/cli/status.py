@@ -91,6 +91,7 @@ def shown(found: dict[str, Any]) -> RenderableType:
         f"{parts['faulted']} faulted, {parts['in_hand']} in hand",
         f"yield {parts['yield']:.1%}",
         f"{parts['per_second']:.1f} parts/s",
+        f"{parts['overloaded']} waited until their deadline (overload)" if parts["overloaded"] else "",
     )
     for name, of in found["trigger_to_ms"].items():
         row(f"to {name}", f"p50 {of['p50']:.0f} ms, p95 {of['p95']:.0f} ms, p99 {of['p99']:.0f} ms")

@@ -26,6 +26,8 @@ def summary(
         "balance", "[green]every trigger has one verdict[/]" if balanced else "[bold red]NOT BALANCED[/]"
     )
     counts.add_row("acknowledged", f"{run.acknowledged}, not acknowledged {run.unacknowledged}")
+    if status.overloaded:
+        counts.add_row("[yellow]overload[/]", f"{status.overloaded} parts waited until their deadline")
     for reason, count in run.faults.items():
         counts.add_row("", f"[yellow]{count} x[/] {told(reason)}")
 

@@ -41,6 +41,7 @@ def status_document(station: Station) -> dict[str, Any]:
             "per_second": run.parts_per_s,
             "rejected_by_class": run.classes,
             "faulted_by_reason": run.faults,
+            "overloaded": status.overloaded,
         },
         "trigger_to_ms": {"verdict": asdict(run.to_verdict), "acknowledged": asdict(run.to_acknowledged)},
         "queues": [asdict(queue) for queue in status.queues],

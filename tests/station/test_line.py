@@ -224,6 +224,63 @@ def test_a_part_past_its_deadline_is_faulted_even_while_the_engine_hangs(plant: 
     assert plant.journal.counts().accepted == 0
 
 
+def test_parts_that_wait_until_their_deadline_are_overload_and_no_engine_failure(plant: Plant) -> None:
+    busy: list[str] = []
+    plant.sorter.set_busy = busy.append  # type: ignore[method-assign]
+
+    def slowly() -> NDArray[np.float32]:
+        time.sleep(0.25)
+        return np.tile(np.array([0.9, 0.1], np.float32), (2, 1))
+
+    def in_what_is_left() -> NDArray[np.float32]:
+        raise EngineDeadlineError("no scores in 20 ms")
+
+    plant.engine.script = [slowly, in_what_is_left, in_what_is_left, in_what_is_left]
+    line = plant.line(deadline_s=0.4, grab_timeout_s=0.1, queue_capacity=8)
+    plant.sorter.ask(*range(1, 6))
+    line.start()
+    until = time.monotonic() + 10
+    while len(plant.sorter.told) < 5 and time.monotonic() < until:
+        time.sleep(0.01)
+    status = line.status()
+    assert status.failure == ""
+    assert plant.outcomes()[1] is Outcome.ACCEPT
+    assert status.overloaded >= 3
+    assert "overload" in plant.reason(2)
+    assert busy, "the cell is told that the station is busy"
+    until = time.monotonic() + 5
+    while line.status().state is not State.READY and time.monotonic() < until:
+        time.sleep(0.01)
+    assert plant.sorter.ready[-1] == (True, "")
+    plant.sorter.ask(6)
+    while 6 not in plant.outcomes() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert plant.outcomes()[6] is Outcome.ACCEPT
+    line.stop()
+    assert balanced(line)
+
+
+def test_a_queue_that_fills_up_behind_a_slow_engine_is_overload_and_the_station_goes_on(plant: Plant) -> None:
+    def slowly() -> NDArray[np.float32]:
+        time.sleep(0.15)
+        return np.tile(np.array([0.9, 0.1], np.float32), (2, 1))
+
+    plant.engine.script = [slowly] * 40
+    line = plant.line(deadline_s=0.3, grab_timeout_s=0.1, queue_capacity=2, engine_failures_allowed=1)
+    line.start()
+    states = set()
+    for part in range(1, 21):
+        plant.sorter.ask(part)
+        states.add(line.status().state)
+        time.sleep(0.03)
+    line.stop()
+    assert State.OVERLOADED in states
+    assert line.status().failure == ""
+    assert len(plant.outcomes()) == 20
+    assert line.status().overloaded > 0
+    assert balanced(line)
+
+
 def test_a_camera_call_that_never_returns_halts_the_line(plant: Plant) -> None:
     released = threading.Event()
 

@@ -104,6 +104,11 @@ class SerialSorter(Sorter):
         with self._lock:
             self._do(self._session.set_ready(ready, reason, time.monotonic_ns()))
 
+    def set_busy(self, reason: str) -> None:
+        """Say at once that the station is busy; triggers that come all the same are refused as busy."""
+        with self._lock:
+            self._do(self._session.set_ready(False, reason, time.monotonic_ns(), busy=True))
+
     def prepare(self, recipe: str) -> None:
         """Name the recipe in the heartbeat at once; triggers that name another are refused as unknown."""
         with self._lock:

@@ -68,9 +68,9 @@ class StationSession:
 
     # -- the application's calls
 
-    def set_ready(self, ready: bool, reason: str, now_ns: int) -> list[Action]:
-        """Say to the cell at once whether triggers are welcome."""
-        return self._in_full(self.handshake.set_ready(ready, reason), now_ns) + self.tick(now_ns)
+    def set_ready(self, ready: bool, reason: str, now_ns: int, *, busy: bool = False) -> list[Action]:
+        """Say to the cell at once whether triggers are welcome, or that the station is ``busy``."""
+        return self._in_full(self.handshake.set_ready(ready, reason, busy=busy), now_ns) + self.tick(now_ns)
 
     def prepare(self, recipe: str, now_ns: int) -> list[Action]:
         """Another recipe from now on: say so at once."""

@@ -421,3 +421,19 @@ def _session_at(line: PtyLine) -> int:
 def _drain(line: PtyLine) -> None:
     while select.select([line.fd], [], [], 0.001)[0]:
         os.read(line.fd, 4096)
+
+
+def test_a_busy_station_refuses_triggers_as_busy_and_takes_them_again(
+    cell: CellOnPty, sorter: SerialSorter
+) -> None:
+    sorter.open()
+    sorter.set_ready(True)
+    assert one_part(cell, sorter, 1).acknowledged
+    sorter.set_busy("overload: parts come faster than they can be judged")
+    wait_for(lambda: not cell.protocol.station_ready)
+    cell.place(2)
+    assert sorter.wait_trigger(0.2) is None
+    sorter.set_ready(True)
+    trigger = sorter.wait_trigger(5)
+    assert trigger is not None
+    assert trigger.part_id == 2

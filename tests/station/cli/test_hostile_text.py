@@ -135,6 +135,7 @@ def test_the_status_of_another_process_is_shown_whatever_it_says() -> None:
             "rejected": 0,
             "faulted": 0,
             "in_hand": 0,
+            "overloaded": 2,
             "yield": 1.0,
             "per_second": 1.0,
         },
