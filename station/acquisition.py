@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from drivers import heartbeat
 from drivers.cameras.interface import (
@@ -15,6 +17,7 @@ from drivers.cameras.interface import (
     CameraConfigError,
     CameraError,
     CameraHealth,
+    CameraLostError,
     CameraTimeoutError,
     EndOfFramesError,
     Frame,
@@ -33,6 +36,20 @@ class NoFrameError(Exception):
     def __init__(self, message: str, lost_before: int | None = None) -> None:
         super().__init__(message)
         self.lost_before = lost_before
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Calls into the camera: after an error that its driver does not know it is lost, and opened again."""
+    try:
+        yield
+    except CameraError:
+        raise
+    except Exception as error:
+        log.exception("camera: an error that its driver does not know")
+        raise CameraLostError(
+            f"an error that its driver does not know ({error!r}); report it; it recovers by itself"
+        ) from error
 
 
 class Acquisition:
@@ -56,8 +73,9 @@ class Acquisition:
 
     def open(self) -> None:
         """Open and arm. Raises :class:`CameraError`."""
-        self._camera.open()
-        self._camera.arm()
+        with _asking():
+            self._camera.open()
+            self._camera.arm()
         health = self._camera.health()
         exposure_us = health.details.get("exposure_us")
         self.used = CameraUsed(
@@ -107,7 +125,8 @@ class Acquisition:
             if self.by_wire:
                 self._empty()
             else:
-                self._camera.wait_ready(self._grab_timeout_s)
+                with _asking():
+                    self._camera.wait_ready(self._grab_timeout_s)
         except CameraTimeoutError as error:
             self.discard()
             raise NoFrameError(f"no frame: {error}") from error
@@ -122,8 +141,9 @@ class Acquisition:
         By wire it must be the first one since :meth:`prepare`.
         """
         try:
-            self._camera.trigger(self._grab_timeout_s)
-            frame = self._camera.grab(self._grab_timeout_s)
+            with _asking():
+                self._camera.trigger(self._grab_timeout_s)
+                frame = self._camera.grab(self._grab_timeout_s)
         except (CameraTimeoutError, EndOfFramesError) as error:
             self.discard()
             raise NoFrameError(f"no frame: {error}") from error
@@ -142,7 +162,8 @@ class Acquisition:
     def following(self) -> Frame | None:
         """Free running: the next frame, complete or not; None when there is none now."""
         try:
-            return self._camera.grab(self._grab_timeout_s)
+            with _asking():
+                return self._camera.grab(self._grab_timeout_s)
         except CameraTimeoutError:
             return None
         except EndOfFramesError:
@@ -162,9 +183,10 @@ class Acquisition:
             return
         self._probed_at = now
         try:
-            self._camera.probe()
-            if self.by_wire and self._camera.waiting():
-                self._empty()
+            with _asking():
+                self._camera.probe()
+                if self.by_wire and self._camera.waiting():
+                    self._empty()
         except CameraError as error:
             self._lose(error)
 
@@ -186,8 +208,9 @@ class Acquisition:
     def _empty(self) -> None:
         """Discard every frame and the exposure under way. Raises :class:`CameraError`."""
         before = self._camera.health().discarded
-        self._camera.disarm()
-        self._camera.arm()
+        with _asking():
+            self._camera.disarm()
+            self._camera.arm()
         discarded = self._camera.health().discarded - before
         if discarded:
             why = (

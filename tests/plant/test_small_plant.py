@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,3 +265,59 @@ def test_a_free_running_station_that_is_stopped_has_settled_every_part(small_pla
     assert "every trigger has one verdict" in out
     assert all(record["outcome"] for record in small_plant.records().values())
     audited(small_plant)
+
+
+def watcher_of(station: Any) -> int:
+    """The process that watches a station."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        children = Path(f"/proc/{station.pid}/task/{station.pid}/children").read_text().split()
+        for child in children:
+            with contextlib.suppress(OSError):
+                if b"station.watcher" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+        time.sleep(0.05)
+    raise AssertionError("nobody watches the station")
+
+
+def test_a_station_that_is_stopped_for_too_long_is_ended_and_the_next_start_settles_its_parts(
+    small_plant: Any,
+) -> None:
+    config = small_plant.folder / "station.yaml"
+    config.write_text(config.read_text().replace("limits: {", "limits: {hung_after_ms: 1000, "))
+    small_plant.start_cell(parts=30, rate_hz=10)
+    station = small_plant.start_station()
+    watcher_of(station)
+    time.sleep(2)
+    station.send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    out, _ = station.communicate(timeout=30)
+    assert time.monotonic() - stopped < 1 + 2
+    assert station.returncode == -signal.SIGKILL
+    assert "hangs; the station is ended" in out
+    again = small_plant.start_station()
+    small_plant.cell.wait(60)
+    code, out = small_plant.stop_station(again)
+    assert code == 0, out
+    no_escape(small_plant)
+    audited(small_plant)
+
+
+def test_a_watcher_that_is_killed_is_started_again(small_plant: Any) -> None:
+    small_plant.start_cell(parts=10)
+    station = small_plant.start_station()
+    first = watcher_of(station)
+    time.sleep(6)
+    os.kill(first, signal.SIGKILL)
+    until = time.monotonic() + 20
+    while watcher_of(station) == first and time.monotonic() < until:
+        time.sleep(0.1)
+    second = watcher_of(station)
+    assert second != first
+    code, out = small_plant.stop_station(station)
+    assert code == 0, out
+    assert "the watcher has ended; it is started again" in out
+    until = time.monotonic() + 5
+    while os.path.exists(f"/proc/{second}") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{second}"), "a watcher ends with its station"

@@ -116,6 +116,26 @@ def test_a_lost_camera_faults_the_part_and_comes_back_by_itself(plant: Plant) ->
     assert any(not ready and "camera" in reason for ready, reason in plant.sorter.ready)
 
 
+@pytest.mark.parametrize("mode", [Mode.CELL, Mode.FREE_RUNNING])
+def test_an_error_that_the_cameras_driver_does_not_know_loses_the_camera_and_not_the_line(
+    plant: Plant, mode: Mode
+) -> None:
+    def unforeseen() -> Frame:
+        raise ZeroDivisionError("deep in an SDK")
+
+    plant.camera.script = [plant.camera.good(), unforeseen]
+    line = plant.line(mode=mode)
+    if mode is Mode.CELL:
+        plant.sorter.ask(1, 2, 3)
+    line.start(parts=3)
+    assert line.wait(10)
+    line.stop()
+    assert line.status().failure == ""
+    assert plant.camera.opened == 2
+    assert any("deep in an SDK" in reason for _, reason in plant.sorter.ready)
+    assert balanced(line)
+
+
 def test_a_camera_that_comes_back_and_refuses_its_settings_halts_the_line_and_says_why(
     plant: Plant,
 ) -> None:
