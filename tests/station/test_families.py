@@ -113,7 +113,7 @@ CONFIG = """\
 station: {name: toy}
 recipe: tiny
 paths:
-  recipes: .
+  recipes: recipes
   engines: engines
   journal: journal.db
   images: images
@@ -160,7 +160,8 @@ def folder(tmp_path: Path, tiny_engine: Path) -> Path:
     (tmp_path / "added" / "cameras" / "grey.py").write_text(TOY)
     (tmp_path / "added" / "sorters" / "lamp.py").write_text(TOY_SORTER)
     (tmp_path / "station.yaml").write_text(CONFIG)
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "tiny.yaml").write_text(RECIPE)
     return tmp_path
 
 
