@@ -324,6 +324,22 @@ def test_an_installed_station_gets_ready_comes_back_and_stops(machine: Machine) 
 
 
 @pytest.mark.slow
+def test_systemd_is_fed_by_the_watcher_which_ends_a_station_that_stands_still(machine: Machine) -> None:
+    machine.install()
+    machine.until(lambda: machine.ready)
+    time.sleep(35)  # longer than WatchdogSec: without the watcher's word the station would be started afresh
+    assert machine.shows("NRestarts") == "0"
+    machine.run("systemctl", "kill", "-s", "STOP", "--kill-whom=main", "station")
+    stopped = time.monotonic()
+    machine.until(lambda: not machine.ready)
+    assert time.monotonic() - stopped < 10 + 2 + 2, "hung_after_ms is 10 s"
+    machine.until(lambda: machine.ready)
+    assert machine.shows("NRestarts") == "1"
+    machine.run("systemctl", "stop", "station")
+    machine.run(*AS_STATION, STATION, "journal", "audit", "--journal", JOURNAL)
+
+
+@pytest.mark.slow
 def test_a_missing_camera_is_waited_for_without_end(machine: Machine) -> None:
     frames, away = machine.folder / "plant" / "frames", machine.folder / "plant" / "away"
     frames.rename(away)
