@@ -45,7 +45,7 @@ class Plant:
         return self.truths is not None
 
     def identify(self, part: InspectedPart) -> PartTruth | None:
-        """What is really on a part; None when nobody knows.
+        """What is really on a part; None where it is unknown.
 
         Where the camera plays its pictures in order, a part is what its frame shows.
         """
@@ -80,7 +80,7 @@ def simulated_plant(
 
 
 def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> CellSettings:
-    """What the simulated cell is told, its port being the station's."""
+    """The settings of the simulated cell; its port is the station's."""
     assert config.simulation is not None
     assert config.simulation.cell is not None
     assert isinstance(config.sorter, SerialSettings), "the configuration has been checked for a serial line"

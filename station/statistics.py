@@ -23,7 +23,7 @@ from station.decision import Verdict
 RATE_WINDOW_S = 10.0
 """Parts per second are counted over this time."""
 REASONS = 200
-"""Different reasons of faults that are told apart; of more, the rarest is forgotten."""
+"""The most reasons of faults that are counted apart; beyond that, the rarest is removed."""
 
 _SMALLEST_MS, _LARGEST_MS, _STEP = 0.01, 3_600_000.0, 1.02
 """The histograms' range, and the ratio of two neighbouring buckets: a percentile is right within 1 %."""

@@ -30,7 +30,7 @@ class State(StrEnum):
     PREOPERATIONAL = "preoperational"
     """Starting: camera, engine or journal are not proven yet."""
     READY = "ready"
-    """Prepared; the next trigger is welcome."""
+    """Prepared; the station takes the next trigger."""
     SINGLE_EXECUTION = "single execution"
     """A triggered part is in hand."""
     CONTINUOUS = "continuous"
@@ -44,7 +44,7 @@ class State(StrEnum):
 
 
 class Readiness:
-    """The named reasons why triggers are not welcome, and the state that follows from them.
+    """The named reasons why the station takes no triggers, and the state that follows from them.
 
     ``on_change(ready, reason)`` is called when readiness or its reason changes, one call at a time and in the
     order of the changes, so that an old "ready" can never overtake a new "not ready".
@@ -57,7 +57,7 @@ class Readiness:
     OVERLOAD = "overload"
     """Not for long: until the parts in hand are done."""
     FAILED = "failed"
-    """The line has given up; the process is to be started afresh."""
+    """The line halted by itself; systemd restarts the process."""
 
     def __init__(self, on_change: Callable[[bool, str], None]) -> None:
         self._on_change = on_change
@@ -91,7 +91,7 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether nothing speaks against the next trigger."""
+        """Whether there is no reason against the next trigger."""
         with self._lock:
             return not self._reasons
 

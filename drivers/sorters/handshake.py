@@ -225,7 +225,7 @@ class Handshake(Generic[M]):
         return [part.answer]
 
     def acquisition_done(self, part_id: int) -> list[M]:
-        """The part's frame is here, it may leave: said once, between acknowledgement and result."""
+        """The part's frame is here, it may leave: sent once, between acknowledgement and result."""
         part = self._in_hand.get(part_id)
         if part is None or part.stage is not _Stage.ACKNOWLEDGED:
             return []
@@ -242,7 +242,9 @@ class Handshake(Generic[M]):
             )
         if result.part_id in self._orphans:
             self._orphans.discard(result.part_id)
-            return [self._bad(result.part_id, now_ns, "cell or link began anew while the part was in hand")]
+            return [
+                self._bad(result.part_id, now_ns, "the cell or the link restarted while the part was in hand")
+            ]
         part = self._in_hand.get(result.part_id)
         if part is None:
             return [self._bad(result.part_id, now_ns, "no trigger of this part is open")]
@@ -327,7 +329,7 @@ class Handshake(Generic[M]):
         return self.begin_anew(floor, now_ns, "the cell restarted before it acknowledged")
 
     def begin_anew(self, floor: int, now_ns: int, why: str) -> list[Receipt]:
-        """Every part of before is nobody's: bad receipts for results sent, no results for others."""
+        """Give up every earlier part: bad receipts for results that were sent, no results for the others."""
         receipts: list[Receipt] = []
         for part in self._in_hand.values():
             if part.stage is _Stage.SENT:

@@ -88,7 +88,7 @@ class SorterHealth:
     """Messages that fitted no part or no session, and were ignored."""
     cell_restarts: int = 0
     failures: int = 0
-    """Errors of our own in the thread that serves the line; each begins a new session with the cell."""
+    """Errors of this software in the thread of the line; each begins a new session with the cell."""
 
     @property
     def counted(self) -> str:

@@ -30,7 +30,7 @@ class PatchingTiming:
     opencv_ms: float
     """cv2.resize INTER_AREA of the same region, one thread, beside it in the same run."""
     cut_cpu_ms: float
-    """As ``cut_ms``, but processor time: what other processes take away is not in it."""
+    """Like ``cut_ms``, but in processor time, without the time of other processes."""
     opencv_cpu_ms: float
 
 

@@ -55,7 +55,7 @@ def _station(
 
 
 def main() -> None:
-    """Run the command; an error the person can mend is one line on stderr and exit code 2."""
+    """Run the command; an error that the user can correct is one line on stderr and exit code 2."""
     from drivers.errors import InspectionError
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

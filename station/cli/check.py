@@ -21,7 +21,7 @@ Step = tuple[str, Callable[[], str]]
 
 LEAST_FREE_MB = 500
 WIRE_PATIENCE_S = 15.0
-"""How long a person has to pulse the wire of a camera that is triggered by one."""
+"""The time to pulse the camera's trigger input by hand, where it has a hardware trigger."""
 
 
 def check(

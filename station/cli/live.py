@@ -116,7 +116,7 @@ def plain_line(status: LineStatus, parts: int | None) -> str:
 
 @contextmanager
 def live_view(console: Console, title: str, parts: int | None) -> Iterator[Callable[[LineStatus], None]]:
-    """Yield a function that shows a status; call it a few times a second."""
+    """Yield a function that shows a status; call it a few times per second."""
     if console.is_terminal:
         with Live(console=console, refresh_per_second=8, transient=True) as live:
             yield lambda status: live.update(dashboard(status, title, parts))

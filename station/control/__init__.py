@@ -1,4 +1,4 @@
-"""The way in: a local socket over which other processes ask for the status, and prepare, halt and resume.
+"""Control: a local socket over which other processes read the status, and prepare, halt and resume.
 
 HTTP over a Unix socket: whoever may open the file may ask, and nobody from outside the machine can. It is the
 only way into a running station, and the only thing that it listens on.

@@ -1,4 +1,4 @@
-"""Asking a running station, from another process."""
+"""Requests to a running station, from another process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from drivers.errors import InspectionError
 
 
 class ControlError(InspectionError):
-    """The station cannot be asked, or does not do what it was asked; the message says what to do about it."""
+    """The station cannot be reached, or refuses a request; the message says what to do about it."""
 
 
 def ask(
     path: Path, method: str, what: str, body: dict[str, Any] | None = None, timeout_s: float = 10.0
 ) -> dict[str, Any]:
-    """What the station behind the socket answers. Raises :class:`ControlError`."""
+    """The answer of the station behind the socket. Raises :class:`ControlError`."""
     import httpx
 
     _try_connection(path)
@@ -42,7 +42,7 @@ def ask(
 
 
 def _try_connection(path: Path) -> None:
-    """See that somebody listens, and say in words why not. Raises :class:`ControlError`."""
+    """Check that a station listens; the error says why none does. Raises :class:`ControlError`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
         caller.settimeout(1.0)
         try:

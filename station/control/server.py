@@ -1,4 +1,4 @@
-"""The server of the control socket; what can be asked stands in the package's docstring."""
+"""The server of the control socket; the package's docstring lists the requests."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CALLERS = 16
-"""Connections at a time; one more is dropped."""
+"""Connections at a time; a further one is closed."""
 PATIENCE_S = 2.0
-"""A request must be here, and its answer read, within this time."""
+"""The time limit for receiving a request, and for its answer to be read."""
 LARGEST_REQUEST = 16_384
 """Bytes of a request's body."""
 PERMISSIONS = 0o660
-"""Owner and group may ask; others may not."""
+"""Owner and group may connect; others may not."""
 
 T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
@@ -120,7 +120,7 @@ class ControlServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer what is under way, for a moment, and take the socket away. Never raises."""
+        """Answer the requests under way, for a moment, and remove the socket. Never raises."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(5.0)
@@ -285,7 +285,7 @@ def _listen_at(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Take a dead station's socket away; respect a living one's. Raises :class:`ControlError` or OSError."""
+    """Remove the socket of an ended station; refuse a live one. Raises :class:`ControlError` or OSError."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

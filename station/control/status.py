@@ -62,7 +62,7 @@ def status_document(station: Station) -> dict[str, Any]:
 
 
 def _free_mb(folder: Path) -> int | None:
-    """What is free on the disk of a folder, MB; None where the folder cannot be asked."""
+    """The free space on the disk of a folder, MB; None where it is unknown."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:

@@ -1,4 +1,4 @@
-"""Chooses how an engine runs on this machine: measured, proven, logged, and remembered for the next start.
+"""Chooses how an engine runs on this machine: measured, proven, logged, and stored for the next start.
 
 Every back end and precision that can run is timed on a golden part; the fastest one that reproduces all
 golden parts is taken. INT8 takes part only when the engine's own figures say that it is accurate enough.
@@ -39,13 +39,13 @@ _BUILT_IN_S, _LOADED_IN_S = 1800.0, 120.0
 """How long a plan may be built, or a network be loaded and proven, while systemd waits."""
 _TIMED_RUNS = 3
 _SCHEME = 2
-"""Counted up when what is remembered changes its meaning."""
+"""Raised when the stored choice changes its meaning."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A way to run an engine on this machine, and what it was measured at."""
+    """A way to run an engine on this machine, and its measured time."""
 
     backend: str
     precision: str

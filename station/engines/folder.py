@@ -1,4 +1,4 @@
-"""An engine folder on disk: nothing of it is used before its bytes are what engine.yaml says.
+"""An engine folder on disk: a file is used only after its bytes were checked against engine.yaml.
 
 The folder holds ``engine.yaml``, the ONNX files it names, ``golden/`` with one lossless picture of
 each part's surface and ``scores.json``, and ``card.md`` for people.
@@ -42,7 +42,7 @@ class ManifestError(DocumentError, EngineError):
 
 @dataclass(frozen=True, slots=True)
 class GoldenSurface:
-    """A golden part: where its surface lies, what is on it, what was recorded for it."""
+    """A golden part: the file of its surface, its true class, its recorded scores."""
 
     name: str
     truth: ClassName
@@ -55,7 +55,7 @@ class GoldenSurface:
 
 @dataclass(frozen=True, slots=True)
 class EngineManifest:
-    """An engine folder whose every file was found to be what engine.yaml says."""
+    """An engine folder whose files were all checked against engine.yaml."""
 
     folder: Path
     name: str

@@ -23,7 +23,7 @@ Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What an engine makes of the patches of one part."""
+    """The output of an engine for the patches of one part."""
 
     probabilities: NDArray[np.float32]
     """``(N, classes)``."""
@@ -58,7 +58,7 @@ class EngineError(InspectionError):
 
 
 class EngineDeadlineError(EngineError):
-    """The scores were not there in time."""
+    """The scores did not come in time."""
 
 
 class Engine(ABC):
@@ -110,4 +110,4 @@ class EngineOptions:
     chunk: int = 0
     """Patches computed at a time by one thread; 0 lets the back end choose."""
     cache: Path | None = None
-    """Folder for what is built or measured on this machine; None: everything is built and measured anew."""
+    """Folder for what is built or measured on this machine; None: everything is built and measured again."""

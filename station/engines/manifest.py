@@ -1,4 +1,4 @@
-"""engine.yaml: what an engine folder says of itself - patches, rules, files, golden parts, figures, gate.
+"""engine.yaml: the description of an engine folder - patches, rules, files, golden parts, figures, gate.
 
 Only the shape of the file is checked here; :mod:`station.engines.folder` checks the folder against it.
 """
@@ -87,14 +87,14 @@ class GoldenPart(FileEntry):
 
 
 class EngineRules(_Section):
-    """The decision rules that the engine was proven with, as in its recipe; bins are the recipe's alone."""
+    """The decision rules that the engine was proven with, as in its recipe; only the recipe has bins."""
 
     temperature: Annotated[float, Field(ge=0.05, le=20.0)] = 1.0
-    """the temperature by which log-probabilities are divided (1 = as the network says)"""
+    """the temperature by which log-probabilities are divided (1 = unchanged)"""
     thresholds: dict[ClassName, Share] = {}
-    """by class, the probability from which on a patch counts as this class"""
+    """by class, the probability from which a patch counts as this class"""
     release_below: dict[ClassName, Share] = {}
-    """by class, the defect probability below which a patch is let pass"""
+    """by class, the sum of defect probabilities below which a patch counts as good"""
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
@@ -121,11 +121,11 @@ class Golden(_Section):
     """The parts that an engine must reproduce on every device before it is trusted."""
 
     tolerance: Annotated[float, Field(gt=0.0, le=0.05)] = 0.02
-    """how far a probability may be from the recorded fp32 one, for fp32, bf16 and fp16"""
+    """the largest difference of a probability from the recorded fp32 one, for fp32, bf16 and fp16"""
     int8_tolerance: Annotated[float, Field(gt=0.0, le=0.25)] = 0.1
-    """how far a probability of the INT8 network may be from its own recorded one"""
+    """the largest difference of an INT8 probability from its own recorded one"""
     features_tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
-    """how far a patch's features may be from the recorded ones, as a share of their length"""
+    """the largest difference of a patch's features from the recorded ones, as a share of their length"""
     scores: FileEntry
     """the recorded scores, JSON: {"fp32": {"01-scratch.png": [[p, ...], ...]}, "int8": {...}}"""
     features: FileEntry | None = None
@@ -135,7 +135,7 @@ class Golden(_Section):
 
 
 class PartFigures(_Section):
-    """What one network did over the test parts, through the station's patching and decision."""
+    """The figures of one network on the test parts, by the station's patching and decision."""
 
     parts: Annotated[int, Field(ge=1)]
     """parts inspected"""
@@ -170,12 +170,12 @@ class PartFigures(_Section):
 
 
 class Int8Gate(_Section):
-    """How much worse than fp32 the INT8 network may be and still be chosen."""
+    """The limits of how much worse INT8 may be than fp32; beyond them it is not chosen."""
 
     max_accuracy_loss: Share
-    """the share of parts by which INT8 accuracy may lie below that of fp32"""
+    """the largest loss of accuracy of INT8 against fp32, as a share of the parts"""
     max_escape_gain: Share
-    """the share of defective parts by which INT8 escapes may lie above those of fp32"""
+    """the most additional escapes of INT8 against fp32, as a share of the defective parts"""
 
 
 class EngineDocument(_Section):
@@ -198,15 +198,15 @@ class EngineDocument(_Section):
     rules: EngineRules
     """the decision rules that the engine was proven with"""
     features: Annotated[int, Field(ge=0, le=65_536)] = 0
-    """the number of features that the network gives of a patch beside its probabilities; 0 = none"""
+    """the number of features per patch beside the probabilities; 0 = none"""
     files: Annotated[dict[Variant, FileEntry], Field(min_length=1, max_length=3)]
     """the ONNX files: fp32, and optionally int8 and int8-signed"""
     golden: Golden
     """the golden parts"""
     figures: dict[Variant, PartFigures] = {}
-    """what each of the ONNX files did over the test parts"""
+    """the figures of each ONNX file on the test parts"""
     int8_gate: Int8Gate | None = None
-    """how much worse INT8 may be and still be chosen; without it INT8 is never chosen"""
+    """the limits of how much worse INT8 may be than fp32; without them, INT8 is never chosen"""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:

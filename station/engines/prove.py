@@ -28,7 +28,7 @@ from station.recipe import PatchGrid, Recipe, SurfaceSize
 
 @dataclass(frozen=True, slots=True)
 class GoldenReport:
-    """What the golden parts said of an engine; ``passed`` only if every part was right."""
+    """The result of the golden parts; ``passed`` only if every part was right."""
 
     backend: str
     precision: str
@@ -55,7 +55,7 @@ class GoldenReport:
 
 
 def require_fit(manifest: EngineManifest, recipe: Recipe) -> None:
-    """Refuse an engine that was not proven on what the recipe cuts. Raises :class:`EngineError`."""
+    """Refuse an engine that was proven on patches other than the recipe's. Raises :class:`EngineError`."""
     classes = tuple(entry.name for entry in recipe.classes)
     if manifest.classes != classes:
         raise EngineError(

@@ -60,7 +60,7 @@ def make_observers(setup: ObserverSetup) -> list[Observer]:
 
 
 class Observers:
-    """Every observer of one run, each behind its queue. Whoever made it closes it."""
+    """Every observer of one run, each behind its queue. Its creator closes it."""
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._posts = tuple(_ObserverThread(observer) for observer in observers)
@@ -68,7 +68,7 @@ class Observers:
         """Whether frames must be kept until the verdict."""
 
     def offer(self, part: InspectedPart) -> None:
-        """Show the part to whoever wants it; never waits, never raises."""
+        """Offer the part to every observer; never waits, never raises."""
         for post in self._posts:
             post.offer(part)
 
@@ -156,7 +156,7 @@ class _ObserverThread:
         heartbeat.end()
 
     def _call(self, what: Callable[..., None], *parts: InspectedPart) -> None:
-        """Into foreign code; whatever it raises, ``SystemExit`` too, is counted and ends nothing."""
+        """Call the observer; every exception, also ``SystemExit``, is counted and ends nothing."""
         self._busy_since_ns = time.monotonic_ns()
         try:
             what(*parts)

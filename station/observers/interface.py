@@ -1,4 +1,4 @@
-"""What an observer is, and what it is offered."""
+"""The interface of an observer, and what it receives."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Observer(ABC):
     """Looks at inspected parts, in a thread of its own, and may take its time or fail."""
 
     name: str
-    """As the status and the log call it."""
+    """Its name in the status and the log."""
     capacity: int = 8
-    """Parts that may wait for it; of more, good ones are shed first."""
+    """Parts that can wait for it; when there are more, good ones are dropped first."""
     outcomes: frozenset[Outcome] = frozenset(Outcome)
-    """The parts it is offered, by how they ended."""
+    """The outcomes of the parts that it is offered."""
     needs_frame: bool = False
     """Whether it looks at the whole frame; else it is offered the surface and its patches alone."""
     note: str = ""
-    """What it has to say for itself, one line for people; it sets this, others read it."""
+    """A note about itself, one line for people; it sets this, others read it."""
 
     @abstractmethod
     def observe(self, part: InspectedPart) -> None:
-        """Look at one part. What it raises is counted and shown, and costs this part's observation only."""
+        """Look at one part. An exception is counted and shown, and only this part's observation is lost."""
 
     def close(self) -> None:
         """The end of the run: nothing waits any more, and no part comes after this."""

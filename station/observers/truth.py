@@ -55,7 +55,7 @@ class GroundTruth(Observer):
     capacity = 4  # a frame is 20 MB
 
     def __init__(self, identify: Callable[[InspectedPart], Truth | None]) -> None:
-        """``identify``: the truth of a part; None for one that nobody knows."""
+        """``identify``: the truth of a part; None where it is unknown."""
         self._identify = identify
         self._lock = threading.Lock()
         self._classes: list[str] = []
@@ -103,5 +103,5 @@ class GroundTruth(Observer):
 
 
 def make_observer(setup: ObserverSetup) -> Observer | None:
-    """The comparison; None where nobody knows the truth."""
+    """The comparison; None where there is no ground truth."""
     return GroundTruth(setup.plant.identify) if setup.plant.knows_truth else None

@@ -45,7 +45,7 @@ def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Pat
 
 
 def _check_patches(patches: NDArray[np.uint8], recipe: Recipe) -> None:
-    """No single patch may be blind."""
+    """Refuse a part with a patch that is too bright or too dark."""
     limits = recipe.product.limits
     step = 4
     looked_at = patches[0, ::step].size

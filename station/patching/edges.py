@@ -1,4 +1,4 @@
-"""Where a bright product ends and a dark background begins, by majority vote along the edge.
+"""Where a bright product ends and a dark background begins, by majority along the edge.
 
 An edge is searched in a band around a coarse guess, in 16 blocks along it. In each block the grey
 levels just inside and just outside are medians, and a line belongs to the product when most of its

@@ -40,7 +40,7 @@ LONGEST = 2048
 
 @dataclass(frozen=True, slots=True)
 class PartView:
-    """What a picture of a part is made of."""
+    """The content of a picture of a part."""
 
     part: str
     """``part 4711``, or a file's name."""
@@ -263,7 +263,7 @@ def _label(picture: Picture, text: str, box: Region, colour: tuple[int, int, int
 
 
 def _draw_scores(canvas: Picture, view: PartView, corner: tuple[int, int]) -> int:
-    """A bar a class: the probabilities of the deciding patch. The foot of the last one."""
+    """One bar per class: the probabilities of the deciding patch. The foot of the last one."""
     x, y = corner
     if view.scores is None or view.verdict.patch is None:
         return y

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from station.recipe import Recipe
 
 INDEX = ".pictures"
-"""What this class wrote into the folder: one ``name size`` a line, oldest first."""
+"""What this class wrote into the folder: one ``name size`` per line, oldest first."""
 SHEET_TILES = 60
 """Parts on the contact sheet of a run: the latest ones."""
 
@@ -54,7 +54,7 @@ class PictureError(InspectionError):
 
 @dataclass(frozen=True, slots=True)
 class PictureStatus:
-    """A snapshot of the pictures that were written; what was shed or failed is counted where it waited."""
+    """A snapshot of the pictures that were written; its queue counts what was dropped or failed."""
 
     saved: int
     deleted: int

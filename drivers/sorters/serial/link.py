@@ -3,7 +3,7 @@
 Rules, in the order of docs/serial-protocol.md: every message names both sessions; a HELLO that does not
 name ours is answered with a HELLO; a HELLO or HEARTBEAT that names ours brings the link up; a session
 seen for the first time means that the cell restarted; a session that was replaced does not come back
-while its successor lives; only messages with a growing number count as signs of life; a session is
+while its successor is alive; only messages with a growing number count as signs of life; a session is
 answered in the newest version that it was heard in. Pure: time is passed in, in nanoseconds.
 """
 

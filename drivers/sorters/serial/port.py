@@ -241,15 +241,17 @@ class SerialSorter(Sorter):
                     self._drop_line(f"{port} was lost ({error}); plug it in, then it recovers by itself")
                 open_at = time.monotonic() + pause_s
             except Exception as error:  # a mistake of ours must not end the service of the line
-                log.exception("sorter %s: the line begins anew", self._settings.port)
-                self._begin_anew(f"an error of our own ({error!r}), report it; it recovers by itself")
+                log.exception("sorter %s: the line is restarted", self._settings.port)
+                self._begin_anew(
+                    f"an error of this software ({error!r}); please report it; the line recovers by itself"
+                )
                 pause_s = min(2 * pause_s, self._settings.reopen_max_s)
                 open_at = time.monotonic() + pause_s
                 self._stop.wait(min(pause_s, 0.2))  # an error that comes each time must not fill the log
         heartbeat.end()
 
     def _begin_anew(self, why: str) -> None:
-        """Not connected, and a new session: nothing of what went wrong is carried on."""
+        """Disconnect and begin a new session; no state from before the error is kept."""
         with self._lock:
             self._failures += 1
             now_ns = time.monotonic_ns()

@@ -1,4 +1,4 @@
-"""What every back end does around its own inference: check what goes in and what comes out."""
+"""The checks of every back end before and after its inference: of patches and of scores."""
 
 from __future__ import annotations
 

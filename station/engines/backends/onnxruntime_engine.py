@@ -27,7 +27,7 @@ PROVIDERS = {
 }
 PRECISIONS = {CPU: ("int8", "fp32"), CUDA: ("fp32",), TENSORRT: ("int8", "fp16", "fp32")}
 LARGEST_BATCH = {CPU: 16, CUDA: 64, TENSORRT: 64}
-"""Patches in one run, more are run in several: the first layers need 8 MB a patch in fp32."""
+"""Patches in one run, more are run in several: the first layers need 8 MB per patch in fp32."""
 
 
 def status(name: str) -> BackendStatus:
