@@ -137,7 +137,8 @@ class Limits(RiskySection):
     stop_timeout_ms: Milliseconds = 5000.0
     """the longest time that a stop waits for parts in hand and for acknowledgements, ms"""
     hung_after_ms: Milliseconds = 10_000.0
-    """the time limit for a camera or engine call, ms; a longer call halts the station"""
+    """the time limit for a camera or engine call, and for a thread without a sign of life, ms; then the
+    station ends"""
     queue_capacity: Annotated[int, Field(ge=1, le=64)] = 4
     """parts that can wait between two stages"""
     engine_failures_allowed: Annotated[int, Field(ge=1, le=1000)] = 3

@@ -574,6 +574,7 @@ class Line:
     @contextmanager
     def _calling(self, what: str) -> Iterator[None]:
         """Let ``_watch`` see how long a call into foreign code takes."""
+        heartbeat.beat()
         self._calls_ns[what] = time.monotonic_ns()
         try:
             yield
