@@ -43,6 +43,7 @@ def test_each_part_is_judged_by_its_own_picture_where_camera_and_cell_share_a_pl
     assert bool(early) == (version == 2), "from version 2 on a part leaves the camera before its result"
 
 
+@pytest.mark.slow  # half a minute; tests/station/test_line_swapped_parts.py holds the camera up instead
 def test_a_part_swapped_while_the_station_stands_still_is_never_judged_by_the_next_ones_picture(
     small_plant: Any,
 ) -> None:

@@ -14,6 +14,10 @@ from models.critics import CRITICS
 from retraining.adversarial.loop import AdversarialPlan, train_pair
 from retraining.adversarial.losses import gradient_penalty
 
+EXIT_OF_TORCH = "terminate called without an active exception"
+"""What a process says that has done its work and is aborted while the interpreter ends, with no Python frame left:
+seen in about one of thirty runs of two gloo processes, torch 2.13. Then, and only then, they are run once more."""
+
 PLAN = AdversarialPlan(system="gan", size=32, steps=3, batch=8, precision="fp32", diffaugment=True)
 
 
@@ -51,12 +55,18 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     root = Path(__file__).parents[3]
     own = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "PYTHONPATH": str(root)}
-    found = subprocess.run(
-        [*command, __file__, str(out)],
-        cwd=root,
-        env=os.environ | own,
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, __file__, str(out)],
+            cwd=root,
+            env=os.environ | own,
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    found = run()
+    if found.returncode and EXIT_OF_TORCH in found.stderr and (out / "pair" / "generator.pt").is_file():
+        found = run()
     assert found.returncode == 0, found.stderr[-9000:]
     return out
 
