@@ -15,8 +15,8 @@ from retraining.adversarial.loop import AdversarialPlan, train_pair
 from retraining.adversarial.losses import gradient_penalty
 
 EXIT_OF_TORCH = "terminate called without an active exception"
-"""The last words of a process aborted while the interpreter ends, with no Python frame left: rare, by torch 2.13
-with gloo, once in 12 runs that were counted. Then, and only then, the two are run once more."""
+"""The last words of a process that is aborted while the interpreter ends, with no Python frame left: rare, by
+torch 2.13 with gloo, once in 12 counted runs. Then, and only then, the two processes are run once more."""
 
 PLAN = AdversarialPlan(system="gan", size=32, steps=3, batch=8, precision="fp32", diffaugment=True)
 
