@@ -34,7 +34,8 @@ def run(
     the frames once, a simulated robot cell places the parts over a real serial line, and the summary
     compares the verdicts with the ground truth.
 
-    Exit code: 0 a clean end, 1 the line halted by itself (systemd restarts it), 2 it could not start.
+    Exit code: 0 a clean end, 1 the line halted by itself, 2 it could not start, 3 a thread died. After
+    1 and 3 systemd starts it again.
 
     Examples:
 
