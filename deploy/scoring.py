@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from station.engines.interface import Scorer
+from station.engines.interface import EngineError, Scorer
 from station.engines.manifest import FEATURES, PATCHES, PROBABILITIES
 
 
 def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -> Scorer:
-    """A function from uint8 patches to probabilities; not ``optimised``: node by node, as it is written."""
+    """A function from uint8 patches to probabilities; not ``optimised``: node by node, as it is written.
+
+    Raises :class:`EngineError`.
+    """
     return _output(model, PROBABILITIES, threads, optimised)
 
 
@@ -30,7 +33,13 @@ def _output(model: Path | bytes, name: str, threads: int, optimised: bool) -> Sc
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     given = model if isinstance(model, bytes) else str(model)
-    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common class
+        what = "the ONNX model" if isinstance(model, bytes) else str(model)
+        raise EngineError(
+            f"{what} cannot be loaded ({error}); name an ONNX file or an engine folder"
+        ) from None
 
     def score(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         (found,) = session.run([name], {PATCHES: patches})

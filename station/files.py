@@ -6,6 +6,7 @@ a power cut one of the two is there.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -20,9 +21,14 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A name beside ``path`` to write to; it takes the place of ``path`` when the block ends well.
 
     Folders are made. With an exception, ``path`` stays as it was and nothing is left beside it. ``durable``
-    waits for the disk; without it a power cut may bring the old content back. Raises OSError.
+    waits for the disk; without it a power cut may bring the old content back. Raises OSError, which names
+    ``path`` or a folder above it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():  # a device such as /dev/null would be renamed away
+        raise FileExistsError(errno.EEXIST, "exists and is not a regular file", str(path))
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield fresh
@@ -31,7 +37,9 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         os.replace(fresh, path)
         if durable:
             sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename in (None, str(fresh)):
+            error.filename, error.filename2 = str(path), None
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from drivers.errors import InspectionError
+from drivers.errors import InspectionError, os_remedy
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 24
@@ -89,19 +91,26 @@ def load_document(
 
 
 def read_bytes(path: Path, error: type[DocumentError]) -> bytes:
-    """The bytes of a file of at most 1 MB. Raises ``error``."""
+    """The bytes of a regular file of at most 1 MB; nothing is waited for. Raises ``error``."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise error(path, Mistake(0, "", "is a pipe or a device", "name a YAML file"))
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise error(path, Mistake(0, "", "does not exist", _other_files(path))) from None
     except OSError as problem:
-        remedy = "name a readable file"
+        remedy = os_remedy(problem, path)
         raise error(path, Mistake(0, "", f"cannot be read ({problem.strerror})", remedy)) from None
     if len(content) > MAX_BYTES:
         remedy = "this is probably the wrong file; name another"
         raise error(path, Mistake(0, "", f"is larger than {MAX_BYTES} bytes", remedy))
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a pipe at once too, though nobody writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def closest(word: str, words: Iterator[str] | list[str]) -> str:

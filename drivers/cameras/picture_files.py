@@ -8,7 +8,6 @@ segmentation fault at a name that is not UTF-8. The linter forbids ``cv2.imread`
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from drivers.cameras.interface import CameraError
 from drivers.cameras.picture_header import claimed_size, turned_avif, without_exif_prefix
+from drivers.errors import os_remedy
 
 # OpenCV writes its own lines to stderr about every damaged file; the caller gets the error instead.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -59,18 +59,6 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_REMEDIES = {
-    errno.ENOENT: "check the path",
-    errno.ENOTDIR: "check the path",
-    errno.ENAMETOOLONG: "check the path",
-    errno.ELOOP: "remove the link, it leads to itself",
-    errno.EACCES: "check the rights",
-    errno.EPERM: "check the rights",
-    errno.EROFS: "the disk is mounted for reading only",
-    errno.ENOSPC: "free some room or inodes on the disk",
-    errno.EDQUOT: "free some room, the quota is used up",
-}
-
 NO_PIXELS: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
 NO_PIXELS.flags.writeable = False
 
@@ -109,6 +97,8 @@ def read_file(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> bytes
     try:
         found = Path(path).stat()
         if not stat.S_ISREG(found.st_mode):
+            if stat.S_ISDIR(found.st_mode):
+                os.listdir(path)  # a folder that may not be opened is listed among the pictures
             kind = _KINDS.get(stat.S_IFMT(found.st_mode), "not a regular file")
             raise ImageFileError(f"{name}: cannot be read, it is {kind}; name a picture file")
         if found.st_size > max_megapixels * 1e6 * 8:
@@ -117,7 +107,7 @@ def read_file(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> bytes
             )
         return Path(path).read_bytes()
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        remedy = os_remedy(error, path)
         raise ImageFileError(f"{name}: cannot be read ({error.strerror or error}); {remedy}") from None
     except ValueError:  # a NUL or a character that no file name has
         raise ImageFileError(
@@ -202,7 +192,7 @@ def write_image(path: Path, pixels: NDArray[np.uint8], how: Sequence[int] = ()) 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        remedy = os_remedy(error, path)
         raise ImageFileError(f"{name}: cannot be written ({error.strerror or error}); {remedy}") from None
     except ValueError:
         raise ImageFileError(f"{name}: cannot be written, a file cannot have this name") from None
@@ -223,15 +213,23 @@ def pictures_in(
     """The picture files of a folder by name, compared byte by byte (``10`` comes before ``9``).
 
     Hidden files and what macOS puts beside them (``__MACOSX``) are no pictures. A link that leads nowhere, a
-    pipe and their like are listed when they are named as pictures are: whoever reads them gets the error.
-    Links to folders are not followed.
+    pipe and their like are listed when they are named as pictures are, and so is a folder below that cannot
+    be opened: whoever reads them gets the error. Links to folders are not followed. Raises OSError when
+    ``folder`` itself cannot be read.
     """
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    pictures = (path for path in found if path.suffix.lower() in suffixes and not path.name.startswith("."))
-    kept = (
-        path for path in pictures if not path.is_dir() and "__MACOSX" not in path.relative_to(folder).parts
-    )
-    return sorted(kept, key=lambda path: os.fsencode(path.as_posix()))
+    found: list[Path] = []
+    closed: list[Path] = []
+
+    def not_opened(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise error
+        closed.append(Path(error.filename))
+
+    for place, folders, files in os.walk(folder, onerror=not_opened):
+        folders[:] = [name for name in folders if recursive and name != "__MACOSX"]
+        found += [Path(place, name) for name in files]
+    pictures = [path for path in found if path.suffix.lower() in suffixes and not path.name.startswith(".")]
+    return sorted(pictures + closed, key=lambda path: os.fsencode(path.as_posix()))
 
 
 def linked_folders(root: Path) -> list[Path]:

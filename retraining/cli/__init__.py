@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 
 import typer
 
@@ -27,7 +25,9 @@ from retraining.cli import (
     synthesise,
     thresholds,
 )
+from station.cli import ending
 from station.cli.help import keep_examples
+from station.cli.parameters import careful
 
 app = typer.Typer(
     name="retrain",
@@ -36,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=ending.EPILOG,
 )
 app.command("engine")(engine.engine)
 app.command("fine-tune")(fine_tune.fine_tune)
@@ -60,20 +61,14 @@ app.command("experiment")(experiment.experiment)
 app.command("report")(report.report)
 app.add_typer(data.app)
 keep_examples(app)
+careful(app)
 
 
 def main() -> None:
-    """Run the command; an error that the user can mend is one line on stderr and exit code 2.
+    """Run the command; docs/exit-codes.md says how it ends.
 
     torch uses huge pages where the system allows it: the tensors of a step are new memory each time, and
     clearing it in small pages takes the kernel longer than the step computes.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch's allocator when it is first asked
-    from drivers.errors import InspectionError
-
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except InspectionError as error:
-        print(f"retrain: {error}", file=sys.stderr)
-        sys.exit(2)
+    ending.run("retrain", app)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from retraining.cli.options import (
     AugmentOption,
@@ -27,6 +26,7 @@ from retraining.cli.options import (
     listed,
     progress_bars,
 )
+from station.cli.parameters import FOLDER_MADE, CarefulCommand
 
 if TYPE_CHECKING:
     from retraining.classifiers.plan import TrainingPlan
@@ -43,7 +43,7 @@ _MOVED = {
 }  # fmt: skip
 
 
-class ClassifierCommand(TyperCommand):
+class ClassifierCommand(CarefulCommand):
     """``retrain classifier``, whose errors say where an option that it had before has moved to."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -120,9 +120,9 @@ def classifier(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training and of the folds.")] = 1,
-    out: Annotated[Path, typer.Option(help="Run folder: checkpoints, log, curves, weights, results.")] = Path(
-        "runs/classifier"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Run folder: checkpoints, log, curves, weights, results."), FOLDER_MADE
+    ] = Path("runs/classifier"),
     resume: ResumeOption = True,
 ) -> None:
     """Train a classifier of whole pictures on a data set, test it, and print its figures.

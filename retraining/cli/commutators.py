@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from retraining.cli.options import RecipeOption, RecipesOption, load_named_recipe, progress_bars
+from station.cli.parameters import FOLDER_MADE
 
 
 def commutators(
@@ -21,7 +22,7 @@ def commutators(
     last_training_item: Annotated[
         int, typer.Option(help="Commutators up to this number are trained on; the others are inspected.")
     ] = 33,
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/commutators"),
+    out: Annotated[Path, typer.Option(help="Run folder."), FOLDER_MADE] = Path("runs/commutators"),
 ) -> None:
     """Train on photographs of some commutators and inspect the others, once per seed.
 

@@ -18,6 +18,7 @@ from retraining.cli.options import (
     load_named_recipe,
     progress_bars,
 )
+from station.cli.parameters import FILE_MADE, FOLDER_MADE
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 
 OutOption = Annotated[
-    Path, typer.Option("--out", "-o", help="Folder for dataset.json and contact-sheet.png.")
+    Path, typer.Option("--out", "-o", help="Folder for dataset.json and contact-sheet.png."), FOLDER_MADE
 ]
 SetArgument = Annotated[Path, typer.Argument(help="A dataset.json, or its folder.")]
 PatternOption = Annotated[
@@ -262,7 +263,9 @@ def smh(
 def split(
     dataset: SetArgument,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the split data set. Default: where it is.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the split data set. Default: where it is."),
+        FOLDER_MADE,
     ] = None,
     train: ShareOption = 0.7,
     validation: ShareOption = 0.0,
@@ -326,7 +329,7 @@ def check(dataset: SetArgument, reach: ReachOption = 12) -> None:
 @app.command("show")
 def show(
     dataset: SetArgument,
-    sheet: Annotated[Path | None, typer.Option(help="File for a contact sheet.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="File for a contact sheet."), FILE_MADE] = None,
     per_class: Annotated[int, typer.Option(min=1, help="Samples of each class on the sheet.")] = 10,
     notes: Annotated[bool, typer.Option(help="Show the notes at full length.")] = False,
 ) -> None:

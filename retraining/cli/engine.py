@@ -27,6 +27,7 @@ from retraining.cli.options import (
     progress_bars,
 )
 from retraining.cli.stages import network_of, run_stages
+from station.cli.parameters import FOLDER_MADE
 
 if TYPE_CHECKING:
     from retraining.classifiers.loop import TrainingPlan, Validator
@@ -41,6 +42,7 @@ def engine(
     target: Annotated[
         Path | None,
         typer.Option("--engine", help="Engine folder to write. Default: below the run folder."),
+        FOLDER_MADE,
     ] = None,
     network: NetworkOption = "inception-cnn",
     parts: Annotated[int, typer.Option(min=10, help="Rendered parts to train on.")] = 640,
@@ -75,9 +77,9 @@ def engine(
     ] = False,
     cache: CacheOption = Path("var/surfaces"),
     processes: ProcessesOption = 2,
-    out: Annotated[Path, typer.Option(help="Run folder: checkpoints, log, curves, weights.")] = Path(
-        "runs/engine"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Run folder: checkpoints, log, curves, weights."), FOLDER_MADE
+    ] = Path("runs/engine"),
     resume: ResumeOption = True,
 ) -> None:
     """Train a network on rendered parts, test it as the station would, and write an engine folder.

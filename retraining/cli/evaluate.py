@@ -18,6 +18,7 @@ from retraining.cli.options import (
     load_named_recipe,
     open_scorers,
 )
+from station.cli.parameters import FILE_MADE
 
 
 def evaluate_engines(
@@ -31,10 +32,12 @@ def evaluate_engines(
     mixed: MixedOption = 20,
     seed: TestSeedOption = 7,
     csv: Annotated[
-        Path | None, typer.Option(help="File for the results, with one row per part and engine.")
+        Path | None, typer.Option(help="File for the results, with one row per part and engine."), FILE_MADE
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="File for a chart of detection against contrast and size (PNG).")
+        Path | None,
+        typer.Option(help="File for a chart of detection against contrast and size (PNG)."),
+        FILE_MADE,
     ] = None,
     backend: BackendOption = "onnxruntime-cpu",
     precision: Annotated[

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from retraining.cli.options import RecipesOption
+from station.cli.parameters import FOLDER_MADE
 
 if TYPE_CHECKING:
     from retraining.experiments.plan import Experiment, SizeName
@@ -21,7 +22,9 @@ SizeOption = Annotated[str, typer.Option(help="reduced (a laptop) or full (a GPU
 ExperimentsOption = Annotated[
     Path, typer.Option(help="Folder of experiments, for experiments given by name.")
 ]
-RunsOption = Annotated[Path, typer.Option(help="Folder for results, with one folder per experiment.")]
+RunsOption = Annotated[
+    Path, typer.Option(help="Folder for results, with one folder per experiment."), FOLDER_MADE
+]
 
 
 def experiment(
@@ -61,11 +64,15 @@ def experiment(
         retrain experiment neu-cls-64 --only "gan/dcgan/*"
 
     """
+    from retraining.errors import ExperimentError
     from retraining.experiments.pools import open_pool
     from retraining.experiments.run import chosen, run
     from retraining.experiments.tasks import Roots
     from retraining.runs.folder import close_run, open_run
 
+    for folder, option in ((data_root, "--data-root"), (recipes, "--recipes")):
+        if folder is not None and not folder.is_dir():
+            raise ExperimentError(f"{folder} is not a folder; name another one by {option}")
     plan, size_name, tasks = open_experiment(name, size, experiments)
     folder = out / plan.name
     picked = chosen(tasks, only)

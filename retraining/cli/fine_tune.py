@@ -20,11 +20,12 @@ from retraining.cli.options import (
     load_named_recipe,
     progress_bars,
 )
+from station.cli.parameters import FOLDER_MADE
 
 
 def fine_tune(
     engine: Annotated[Path, typer.Argument(help="Engine folder to start from; it is not changed.")],
-    out: Annotated[Path, typer.Option(help="Engine folder to write.")],
+    out: Annotated[Path, typer.Option(help="Engine folder to write."), FOLDER_MADE],
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
     fresh: Annotated[
@@ -40,9 +41,9 @@ def fine_tune(
     test_seed: Annotated[int, typer.Option(min=0, help="Seed of the test parts.")] = 10,
     parts_per_class: PartsPerClassOption = 80,
     mixed: MixedOption = 20,
-    run: Annotated[Path, typer.Option(help="Run folder: checkpoints, log, curves, weights.")] = Path(
-        "runs/fine-tune"
-    ),
+    run: Annotated[
+        Path, typer.Option(help="Run folder: checkpoints, log, curves, weights."), FOLDER_MADE
+    ] = Path("runs/fine-tune"),
     cache: CacheOption = Path("var/surfaces"),
     processes: ProcessesOption = 2,
     resume: ResumeOption = True,

@@ -15,6 +15,7 @@ from retraining.cli.options import (
     ThreadsOption,
     progress_bars,
 )
+from station.cli.parameters import FOLDER_MADE
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -57,7 +58,7 @@ def gan(
         str, typer.Option(help="Split of the data set to train on; auto: train, if it is split.")
     ] = "auto",
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder that gets one run folder per class.")
+        Path, typer.Option("--out", "-o", help="Folder that gets one run folder per class."), FOLDER_MADE
     ] = Path("runs/gan"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and latent vectors.")] = 1,
     precision: PrecisionOption = "auto",

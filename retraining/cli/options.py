@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from station.cli.parameters import FOLDER_MADE
+
 if TYPE_CHECKING:
     from retraining.classifiers.augmentation import Augmentation
     from station.engines.interface import Scorer
@@ -20,7 +22,9 @@ _console = Console(stderr=True)
 
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name or path.")]
 RecipesOption = Annotated[Path, typer.Option(help="Folder of recipes, for recipes given by name.")]
-CacheOption = Annotated[Path, typer.Option(help="Folder where rendered sets are kept for the next run.")]
+CacheOption = Annotated[
+    Path, typer.Option(help="Folder where rendered sets are kept for the next run."), FOLDER_MADE
+]
 TestSeedOption = Annotated[
     int, typer.Option(min=0, help="Seed of the test parts; no training part has the same seed.")
 ]

@@ -14,6 +14,7 @@ from retraining.cli.options import (
     load_named_recipe,
     progress_bars,
 )
+from station.cli.parameters import FOLDER_MADE
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -59,9 +60,9 @@ def paste(
             help="Network that measures the pictures against the real ones, as in `retrain synthesise`."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the new data set.")] = Path(
-        "data/pasted"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the new data set."), FOLDER_MADE
+    ] = Path("data/pasted"),
 ) -> None:
     """Cut defects out of real pictures and blend them onto other pictures, without learning anything.
 

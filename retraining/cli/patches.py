@@ -19,6 +19,7 @@ from retraining.cli.options import (
     load_named_recipe,
 )
 from retraining.cli.stages import network_of, run_stages
+from station.cli.parameters import FOLDER_MADE
 
 
 def patches(
@@ -35,9 +36,9 @@ def patches(
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
-    out: Annotated[Path, typer.Option(help="Run folder: checkpoints, log, curves, model.onnx.")] = Path(
-        "runs/patches"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Run folder: checkpoints, log, curves, model.onnx."), FOLDER_MADE
+    ] = Path("runs/patches"),
     resume: ResumeOption = True,
 ) -> None:
     """Train a classifier for a recipe on a folder of ready patches, and write it as model.onnx.

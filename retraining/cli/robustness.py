@@ -19,6 +19,7 @@ from retraining.cli.options import (
     model_digests,
     open_scorers,
 )
+from station.cli.parameters import FOLDER_MADE
 
 
 def robustness(
@@ -44,9 +45,9 @@ def robustness(
     ] = None,
     backend: BackendOption = "onnxruntime-cpu",
     processes: ProcessesOption = 2,
-    out: Annotated[Path, typer.Option(help="Run folder: results by part, table, curves.")] = Path(
-        "runs/robustness"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Run folder: results by part, table, curves."), FOLDER_MADE
+    ] = Path("runs/robustness"),
 ) -> None:
     """Disturb whole frames by blur, noise, light or natural scratches, and inspect them as the station would.
 

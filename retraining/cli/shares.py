@@ -22,6 +22,7 @@ from retraining.cli.options import (
     listed,
     progress_bars,
 )
+from station.cli.parameters import FOLDER_MADE
 
 
 def shares(
@@ -52,9 +53,9 @@ def shares(
     sampling: SamplingOption = "natural",
     labelled_by: LabelledByOption = "person,renderer",
     device: DeviceOption = "auto",
-    out: Annotated[Path, typer.Option(help="Folder for the trainings, shares.json and shares.png.")] = Path(
-        "runs/shares"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the trainings, shares.json and shares.png."), FOLDER_MADE
+    ] = Path("runs/shares"),
 ) -> None:
     """Find the share of synthetic pictures with which a classifier does best on real validation pictures.
 

@@ -10,6 +10,7 @@ import typer
 
 from retraining.cli.gan import training_part
 from retraining.cli.options import progress_bars
+from station.cli.parameters import FOLDER_MADE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +26,9 @@ def synthesise(
         list[Path], typer.Argument(help="Run folders of `retrain gan`, or the folder that holds them.")
     ],
     count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 600,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the new data set.")] = Path(
-        "data/synthetic"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the new data set."), FOLDER_MADE
+    ] = Path("data/synthetic"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the latent vectors.")] = 1,
     against: Annotated[
         Path | None,

@@ -17,11 +17,14 @@ from retraining.cli.options import (
     model_digests,
     open_scorers,
 )
+from station.cli.parameters import FILE_MADE, FOLDER_MADE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from retraining.data.manifest import Dataset
     from retraining.evaluation.scored_parts import ScoredPart
+    from retraining.surfaces.photographs import Picture as Photograph
     from station.engines.interface import Scorer
     from station.recipe import Recipe
 
@@ -59,11 +62,11 @@ def thresholds(
     ] = "fp32",
     backend: BackendOption = "onnxruntime-cpu",
     processes: ProcessesOption = 2,
-    out: Annotated[Path, typer.Option(help="Run folder: scores by part, curve, tables.")] = Path(
+    out: Annotated[Path, typer.Option(help="Run folder: scores by part, curve, tables."), FOLDER_MADE] = Path(
         "runs/thresholds"
     ),
     write: Annotated[
-        Path | None, typer.Option(help="New file for a copy of the recipe with the new numbers.")
+        Path | None, typer.Option(help="New file for a copy of the recipe with the new numbers."), FILE_MADE
     ] = None,
 ) -> None:
     """Choose a recipe's thresholds and temperature for a target escape rate, from parts whose truth is known.
@@ -98,12 +101,13 @@ def thresholds(
     if write is not None and write.exists():
         raise DatasetError(f"{write} exists already; name a new file by --write")
     chosen_recipe = load_named_recipe(recipe, recipes)
+    given = None if data is None else _given(data)
     path = engine or Path("engines") / chosen_recipe.engine
     scorer = next(iter(open_scorers([path], chosen_recipe, backend, (precision,)).values()), None)
     if scorer is None:
         raise DatasetError(f"{path} has no {precision} file; use another --precision")
-    if data is not None:
-        parts = _given_parts(data, split, chosen_recipe, scorer)
+    if given is not None:
+        parts = _given_parts(given, split, chosen_recipe, scorer)
     else:
         parts = _rendered(
             scorer,
@@ -164,17 +168,26 @@ def _rendered(
         )
 
 
-def _given_parts(data: Path, split: str, recipe: Recipe, score: Scorer) -> list[ScoredPart]:
+def _given(data: Path) -> Dataset | list[Photograph]:
+    """The data set, or the photographs of a folder. Raises :class:`DatasetError`."""
     from retraining.data.manifest import load_dataset
-    from retraining.evaluation.scored_parts import picture_parts, surface_parts
-    from retraining.surfaces.photographs import list_pictures, read_pictures
+    from retraining.surfaces.photographs import list_pictures
 
     file = data / "dataset.json" if data.is_dir() else data
+    return load_dataset(file) if file.is_file() else list_pictures(data)
+
+
+def _given_parts(
+    given: Dataset | list[Photograph], split: str, recipe: Recipe, score: Scorer
+) -> list[ScoredPart]:
+    from retraining.data.manifest import Dataset
+    from retraining.evaluation.scored_parts import picture_parts, surface_parts
+    from retraining.surfaces.photographs import read_pictures
+
     report: Callable[[int, str], None]
-    if file.is_file():
-        dataset = load_dataset(file)
-        with counted("scoring pictures", len(dataset.select(split=split))) as report:
-            return picture_parts(dataset, recipe, score, split, lambda done: report(done, ""))
-    surfaces = read_pictures(list_pictures(data), recipe, lambda item: True)
+    if isinstance(given, Dataset):
+        with counted("scoring pictures", len(given.select(split=split))) as report:
+            return picture_parts(given, recipe, score, split, lambda done: report(done, ""))
+    surfaces = read_pictures(given, recipe, lambda item: True)
     with counted("scoring pictures", len(surfaces)) as report:
         return surface_parts(surfaces, recipe, score, lambda done: report(done, ""))

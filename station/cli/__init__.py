@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
 
-from station.cli import bench, check, config, engines, inspect, journal, orders, run, simulate, status
+from station.cli import (
+    bench,
+    check,
+    config,
+    ending,
+    engines,
+    inspect,
+    journal,
+    orders,
+    run,
+    simulate,
+    status,
+)
 from station.cli.help import keep_examples
+from station.cli.parameters import careful
 
 app = typer.Typer(
     name="station",
@@ -18,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=ending.EPILOG,
 )
 app.command("run")(run.run)
 app.command("status")(status.status)
@@ -35,6 +47,7 @@ app.command("engines")(engines.engines)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)
 keep_examples(app)
+careful(app)
 
 
 def _print_version(asked: bool) -> None:
@@ -55,14 +68,5 @@ def _station(
 
 
 def main() -> None:
-    """Run the command; an error that the user can correct is one line on stderr and exit code 2."""
-    from drivers.errors import InspectionError
-
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except InspectionError as error:
-        print(f"station: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(141)
+    """Run the command; docs/exit-codes.md says how it ends."""
+    ending.run("station", app)

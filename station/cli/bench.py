@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Annotated
 
 import typer
+
+from station.cli.parameters import FILE_MADE
 
 
 def bench(
@@ -23,7 +24,9 @@ def bench(
     ] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds per path and round.")] = 3.0,
     rivals: Annotated[bool, typer.Option(help="Measure Algorithm 1 in torch too.")] = True,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file."), FILE_MADE
+    ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Compare this checkout with another one, in this folder.")
     ] = None,
@@ -56,12 +59,14 @@ def bench(
     from station.cli.text import told
     from station.engines import open_engine, runnable
     from station.engines.interface import EngineError
+    from station.files import write_json
     from station.machine import processor
     from station.recipe import find_recipe, load_recipe
 
     console, status = Console(), Console(stderr=True)
     prepared = load_recipe(find_recipe(recipe, recipes))
     folder = engines / prepared.engine
+    choices = runnable(folder)
     console.print(f"machine: {processor()}; {threads} threads", highlight=False, markup=False)
     with status.status("rendering one housing of each width") as show:
         frames = {width: render_part(900_000 + width, width=width).frame() for width in PRODUCT_WIDTHS}
@@ -71,7 +76,7 @@ def bench(
         opened = []
         refused: list[str] = []
         contenders = []
-        for backend, precision in runnable(folder):
+        for backend, precision in choices:
             show.update(f"loading {backend} {precision}")
             try:
                 engine = open_engine(
@@ -125,7 +130,7 @@ def bench(
             "paths": [asdict(timing) for timing in timings],
             "not_measured": refused,
         }
-        json_file.write_text(json.dumps(document, indent=1) + "\n")
+        write_json(json_file, document)
 
 
 def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -> None:
@@ -135,7 +140,6 @@ def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -
 
     from station.bench.releases import compare_releases
     from station.cli.text import told
-    from station.files import write_json
     from station.machine import processor
 
     console, status = Console(), Console(stderr=True)
@@ -149,4 +153,6 @@ def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -
         table.add_row(told(ratio.name), f"{ratio.here:.1f}", f"{ratio.there:.1f}", f"{ratio.ratio:.3f}")
     console.print(table)
     if json_file is not None:
+        from station.files import write_json
+
         write_json(json_file, {"machine": str(processor()), "ratios": [asdict(ratio) for ratio in ratios]})

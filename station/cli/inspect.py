@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import logging
 import os
 import sys
 import time
@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from station.cli.ending import ExitCode
+from station.cli.parameters import FILE_MADE, FOLDER_MADE
+
 if TYPE_CHECKING:
     from station.decision import Verdict
     from station.engines.interface import Engine
     from station.patching import Patches
     from station.recipe import Recipe
 
-EXIT_ACCEPTED, EXIT_REJECTED, EXIT_FAULTED = 0, 1, 3
-
+log = logging.getLogger(__name__)
 
 PatchDetails = dict[str, Any]
 """The patches in the JSON file: ``patch_scores``, and ``patch_labels`` (0 = not defective)."""
@@ -65,17 +67,19 @@ def inspect(
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8 or auto.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Processor threads for the engine.")] = 2,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write one row per picture to this file.")
+        Path | None, typer.Option("--csv", help="Write one row per picture to this file."), FILE_MADE
     ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write everything to this file, with the scores of every patch."),
+        FILE_MADE,
     ] = None,
     overlays: Annotated[
         Path | None,
         typer.Option(
             help="Write each rejected picture, with frames around its defective patches, to this folder."
         ),
+        FOLDER_MADE,
     ] = None,
     all_overlays: Annotated[
         bool, typer.Option("--all-overlays", help="Write overlays of accepted pictures too.")
@@ -84,6 +88,7 @@ def inspect(
     """Inspect picture files with a recipe, with the same code as the line.
 
     A picture that cannot be read or cut into patches is a fault; the command continues with the next one.
+    The same holds for a folder below PATH that cannot be read, and for an overlay that cannot be written.
 
     Exit code: 0 all accepted, 1 some rejected, 3 some could not be inspected, 2 the command could not start.
 
@@ -102,12 +107,15 @@ def inspect(
     console = Console()
     prepared = load_recipe(find_recipe(recipe, recipes))
     pictures = find_pictures(paths)
+    if overlays is not None:
+        overlays.mkdir(parents=True, exist_ok=True)
     engine = open_engine(
         engines / prepared.engine, backend=backend, precision=precision, threads=threads, recipe=prepared
     )
     try:
         rows: list[Inspected] = []
         details: list[PatchDetails] = []
+        not_drawn: list[str] = []
         common = common_folder(pictures)
         alike = Counter(picture.with_suffix("") for picture in pictures)
         for path in track(pictures, "inspecting", console=Console(stderr=True), transient=True):
@@ -115,9 +123,10 @@ def inspect(
             if overlays is not None:  # p.png and p.bmp of one folder need two names
                 overlay = overlays / path.absolute().relative_to(common)
                 overlay = overlay.with_suffix("") if alike[path.with_suffix("")] == 1 else overlay
-            row, detail = _inspect_one(path, prepared, engine, overlay, all_overlays)
+            row, detail, problem = _inspect_one(path, prepared, engine, overlay, all_overlays)
             rows.append(row)
             details.append(detail)
+            not_drawn += [problem] if problem else []
     finally:
         engine.close()
 
@@ -132,9 +141,12 @@ def inspect(
         f"{outcomes['fault']} could not be inspected",
         highlight=False,
     )
-    if outcomes["fault"]:
-        raise typer.Exit(EXIT_FAULTED)
-    raise typer.Exit(EXIT_REJECTED if outcomes["reject"] else EXIT_ACCEPTED)
+    for problem in not_drawn:
+        print(f"no overlay: {problem}", file=sys.stderr)
+    if outcomes["fault"] or not_drawn:
+        raise typer.Exit(ExitCode.FAULTS)
+    if outcomes["reject"]:
+        raise typer.Exit(ExitCode.FINDINGS)
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -165,13 +177,14 @@ def common_folder(pictures: Sequence[Path]) -> Path:
 
 def _inspect_one(
     path: Path, recipe: Recipe, engine: Engine, overlay: Path | None, all_overlays: bool
-) -> tuple[Inspected, PatchDetails]:
-    from drivers.cameras.interface import CameraError
+) -> tuple[Inspected, PatchDetails, str]:
+    """The picture's row, its patches, and why its overlay was not written, where it was not."""
     from drivers.cameras.picture_files import read_image, shown
+    from drivers.errors import InspectionError
     from drivers.sorters.interface import Outcome
     from station.decision import decide, fault
-    from station.engines.interface import EngineError
-    from station.patching import PatchingError, cut
+    from station.patching import cut
+    from station.pictures.saving import PictureError, write_overlay
 
     patches: Patches | None = None
     scores = None
@@ -182,14 +195,19 @@ def _inspect_one(
         patches = cut(pixels, recipe)
         scores = engine.probabilities(patches.pixels)
         verdict: Verdict = decide(scores, recipe)
-    except (CameraError, PatchingError, EngineError) as error:
+    except InspectionError as error:
         verdict = fault(str(error), recipe)
+    except Exception as error:  # this picture's own: the others are inspected, and the exit code says so
+        log.exception("%s", shown(path))
+        verdict = fault(f"an error of this software ({error!r}); please report it", recipe)
     milliseconds = (time.perf_counter() - started) * 1000
+    not_drawn = ""
     if overlay is not None and patches is not None and (all_overlays or verdict.outcome is Outcome.REJECT):
-        from station.pictures.saving import write_overlay
-
         target = overlay.with_name(f"{overlay.name}.{verdict.outcome}.png")
-        write_overlay(target, pixels, patches, scores, verdict, recipe)
+        try:
+            write_overlay(target, pixels, patches, scores, verdict, recipe)
+        except PictureError as error:
+            not_drawn = str(error)
     score = 1.0 if scores is None or verdict.outcome is Outcome.FAULT else float(1 - scores[:, 0].min())
     place = patches.box_mm(verdict.patch) if patches is not None and verdict.patch is not None else None
     row = Inspected(
@@ -206,7 +224,7 @@ def _inspect_one(
         milliseconds=milliseconds,
     )
     table = None if scores is None else [[float(p) for p in line] for line in scores]
-    return row, {"patch_scores": table, "patch_labels": list(verdict.labels)}
+    return row, {"patch_scores": table, "patch_labels": list(verdict.labels)}, not_drawn
 
 
 def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
@@ -232,8 +250,9 @@ def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
 
 
 def _write_csv(path: Path, rows: list[Inspected]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    from station.files import replacing
+
+    with replacing(path) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(Inspected.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
@@ -242,11 +261,12 @@ def _write_csv(path: Path, rows: list[Inspected]) -> None:
 def _write_json(
     path: Path, rows: list[Inspected], details: list[PatchDetails], recipe: Recipe, engine: Engine
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    from station.files import write_json
+
     document = {
         "recipe": {"name": recipe.name, "version": recipe.version, "digest": recipe.digest},
         "engine": asdict(engine.info),
         "classes": [entry.name for entry in recipe.classes],
         "pictures": [asdict(row) | detail for row, detail in zip(rows, details, strict=True)],
     }
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    write_json(path, document)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from station.cli.parameters import FILE_MADE
+
 if TYPE_CHECKING:
     from station.assembly import Station
 
@@ -25,7 +27,7 @@ def run(
     plain: Annotated[bool, typer.Option("--plain", help="Print plain lines, also on a terminal.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the devices do.")] = False,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Save the last live view to this SVG file.")
+        Path | None, typer.Option("--picture", help="Save the last live view to this SVG file."), FILE_MADE
     ] = None,
 ) -> None:
     """Inspect parts until Ctrl-C or SIGTERM, or until --parts are done.

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from station.cli.parameters import FOLDER_MADE
+
 
 def simulate(
     folder: Annotated[
-        Path, typer.Argument(help="The folder for the frames; it is created when it does not exist.")
+        Path,
+        typer.Argument(help="The folder for the frames; it is created when it does not exist."),
+        FOLDER_MADE,
     ],
     frames: Annotated[int, typer.Option("--frames", "-n", min=1, help="The number of frames.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same frames.")] = 1,

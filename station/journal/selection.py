@@ -37,10 +37,12 @@ def parse_moment(text: str, now: datetime | None = None) -> datetime:
     Raises ValueError with the forms that are understood.
     """
     now = now or datetime.now(UTC)
-    if ago := _AGO.fullmatch(text.strip()):
-        return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
     try:
+        if ago := _AGO.fullmatch(text.strip()):
+            return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is outside the years 1 to 9999: name a later time") from None
     except ValueError:
         raise ValueError(
             f"{text!r} is not a time: write 2031-03-01, 2031-03-01T06:00 or with Z (UTC), or 30m, 8h, 2d ago"
