@@ -541,6 +541,8 @@ class Line:
         """Fault what passes its deadline, whatever stage it hangs in; halt when a call never ends."""
         while not self._ended.wait(0.01):
             heartbeat.beat()
+            if self._journal.problem:
+                self._fail(f"the journal cannot be written: {self._journal.problem}")
             now = time.monotonic_ns()
             for called, since_ns in list(self._calls_ns.items()):
                 if now - since_ns > self._settings.hung_after_s * 1e9 and not self._failure:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from station.cli.journal_loss import accept_loss
 from station.cli.journal_options import (
     DEFAULT_CONFIG,
     EXIT_FINDINGS,
@@ -254,6 +255,7 @@ def audit(
 
 
 app.command()(summary)
+app.command()(accept_loss)
 
 
 @app.command()
@@ -273,7 +275,8 @@ def events(
 ) -> None:
     """Print the events of the station, one JSON line per event.
 
-    They are starts, stops, halts, changeovers, changed configurations, reviews and pictures.
+    They are starts, stops, halts, changeovers, changed configurations, reviews, pictures, degraded states and
+    acknowledged losses.
 
     Examples:
         station journal events --kind changeover --kind configuration
@@ -283,12 +286,12 @@ def events(
     """
     from itertools import islice
 
-    from station.journal.events import STATION_EVENTS
+    from station.journal.events import SHOWN_EVENTS
     from station.journal.packing import scores_to_json
     from station.journal.reading import JournalReader
 
     with errors(), JournalReader(journal_path(journal, config)) as reader:
-        chosen = tuple(map(str, kind or STATION_EVENTS))
+        chosen = tuple(map(str, kind or SHOWN_EVENTS))
         found = reader.station_events(chosen) if after is None else reader.events(after)
         for one in islice(found, limit):
             row = {"seq": one.seq, "at": one.at, "kind": one.kind, "record_id": one.record_id}

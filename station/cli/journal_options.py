@@ -40,6 +40,8 @@ class EventKind(StrEnum):
     MARKS = "marks"
     REVIEW = "review"
     PICTURE = "picture"
+    DEGRADED = "degraded"
+    LOSS = "loss"
 
 
 class ExportFormat(StrEnum):

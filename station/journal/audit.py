@@ -104,18 +104,21 @@ def audit(
     found = Found()
     writer = writer_of(path)
     lowest = 2 if journal_name(path) != path.name else SCHEMA_VERSION
-    with closing(connect_readonly(path, lowest=lowest)) as one:
-        alone, journal_id = not is_index(one), read_meta(one, "journal_id")
+    files = segment_files(path)
+    _require_any(path, files)
+    indexed = path.exists() or not files
+    with closing(connect_readonly(path if indexed else files[max(files)], lowest=lowest)) as one:
+        alone, journal_id = indexed and not is_index(one), read_meta(one, "journal_id")
     side = None if alone else _side_head(path, found)  # before the snapshots: it can only be older
-    known = [] if alone else read_index(path)[1]
-    files = {1: path} if alone else segment_files(path)
+    known = [] if alone or not indexed else read_index(path)[1]
+    files = {1: path} if alone else files
     if not files:
         raise JournalError(
             f"journal {path}: all its segments are missing: put {segment_file(path, 1).name} and those "
             "after it back from the archive or a backup"
         )
-    if not alone:
-        _require_row(path, files, known, found)
+    if not indexed:
+        found.add("file", f"{path.name}, the index, is missing: the next start of the station makes it again")
     proofs: dict[int, SegmentProof] = {}
     unreadable: list[JournalError] = []
     for number, proof in _proofs(path, files, known, again, processes, progress):
@@ -126,6 +129,8 @@ def audit(
             proofs[number] = proof
     if not proofs:
         raise unreadable[0]
+    if not alone:
+        _require_row(path, files, known, proofs, found)
     _join(proofs, journal_id, alone, found)
     _digests(proofs, files, expect_head, side, journal_id, path, found)
     last = proofs[max(proofs)]
@@ -157,6 +162,7 @@ def _report(
         notes.append(f"{unacknowledged} verdicts were not acknowledged by the cell")
     if withdrawn:
         notes.append(f"{withdrawn} verdicts were withdrawn, because they were written too late")
+    notes += [loss for one in proofs.values() for loss in one.losses]
     if min(proofs) > 1:
         notes.append(f"the segments before {proofs[min(proofs)].file} were removed by the policy")
     return AuditReport(
@@ -179,10 +185,31 @@ def _report(
     )
 
 
-def _require_row(path: Path, files: dict[int, Path], known: list[Segment], found: Found) -> None:
-    """No file missing between the first and the last one that there are, or that the index knows."""
-    wanted = {one.number for one in known if not one.removed_at}
-    for number in sorted(({*range(min(files), max(files) + 1)} | wanted) - files.keys()):
+def _require_any(path: Path, files: dict[int, Path]) -> None:
+    """Say how much is missing where nothing but the note of the last event is left."""
+    side = None if path.exists() or files else read_head_file(path)
+    if side is not None and side.seq:
+        raise JournalError(
+            f"journal {path}: all its files are missing, and {head_file(path).name} says that {side.seq} "
+            "events were written: put them back from the archive or a backup"
+        )
+
+
+def _require_row(
+    path: Path,
+    files: dict[int, Path],
+    known: list[Segment],
+    proofs: dict[int, SegmentProof],
+    found: Found,
+) -> None:
+    """No file missing between the first and the last one that there are, or that the index knows.
+
+    But those that a person has acknowledged as lost, or that the policy removed.
+    """
+    wanted = {*range(min(files), max(files) + 1)} | {one.number for one in known}
+    excused = {number for one in proofs.values() for number in one.lost}
+    excused |= {one.number for one in known if one.removed_at}
+    for number in sorted(wanted - excused - files.keys()):
         name = segment_file(path, number).name
         found.add("file", f"{name} is missing: put it back from the archive or a backup")
 
@@ -253,7 +280,9 @@ def _join(proofs: dict[int, SegmentProof], journal_id: str, alone: bool, found: 
         if first.number == 1 and first.before != genesis(journal_id).hex():
             found.add("chain", f"{first.file} does not begin this journal's chain")
         return
-    if max(one.removed_through for one in proofs.values()) < first.number - 1:
+    lost = {number for one in proofs.values() for number in one.lost}
+    gone = [number for number in range(1, first.number) if number not in lost]
+    if gone and max(one.removed_through for one in proofs.values()) < max(gone):
         found.add("file", f"the segments before {first.file} are missing, and no policy has removed them")
 
 

@@ -21,6 +21,7 @@ from station.journal.events import (
     ENGINE,
     FAULT,
     KNOWN,
+    LOSS,
     OPENED,
     RECORD_EVENTS,
     REJECT,
@@ -41,6 +42,7 @@ from station.journal.packing import unpack, usable_scores
 from station.journal.record import COLUMNS, ENGINE_COLUMNS, FLAGS, PART_COLUMNS, SETUP_COLUMNS
 from station.journal.schema import GET_EVENTS, SCHEMA_VERSION, connect_readonly, read_head, read_meta
 from station.journal.segments import is_finished
+from station.journal.shape import changes_of_shape
 
 LISTED = 200
 """Findings of one kind that are listed; the rest are counted."""
@@ -123,6 +125,9 @@ class SegmentProof:
     in_hand_outcomes: list[tuple[int, str | None]]
     removed_through: int
     """The last segment that an event says was removed."""
+    lost: list[int]
+    """Segments that a person has acknowledged as lost, and in words what was lost and who said so."""
+    losses: list[str]
     sealed: bool
     findings: tuple[Finding, ...] = ()
     findings_total: dict[str, int] = field(default_factory=dict)
@@ -186,6 +191,8 @@ class _Walk:
         self._totals: Counter[str | None] = Counter()
         self._opened = self._recovered = self._unacknowledged = self._removed = self._records = 0
         self._withdrawn = 0
+        self._lost: list[int] = []
+        self._losses: list[str] = []
         self._legacy = False
         self._columns: tuple[str, ...] = PART_COLUMNS
         self._values = itemgetter(*PART_COLUMNS)
@@ -204,6 +211,8 @@ class _Walk:
             for (problem,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
                 if problem != "ok":
                     found.add("file", problem)
+            for change in changes_of_shape(connection):
+                found.add("file", f"another program changed {self._path.name}: {change}")
             if not journal_id:
                 found.add("chain", "the journal's identity (table meta) was taken out")
             first = self._first_values()
@@ -246,6 +255,8 @@ class _Walk:
             in_hand=self._digest_of_records(rows),
             in_hand_outcomes=[(row["record_id"], row["outcome"]) for row in rows],
             removed_through=self._removed,
+            lost=self._lost,
+            losses=self._losses,
             sealed=sealed,
             findings=found.all(),
             findings_total=dict(found.kinds),
@@ -332,6 +343,12 @@ class _Walk:
             self._engines[values.pop("id")] = values
         elif kind == REMOVED:
             self._removed = max(self._removed, int(values["through"]))
+        elif kind == LOSS:
+            self._lost += [int(one) for one in values["segments"]]
+            self._losses.append(
+                f"{values['events']} events after event {values['after_seq']} are lost "
+                f"({'; '.join(values['found'])}); acknowledged by {values['by']}: {values['why']}"
+            )
         elif kind == TEXT:
             digest, what, text = values["digest"], values["what"], values["text"]
             if hashlib.sha256(text.encode()).hexdigest() != digest:

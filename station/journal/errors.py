@@ -58,5 +58,5 @@ def missing_segment(path: Path) -> JournalError:
     """A file in the middle of the journal is not there."""
     return JournalError(
         f"journal {path.with_name(journal_name(path))}: its segment {path.name} is missing: put it back "
-        f"from the archive or a backup; or move {journal_name(path)}* away to begin a new journal"
+        f"from the archive or a backup; or, if there is none, see `station journal accept-loss --help`"
     )

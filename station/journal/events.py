@@ -38,15 +38,21 @@ RECORD_EVENTS = (OPENED, VERDICT, WITHDRAWN, RECEIPT, RECOVERED, CARRIED)
 
 SEGMENT, SEALED, REMOVED = "segment", "sealed", "removed"
 """The first event of a file, the last one, and what the policy took away."""
+LOSS = "loss"
+"""A person has acknowledged that events written earlier are lost."""
 SETUP, ENGINE, TEXT = "setup", "engine", "text"
 """What is written once in each file and then only named."""
 
 STATION_EVENTS = (
     "start", "stop", "halt", "resume", "changeover", "configuration", "marks", "review", "picture",
+    "degraded",
 )  # fmt: skip
 """Events of the station itself, or said later of a record; they change no record."""
 
-KNOWN = frozenset((*RECORD_EVENTS, SEGMENT, SEALED, REMOVED, SETUP, ENGINE, TEXT, *STATION_EVENTS))
+SHOWN_EVENTS = (*STATION_EVENTS, LOSS)
+"""What a person wants to see of the station; an index leads to them."""
+
+KNOWN = frozenset((*RECORD_EVENTS, SEGMENT, SEALED, REMOVED, LOSS, SETUP, ENGINE, TEXT, *STATION_EVENTS))
 
 ACCEPT, REJECT, FAULT = "accept", "reject", "fault"
 """The outcomes as the journal writes them; the same words as ``drivers.sorters.interface.Outcome``."""

@@ -6,14 +6,16 @@ import logging
 import sqlite3
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from station.files import replacing
 from station.journal import legacy
-from station.journal.errors import JournalError, missing_segment
-from station.journal.events import CARRIED, ENGINE, SEALED, SEGMENT, SETUP, Row, genesis, utc_ago
+from station.journal.errors import JournalError
+from station.journal.events import CARRIED, ENGINE, LOSS, SEALED, SEGMENT, SETUP, Row, genesis, utc_ago
 from station.journal.ledger import Ledger, Live
+from station.journal.loss import Acceptance, Loss, find_loss
 from station.journal.packing import pack_scores
 from station.journal.record import COLUMNS, ENGINE_COLUMNS, SETUP_COLUMNS
 from station.journal.schema import (
@@ -26,9 +28,7 @@ from station.journal.schema import (
     connect_readonly,
     create_segment,
     read_head,
-    read_head_file,
     read_meta,
-    require_whole_tail,
 )
 from station.journal.segments import (
     adopt,
@@ -37,11 +37,11 @@ from station.journal.segments import (
     first_values,
     last_kind,
     read_index,
-    require_all,
     segment_file,
     segment_files,
     write_index,
 )
+from station.journal.shape import restore_indexes, restore_shape
 
 log = logging.getLogger(__name__)
 
@@ -63,65 +63,85 @@ class OpenSegment:
     """The first record that is opened in this segment."""
     sealed: bool = False
     """Nothing more may be written to it; the next one is still to be begun."""
+    loss: Loss | None = None
+    """What was acknowledged as lost when it was opened."""
 
 
-def open_journal(journal: Path, station: str) -> OpenSegment:
+def open_journal(journal: Path, station: str, accepted: Acceptance | None = None) -> OpenSegment:
     """The segment to be written: the last one, or a new one where there is none or the last is sealed.
 
-    Raises :class:`JournalError`, OSError or sqlite3.Error.
+    ``accepted``: a person acknowledges what the files no longer hold, which becomes an event of the chain.
+    Raises :class:`JournalError`, also for a loss that nobody has acknowledged, OSError or sqlite3.Error.
     """
     adopt(journal, station)
-    known = journal.is_file() and journal.stat().st_size > 0
-    journal_id = ""
-    if known:
-        journal_id, segments = read_index(journal)
-        require_all(journal, segments)
-        following = segment_file(journal, segments[-1].number + 1 if segments else 1)
-        legacy_only = bool(segments) and segments[-1].schema < SCHEMA_VERSION
-        if not following.exists() and not legacy_only and (segments or not segment_files(journal)):
-            raise missing_segment(following)
-    side = read_head_file(journal)
+    loss = find_loss(journal)
+    if loss is not None and accepted is None:
+        raise loss.refusal(journal)
+    if loss is None and accepted is not None:
+        raise JournalError(f"journal {journal}: nothing is lost: the station can start")
     files = segment_files(journal)
     if not files:
-        if side is not None:
-            log.warning(
-                "journal %s: a new journal was begun; an earlier one here had %d events", journal, side.seq
-            )
-        journal_id = uuid.uuid4().hex
-        opened = begin_segment(journal, 1, journal_id=journal_id, station=station)
-        write_index(journal, journal_id, station, [])
-        return opened
-    number, path = max(files.items())
-    connection = connect_readonly(path, lowest=2, sealed=False)
-    try:
-        schema = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if schema == SCHEMA_VERSION:
-            require_whole_tail(connection, path, journal, side)
-        found_id = read_meta(connection, "journal_id")
-        if found_id != (journal_id or found_id):
-            raise JournalError(
-                f"journal {journal}: its segment {path.name} belongs to another journal: move it away, and "
-                "put the right one back from the archive or a backup"
-            )
-        journal_id = found_id
-        sealed = schema < SCHEMA_VERSION or last_kind(connection) == SEALED
-    finally:
-        connection.close()
-    if not known:
+        opened = begin_segment(journal, 1, journal_id=uuid.uuid4().hex, station=station)
+        write_index(journal, opened.journal_id, station, [])
+    else:
+        number, path = max(files.items())
+        with closing(connect_readonly(path, lowest=2, sealed=False)) as connection:
+            schema = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            journal_id = read_meta(connection, "journal_id")
+            sealed = schema < SCHEMA_VERSION or last_kind(connection) == SEALED
+        _mend_index(journal, journal_id, station, loss)
+        if sealed:
+            opened = begin_next(journal, number, path, station)
+            write_index(journal, journal_id, station, [one for one in catalogue(journal) if one.sealed])
+        else:
+            opened = open_segment(path, number)
+    if loss is not None and accepted is not None:
+        _acknowledge(opened, loss, accepted)
+    return opened
+
+
+def _mend_index(journal: Path, journal_id: str, station: str, loss: Loss | None) -> None:
+    """Make the index again where it is missing or lists segments that are lost for ever."""
+    files = segment_files(journal)
+    known = read_index(journal)[1] if journal.is_file() and journal.stat().st_size else None
+    if known is not None and (loss is None or not loss.segments):
+        return
+    if known is None:
         log.warning("journal %s: its index was missing; it was made again from its segments", journal)
-        found = [describe(file, one) for one, file in files.items()]
-        write_index(journal, journal_id, station, [one for one in found if one.sealed])
-    if sealed:
-        opened = begin_next(journal, number, path, station)
-        write_index(journal, journal_id, station, [one for one in catalogue(journal) if one.sealed])
-        return opened
-    return open_segment(path, number)
+    found = {number: describe(file, number) for number, file in files.items()}
+    gone = {
+        one.number: one if one.removed_at else replace(one, removed_at=utc_ago(0))
+        for one in known or ()
+        if one.number not in found and one.number < max(files)
+    }
+    listed = [one for _, one in sorted((gone | found).items()) if one.sealed]
+    write_index(journal, journal_id, station, listed)
+
+
+def _acknowledge(opened: OpenSegment, loss: Loss, accepted: Acceptance) -> None:
+    """Write the loss into the chain, in one transaction with what restores the segment's shape."""
+    connection, ledger = opened.connection, opened.ledger.fork()
+    ledger.append(LOSS, 0, loss.values(accepted))
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        restore_shape(connection)
+        put(connection, ledger)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.close()
+        raise
+    ledger.keep()
+    opened.ledger.settle()
+    opened.loss = loss
 
 
 def open_segment(path: Path, number: int) -> OpenSegment:
     """Open the last segment and read what is in hand and what has a name. Raises sqlite3.Error."""
     connection = connect(path)
     try:
+        restore_indexes(connection)
         first = first_values(connection)
         seq, digest = read_head(connection)
         last = connection.execute("SELECT max(record_id) FROM parts").fetchone()[0]
@@ -240,7 +260,7 @@ def begin_segment(
     meta = {
         "journal_id": journal_id,
         "number": str(number),
-        "created_at": utc_ago(0),
+        "created_at": ledger.links[0].at,
         "station": station,
     }
     with replacing(path) as fresh:

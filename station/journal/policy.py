@@ -15,11 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from drivers import heartbeat
 from station.files import replacing
 from station.journal.cursors import cursors
 from station.journal.errors import JournalError, explain
 from station.journal.events import utc_ago, utc_text
-from station.journal.schema import Head, connect
+from station.journal.schema import HEAD_PERIOD_S, Head, connect
 from station.journal.segments import (
     Segment,
     catalogue,
@@ -34,11 +35,13 @@ from station.journal.values import Values
 log = logging.getLogger(__name__)
 
 CHECKPOINT_EVENTS = 250
-"""After so many events the WAL is copied into the database, beside the decision path."""
+"""After so many events the WAL is copied into the database, beside the decision path,"""
+CHECKPOINT_S = 0.5
+"""and after this time: what only the WAL holds is lost with it."""
 WAL_LIMIT_BYTES = 64 << 20
 """At this size the copying stops the writers until it is done: the disk is slower than the line."""
-HEAD_PERIOD_S = 1.0
-"""How often the side file with the head is brought up to date, and the segment's size is looked at."""
+KEEPING_S = 3600.0
+"""What a round of keeping the files in order may take: closed files of gigabytes are copied and read back."""
 POLICY_PERIOD_S = 600.0
 """How often the policy looks for segments that may be removed."""
 
@@ -73,6 +76,9 @@ class _JournalFiles(Protocol):
     @property
     def station(self) -> str: ...
     def remember_head(self) -> None: ...
+    def look_at_files(self) -> None: ...
+    def require_row(self) -> None: ...
+    def forget(self, segment: Path) -> None: ...
     def change_segment_when_full(self) -> None: ...
     def checkpoint_alone(self, connection: sqlite3.Connection) -> None: ...
     def write_removal(self, values: Values) -> None: ...
@@ -86,25 +92,23 @@ class Keeper:
         self._connection: sqlite3.Connection | None = None
         self._path = journal.segment_path
         self._copied_seq = journal.head.seq
-        self._looked = time.monotonic()
+        self._looked = self._copied_at = time.monotonic()
         self._policy_at = self._looked
         self._unfinished = True
         self._said = ""
 
     def look(self) -> None:
         """One round. Raises :class:`JournalError`, sqlite3.Error or OSError."""
+        self._journal.look_at_files()
         self._checkpoint()
         now = time.monotonic()
         if now - self._looked < HEAD_PERIOD_S:
             return
         self._looked = now
         self._journal.remember_head()
+        self._journal.require_row()
+        heartbeat.beat(KEEPING_S)
         self._journal.change_segment_when_full()
-        if self._journal.segment_path != self._path:
-            self._path = self._journal.segment_path
-            self.close()
-            self._unfinished = True
-            self._policy_at = now
         if self._unfinished:
             self._unfinished = not finish_all(self._journal.path, self._journal.station)
         if now >= self._policy_at:
@@ -118,16 +122,22 @@ class Keeper:
         self._connection = None
 
     def _checkpoint(self) -> None:
-        journal, seq = self._journal, self._journal.head.seq
-        if seq - self._copied_seq < CHECKPOINT_EVENTS:
+        journal, now = self._journal, time.monotonic()
+        if journal.segment_path != self._path:
+            self._path = journal.segment_path
+            self.close()
+            self._unfinished = True
+            self._policy_at = now
+        path, seq = self._path, journal.head.seq
+        waiting = seq - self._copied_seq
+        if not waiting or (waiting < CHECKPOINT_EVENTS and now - self._copied_at < CHECKPOINT_S):
             return
-        self._copied_seq = seq
-        path = self._path
-        if journal.segment_path != path:
-            return  # a new segment: the next look() goes on there
+        self._copied_at = now
         if self._connection is None:
             self._connection = connect(path)
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        _, written, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if written == copied:  # else a reader still needs a page of before: the next round goes on
+            self._copied_seq = seq
         wal = path.with_name(path.name + "-wal")
         if wal.exists() and wal.stat().st_size > WAL_LIMIT_BYTES:
             journal.checkpoint_alone(self._connection)
@@ -178,6 +188,7 @@ class Keeper:
         gone = replace(one, removed_at=utc_ago(0), archived_to=archived)
         known = [gone if other.number == one.number else other for other in catalogue(journal.path)]
         write_index(journal.path, journal.head.journal_id, journal.station, [o for o in known if o.sealed])
+        journal.forget(file)
         file.unlink()
         log.info("journal %s: %s is removed by the policy", journal.path, one.file)
         return True

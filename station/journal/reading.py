@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 
 from station.journal import legacy
 from station.journal.errors import JournalError, explain, journal_name
-from station.journal.events import CARRIED, ENGINE, OPENED, OUTCOMES, SETUP, STATION_EVENTS, VERDICT
+from station.journal.events import CARRIED, ENGINE, OPENED, OUTCOMES, SETUP, SHOWN_EVENTS, VERDICT
 from station.journal.packing import record_of, scores_from_json, unpack, unpack_scores
 from station.journal.record import COLUMNS, ENGINE_COLUMNS, SETUP_COLUMNS, PartRecord
 from station.journal.schema import (
     GET_EVENTS,
-    IS_STATION_EVENT,
     RECORD_COLUMNS,
     RECORD_TABLES,
     SCHEMA_VERSION,
     Head,
     connect_readonly,
+    station_condition,
 )
 from station.journal.segments import Segment, catalogue, describe, is_index
 from station.journal.selection import Selection, is_selected, may_hold, times_of, ways_to
@@ -131,15 +131,15 @@ class JournalReader:
         yield from found if limit is None else islice(found, limit)
 
     def station_events(
-        self, kinds: Iterable[str] = STATION_EVENTS, *, record_id: int | None = None
+        self, kinds: Iterable[str] = SHOWN_EVENTS, *, record_id: int | None = None
     ) -> Iterator[JournalEvent]:
         """What the station did, or what was said of one record later, in order."""
-        wanted = ", ".join(repr(kind) for kind in kinds if kind in STATION_EVENTS) or "NULL"
-        where = f"{IS_STATION_EVENT} AND kind IN ({wanted})"
+        wanted = ", ".join(repr(kind) for kind in kinds if kind in SHOWN_EVENTS) or "NULL"
         for segment in self.segments():
             if segment.schema < SCHEMA_VERSION or (record_id or 0) > segment.last_record:
                 continue
             one = "" if record_id is None else f" AND record_id = {int(record_id)}"
+            where = f"{self._station_condition(segment)} AND kind IN ({wanted})"
             found = self._query(
                 segment,
                 f"{GET_EVENTS} INDEXED BY events_of_the_station WHERE {where}{one} ORDER BY seq",
@@ -349,6 +349,13 @@ class JournalReader:
             return {}
         rows = self._query(segment, f"SELECT id, {', '.join(columns)} FROM {table}", ())
         return {number: dict(zip(columns, values, strict=True)) for number, *values in rows}
+
+    def _station_condition(self, segment: Segment) -> str:
+        path = self.path if self._alone else self.path.with_name(segment.file)
+        try:
+            return station_condition(self._connection(path))
+        except sqlite3.Error as error:
+            raise explain(error, path, sealed=segment.sealed) from error
 
     def _query(self, segment: Segment, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         path = self.path if self._alone else self.path.with_name(segment.file)

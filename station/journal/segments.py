@@ -143,14 +143,22 @@ def catalogue(journal: Path, *, counted: bool = False) -> list[Segment]:
         file = segment_file(journal, number)
         if not file.is_file():
             side = read_head_file(journal)
-            if side is not None and side.seq > max((one.last_seq for one in sealed), default=0):
+            behind = side is not None and side.seq > max((one.last_seq for one in sealed), default=0)
+            if behind and not file.is_file():  # and was not begun between the two looks
                 raise missing_segment(file)
-            return sealed
+            if not behind:
+                return sealed
+            continue
         found = describe(file, number, counted=counted)
         sealed.append(found)
         if not found.sealed:
             return sealed
         number += 1
+
+
+def sealed_files(journal: Path) -> list[Path]:
+    """The sealed segments that must be there. Raises :class:`JournalError`."""
+    return [journal.with_name(one.file) for one in catalogue(journal) if one.sealed and not one.removed_at]
 
 
 def describe(path: Path, number: int, *, counted: bool = True) -> Segment:
@@ -213,19 +221,17 @@ def first_values(connection: sqlite3.Connection) -> dict[str, object]:
     return unpack(SEGMENT, row[1]) if row and row[0] == SEGMENT else {}
 
 
-def require_all(journal: Path, segments: list[Segment]) -> None:
-    """Refuse to go on when a file is missing or not as it was sealed. Raises :class:`JournalError`."""
+def require_as_sealed(journal: Path, segments: list[Segment]) -> None:
+    """Refuse to go on when a file is not as it was sealed. Raises :class:`JournalError`."""
     for one in segments:
         file = journal.with_name(one.file)
-        if one.removed_at or not one.sealed:
+        if one.removed_at or not one.sealed or not file.is_file():
             continue
-        if not file.is_file():
-            raise missing_segment(file)
         if is_finished(file) and file.stat().st_size != one.bytes:
             raise JournalError(
                 f"journal {journal}: its segment {file.name} has {file.stat().st_size} bytes, not "
-                f"{one.bytes} as when it was sealed: put its copy from the archive or a backup back, or move "
-                f"{journal.name}* away to begin a new journal"
+                f"{one.bytes} as when it was sealed: put its copy from the archive or a backup back; or, if "
+                "there is none, move the file away and acknowledge its loss (`station journal accept-loss`)"
             )
 
 

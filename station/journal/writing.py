@@ -23,7 +23,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -45,13 +45,16 @@ from station.journal.events import (
     WITHDRAWN,
     Row,
 )
+from station.journal.guard import FilesGuard
 from station.journal.ledger import Ledger, Live, Text
 from station.journal.lock import take_lock
+from station.journal.loss import Acceptance
 from station.journal.opening import OpenSegment, begin_next, open_journal, put
 from station.journal.packing import pack_scores, record_of
 from station.journal.policy import JournalSettings, Keeper
 from station.journal.record import PartRecord
-from station.journal.schema import Head, write_head_file
+from station.journal.schema import Head, HeadFile
+from station.journal.segments import sealed_files
 from station.journal.values import CameraUsed, PartDetails, PartMarks, Values
 
 if TYPE_CHECKING:
@@ -63,11 +66,12 @@ log = logging.getLogger(__name__)
 
 RECEIPT_DELAY_S = 0.05
 """The longest time that a receipt waits for another commit that takes it along."""
-KEEPING_S = 3600.0
-"""What a round of keeping the files in order may take: closed files of gigabytes are copied and read back."""
 RECEIPTS_WAITING = 256
 """Capacity of the queue ``receipts``; the caller that fills it writes them all (none is dropped)."""
 
+_START_AGAIN = (
+    "run `station journal audit`, then start the station again, which says whether anything is lost"
+)
 _TEMPORARY_ERRORS = ("SQLITE_FULL", "SQLITE_BUSY")
 """Errors after which a later write may succeed; after any other one the file must be opened again."""
 
@@ -134,10 +138,13 @@ class Journal:
         station: str,
         configuration: str | None = None,
         settings: JournalSettings | None = None,
+        accepted: Acceptance | None = None,
     ) -> None:
         """Open, create or migrate ``path``. Raises :class:`JournalError`, which says what to do about it.
 
         ``configuration``: the text of the station's configuration; its digest stands in every record.
+        ``accepted``: a person's word that what the files no longer hold is lost; without it, a loss is an
+        error.
         """
         self.path = path
         self._station = station
@@ -149,6 +156,7 @@ class Journal:
         self._write_lock = threading.Lock()
         self._in_doubt: frozenset[int] = frozenset()
         self._failure: JournalError | None = None
+        self._head_error = ""
         self._closed = False
         self._closing = threading.Event()
         try:
@@ -159,15 +167,18 @@ class Journal:
         except OSError as error:
             raise explain(error, path) from error
         try:
-            self._segment = open_journal(path, station)
-            self._use_segment()
-            write_head_file(path, self.head)
+            self._segment = open_journal(path, station, accepted)
+            self.loss = self._segment.loss
+            """What was acknowledged as lost by opening it."""
+            self._know()
+            self._guard = FilesGuard(path, sealed_files(path))
+            self._guard.watch(self._segment.connection, self._segment.path)
+            self._head_file = HeadFile(path, self.head)
         except BaseException as error:
             os.close(self._lock)
             if isinstance(error, sqlite3.Error | OSError):
                 raise explain(error, path) from error
             raise
-        self._remembered = self.head
         self._in_doubt = frozenset(self._ledger.live)
         self._keeper = Keeper(self)
         self._thread = threading.Thread(target=self._keep, name="journal-keeper", daemon=True)
@@ -318,6 +329,11 @@ class Journal:
         return self._counts
 
     @property
+    def problem(self) -> str:
+        """Why nothing more can be written until it is opened again; empty while all is well."""
+        return "" if self._failure is None else str(self._failure)
+
+    @property
     def head(self) -> Head:
         """The last event on the disk; noted elsewhere, it lets an audit see any later change before it."""
         return self._head
@@ -335,6 +351,7 @@ class Journal:
             if self._receipts:
                 log.error("journal %s: %d receipts could not be written", self.path, len(self._receipts))
             self.remember_head()
+            self._head_file.close()
             try:
                 self._segment.connection.close()
             except sqlite3.Error as error:
@@ -354,11 +371,6 @@ class Journal:
     @property
     def _ledger(self) -> Ledger:
         return self._segment.ledger
-
-    def _use_segment(self) -> None:
-        """Take note of the segment that is written now."""
-        self._inode = os.stat(self._segment.path).st_ino
-        self._know()
 
     def _know(self) -> None:
         """What other threads may read at any moment, each as one value that is on the disk."""
@@ -457,6 +469,7 @@ class Journal:
         connection = self._segment.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
+            self._require_alone()
             put(connection, ledger)
             connection.execute("COMMIT")
         except BaseException:
@@ -464,6 +477,7 @@ class Journal:
                 connection.execute("ROLLBACK")
             raise
         written_ns = time.monotonic_ns()
+        self._guard.written()
         outcomes = self._segment.outcomes
         for record_id, row in ledger.rows.items():
             before = self._ledger.find(record_id)
@@ -476,14 +490,20 @@ class Journal:
         ledger.keep()
         self._ledger.settle()
         self._know()
+        self._note_head(self._head_file.write)
 
-    def _require_files(self) -> None:
-        """Refuse to write into a file that was moved or deleted."""
-        file = self._segment.path
-        if not self.path.exists() or not file.exists() or os.stat(file).st_ino != self._inode:
-            raise JournalError(
-                f"journal {self.path}: the file was removed or replaced: start the station again"
-            )
+    def _require_files(self, *, thorough: bool = False) -> None:
+        """Refuse to write into files that were moved, deleted or cut; save what only this process holds."""
+        problem = self._guard.problem() or (thorough and self._guard.hole())
+        if problem:
+            self._guard.rescue()
+            raise JournalError(f"journal {self.path}: {problem}: {_START_AGAIN}")
+
+    def _require_alone(self) -> None:
+        """Refuse to go on where another program has written."""
+        problem = self._guard.foreign_write()
+        if problem:
+            raise JournalError(f"journal {self.path}: {problem}: {_START_AGAIN}")
 
     def _failed(self, error: Exception) -> JournalError:
         """The error in words; unless it may pass by itself, it stays until the file is opened again."""
@@ -558,7 +578,9 @@ class Journal:
             if live is not None and before is not None:
                 following.ledger.live[record_id] = Live(live.row, before.received_ns, before.written_ns)
         self._segment = following
-        self._use_segment()
+        self._guard.watch(following.connection, following.path)
+        self._know()
+        self._note_head(self._head_file.write)
         return closed
 
     # ------------------------------------------------------------------ the keeper, beside the decision path
@@ -568,7 +590,7 @@ class Journal:
         heartbeat.begin("journal-keeper")
         said = ""
         while not self._closing.wait(RECEIPT_DELAY_S):
-            heartbeat.beat(KEEPING_S)
+            heartbeat.beat()
             try:
                 if self._receipts and self._failure is None:
                     self.flush()
@@ -586,17 +608,41 @@ class Journal:
         """Copy the whole WAL while no one writes: the disk is slower than the line."""
         with self._write_lock:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._guard.copied()
+
+    def look_at_files(self) -> None:
+        """See that the files are those that this process writes. Raises :class:`JournalError`, for good."""
+        with self._write_lock:
+            self._require_usable()
+            try:
+                self._require_files(thorough=True)
+                self._require_alone()
+            except (JournalError, sqlite3.Error, OSError) as error:
+                raise self._failed(error) from error
+
+    def require_row(self) -> None:
+        """See that no sealed segment is gone. Raises :class:`JournalError`, for good."""
+        problem = self._guard.missing()
+        if problem:
+            error = JournalError(f"journal {self.path}: {problem}: put it back, then start the station again")
+            raise self._failed(error)
+
+    def forget(self, segment: Path) -> None:
+        """A sealed segment is about to be removed by the policy."""
+        self._guard.forget(segment)
 
     def remember_head(self) -> None:
+        """Bring the head beside the journal to the disk."""
+        self._note_head(self._head_file.sync)
+
+    def _note_head(self, how: Callable[[Head], None]) -> None:
         """Note the head beside the journal; a note that cannot be written is no reason to stop."""
-        head = self.head
-        if head == self._remembered:
-            return
         try:
-            write_head_file(self.path, head)
-            self._remembered = head
+            how(self.head)
         except OSError as error:
-            log.warning("journal %s: its head cannot be written to the file beside it: %s", self.path, error)
+            if str(error) != self._head_error:
+                log.warning("journal %s: its head cannot be written beside it: %s", self.path, error)
+            self._head_error = str(error)
 
 
 def _text_of(what: str, text: str) -> Text:

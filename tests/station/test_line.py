@@ -491,3 +491,14 @@ def test_a_verdict_that_the_disk_made_late_is_withdrawn_and_only_the_fault_is_se
     report = audit(plant.journal.path)
     assert report.findings == ()
     assert "1 verdicts were withdrawn, because they were written too late" in report.notes
+
+
+def test_a_journal_whose_files_are_touched_withdraws_ready_though_no_part_comes(plant: Plant) -> None:
+    line = plant.line()
+    line.start()
+    segment = plant.journal.segment_path
+    segment.with_name(segment.name + "-wal").unlink()
+    assert line.wait(1.0), "the line wants to end"
+    assert plant.sorter.ready[-1][0] is False
+    assert "was removed or replaced while the station ran" in line.status().failure
+    line.stop()

@@ -160,6 +160,36 @@ def _again_and_again(path: Path) -> None:
         say("died")
 
 
+def _steady(path: Path) -> None:
+    """One part after the other until killed or refused; says what was promised, and when."""
+    journal = make(path)
+    journal.recover()
+    say("begun")
+    try:
+        for number in range(1, 1_000_000):
+            record_id = open_part(journal, number)
+            journal.write_verdict(record_id, REJECT, details())
+            say("told", record_id, journal.head.seq, time.monotonic())
+            journal.write_receipt(record_id, receipt(number, REJECT.bin))
+            time.sleep(0.002)
+    except JournalError as error:
+        say("refused", time.monotonic(), error)
+        time.sleep(60)
+
+
+def _idle(path: Path) -> None:
+    """One part, then nothing; says when the journal itself finds that something is wrong."""
+    journal = make(path)
+    journal.recover()
+    whole_part(journal, 1)
+    journal.flush()
+    say("begun")
+    while not journal.problem:
+        time.sleep(0.01)
+    say("found", time.monotonic(), journal.problem)
+    time.sleep(60)
+
+
 def _fill(path: Path) -> None:
     """Until the disk does not take more."""
     journal = make(path)
@@ -201,6 +231,8 @@ if __name__ == "__main__":
     scenarios = {
         "die-in-doubt": _die_in_doubt,
         "again-and-again": _again_and_again,
+        "steady": _steady,
+        "idle": _idle,
         "fill": _fill,
         "fill-and-go-on": _fill_and_go_on,
     }

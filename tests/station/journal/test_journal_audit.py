@@ -8,7 +8,8 @@ import runpy
 import shutil
 import sqlite3
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,16 +54,24 @@ def copied(original: Path, folder: Path) -> Path:
 
 
 def tamper(path: Path, *statements: str, values: tuple[object, ...] = ()) -> int:
-    """What somebody with an SQLite shell can do; how many rows the last statement changed."""
-    database = sqlite3.connect(plant.active(path))
-    database.execute("DROP TRIGGER IF EXISTS events_are_not_edited")
-    database.execute("DROP TRIGGER IF EXISTS events_are_not_deleted")
-    for statement in statements[:-1]:
-        database.execute(statement)
-    count = database.execute(statements[-1], values).rowcount
-    database.commit()
-    database.close()
-    return count
+    """What somebody with an SQLite shell can do who leaves no trace; how many rows the last one changed."""
+    with forged(path) as database:
+        for statement in statements[:-1]:
+            database.execute(statement)
+        return database.execute(statements[-1], values).rowcount
+
+
+@contextmanager
+def forged(path: Path) -> Iterator[sqlite3.Connection]:
+    """The file without its triggers, which are there again afterwards."""
+    with closing(sqlite3.connect(plant.active(path))) as database:
+        triggers = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
+            database.execute(f"DROP TRIGGER {name}")
+        yield database
+        for _, sql in triggers:
+            database.execute(sql)
+        database.commit()
 
 
 def test_an_untouched_journal_passes_and_balances(original: Path) -> None:
@@ -314,8 +323,14 @@ def cut(path: Path) -> None:
 
 def rechain(path: Path, change: Callable[[dict[str, object]], dict[str, object]]) -> None:
     """What a forger does who knows the chain: change values, then chain everything anew."""
-    tamper(path, "SELECT 1")
-    database = sqlite3.connect(plant.active(path))
+    with forged(path) as database:
+        chain_anew(database, change)
+
+
+def chain_anew(
+    database: sqlite3.Connection, change: Callable[[dict[str, object]], dict[str, object]]
+) -> None:
+    """Every event changed, and the chain and the records made from them."""
     journal_id = database.execute("SELECT value FROM meta WHERE key = 'journal_id'").fetchone()[0]
     before = genesis(journal_id)
     for values in database.execute(f"{GET_EVENTS} ORDER BY seq").fetchall():
@@ -328,8 +343,6 @@ def rechain(path: Path, change: Callable[[dict[str, object]], dict[str, object]]
         )
     database.execute("UPDATE head SET digest = ?", (before,))
     rebuild_parts(database)
-    database.commit()
-    database.close()
 
 
 def rebuild_parts(database: sqlite3.Connection) -> None:
