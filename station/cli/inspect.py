@@ -17,6 +17,7 @@ import typer
 
 from station.cli.ending import ExitCode
 from station.cli.parameters import FILE_MADE, FOLDER_MADE
+from station.cli.rows import Column, Row, print_rows
 
 if TYPE_CHECKING:
     from station.decision import Verdict
@@ -101,6 +102,7 @@ def inspect(
     from rich.console import Console
     from rich.progress import track
 
+    from drivers.cameras.picture_files import shown
     from station.engines import open_engine
     from station.recipe import find_recipe, load_recipe
 
@@ -130,7 +132,14 @@ def inspect(
     finally:
         engine.close()
 
-    console.print(_table(rows, engine, common))
+    info = engine.info
+    console.print(
+        f"{shown(common)}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    print_rows(console, COLUMNS, [_row(row, common) for row in rows], "reason")
     if csv_file is not None:
         _write_csv(csv_file, rows)
     if json_file is not None:
@@ -227,26 +236,35 @@ def _inspect_one(
     return row, {"patch_scores": table, "patch_labels": list(verdict.labels)}, not_drawn
 
 
-def _table(rows: list[Inspected], engine: Engine, common: Path) -> object:
-    from rich.table import Table
+COLUMNS = (
+    Column("picture"),
+    Column("verdict"),
+    Column("class", spare=1),
+    Column("confidence", right=True, spare=2),
+    Column("bin", right=True, spare=3),
+    Column("at-mm", spare=4),
+)
+"""The columns of the list; after them comes the reason."""
 
+
+def _row(row: Inspected, common: Path) -> Row:
     from drivers.cameras.picture_files import shown
     from station.cli.live import STYLES
-    from station.cli.text import told
 
-    info = engine.info
-    title = f"{shown(common)}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}"
-    table = Table(title=told(title), title_justify="left")
-    for column in ("picture", "verdict", "class", "confidence", "bin", "at, mm", "reason"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        style = next(style for outcome, style in STYLES.items() if outcome.value == row.outcome)
-        sure = "" if row.outcome == "fault" else f"{row.confidence:.3f}"
-        place = "" if row.x_mm is None or row.outcome != "reject" else f"{row.x_mm:.1f}, {row.y_mm:.1f}"
-        name = str(Path(row.file).absolute().relative_to(shown(common)))
-        verdict, why = f"[{style}]{row.outcome}[/]", told(row.reason)
-        table.add_row(told(name), verdict, told(row.class_name), sure, str(row.bin), place, why)
-    return table
+    style = next(style for outcome, style in STYLES.items() if outcome.value == row.outcome)
+    return Row(
+        cells=(
+            str(Path(row.file).absolute().relative_to(shown(common))),
+            row.outcome,
+            row.class_name,
+            "" if row.outcome == "fault" else f"{row.confidence:.3f}",
+            str(row.bin),
+            "" if row.x_mm is None or row.outcome != "reject" else f"{row.x_mm:.1f},{row.y_mm:.1f}",
+        ),
+        styles=("", style, "", "", "", ""),
+        remark=row.reason.removeprefix(f"{row.file}: "),
+        important=row.outcome != "accept",
+    )
 
 
 def _write_csv(path: Path, rows: list[Inspected]) -> None:

@@ -26,7 +26,7 @@ from station.cli.journal_options import (
     selection,
 )
 from station.cli.journal_summary import summary
-from station.cli.journal_tables import line, record_table, score_table, stage_table
+from station.cli.journal_tables import record_table, score_table, stage_table
 
 app = typer.Typer(
     name="journal",
@@ -44,13 +44,19 @@ def list_(
     until: UntilOption = None,
     outcome: OutcomeOption = None,
     class_name: ClassOption = None,
-    part: Annotated[int | None, typer.Option(help="Show only this part id.")] = None,
+    part: Annotated[int | None, typer.Option(help="Only this part id.")] = None,
+    lot: Annotated[str | None, typer.Option(help="Only this lot, as `station mark` gave it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
     """List the latest parts, newest first.
 
+    A narrow terminal leaves out columns, and gives the reason of a reject or fault a line of its own. In a
+    pipe or a file, each record is one line, nothing is cut, and an empty value is `-`.
+
     Examples:
         station journal list
+
+        station journal list --lot 4711-B --class pits --limit 100
 
         station journal list --outcome reject --outcome fault --since 8h
 
@@ -58,40 +64,27 @@ def list_(
 
     """
     from rich.console import Console
-    from rich.table import Table
 
-    from station.cli.text import told
+    from station.cli.journal_tables import COLUMNS, line
+    from station.cli.rows import print_rows
     from station.journal.export import plain
+    from station.journal.reading import JournalReader
 
     with errors():
         path = journal_path(journal, config)
-        chosen = selection(since, until, outcome, class_name, part, newest_first=True, limit=limit)
-        records = list(read(path, chosen, scores=as_json))
+        chosen = selection(since, until, outcome, class_name, part, lot=lot, newest_first=True, limit=limit)
+        with JournalReader(path) as reader:
+            records = list(reader.records(chosen, scores=as_json))
+            matching = reader.count(chosen) if len(records) == limit else len(records)
     if as_json:
         for record in records:
             print(json.dumps(plain(record)))
-        return
-    table = Table(title=told(path), title_justify="left")
-    for column in (
-        "record",
-        "part",
-        "triggered",
-        "verdict",
-        "class",
-        "confidence",
-        "bin",
-        "put into",
-        "ms",
-        "reason",
-    ):
-        right = column in ("record", "part", "confidence", "bin", "ms")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
-    for record in records:
-        table.add_row(*line(record))
-    console = Console()
-    console.print(table)
+    else:
+        print_rows(Console(), COLUMNS, [line(record) for record in records], "reason")
     if not records:
-        console.print("no record matches")
+        print("no record matches", file=sys.stderr)
+    elif matching > len(records):
+        print(f"{len(records):,} of {matching:,} records; --limit N shows more", file=sys.stderr)
 
 
 @app.command()
@@ -99,12 +92,17 @@ def show(
     record: Annotated[
         int | None, typer.Argument(help="The record's number; without it, the latest record.")
     ] = None,
-    part: Annotated[int | None, typer.Option(help="Show the latest record of this part id.")] = None,
+    part: Annotated[
+        int | None, typer.Option(help="The part id instead; the latest record of it is meant.")
+    ] = None,
     journal: JournalOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show one record: verdict, place of the product, times of the stages, scores of every patch.
+
+    A record's number is the journal's own, and each record has another one. A part id is the cell's number,
+    which the cell may use again. If a number is both, a note on stderr says so.
 
     Examples:
         station journal show
@@ -121,18 +119,31 @@ def show(
     from station.journal.reading import JournalReader
     from station.journal.selection import Selection
 
+    if record is not None and part is not None:
+        raise typer.BadParameter("name either the record's number or --part, not both")
     with errors():
         path = journal_path(journal, config)
         with JournalReader(path) as reader:
-            if record is not None:
-                found = reader.record(record)
-            else:
-                latest = Selection(part_id=part, newest_first=True, limit=1)
-                found = next(reader.records(latest), None)
+            number = record if part is None else part
+            of_part = Selection(part_id=number, newest_first=True, limit=1)
+            latest = next(reader.records(of_part), None)
+            found = latest if record is None else reader.record(record)
             later = [] if found is None else list(reader.station_events(record_id=found.record_id))
+            others = 0 if part is None else reader.count(of_part) - 1
         if found is None:
             what = f"record {record}" if record is not None else "record" if part is None else f"part {part}"
-            raise JournalError(f"journal {path} has no {what}: `station journal list` shows the records")
+            instead = f"; part {record} is record {latest.record_id}: use --part {record}" if latest else ""
+            raise JournalError(
+                f"journal {path} has no {what}{instead}: `station journal list` shows the records"
+            )
+    if record is not None and latest is not None and latest.record_id != record:
+        note = f"record {record} is shown; part {record} is record {latest.record_id}: use --part {record}"
+        print(f"note: {note}", file=sys.stderr)
+    if others > 0:
+        note = (
+            f"part {part} has {others + 1} records, this is the latest: `station journal list --part {part}`"
+        )
+        print(f"note: {note}", file=sys.stderr)
     if as_json:
         events = [{"kind": one.kind, "at": one.at, "values": one.values} for one in later]
         print(json.dumps(plain(found) | {"events": events}, indent=1))

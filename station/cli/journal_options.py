@@ -109,6 +109,7 @@ def selection(
     class_name: list[str] | None,
     part: int | None,
     *,
+    lot: str | None = None,
     newest_first: bool = False,
     limit: int | None = None,
 ) -> Selection:
@@ -122,6 +123,7 @@ def selection(
             outcomes=tuple(map(str, outcome or ())),
             class_names=tuple(class_name or ()),
             part_id=part,
+            lot=lot,
             newest_first=newest_first,
             limit=limit,
         )

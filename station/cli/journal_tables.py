@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from station.cli.rows import Column, Row
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,25 +14,45 @@ if TYPE_CHECKING:
     from station.journal.reading import JournalEvent
     from station.journal.record import PartRecord
 
+VERDICT_STYLES = {"accept": "green", "reject": "red", "fault": "yellow"}
 
-def line(record: PartRecord) -> list[str]:
+COLUMNS = (
+    Column("record", right=True),
+    Column("part", right=True),
+    Column("triggered"),
+    Column("verdict"),
+    Column("class", spare=1),
+    Column("confidence", right=True, spare=3),
+    Column("bin", right=True, spare=2),
+    Column("put-into", spare=4),
+    Column("ms", right=True, spare=5),
+)
+"""The columns of the list; after them comes the reason."""
+
+
+def line(record: PartRecord) -> Row:
     """One record as a row of the list."""
-    from station.cli.text import told
-
     sure = "" if record.confidence is None or record.outcome == "fault" else f"{record.confidence:.3f}"
     decided = record.stages_ms.get("decided")
-    return [
-        str(record.record_id),
-        str(record.part_id),
-        local(record.opened_at),
-        _verdict(record),
-        told(record.class_name or ""),
-        sure,
-        "" if record.bin is None else str(record.bin),
-        _put(record),
-        "" if decided is None else f"{decided:.0f}",
-        told(record.reason or ""),
-    ]
+    put, style = _put(record)
+    problem = f"; {record.ack_problem}" if record.acknowledged is False and record.ack_problem else ""
+    said = {None: "open", True: f"bin-{record.ack_bin}", False: "not-acknowledged"}[record.acknowledged]
+    return Row(
+        cells=(
+            str(record.record_id),
+            str(record.part_id),
+            local(record.opened_at).replace(" ", "T"),
+            record.outcome or "open",
+            record.class_name or "",
+            sure,
+            "" if record.bin is None else str(record.bin),
+            said,
+            "" if decided is None else f"{decided:.0f}",
+        ),
+        styles=("", "", "", VERDICT_STYLES.get(record.outcome or "", "dim"), "", "", "", style, ""),
+        remark=(record.reason or put) + problem,
+        important=record.outcome != "accept" or bool(problem),
+    )
 
 
 def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Table:
@@ -61,7 +83,8 @@ def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Tabl
         patch = "" if record.patch is None else f", patch {record.patch}"
         rows.append(("verdict", f"{_verdict(record)}{told(sure)}{patch}, to bin {record.bin}"))
         rows.append(("reason", told(record.reason or "")))
-        rows.append(("put into", _put(record)))
+        put, style = _put(record)
+        rows.append(("put into", f"[{style}]{told(put)}[/]" if style else told(put)))
     if record.frame_id is not None:
         whole = "complete" if record.frame_complete else "INCOMPLETE"
         rows.append(("frame", f"{record.frame_id}, {whole}, {record.lost_before} lost before it"))
@@ -133,18 +156,17 @@ def score_table(record: PartRecord) -> Table:
 def _verdict(record: PartRecord) -> str:
     from station.cli.text import told
 
-    style = {"accept": "green", "reject": "red", "fault": "yellow"}.get(record.outcome or "", "dim")
+    style = VERDICT_STYLES.get(record.outcome or "", "dim")
     return f"[{style}]{told(record.outcome or 'open')}[/]"
 
 
-def _put(record: PartRecord) -> str:
-    from station.cli.text import told
-
+def _put(record: PartRecord) -> tuple[str, str]:
+    """Where the cell says that the part went, and the style of it."""
     if record.acknowledged is None:
-        return "not acknowledged yet"
+        return "not acknowledged yet", ""
     if record.acknowledged:
-        return f"bin {record.ack_bin}"
-    return f"[yellow]{told(record.ack_problem or 'not acknowledged')}[/]"
+        return f"bin {record.ack_bin}", ""
+    return record.ack_problem or "not acknowledged", "yellow"
 
 
 def local(utc: str) -> str:

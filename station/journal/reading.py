@@ -105,6 +105,23 @@ class JournalReader:
         )
         return {"triggers": sum(sums), **dict(zip(OUTCOMES, sums, strict=True))}
 
+    def count(self, selection: Selection) -> int:
+        """The number of records selected, whatever the selection's limit."""
+        total = 0
+        for segment, lowest in self._spans():
+            if not may_hold(segment, selection):
+                continue
+            low, high = self._range(segment, selection)
+            tables = "parts" if segment.schema < SCHEMA_VERSION else RECORD_TABLES
+            hidden = "" if self._alone else segment.carried
+            for _, wheres, values in ways_to(selection):
+                between = ("parts.record_id BETWEEN ? AND ?", f"parts.record_id NOT IN ({hidden})")
+                sql = f"SELECT count(*) FROM {tables} WHERE {' AND '.join([*between, *wheres])}"
+                total += self._query(segment, sql, (max(low, lowest), high, *values))[0][0]
+            if segment.carried and not self._alone:
+                total += sum(1 for _ in self._carried(segment, lowest, selection, False))
+        return total
+
     def head(self) -> Head:
         """Which journal this is and its last event."""
         last = self.segments()[-1]
@@ -236,13 +253,18 @@ class JournalReader:
 
     # ------------------------------------------------------------------ records
 
-    def _records(self, selection: Selection, scores: bool) -> Iterator[PartRecord]:
+    def _spans(self) -> list[tuple[Segment, int]]:
+        """Each segment, and the first record that is to be read from it."""
         spans: list[tuple[Segment, int]] = []
         opened = 0
         for segment in self.segments():
             # A record that goes on in the next segment stands in both: it comes where it was opened.
             spans.append((segment, opened + 1 if spans else 0))
             opened = max(opened, segment.last_record)
+        return spans
+
+    def _records(self, selection: Selection, scores: bool) -> Iterator[PartRecord]:
+        spans = self._spans()
         for segment, lowest in reversed(spans) if selection.newest_first else spans:
             if not may_hold(segment, selection):
                 continue

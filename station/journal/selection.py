@@ -9,6 +9,7 @@ from typing import Any
 
 from station.journal.events import utc_text
 from station.journal.record import PartRecord
+from station.journal.schema import SCHEMA_VERSION
 from station.journal.segments import Segment
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -27,6 +28,7 @@ class Selection:
     """``accept``, ``reject``, ``fault`` or ``open`` (no verdict yet); none named = all."""
     class_names: tuple[str, ...] = ()
     part_id: int | None = None
+    lot: str | None = None
     newest_first: bool = False
     limit: int | None = None
 
@@ -69,13 +71,14 @@ def is_selected(record: PartRecord, selection: Selection) -> bool:
     outcome = not selection.outcomes or (record.outcome or "open") in selection.outcomes
     class_name = not selection.class_names or record.class_name in selection.class_names
     part = selection.part_id is None or record.part_id == selection.part_id
-    return since and until and outcome and class_name and part
+    lot = selection.lot is None or record.lot == selection.lot
+    return since and until and outcome and class_name and part and lot
 
 
 def may_hold(segment: Segment, selection: Selection) -> bool:
     """Whether a segment may hold records of a selection by time; the one that is written always may."""
-    if not segment.last_record:
-        return False
+    if not segment.last_record or (selection.lot is not None and segment.schema < SCHEMA_VERSION):
+        return False  # an older release wrote no lots
     if not segment.sealed:
         return True
     since = selection.since is None or segment.last_opened >= utc_text(selection.since)
@@ -86,6 +89,9 @@ def ways_to(selection: Selection) -> list[tuple[str, list[str], list[Any]]]:
     """The indexes that lead to a selection, each with its conditions; together they find each record once."""
     wheres, values = times_of(selection)
     wheres = [f"parts.{where}" for where in wheres]
+    if selection.lot is not None:
+        wheres.append("setups.lot = ?")
+        values.append(selection.lot)
     if selection.part_id is not None:
         wheres.append("parts.part_id = ?")
         values.append(selection.part_id)

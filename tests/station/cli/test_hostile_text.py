@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from drivers.sorters.interface import Outcome
-from station.cli.journal_tables import line, record_table
+from station.cli.journal_tables import COLUMNS, line, record_table
 from station.cli.live import dashboard, live_view, save_picture
+from station.cli.rows import print_rows
 from station.cli.status import shown
 from station.cli.summary import print_summary
 from station.cli.text import told
@@ -113,7 +114,9 @@ def test_a_record_of_any_text_is_listed_and_shown(text: str) -> None:
         ack_problem=text,
     )
     clean = text.replace("\x1b", "?")
-    said = drawn(record_table(record), *line(record))
+    listed = Console(file=io.StringIO(), width=400, force_terminal=False)
+    print_rows(listed, COLUMNS, [line(record)], "reason")
+    said = drawn(record_table(record)) + listed.file.getvalue()  # type: ignore[attr-defined]
     assert said.count(clean) >= 10
     assert "\x1b" not in said
 

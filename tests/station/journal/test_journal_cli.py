@@ -195,9 +195,34 @@ def test_a_target_that_cannot_be_written_is_one_clear_line(
 def test_the_list_shows_the_latest_parts_first(path: Path) -> None:
     done = station_journal("list", "--journal", str(path), "-n", "4")
     assert done.exit_code == 0
-    assert re.findall(r"│ +(1[23]\d) │", done.stdout)[:1] == ["130"]
+    assert re.findall(r"(?m)^ *\d+ +(1[23]\d) ", done.stdout)[:1] == ["130"]
     assert "not acknowledged yet" in done.stdout
     assert "no frame: nothing for 0.5 s" in done.stdout
+
+
+def test_the_list_says_how_many_records_it_leaves_out(path: Path) -> None:
+    said = station_journal("list", "-j", str(path), "-n", "4").stderr
+    assert "4 of 31 records; --limit N shows more" in said
+    some = ("list", "-j", str(path), "-o", "fault", "-n", "4")
+    assert "4 of 10 records" in station_journal(*some).stderr
+    assert "records" not in station_journal("list", "-j", str(path), "-n", "40").stderr
+    assert "no record matches" in station_journal("list", "-j", str(path), "--lot", "none").stderr
+
+
+def test_a_number_that_is_a_record_and_a_part_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with plant.make(path) as journal:
+        for part in (2, 1, 2, 77):
+            plant.whole_part(journal, part)
+    as_record = station_journal("show", "2", "-j", str(path))
+    assert as_record.stdout.splitlines()[0].strip() == "record 2"
+    assert "record 2 is shown; part 2 is record 3: use --part 2" in as_record.stderr
+    as_part = station_journal("show", "--part", "2", "-j", str(path))
+    assert as_part.stdout.splitlines()[0].strip() == "record 3"
+    assert "part 2 has 2 records, this is the latest" in as_part.stderr
+    assert "part 77 is record 4: use --part 77" in station_journal("show", "77", "-j", str(path)).stderr
+    assert station_journal("show", "4", "-j", str(path)).stderr == ""
+    assert station_journal("show", "4", "--part", "2", "-j", str(path)).exit_code == 2
 
 
 def test_the_list_is_filtered_and_given_as_json_lines(path: Path) -> None:
@@ -376,6 +401,28 @@ def test_a_recipes_text_is_printed_as_it_was(two_lots: Path) -> None:
     assert station_journal("text", RECIPE_DIGEST[:8], "-j", str(two_lots)).stdout == RECIPE_TEXT
     missing = station_journal("text", "ffff", "-j", str(two_lots))
     assert (missing.exit_code, len(missing.stderr.splitlines())) == (2, 1)
+
+
+def test_the_list_is_filtered_by_lot_over_segments(two_lots: Path) -> None:
+    done = station_journal("list", "-j", str(two_lots), "--lot", "A", "-n", "2")
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == ["105", "104"]
+    assert "2 of 6 records" in done.stderr
+    mixed = (
+        "list",
+        "-j",
+        str(two_lots),
+        "--lot",
+        "B",
+        "-o",
+        "accept",
+        "-o",
+        "reject",
+        "-o",
+        "fault",
+        "-n",
+        "1",
+    )
+    assert "1 of 3 records" in station_journal(*mixed, "-n", "1").stderr
 
 
 def test_show_names_lot_and_serial_number(two_lots: Path) -> None:

@@ -222,7 +222,10 @@ def test_records_are_selected_over_segments_in_both_directions(path: Path) -> No
 
     def chosen(**selection: object) -> list[int]:
         with JournalReader(path) as reader:
-            return [one.record_id for one in reader.records(Selection(**selection))]  # type: ignore[arg-type]
+            chosen = Selection(**selection)  # type: ignore[arg-type]
+            found = [one.record_id for one in reader.records(chosen)]
+            assert chosen.limit is not None or reader.count(chosen) == len(found)
+            return found
 
     assert chosen() == list(range(1, 13))
     assert chosen(newest_first=True, limit=7) == list(range(12, 5, -1))
