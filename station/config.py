@@ -204,10 +204,10 @@ class JournalPolicy(Section):
 class Images(Section):
     """Pictures that the station keeps."""
 
-    save: Literal["rejects", "faults-and-rejects", "none"] = "rejects"
+    save: Literal["rejects", "faults-and-rejects", "none"] = "faults-and-rejects"
     """`rejects`, `faults-and-rejects` or `none`: the parts whose pictures are kept"""
     quota_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
-    """the most disk space for pictures, MB; the oldest are deleted first"""
+    """the most disk space for pictures, MB; the oldest are deleted first; faults take at most a quarter"""
     queue: Annotated[int, Field(ge=1, le=1000)] = 8
     """pictures that can wait to be written; further pictures are dropped (not saved) and counted"""
 

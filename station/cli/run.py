@@ -129,7 +129,8 @@ def _pictures(station: Station) -> tuple[str, ...]:
     lines = [f"{len(saver.saved())} parts in {saver.folder}"]
     moment = datetime.now().strftime("%Y%m%d-%H%M%S")
     try:
-        sheet = saver.write_contact_sheet(saver.folder / f"contact-sheet-{moment}.png", "rejected parts")
+        what = "rejected and faulted parts" if saver.uncut_frames else "rejected parts"
+        sheet = saver.write_contact_sheet(saver.folder / f"contact-sheet-{moment}.png", what)
     except PictureError as error:
         lines.append(f"no contact sheet: {error}")
     else:

@@ -101,6 +101,7 @@ class _ObserverThread:
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
         self.needs_frame = observer.needs_frame
+        self._uncut_frames = observer.uncut_frames
         self._outcomes = frozenset(observer.outcomes)
         self._parts: BoundedQueue[InspectedPart] = BoundedQueue(
             observer.name, observer.capacity, gives_way=lambda part: part.verdict.outcome is Outcome.ACCEPT
@@ -115,7 +116,8 @@ class _ObserverThread:
 
     def offer(self, part: InspectedPart) -> None:
         if part.verdict.outcome in self._outcomes and not self._ended.is_set():
-            self._parts.offer(part if self.needs_frame else part.without_frame())
+            whole = self.needs_frame or (self._uncut_frames and part.part.patches is None)
+            self._parts.offer(part if whole else part.without_frame())
 
     def status(self) -> ObserverStatus:
         since_ns = self._busy_since_ns

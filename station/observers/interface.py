@@ -42,6 +42,8 @@ class Observer(ABC):
     """The outcomes of the parts that it is offered."""
     needs_frame: bool = False
     """Whether it looks at the whole frame; else it is offered the surface and its patches alone."""
+    uncut_frames: bool = False
+    """Whether it is offered the frame of a part that was never cut, so that it can show why."""
     note: str = ""
     """A note about itself, one line for people; it sets this, others read it."""
 

@@ -101,6 +101,14 @@ def view_of_frame(
     return _view(part, verdict, part_of_frame, tuple(boxes), patches, scores, classes)
 
 
+def view_of_uncut_frame(part: str, verdict: Verdict, frame: NDArray[np.uint8]) -> PartView:
+    """A part that was never cut into patches: its whole frame, scaled down, and the reason in words."""
+    scale = min(1.0, LONGEST / max(frame.shape[:2]))
+    if scale < 1.0:
+        frame = _bytes(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    return PartView(part, verdict, _colour(frame), (), np.zeros((0, 1, 1, 1), np.uint8), None, ())
+
+
 def draw_picture(view: PartView) -> Picture:
     """The whole picture of a part: surface left, what decided right."""
     base = _marked(view, thick=6, label=True)
@@ -145,7 +153,7 @@ def draw_tile(view: PartView) -> Picture:
         (255, 255, 255),
         width=TILE_W - 20,
     )
-    room_h, room_w = 256, 106
+    room_h, room_w = 256, TILE_W - 20 if verdict.patch is None else 106
     scale = min(room_h / view.base.shape[0], room_w / view.base.shape[1])
     small = _bytes(cv2.resize(view.base, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     for index in _defective(view):

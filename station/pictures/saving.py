@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,7 @@ from station.pictures.drawing import (
     draw_tile,
     view_of_frame,
     view_of_surface,
+    view_of_uncut_frame,
 )
 
 if TYPE_CHECKING:
@@ -42,8 +43,12 @@ if TYPE_CHECKING:
     from station.patching import Patches
     from station.recipe import Recipe
 
+FAULT_ENDING = "-fault"
+"""How the name of a fault's picture ends, before the dot."""
 INDEX = ".pictures"
 """What this class wrote into the folder: one ``name size`` per line, oldest first."""
+FAULT_SHARE = 0.25
+"""The share of the quota that pictures of faults may take: a night without light must not delete rejects."""
 SHEET_TILES = 60
 """Parts on the contact sheet of a run: the latest ones."""
 
@@ -86,6 +91,7 @@ class PictureSaver(Observer):
         self.folder = folder
         self.capacity = capacity
         self.outcomes = outcomes
+        self.uncut_frames = Outcome.FAULT in outcomes
         self._quota = int(quota_mb * 1e6)
         self._suffix = suffix
         self._on_saved = on_saved
@@ -96,12 +102,13 @@ class PictureSaver(Observer):
         self._of_before = frozenset(self._written)
 
     def observe(self, part: InspectedPart) -> None:
-        """Draw and write the part's picture; a part that was never cut has none.
+        """Draw and write the part's picture; a part without a frame has none.
 
         Raises :class:`PictureError` or OSError.
         """
-        if part.part.patches is not None:
-            self._save(part, part.part.patches)
+        view = self._view(part)
+        if view is not None:
+            self._save(part, view)
         status = self.status()
         self.note = (
             f"{status.saved} saved, {status.deleted} old ones deleted, {status.bytes_used / 1e6:.1f} MB"
@@ -131,11 +138,18 @@ class PictureSaver(Observer):
         write_contact_sheet(pictures, target, f"{title}: {shown}" if title else shown)
         return target
 
-    def _save(self, inspected: InspectedPart, patches: Patches) -> None:
+    def _view(self, inspected: InspectedPart) -> PartView | None:
+        part, verdict, name = inspected.part, inspected.verdict, f"part {inspected.part_id}"
+        if part.patches is not None:
+            classes = [entry.name for entry in part.prepared.recipe.classes]
+            scores = None if part.scores is None else part.scores.probabilities
+            return view_of_surface(name, verdict, part.patches, scores, classes)
+        if part.frame is not None and part.frame.pixels.size:
+            return view_of_uncut_frame(name, verdict, part.frame.pixels)
+        return None
+
+    def _save(self, inspected: InspectedPart, view: PartView) -> None:
         part, verdict = inspected.part, inspected.verdict
-        classes = [entry.name for entry in part.prepared.recipe.classes]
-        scores = None if part.scores is None else part.scores.probabilities
-        view = view_of_surface(f"part {inspected.part_id}", verdict, patches, scores, classes)
         sent = datetime.now(UTC) - timedelta(microseconds=(time.monotonic_ns() - inspected.sent_ns) / 1000)
         stamp = sent.strftime("%Y%m%dT%H%M%S.%f")[:-3]
         kind = verdict.class_name.replace(" ", "-")
@@ -143,7 +157,7 @@ class PictureSaver(Observer):
         content = _encode(draw_picture(view), self._suffix)
         tile = _encode(draw_tile(view), ".jpg")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._make_room(len(content))
+        self._make_room(len(content), fault=verdict.outcome is Outcome.FAULT)
         # Noted before it is there: a kill in between leaves a line without a file, not a file for ever.
         with (self.folder / INDEX).open("a", encoding="utf-8") as index:
             index.write(f"{path.name} {len(content)}\n")
@@ -156,20 +170,26 @@ class PictureSaver(Observer):
         if self._on_saved is not None:
             self._on_saved(part.record_id, path, hashlib.sha256(content).hexdigest())
 
-    def _make_room(self, size: int) -> None:
-        """Delete the oldest pictures until ``size`` more bytes stay within the quota."""
+    def _make_room(self, size: int, *, fault: bool) -> None:
+        """Delete the oldest pictures until ``size`` more bytes fit; a fault only takes the room of faults."""
         if size > self._quota:
             raise PictureError(
                 f"one picture takes {size} bytes, the quota is {self._quota}: raise images.quota_mb"
             )
-        removed = False
-        while self._written and sum(self._written.values()) + size > self._quota:
-            oldest = next(iter(self._written))
-            (self.folder / oldest).unlink(missing_ok=True)
+        doomed: list[str] = []
+        too_much = sum(self._written.values()) + size - self._quota
+        if fault:
+            faults = [name for name in self._written if Path(name).stem.endswith(FAULT_ENDING)]
+            too_many = sum(self._written[name] for name in faults) + size - self._quota * FAULT_SHARE
+            doomed = _oldest(faults, self._written, too_many)
+            too_much -= sum(self._written[name] for name in doomed)
+        doomed += _oldest([name for name in self._written if name not in doomed], self._written, too_much)
+        for name in doomed:
+            (self.folder / name).unlink(missing_ok=True)
             with self._lock:
-                del self._written[oldest]
+                del self._written[name]
                 self._deleted += 1
-            removed = True
+        removed = bool(doomed)
         if removed:
             lines = "".join(f"{name} {length}\n" for name, length in self._written.items())
             write_file(self.folder / INDEX, lines, durable=False)
@@ -203,6 +223,17 @@ def write_contact_sheet(
     if not tiles:
         raise PictureError(f"{target}: there are no parts to show")
     _write_named(target, draw_sheet(tiles, title, columns=columns))
+
+
+def _oldest(names: Sequence[str], sizes: Mapping[str, int], too_much: float) -> list[str]:
+    """The first of ``names`` that together free ``too_much`` bytes."""
+    found = []
+    for name in names:
+        if too_much <= 0:
+            break
+        found.append(name)
+        too_much -= sizes[name]
+    return found
 
 
 def _write_named(path: Path, picture: Picture) -> None:

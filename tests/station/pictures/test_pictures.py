@@ -16,10 +16,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Outcome, Trigger
+from station.config import Images
 from station.decision import Verdict, decide
 from station.engines.interface import Engine, Scores
 from station.observers import Observers
+from station.observers.pictures import PICTURES_OF
 from station.part import InspectedPart, PartInHand
 from station.patching import Patches, cut
 from station.pictures.drawing import COLOURS, PANEL, TILE_H, TILE_W, draw_picture, draw_tile, view_of_surface
@@ -118,13 +121,18 @@ class saving:  # noqa: N801 - a context manager
         self.observers = Observers([self.saver])
 
     def offer(
-        self, part_id: int, verdict: Verdict, patches: Patches, scores: NDArray[np.float32] | None
+        self,
+        part_id: int,
+        verdict: Verdict,
+        patches: Patches | None,
+        scores: NDArray[np.float32] | None,
+        frame: Frame | None = None,
     ) -> bool:
         """Whether the part was taken."""
         (before,) = self.observers.status()
         trigger = Trigger(part_id, "", time.monotonic_ns())
         given = None if scores is None else Scores(scores)
-        part = PartInHand(trigger, prepared(), part_id, 0, patches=patches, scores=given)
+        part = PartInHand(trigger, prepared(), part_id, 0, patches=patches, scores=given, frame=frame)
         self.observers.offer(InspectedPart(part, verdict, time.monotonic_ns()))
         (after,) = self.observers.status()
         return after.queue.shed == before.queue.shed
@@ -227,6 +235,44 @@ def test_the_pictures_of_a_run_are_saved_with_the_part_in_the_name(
     assert picture is not None
     assert picture.shape == (1090, 128 + PANEL, 3)
     assert not list(path.parent.glob("*.part"))
+
+
+def frame_of(pixels: NDArray[np.uint8]) -> Frame:
+    return Frame(pixels=pixels, frame_id=1, lost_before=0, complete=True, arrived_ns=time.monotonic_ns())
+
+
+def test_a_fault_is_kept_by_default_with_the_frame_that_could_not_be_cut(tmp_path: Path) -> None:
+    with saving(tmp_path, quota_mb=10, outcomes=PICTURES_OF[Images().save]) as saver:
+        for part, pixels in enumerate((np.full((5472, 3648), 90, np.uint8), np.zeros((0, 0), np.uint8))):
+            saver.offer(part, FAULT, None, None, frame_of(pixels))
+        saver.offer(7, FAULT, None, None)
+    (path,) = saver.saved()
+    assert path.name.endswith("part-0-fault.jpg")
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    assert picture.shape == (2048, round(2048 * 3648 / 5472) + PANEL, 3)
+    sheet = saver.write_contact_sheet(tmp_path / "sheet.png")
+    assert sheet is not None
+    assert sheet.exists()
+
+
+def test_faults_take_a_quarter_of_the_room_at_most_and_delete_no_reject(
+    tmp_path: Path, patches: Patches, scores: NDArray[np.float32]
+) -> None:
+    everything = frozenset({Outcome.REJECT, Outcome.FAULT})
+    with saving(tmp_path / "one", quota_mb=10) as saver:
+        saver.offer(1, REJECT, patches, scores)
+    quota = 4.1 * saver.saved()[0].stat().st_size
+    with saving(tmp_path / "all", quota_mb=quota / 1e6, capacity=50, outcomes=everything) as saver:
+        for part in range(3):
+            saver.offer(part, REJECT, patches, scores)
+        for part in range(3, 30):
+            saver.offer(part, FAULT, patches, scores)
+    rejects = [path for path in saver.saved() if path.stem.endswith("-scratches")]
+    faults = [path for path in saver.saved() if path.stem.endswith("-fault")]
+    assert len(rejects) == 3
+    assert "part-29-" in faults[-1].name
+    assert sum(path.stat().st_size for path in faults) <= quota / 4
 
 
 def test_png_is_kept_without_loss(tmp_path: Path, patches: Patches, scores: NDArray[np.float32]) -> None:
