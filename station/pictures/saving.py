@@ -171,7 +171,7 @@ class PictureSaver(Observer):
             self._on_saved(part.record_id, path, hashlib.sha256(content).hexdigest())
 
     def _make_room(self, size: int, *, fault: bool) -> None:
-        """Delete the oldest pictures until ``size`` more bytes fit, those of faults beyond their share first."""
+        """Delete the oldest pictures until ``size`` more bytes fit; faults beyond their share go first."""
         if size > self._quota:
             raise PictureError(
                 f"one picture takes {size} bytes, the quota is {self._quota}: raise images.quota_mb"
