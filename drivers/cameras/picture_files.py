@@ -52,6 +52,7 @@ PICTURE_SUFFIXES = frozenset(
 
 MAX_MEGAPIXELS = 400.0
 
+_LEFTOVERS = frozenset(("__MACOSX", "@eaDir"))
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -158,6 +159,27 @@ def decode_image(
     return np.asarray(pixels, np.uint8)
 
 
+def is_turned(data: bytes) -> bool:
+    """Whether :func:`decode_image` turns or mirrors this picture, as its EXIF data asks."""
+    if not any(mark in data for mark in (b"Exif", b"EXIF", b"eXIf")):
+        return False
+    data = without_exif_prefix(data)
+    how = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+    stored = _decode(data, how | cv2.IMREAD_IGNORE_ORIENTATION)
+    return stored is not None and not np.array_equal(stored, np.asarray(_decode(data, how)))
+
+
+def has_more_pages(data: bytes) -> bool:
+    """Whether a file holds pictures behind the first, the only one that :func:`decode_image` reads."""
+    if not (data.startswith((b"II", b"MM", b"GIF8", b"RIFF")) or b"acTL" in data[:4096]):
+        return False
+    try:
+        found = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR, range=(0, 2))[1]
+    except (cv2.error, MemoryError):
+        return True
+    return len(found) > 1
+
+
 def in_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
     """A picture ``(H, W)`` or ``(H, W, 3)`` BGR as ``(H, W, channels)``: 1 is grey, 3 is BGR."""
     if channels == 1 and pixels.ndim == 3:
@@ -199,12 +221,17 @@ def write_image(path: Path, pixels: NDArray[np.uint8], how: Sequence[int] = ()) 
 
 
 def shown(path: Path | str) -> str:
-    """A path as text that every screen and file can take: bytes that are not UTF-8 are written as hex."""
+    r"""A path as one line that every screen and file can take.
+
+    Bytes that are not UTF-8 are written as hex, characters that move the cursor or change a terminal as in
+    ``\n``, so that a name cannot pass for a line of ours.
+    """
     text = str(path)
     try:
-        return os.fsencode(text).decode("utf-8", "backslashreplace")
+        text = os.fsencode(text).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, which no file system holds
-        return text.encode("utf-8", "backslashreplace").decode()
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def pictures_in(
@@ -212,10 +239,10 @@ def pictures_in(
 ) -> list[Path]:
     """The picture files of a folder by name, compared byte by byte (``10`` comes before ``9``).
 
-    Hidden files and what macOS puts beside them (``__MACOSX``) are no pictures. A link that leads nowhere, a
-    pipe and their like are listed when they are named as pictures are, and so is a folder below that cannot
-    be opened: whoever reads them gets the error. Links to folders are not followed. Raises OSError when
-    ``folder`` itself cannot be read.
+    Leftovers (:func:`is_leftover`) are no pictures. A link that leads nowhere, a pipe and their like are
+    listed when they are named as pictures are, and so is a folder below that cannot be opened: whoever reads
+    them gets the error. Links to folders are not followed. Raises OSError when ``folder`` itself cannot be
+    read.
     """
     found: list[Path] = []
     closed: list[Path] = []
@@ -226,10 +253,15 @@ def pictures_in(
         closed.append(Path(error.filename))
 
     for place, folders, files in os.walk(folder, onerror=not_opened):
-        folders[:] = [name for name in folders if recursive and name != "__MACOSX"]
+        folders[:] = [name for name in folders if recursive and not is_leftover(Path(name))]
         found += [Path(place, name) for name in files]
-    pictures = [path for path in found if path.suffix.lower() in suffixes and not path.name.startswith(".")]
+    pictures = [p for p in found if p.suffix.lower() in suffixes and not is_leftover(Path(p.name))]
     return sorted(pictures + closed, key=lambda path: os.fsencode(path.as_posix()))
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file below a folder is hidden, lies in a hidden folder, or stems from macOS or a NAS."""
+    return any(part.startswith(".") or part in _LEFTOVERS for part in path.parts)
 
 
 def linked_folders(root: Path) -> list[Path]:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
+import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from retraining.data.listing import (
-    Named,
-    class_order,
-    counted_note,
-    list_named,
-    make_dataset,
-)
+from drivers.cameras.picture_files import is_leftover
+from retraining.data.listing import Named, class_order, counted_note, list_named, make_dataset
 from retraining.data.manifest import Dataset, Window
+from retraining.data.pairing import pair
+from retraining.data.voc_files import Size, VocBox, VocFile, read_voc
 from retraining.errors import DatasetError
-from retraining.surfaces.reading import for_each, read_picture
+from retraining.surfaces.reading import for_each, size_and_turn
 
 FOLDERS_OR_NONE = r"(?:(?P<label>[^/]+)/)?.+"
 """The pattern of one sub-folder per class, or of pictures without any, as labelling tools export them."""
-Size = tuple[int, int]
-"""Height and width, px."""
+_ANOTHER_CLASS = "boxes have another class than their picture and were "
 
 
 @dataclass(frozen=True, slots=True)
 class VocBoxes:
-    """Windows around the boxes of pictures below ``images``; a box file has the name of its picture.
+    """Windows around the boxes of pictures below ``images``; a box file has the path of its picture.
 
-    A box may have another class than its picture's path does. One of both is wrong, and nobody knows which:
-    such boxes are listed in a note and left out, or believed where ``trust_boxes`` says so.
+    A box counts only within the size that its file states, which must be that of the picture. It may have
+    another class than its picture's path does: one of both is wrong, and nobody knows which. Such boxes are
+    left out, or believed where ``trust_boxes`` says so. A note names whatever is left out, with its reason.
     """
 
     images: Path
@@ -53,69 +50,65 @@ class VocBoxes:
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
-        found, notes = list_named(self.images, self.pattern, self.rename, unlabelled=True)
-        pictures = _by_stem(found)
-        files = sorted(path for path in self.boxes.glob("*") if path.suffix.lower() == ".xml")
-        if not files:
-            raise DatasetError(f"{self.boxes} holds no .xml files; name the folder of the boxes")
-        read = for_each(lambda file: self._read(file, pictures.get(file.stem)), files)
-        entries: dict[tuple[str, Window], Named] = {}
-        faults: dict[str, list[str]] = defaultdict(list)
-        for file, (size, stated, boxes) in zip(files, read, strict=True):
-            named = pictures.get(file.stem)
-            if named is None:
-                faults["box files have no picture and were left out"].append(file.name)
-                continue
-            for number, (label, box) in enumerate(boxes, start=1):
-                label = self.rename.get(label, label)
-                which = f"{file.name} box {number}"
-                if box is None or box[0] + box[2] > stated[0] or box[1] + box[3] > stated[1]:
-                    faults[
-                        "boxes are empty or reach beyond the stated size of their picture and were left out"
-                    ].append(which)
-                    continue
-                if stated != size:
-                    sizes = f"states {stated[1]} x {stated[0]}, the file is {size[1]} x {size[0]}"
-                    kind = "boxes were made for a picture of another size and were left out"
-                    faults[kind].append(f"{which} ({sizes})")
-                    continue
-                if named.label and label != named.label:
-                    fate = "believed" if self.trust_boxes else "left out"
-                    kind = f"boxes have another class than their picture and were {fate}"
-                    faults[kind].append(f"{which} ({label})")
-                    if not self.trust_boxes:
-                        continue
-                window = self._window(box, size)
-                other = entries.setdefault((named.path, window), replace(named, label=label))
-                if other.label != label:
-                    faults["boxes lie where one of another class lies and were left out"].append(which)
-        boxed = {file.stem for file in files}
-        faults["pictures have no box file and were left out"] += [
-            named.path for stem, named in pictures.items() if stem not in boxed
+        files = _box_files(self.boxes)
+        labels = {os.path.realpath(self.boxes / file) for file in files}
+        found, notes = list_named(self.images, self.pattern, self.rename, unlabelled=True, labels=labels)
+        pairs = pair((named.path for named in found), files)
+        read = dict(zip(files, for_each(lambda file: read_voc(self.boxes / file), files), strict=True))
+        boxed = [named for named in found if named.path in pairs.of]
+        sizes = for_each(lambda n: size_and_turn(self.images / n.path, self.sixteen_bit_white), boxed)
+        left: dict[str, list[str]] = defaultdict(list)
+        """By reason, what is left out."""
+        left["box files have no picture and were left out"] += pairs.strangers
+        left["box files fit several pictures and were left out"] += [
+            f"{file} ({', '.join(several)})" for file, several in pairs.unclear.items()
         ]
-        for kind, names in faults.items():
-            notes += counted_note(kind, names)
+        stems = {PurePosixPath(named.path).stem for named in found}
+        windows: dict[tuple[str, Window], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for named, (size, turned) in zip(boxed, sizes, strict=True):
+            file = pairs.of[named.path]
+            voc = read[file]
+            reason = _unusable(voc, named, turned, stems)
+            if reason:
+                left[reason].append(file)
+                continue
+            if voc.stated is None:
+                left["box files state no size; their boxes were compared with the picture"].append(file)
+            for number, box in enumerate(voc.boxes, start=1):
+                which = f"{file} box {number}"
+                reason, why = _doubt(box, voc.stated or size, size)
+                label = self.rename.get(box.label, box.label)
+                if not reason and named.label and label != named.label:
+                    reason, why = _ANOTHER_CLASS + ("believed" if self.trust_boxes else "left out"), label
+                if reason:
+                    left[reason].append(f"{which} ({why})")
+                if not reason or reason == _ANOTHER_CLASS + "believed":
+                    windows[named.path, self._window(_pixels(box), size)][label].append(which)
+        left["pictures have no box file and were left out"] += [
+            named.path for named in found if named.path not in pairs.of
+        ]
+        named_by = {named.path: named for named in found}
+        entries: list[tuple[Named, Window | None]] = []
+        for (path, window), labels_there in windows.items():
+            if len(labels_there) > 1:
+                several = ", ".join(which for own in labels_there.values() for which in own)
+                left["places have boxes of several classes and were left out"].append(several)
+                continue
+            entries.append((replace(named_by[path], label=next(iter(labels_there))), window))
+        for reason, names in left.items():
+            notes += counted_note(reason, names)
         if not entries:
             raise DatasetError(f"no box is left: {'; '.join(notes) or 'the files hold none'}")
-        classes = class_order((n.label for n in entries.values()), tuple(self.classes))
-        listed = [(named, window) for (_, window), named in entries.items()]
+        classes = class_order((named.label for named, _ in entries), tuple(self.classes))
         return make_dataset(
             self.images,
             classes,
-            listed,
+            entries,
             source="voc",
             labelled_by="person",
             notes=notes,
             sixteen_bit_white=self.sixteen_bit_white,
         )
-
-    def _read(self, file: Path, named: Named | None) -> tuple[Size, Size, list[tuple[str, Window | None]]]:
-        """Height and width of the picture, those that the box file states, and its boxes."""
-        stated, boxes = _read_boxes(file)
-        if named is None:
-            return stated, stated, boxes
-        height, width, _ = read_picture(self.images / named.path, 1, self.sixteen_bit_white).shape
-        return (height, width), stated if all(stated) else (height, width), boxes
 
     def _window(self, box: Window, size: tuple[int, int]) -> Window:
         """The box with its margin, widened and moved so that it lies within the picture."""
@@ -130,42 +123,49 @@ class VocBoxes:
         return row, column, tall, wide
 
 
-def _by_stem(found: list[Named]) -> dict[str, Named]:
-    pictures: dict[str, Named] = {}
-    for named in found:
-        stem = Path(named.path).stem
-        if stem in pictures:
-            raise DatasetError(
-                f"{named.path} and {pictures[stem].path} have the same name, so their boxes cannot be "
-                "assigned; rename one of them"
-            )
-        pictures[stem] = named
-    return pictures
-
-
-def _read_boxes(file: Path) -> tuple[Size, list[tuple[str, Window | None]]]:
-    """The picture's (height, width) and its boxes' labels and windows; None for an empty box."""
-    try:
-        tree = ElementTree.parse(file).getroot()
-        size = (int(_text(tree, "size/height")), int(_text(tree, "size/width")))
-        return size, list(_boxes(tree))
-    except (ElementTree.ParseError, ValueError, OSError) as error:
-        raise DatasetError(f"{file} is not a VOC file: {error}; repair or remove it") from error
-
-
-def _boxes(tree: ElementTree.Element) -> Iterator[tuple[str, Window | None]]:
-    """Label and window of each object; VOC counts pixels from 1 and includes the last one."""
-    for item in tree.iter("object"):
-        left, top, right, bottom = (
-            round(float(_text(item, f"bndbox/{name}"))) for name in ("xmin", "ymin", "xmax", "ymax")
+def _box_files(root: Path) -> list[str]:
+    """The .xml files below ``root``, by their POSIX paths."""
+    if not root.is_dir():
+        raise DatasetError(f"{root} is not a folder; name the folder of the box files")
+    found = sorted(path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() == ".xml")
+    files = [path.as_posix() for path in found if not is_leftover(path)]
+    if not files:
+        raise DatasetError(
+            f"{root} holds no .xml files; name the folder of the boxes, exported as Pascal VOC (.xml)"
         )
-        left, top = max(left - 1, 0), max(top - 1, 0)
-        empty = right <= left or bottom <= top
-        yield _text(item, "name"), None if empty else (top, left, bottom - top, right - left)
+    return files
 
 
-def _text(element: ElementTree.Element, path: str) -> str:
-    found = element.findtext(path)
-    if found is None:
-        raise ValueError(f"there is no {path}")
-    return found.strip()
+def _unusable(voc: VocFile, named: Named, turned: bool, stems: set[str]) -> str:
+    """Why no box of a file counts; "" if they do."""
+    stated = PurePosixPath(voc.picture.replace("\\", "/"))
+    own = PurePosixPath(named.path)
+    if not voc.boxes:
+        return "box files hold no box"
+    if own.stem not in (stated.stem, stated.name) and stated.stem in stems:
+        return "box files name another picture of the set in <filename> and were left out"
+    if turned:
+        return (
+            "box files were left out: EXIF data turns their pictures, and nobody can know whether the boxes "
+            "were made before or after; save the pictures upright"
+        )
+    return ""
+
+
+def _doubt(box: VocBox, stated: Size, size: Size) -> tuple[str, str]:
+    """Why a box cannot be right, and what it says; "" if it can."""
+    if box.is_empty:
+        return "boxes are empty and were left out", str(box)
+    if not box.is_within(stated):
+        why = f"{box} of {stated[1]} x {stated[0]}"
+        return "boxes reach beyond the stated size of their picture and were left out", why
+    if stated != size:
+        why = f"states {stated[1]} x {stated[0]}, the file is {size[1]} x {size[0]}"
+        return "boxes were made for a picture of another size and were left out", why
+    return "", ""
+
+
+def _pixels(box: VocBox) -> Window:
+    """Top, left, height, width; VOC counts pixels from 1 and includes the last one."""
+    left, top = max(box.left - 1, 0), max(box.top - 1, 0)
+    return top, left, box.bottom - top, box.right - left

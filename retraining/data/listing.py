@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.cameras.picture_files import (
     ImageFileError,
     decode_image,
-    linked_folders,
+    is_leftover,
     pictures_in,
     read_file,
     shown,
 )
-from retraining.data.manifest import Dataset, Picture, Window
+from drivers.errors import os_remedy
+from retraining.data.manifest import MANIFEST, Dataset, Picture, Window
+from retraining.data.pairing import is_mask_of_another
 from retraining.errors import DatasetError
 from retraining.surfaces.reading import for_each
 
@@ -37,40 +40,107 @@ class Named:
 
 
 def list_named(
-    root: Path, pattern: str, rename: Mapping[str, str], skip: Path | None = None, *, unlabelled: bool = False
+    root: Path,
+    pattern: str,
+    rename: Mapping[str, str],
+    skip: Path | None = None,
+    *,
+    unlabelled: bool = False,
+    labels: Collection[str] = (),
 ) -> tuple[list[Named], list[str]]:
-    """Every picture below ``root``, but not below ``skip``, whose path matches, and notes on the others.
+    """Every picture below ``root``, but not below ``skip``, whose path matches, and notes on all other files.
 
     ``pattern`` is a regular expression for the path's beginning (:func:`re.match`), with a named group
     ``label`` and, where names tell which pictures belong together, a named group ``group``. ``rename`` maps
     labels to class names. A match without a label does not count, or with ``unlabelled`` gives the label "".
-    Raises :class:`DatasetError`.
+    ``labels``: real paths of files with labels, which are not noted. Raises :class:`DatasetError`.
     """
     try:
         compiled = re.compile(pattern)
-    except re.error as error:
-        raise DatasetError(f"{pattern!r} is not a regular expression: {error}") from error
+    except (re.error, RecursionError, OverflowError) as error:
+        raise DatasetError(f"{pattern!r} is not a regular expression: {error}; see --help") from error
     if "label" not in compiled.groupindex:
-        raise DatasetError(f"the pattern {pattern!r} has no named group (?P<label>...)")
+        raise DatasetError(f"the pattern {pattern!r} has no named group (?P<label>...); see --help")
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder; name the folder of the pictures")
+    apart = None if skip is None else Path(os.path.realpath(skip))
+    names = [
+        p.relative_to(root).as_posix() for p in pictures_in(root, recursive=True) if not _below(p, apart)
+    ]
+    notes = _passed_over(root, set(names), apart, labels)
+    masks = is_mask_of_another(names)
     found, others = [], []
-    for path in sorted(pictures_in(root, recursive=True)):
-        if skip is not None and path.is_relative_to(skip):
-            continue
-        name = path.relative_to(root).as_posix()
+    for name in sorted(names):
         match = compiled.match(name)
         label = (match["label"] or "") if match else ""
+        if name in masks or _is_own_sheet(root / name):
+            continue
         if match is None or not (label or unlabelled):
             others.append(name)
             continue
         group = match["group"] if "group" in compiled.groupindex else None
         found.append(Named(name, rename.get(label, label), group or name))
+    if not found and others:
+        raise DatasetError(
+            f"no picture below {root} has a name like {pattern!r}; there are {len(others)}, such as "
+            f"{shown(others[0])}; put each class into a folder of its own, or say by --pattern where a path "
+            "names the class"
+        )
     if not found:
-        raise DatasetError(f"no picture below {root} has a name like {pattern!r}")
-    notes = counted_note("pictures were left out, their names do not fit the pattern", others)
-    links = [shown(path.relative_to(root)) for path in linked_folders(root)]
-    return found, notes + counted_note("links to folders were not followed; give the real folders", links)
+        raise DatasetError(f"{root} holds no pictures" + "".join(f"; {note}" for note in notes))
+    return found, [
+        *counted_note("pictures were left out, their names do not fit the pattern", others),
+        *counted_note("pictures were left out, by their names they are masks of others", sorted(masks)),
+        *notes,
+    ]
+
+
+def _below(path: Path, folder: Path | None) -> bool:
+    return folder is not None and Path(os.path.realpath(path.parent)).is_relative_to(folder)
+
+
+def _is_own_sheet(path: Path) -> bool:
+    """Whether a file is the contact sheet of a data set, which `retrain data` wrote beside the manifest."""
+    return path.name == "contact-sheet.png" and (path.parent / MANIFEST).is_file()
+
+
+def _passed_over(root: Path, pictures: set[str], skip: Path | None, labels: Collection[str]) -> list[str]:
+    """Notes on the files and folders below ``root`` that are no candidates, with the reason."""
+    hidden: list[str] = []
+    strange: list[str] = []
+    sheets: list[str] = []
+    links: list[str] = []
+
+    def refuse(error: OSError) -> None:
+        if not is_leftover(Path(error.filename).relative_to(root)):
+            what = f"the folder cannot be read ({error.strerror})"
+            raise DatasetError(
+                f"{shown(error.filename)}: {what}; {os_remedy(error, error.filename)}"
+            ) from None
+
+    for folder, folders, files in os.walk(root, onerror=refuse):
+        here = Path(folder)
+        links += [
+            name for each in folders if (here / each).is_symlink() and (name := _name(here / each, root))
+        ]
+        for file in files:
+            name = _name(here / file, root)
+            if _is_own_sheet(here / file) or file == MANIFEST:
+                sheets.append(name)
+            elif name in pictures or _below(here / file, skip) or os.path.realpath(here / file) in labels:
+                continue
+            else:
+                (hidden if is_leftover(Path(name)) else strange).append(name)
+    return [
+        *counted_note("hidden files and leftovers of other systems were passed over", sorted(hidden)),
+        *counted_note("files were passed over, their endings are not those of pictures", sorted(strange)),
+        *counted_note("files of `retrain data` itself were passed over", sorted(sheets)),
+        *counted_note("links to folders were not followed; give the real folders", sorted(links)),
+    ]
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def class_order(named: Iterable[str], wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -110,7 +180,7 @@ def make_dataset(
     kept = [(named, window) for named, window in entries if named.label in classes]
     paths = sorted({named.path for named, _ in kept})
     inside = root.resolve()
-    found = for_each(lambda path: _digest(root / path, inside, sixteen_bit_white), paths)
+    found = for_each(lambda path: _digest(root, path, inside, sixteen_bit_white), paths)
     digests = dict(zip(paths, found, strict=True))
     pictures = tuple(
         Picture(n.path, digests[n.path], n.label, n.group, source, labelled_by, window=window)
@@ -119,15 +189,20 @@ def make_dataset(
     return Dataset(root, classes, pictures, tuple(notes), sixteen_bit_white)
 
 
-def _digest(path: Path, root: Path, sixteen_bit_white: int | None) -> str:
-    """SHA-256 of a file that is a whole picture below ``root``; raises :class:`DatasetError`."""
-    if shown(path) != str(path):
-        raise DatasetError(f"{shown(path)}: the name is not UTF-8; rename the file")
+def _digest(root: Path, name: str, inside: Path, sixteen_bit_white: int | None) -> str:
+    """SHA-256 of a file that is a whole picture below ``inside``; raises :class:`DatasetError`."""
+    path = root / name
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DatasetError(f"{shown(path)}: the name is not UTF-8; rename the file") from None
+    if "\\" in name:
+        raise DatasetError(f"{shown(path)}: the name holds a backslash; rename the file")
     try:
         data = read_file(path)
         decode_image(data, path, sixteen_bit_white=sixteen_bit_white)
     except ImageFileError as error:
         raise DatasetError(str(error)) from None
-    if not path.resolve().is_relative_to(root):
-        raise DatasetError(f"{path}: a link that leads out of {root}; copy the file into the folder")
+    if not path.resolve().is_relative_to(inside):
+        raise DatasetError(f"{shown(path)}: a link that leads out of {inside}; copy the file into the folder")
     return hashlib.sha256(data).hexdigest()

@@ -225,7 +225,7 @@ def misplaced(dataset: Dataset) -> list[str]:
     root = dataset.root.resolve()
     faults = []
     for path in sorted({p.path for p in dataset.pictures}):
-        resolved = (root / path).resolve()
+        resolved = Path(os.path.realpath(root / path))
         if not resolved.is_relative_to(root):
             faults.append(f"{path} leads out of {root}")
         elif not resolved.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,22 +20,22 @@ from retraining.data.listing import (
     make_dataset,
 )
 from retraining.data.manifest import Dataset, Window
+from retraining.data.pairing import pair
 from retraining.errors import DatasetError
-from retraining.surfaces.reading import for_each, read_mask, read_picture
+from retraining.surfaces.reading import for_each, read_mask, size_and_turn
 
 _LEAST_AREA = 4
 """px; smaller specks of a mask are a codec's, not a defect's."""
 _TRIES = 60
-_MASK_ENDINGS = ("_mask", "_label", "_GT")
-"""What data sets add to a picture's name for its mask."""
+_MOST = 0.5
+"""Share of a picture; a mask that marks more is probably black on the defect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Masks:
     """Pictures below ``images`` with masks of the same path below ``masks``, bright on the defect.
 
-    A mask may add ``_mask``, ``_label`` or ``_GT`` to the name; where only one picture and one mask bear a
-    stem, their folders may differ.
+    Which mask belongs to which picture is told in :mod:`retraining.data.pairing`.
 
     Without ``side``, whole pictures with the class that their path names. With ``side``, square windows: one
     around each marked spot (spots that fit into one window together share it) with the picture's class, and
@@ -64,15 +63,26 @@ class Masks:
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
-        found, notes = list_named(self.images, self.pattern, self.rename, skip=self.masks)
-        mask_of, strangers = _paired([named.path for named in found], self.masks)
-        masks = for_each(lambda named: self._mask(named, mask_of.get(named.path)), found)
+        files = _mask_files(self.masks, self.images)
+        everything, notes = list_named(self.images, self.pattern, self.rename, skip=self.masks)
+        pairs = pair((named.path for named in everything), files, masks=True)
+        if files and not pairs.of:
+            raise DatasetError(
+                f"none of the {len(files)} masks below {self.masks}, such as {shown(files[0])}, belongs to a "
+                f"picture, such as {shown(everything[0].path)}; give both the same path below their folders"
+            )
+        unclear = {picture for several in pairs.unclear.values() for picture in several} - set(pairs.of)
+        found = [named for named in everything if named.path not in unclear]
+        masks = for_each(lambda named: self._mask(named, pairs.of.get(named.path)), found)
         entries: list[tuple[Named, Window | None]] = []
         unmarked: list[str] = []
         contradicting: list[str] = []
         specks: list[str] = []
+        bright: list[str] = []
         for number, (named, mask) in enumerate(zip(found, masks, strict=True)):
             is_sound, marked = named.label == self.sound, bool(mask.any())
+            if mask.mean() > _MOST:
+                bright.append(named.path)
             if not marked and not is_sound:
                 unmarked.append(named.path)
                 continue
@@ -93,7 +103,15 @@ class Masks:
             (f"pictures have no mark, are not of class {self.sound} and were left out", unmarked),
             (f"pictures are of class {self.sound} and their masks mark a defect: they {fate}", contradicting),
             (f"pictures have marks of less than {_LEAST_AREA} px only and give no window of them", specks),
-            ("masks belong to no picture", strangers),
+            ("masks belong to no picture", list(pairs.strangers)),
+            (
+                "masks fit several pictures, which were left out; give each picture a mask of its own path",
+                [f"{file} ({', '.join(several)})" for file, several in pairs.unclear.items()],
+            ),
+            (
+                f"masks mark more than {_MOST:.0%} of their picture (invert them if black is the mark)",
+                bright,
+            ),
         ):
             notes += counted_note(what, names)
         classes = class_order((named.label for named, _ in entries), tuple(self.classes))
@@ -109,18 +127,25 @@ class Masks:
             sixteen_bit_white=self.sixteen_bit_white,
         )
 
-    def _mask(self, named: Named, path: Path | None) -> NDArray[np.uint8]:
+    def _mask(self, named: Named, file: str | None) -> NDArray[np.uint8]:
         """The picture's mask ``(H, W)``, 1 where it is marked; all 0 where there is none."""
-        size = read_picture(self.images / named.path, 1, self.sixteen_bit_white).shape[:2]
+        size, turned = size_and_turn(self.images / named.path, self.sixteen_bit_white)
         if self.side and min(size) < self.side:
-            raise DatasetError(f"{named.path} is smaller than a window of {self.side} px; use a smaller side")
-        if path is None:
+            raise DatasetError(
+                f"{shown(named.path)} is smaller than a window of {self.side} px; use a smaller side"
+            )
+        if file is None:
             return np.zeros(size, np.uint8)
-        mask = read_mask(path)
+        if turned:
+            raise DatasetError(
+                f"{shown(self.images / named.path)}: EXIF data turns it, and nobody can know whether its "
+                "mask was made before or after; save the picture upright"
+            )
+        mask = read_mask(self.masks / file)
         if mask.shape != size:
             raise DatasetError(
-                f"{path} is {mask.shape}, but its picture {named.path} is {size}; use a mask of the "
-                "picture's size"
+                f"{shown(self.masks / file)} is {mask.shape[1]} x {mask.shape[0]}, but its picture "
+                f"{shown(named.path)} is {size[1]} x {size[0]}; use a mask of the picture's size"
             )
         return mask
 
@@ -165,28 +190,15 @@ def windows_away(mask: NDArray[np.uint8], side: int, count: int, rng: np.random.
     return found
 
 
-def _paired(pictures: list[str], root: Path) -> tuple[dict[str, Path], list[str]]:
-    """The mask below ``root`` of each picture's path, and the masks of no picture."""
+def _mask_files(root: Path, images: Path) -> list[str]:
+    """The pictures below ``root``, by their POSIX paths."""
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder; name the folder of the masks")
-    by_path: dict[str, Path] = {}
-    for path in pictures_in(root, recursive=True):
-        name = path.relative_to(root).with_suffix("").as_posix()
-        ending = next((end for end in _MASK_ENDINGS if name.endswith(end)), "")
-        for bare in {name, name.removesuffix(ending)}:
-            by_path.setdefault(bare, path)
-    by_stem: dict[str, set[Path]] = {}
-    for bare, path in by_path.items():
-        by_stem.setdefault(Path(bare).name, set()).add(path)
-    stems = Counter(Path(path).stem for path in pictures)
-    paired: dict[str, Path] = {}
-    for picture in pictures:
-        stem = Path(picture).stem
-        alike = by_stem.get(stem, set())
-        whole = Path(picture).with_suffix("").as_posix()
-        if whole in by_path:
-            paired[picture] = by_path[whole]
-        elif len(alike) == 1 and stems[stem] == 1:
-            (paired[picture],) = alike
-    used = set(paired.values())
-    return paired, sorted(shown(path.relative_to(root)) for path in set(by_path.values()) - used)
+    if root.samefile(images) if images.is_dir() else False:
+        raise DatasetError(
+            f"{root} holds pictures and masks together; move the masks to a folder of their own"
+        )
+    files = [path.relative_to(root).as_posix() for path in pictures_in(root, recursive=True)]
+    if not files:
+        raise DatasetError(f"{root} holds no masks; name the folder of the masks")
+    return files

@@ -11,7 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.cameras.picture_files import ImageFileError, in_channels, read_image, shown
+from drivers.cameras.picture_files import (
+    ImageFileError,
+    decode_image,
+    has_more_pages,
+    in_channels,
+    is_turned,
+    read_file,
+    read_image,
+    shown,
+)
+from drivers.cameras.picture_header import claimed_size
 from retraining.errors import BadFilesError, DatasetError
 
 Item = TypeVar("Item")
@@ -21,7 +31,9 @@ MARKED = 127
 """A pixel of a mask is marked when its brightest channel is above this."""
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".webp", ".jp2", ".avif"}
 _NOISE = 16
-"""Grey levels up to which a pixel of a mask in a lossy format is black."""
+"""Grey levels of a codec's noise: a pixel of a mask in a lossy format with no more than these is black."""
+_NOISE_PX = 64
+"""How far from a mark a codec's noise may lie; what is as dark elsewhere are class numbers."""
 _EDGE_PX = 8
 """How far from a mark its soft edge may reach: a JPEG codes blocks of 8 px, enlarging widens edges, too."""
 
@@ -34,23 +46,46 @@ def read_picture(path: Path, channels: int, sixteen_bit_white: int | None = None
         raise DatasetError(str(error)) from None
 
 
+def size_and_turn(path: Path, sixteen_bit_white: int | None = None) -> tuple[tuple[int, int], bool]:
+    """Height and width of a picture as it is read, px, and whether its labels may be for another turn.
+
+    They may where the picture's EXIF data turns or mirrors it without a change of its size: then no size
+    tells whether the labelling tool turned it, too. Raises :class:`DatasetError`.
+    """
+    try:
+        data = read_file(path)
+        height, width = decode_image(data, path, sixteen_bit_white=sixteen_bit_white).shape[:2]
+    except ImageFileError as error:
+        raise DatasetError(str(error)) from None
+    stored = claimed_size(data)
+    return (height, width), is_turned(data) and (stored is None or stored == (width, height))
+
+
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """A mask ``(H, W)``: 1 where any channel is above 127, else 0.
 
     Raises :class:`DatasetError` for what cannot be a mask: spots that are neither black nor bright (class
-    numbers, dark palette colours) and no mark's soft edge, marks that only an alpha channel shows, 16 bits.
+    numbers, dark palette colours) and no mark's soft edge, marks that only an alpha channel shows, 16 bits,
+    several pages.
     """
     try:
         pixels = read_image(path, opaque=True)
+        paged = has_more_pages(read_file(path))
     except ImageFileError as error:
         if "16 bits" in str(error):
             raise DatasetError(f"{shown(path)}: 16 bits per pixel; save the mask with 8 bits") from None
         raise DatasetError(str(error)) from None
+    if paged:
+        raise DatasetError(
+            f"{shown(path)}: has several pages, but only the first is read; save the mask as one picture"
+        )
     brightest = pixels if pixels.ndim == 2 else pixels.max(axis=2)
     marked = np.asarray(brightest > MARKED, np.uint8)
-    black = _NOISE if path.suffix.lower() in _LOSSY else 0
-    edges = cv2.dilate(marked, np.ones((1 + 2 * _EDGE_PX,) * 2, np.uint8))
-    if np.any((brightest > black) & (edges == 0)):
+    away = cv2.distanceTransform(1 - marked, cv2.DIST_C, 3) if marked.any() else np.full(marked.shape, np.inf)
+    explained = away <= _EDGE_PX
+    if path.suffix.lower() in _LOSSY:
+        explained |= (brightest <= _NOISE) & (away <= _NOISE_PX)
+    if np.any((brightest > 0) & ~explained):
         values = np.unique(brightest)
         named = ", ".join(map(str, values[:8])) + (f", ... {values[-1]}" if len(values) > 8 else "")
         raise DatasetError(

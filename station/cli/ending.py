@@ -42,6 +42,7 @@ _SURROUNDINGS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFIL
 def run(name: str, app: Callable[[], object]) -> None:
     """Run a command line and end the process; only an error of this software shows a traceback."""
     from drivers.errors import InspectionError, explain_os_error
+    from station.cli.text import printable
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for stream in (sys.stdout, sys.stderr):
@@ -54,12 +55,12 @@ def run(name: str, app: Callable[[], object]) -> None:
             sys.exit(ExitCode.PIPE_CLOSED)
         raise
     except InspectionError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {printable(error)}", file=sys.stderr)
         sys.exit(ExitCode.NOT_DONE)
     except OSError as error:
         if error.filename is None and error.errno not in _SURROUNDINGS:
             _crash(name, error)
-        print(f"{name}: {explain_os_error(error)}", file=sys.stderr)
+        print(f"{name}: {printable(explain_os_error(error))}", file=sys.stderr)
         sys.exit(ExitCode.NOT_DONE)
     except Exception as error:
         _crash(name, error)
