@@ -9,6 +9,7 @@ which anybody may call at any time, as anything may raise an edge on a real one.
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -47,6 +48,8 @@ from drivers.cameras.settings import CameraSettings, Mode
 from drivers.settings import Count, FilePath, Milliseconds, Share
 from simulation.camera_faults import CameraFaults
 from simulation.place import EMPTY, Place
+from simulation.spoilt_frames import SPOILT_FRAMES
+from simulation.switchboard import Switchboard
 
 WIRE_POLL_S = 0.001
 """How often a grab looks for an edge."""
@@ -87,6 +90,10 @@ class SimulatedSettings(CameraSettings):
     """the share of frames before which the camera disconnects"""
     seed: Count = 1
     """the seed of the faults"""
+    switches: FilePath | None = None
+    """the file with the faults that are on now (`simulation/switchboard.py`), for fault campaigns"""
+    log: FilePath | None = None
+    """the file for one line per exposure: what was really before the camera, and which fault was on"""
 
     @property
     def is_simulated(self) -> bool:
@@ -117,6 +124,10 @@ class _Exposure:
     """Which picture of the pool is seen, from 0; None is an empty place."""
     by_ns: int
     """``time.monotonic_ns()`` after the look."""
+    part_id: int = EMPTY
+    """The part that lay there; ``EMPTY`` too where nobody says which one."""
+    spoilt: str = ""
+    """What makes the frame useless, of ``SPOILT_FRAMES``."""
 
 
 @FAMILIES.register(SimulatedSettings)
@@ -147,6 +158,7 @@ class SimulatedCamera(Camera):
         self._wired = wired
         self._exposure_s = settings.exposure_ms / 1000
         self._faults = faults or settings.faults
+        self._switches = Switchboard(settings.switches)
         self._period_s = 1 / settings.rate_hz if settings.rate_hz else 0.0
         self._clock = clock
         self._sleep = sleep
@@ -260,6 +272,8 @@ class SimulatedCamera(Camera):
             self._sleep(due_s - now)
         if exposure.number == self._faults.hang_at:
             self._hang()
+        while "camera-hang" in self._switches.on():
+            self._sleep(0.02)
         return self._counters.frame(self._frame(exposure))
 
     def waiting(self) -> int:
@@ -334,24 +348,52 @@ class SimulatedCamera(Camera):
         if faults.loses(number):
             self._back_s = self._clock() + faults.lost_for_s
             raise self._lost("was unplugged")
+        on = self._switches.on()
+        if "camera-gone" in on:
+            self._back_s = self._clock() + on["camera-gone"]
+            raise self._lost("was unplugged")
+        if "camera-blind" in on:
+            return  # the trigger reached no sensor: no exposure, and no frame is counted as lost
         if faults.delays(number):
             due_s += faults.late_s
-        if faults.drops(number) or len(self._buffered) >= self._settings.buffer_count:
+        due_s += on.get("camera-late", 0.0)
+        full = len(self._buffered) >= self._settings.buffer_count
+        if faults.drops(number) or "camera-lost-frame" in on or full:
             self._lost_before += 1
         else:
             if self._buffered:
                 due_s = max(due_s, self._buffered[-1].due_s)  # frames do not overtake each other
-            seen = self._in_view()
+            part_id, seen = self._in_view()
             by_ns = time.monotonic_ns()
-            self._buffered.append(_Exposure(number, self._frame_id, self._lost_before, due_s, seen, by_ns))
+            spoilt = next((name for name in SPOILT_FRAMES if name in on), "")
+            exposure = _Exposure(
+                number, self._frame_id, self._lost_before, due_s, seen, by_ns, part_id, spoilt
+            )
+            self._note(exposure)
+            self._buffered.append(exposure)
+            if "camera-twice" in on:  # the transfer delivers the frame again
+                self._buffered.append(exposure)
             self._lost_before = 0
         self._frame_id += 1
 
-    def _in_view(self) -> int | None:
+    def _in_view(self) -> tuple[int, int | None]:
+        """The part that lies there, and its picture of the pool."""
         if self._place is None:
-            return (self._exposures - 1) % len(self._files)
+            return EMPTY, (self._exposures - 1) % len(self._files)
         part_id = self._place.part()
-        return None if part_id == EMPTY else (part_id - 1) % len(self._files)
+        return part_id, None if part_id == EMPTY else (part_id - 1) % len(self._files)
+
+    def _note(self, exposure: _Exposure) -> None:
+        if self._settings.log is None:
+            return
+        line = {
+            "at_ns": exposure.by_ns,
+            "part_id": exposure.part_id,
+            "frame_id": exposure.frame_id,
+            "spoilt": exposure.spoilt,
+        }
+        with self._settings.log.open("a", encoding="ascii") as log:
+            log.write(json.dumps(line) + "\n")
 
     def _hang(self) -> None:
         left_s = self._faults.hang_for_s
@@ -368,7 +410,11 @@ class SimulatedCamera(Camera):
             pixels, problem = NO_PIXELS, str(error)
         if exposure.picture is None:
             pixels[:] = 0
-        if self._faults.cuts(exposure.number) and not problem:
+        if exposure.spoilt and not problem:
+            seen = SPOILT_FRAMES[exposure.spoilt].spoil
+            pixels = seen(pixels, np.random.default_rng([self._settings.seed, exposure.number]))
+        cut = self._faults.cuts(exposure.number) or "camera-incomplete" in self._switches.on()
+        if cut and not problem:
             pixels[pixels.shape[0] // 2 :] = 0
             problem = f"{pixels.shape[0] // 2} of {pixels.shape[0]} lines arrived (simulated)"
         return Frame(

@@ -186,14 +186,20 @@ class Cell:
             wanted
             and not self.stop_requested
             and self.protocol.station_ready
-            and len(self.protocol.waiting) < settings.in_flight
-            and self.protocol.before_camera is None
+            and len(self.protocol.waiting) < self._switched("cell-in-flight", settings.in_flight)
+            and (self.protocol.before_camera is None or self._switched("cell-crowds", 0) > 0)
         )
+
+    def _switched(self, name: str, otherwise: float) -> float:
+        return self.mischief.switches.on().get(name, otherwise)
 
     def _place(self, now: int, due: int) -> int:
         part_id = (self.settings.first_part + self._placed - 1) % 0xFFFF_FFFF + 1
         self._placed += 1
-        messages = self.protocol.place(part_id, self.settings.recipe, now)
+        recipe = "no-such-recipe" if self._switched("cell-other-recipe", 0) else self.settings.recipe
+        take_away_ms = self._switched("cell-take-away-ms", self.settings.take_away_ms)
+        self.protocol.rules = dataclasses.replace(self.protocol.rules, take_away_ms=take_away_ms)
+        messages = self.protocol.place(part_id, recipe, now)
         self._show_place()
         self._send(messages, now)
         if self.settings.rate_hz <= 0:

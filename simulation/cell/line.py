@@ -12,6 +12,7 @@ from pathlib import Path
 
 from drivers.sorters.serial.frames import Message, ResultAck, TriggerBody, encode
 from simulation.cell.settings import CellSettings
+from simulation.switchboard import Switchboard
 
 _MS = 1_000_000
 
@@ -77,12 +78,14 @@ class Mischief:
     def __init__(self, settings: CellSettings) -> None:
         self._settings = settings
         self._random = random.Random(settings.seed)
+        self.switches = Switchboard(Path(settings.switches) if settings.switches else None)
         self.done: Counter[str] = Counter()
         self.waiting: list[tuple[int, bytes]] = []
         """Late frames: (time, frame)."""
 
     def _happens(self, name: str) -> bool:
-        probability = float(getattr(self._settings, name))
+        switched = self.switches.on().get(f"cell-{name.replace('_', '-')}", 0.0)
+        probability = max(float(getattr(self._settings, name)), switched)
         strikes = probability > 0 and self._random.random() < probability
         self.done[name] += strikes
         return strikes
@@ -101,7 +104,8 @@ class Mischief:
         if self._happens("duplicate"):
             frames.append(frames[0])
         if self._happens("late"):
-            due = now + int(self._settings.late_ms * _MS)
+            late_ms = self.switches.on().get("cell-late-ms", self._settings.late_ms)
+            due = now + int(late_ms * _MS)
             self.waiting += [(due, frame) for frame in frames]
             return []
         return frames

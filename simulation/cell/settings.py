@@ -41,6 +41,7 @@ class CellSettings:
     parent: int = _option(0, "end when the process with this id is no longer the parent; 0: never")
     log: str = _option("", "file for one JSON line per part")
     summary: str = _option("", "file for the summary, which is also printed")
+    switches: str = _option("", "file with the faults that are on now, see simulation/switchboard.py")
     seed: int = _option(1, "seed of the simulated faults")
     late: float = _option(0.0, "probability that a trigger or acknowledgement is sent late")
     late_ms: float = _option(200.0, "delay of a late message, ms")

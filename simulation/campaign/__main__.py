@@ -1,0 +1,83 @@
+"""``python -m simulation.campaign faults``: attack a plant, and say what held and what did not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from simulation.campaign.kinds import KINDS
+from simulation.campaign.plant import PlantError
+from simulation.campaign.report import TARGET_S, problems, put_between, slow, table, write_json
+from simulation.campaign.run import Injection, run_campaign
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 when all laws held, 1 when one was broken, 2 for a wrong option or a plant that does not start."""
+    parser = argparse.ArgumentParser(prog="python -m simulation.campaign", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    faults = commands.add_parser("faults", help="every kind of fault, at random moments, under load")
+    faults.add_argument("--folder", type=Path, default=Path("var/campaign"), help="goes on there where it ended")
+    faults.add_argument("--kind", action="append", choices=KINDS, help="only this kind; may be repeated")
+    faults.add_argument("--family", action="append", help="only the kinds of this family")
+    faults.add_argument("--quick", action="store_true", help="only the quickest kinds")
+    faults.add_argument("--times", type=int, default=20, help="injections of each kind (default: 20)")
+    faults.add_argument("--seed", type=int, default=1, help="decides everything that is random (default: 1)")
+    faults.add_argument("--page", type=Path, help="page that gets the table, between <!-- faults --> marks")
+    faults.set_defaults(command=_faults)
+    options = parser.parse_args(arguments)
+    found: int = options.command(options)
+    return found
+
+
+def _faults(options: argparse.Namespace) -> int:
+    console = Console()
+    kinds = [
+        kind
+        for kind in KINDS.values()
+        if (not options.kind or kind.name in options.kind)
+        and (not options.family or kind.family in options.family)
+        and (not options.quick or kind.quick)
+    ]
+    total = sum(kind.times or options.times for kind in kinds)
+    console.print(f"{len(kinds)} kinds, {total} injections, seed {options.seed}, in {options.folder}")
+    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("setting up", total=total)
+
+        def tell(one: Injection) -> None:
+            progress.update(bar, advance=1, description=one.kind)
+            if one.failure:
+                console.print(f"{one.kind} {one.number}: {one.failure}", highlight=False, markup=False)
+            elif not console.is_terminal and one.number == 0:
+                console.print(f"{one.kind}: recovered after {one.recovery_s} s", highlight=False)
+
+        try:
+            campaign = run_campaign(
+                options.folder, kinds, times=options.times, seed=options.seed, tell=tell
+            )
+        except PlantError as error:
+            console.print(str(error), markup=False)
+            return 2
+    lines, wrong = table(campaign), problems(campaign)
+    write_json(campaign, options.folder / "campaign.json")
+    (options.folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.page is not None:
+        put_between(options.page, "faults", lines)
+    print("\n".join(lines))
+    for line in wrong:
+        console.print(f"BROKEN: {line}", markup=False, highlight=False)
+    if late := slow(campaign):
+        console.print(f"p95 of the recovery above {TARGET_S:g} s: {', '.join(late)}", highlight=False)
+    if wrong:
+        console.print(f"repeat one with --kind KIND --seed {options.seed} --folder ANOTHER", highlight=False)
+    else:
+        console.print("every law held")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+"""A plant of real processes in one folder: station, cell, the wire between them, and whoever restarts them.
+
+The station is known by its command line only. It inspects whole simulated housings of one width with the shipped
+engine; the camera's view is as wide as the product needs, which leaves two cores some ten parts per second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from simulation.campaign.wire import Wire
+from simulation.cell.process import CellProcess, start_cell
+from simulation.cell.settings import CellSettings
+from simulation.rendering.parts import render_part
+from simulation.switchboard import Switchboard
+
+ROOT = Path(__file__).parents[2]
+WIDTH = 690
+"""px; the size of housing that this plant makes."""
+KINDS = ("imprinted", "pits", "roll-marks", "scratches")
+MARGIN = 160
+"""px beside the product in the camera's view."""
+GOOD_BIN, FAULT_BIN = 1, 6
+DEADLINE_MS = 2000
+ENGINE = "servo-motor-housing"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a plant is made with; the default is the campaign's."""
+
+    pictures: int = 24
+    defective: int = 10
+    in_flight: int = 3
+    rate_hz: float = 0.0
+    seed: int = 1
+    hung_after_ms: int = 3500
+    segment_parts: int = 2000
+    camera: str = "exposure_ms: 5"
+    """Further keys of the camera's section."""
+    images: str = "save: rejects, quota_mb: 200"
+    cell: tuple[tuple[str, Any], ...] = ()
+
+
+class PlantError(RuntimeError):
+    """The plant cannot be set up, or does not come to work; the message says where to look."""
+
+
+class Plant:
+    """The processes and their folder."""
+
+    def __init__(self, folder: Path, setup: Setup | None = None) -> None:
+        self.folder = folder.absolute()
+        self.setup = setup or Setup()
+        self.switches = Switchboard(self.folder / "switches")
+        self.journal = self.folder / "var" / "journal.db"
+        self.images = self.folder / "var" / "images"
+        self.config = self.folder / "station.yaml"
+        self.camera_log = self.folder / "camera.jsonl"
+        self.wire_log = self.folder / "wire.jsonl"
+        self.station: subprocess.Popen[bytes] | None = None
+        self.cell: CellProcess | None = None
+        self.cell_started_ns = 0
+        self.ends: list[tuple[int, int]] = []
+        """When the station ended without having been asked to, ns, and its exit code."""
+        self.hold = threading.Event()
+        """Nobody starts the station again while this is set."""
+        self._output: IO[bytes] | None = None
+        self._closed = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_alive, name="keeper", daemon=True)
+        self._extra: dict[str, Any] = {}
+        self.wire: Wire
+
+    # ------------------------------------------------------------------ setting up
+
+    def make(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Write pictures, recipe, engine and configuration where they are not there yet."""
+        for name in ("recipes", "engines", "var", "pool"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.switches.set({})
+        self._make_pool(progress)
+        if not (self.folder / "engines" / ENGINE).exists():
+            shutil.copytree(ROOT / "engines" / ENGINE, self.folder / "engines" / ENGINE)
+        recipe = (ROOT / "recipes" / f"{ENGINE}.yaml").read_text(encoding="utf-8")
+        lines = [
+            f"  widths_px: [{WIDTH}]" if line.lstrip().startswith("widths_px:") else line
+            for line in recipe.splitlines()
+        ]
+        (self.folder / "recipes" / f"{ENGINE}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self.write_config()
+        source = Path(__file__).with_name("disk.c")
+        subprocess.run(
+            ["cc", "-O2", "-shared", "-fPIC", "-o", str(self.folder / "disk.so"), str(source), "-ldl"],
+            check=True,
+        )
+
+    def write_config(self) -> None:
+        """The station's configuration, as it is meant."""
+        setup = self.setup
+        self.config.write_text(
+            f"""station: {{name: campaign}}
+recipe: {ENGINE}
+paths: {{recipes: recipes, engines: engines, journal: var/journal.db, images: var/images, cache: var/cache}}
+camera: {{kind: simulated, pool: pool, place: ./cell.place, switches: ./switches, log: ./camera.jsonl,
+         preload_mb: 500, {setup.camera}}}
+sorter: {{kind: serial, port: ./station.pty}}
+engine: {{backend: openvino, precision: int8, threads: 2}}
+limits: {{part_deadline_ms: {DEADLINE_MS}, grab_timeout_ms: 500, hung_after_ms: {setup.hung_after_ms},
+         stop_timeout_ms: 3000}}
+journal: {{segment_parts: {setup.segment_parts}}}
+images: {{{setup.images}}}
+""",
+            encoding="utf-8",
+        )
+
+    def _make_pool(self, progress: Callable[[int, int], None]) -> None:
+        setup, truths = self.setup, []
+        truth_file = self.folder / "truth.json"
+        if truth_file.exists():
+            return
+        for number in range(setup.pictures):
+            # Spread over the pool, the defects one kind after the other.
+            nth = (number * setup.defective) // setup.pictures
+            is_bad = ((number + 1) * setup.defective) // setup.pictures > nth
+            seed = 1_000 * setup.seed + number
+            kind = KINDS[nth % len(KINDS)] if is_bad else None
+            part = render_part(seed, width=WIDTH, kind=kind, level="clear" if is_bad else None)
+            box = part.truth.region
+            left = box.x - MARGIN + number % 5 * 20
+            frame = part.frame()[:, left : left + WIDTH + 2 * MARGIN]
+            np.save(self.folder / "pool" / f"frame-{number:03d}.npy", frame)
+            truths.append(part.truth.label)
+            progress(number + 1, setup.pictures)
+        truth_file.write_text(json.dumps(truths), encoding="utf-8")
+
+    @property
+    def truths(self) -> list[str]:
+        """The class of each picture of the pool; part *n* looks like picture *n* - 1, modulo their number."""
+        found: list[str] = json.loads((self.folder / "truth.json").read_text(encoding="utf-8"))
+        return found
+
+    # ------------------------------------------------------------------ running
+
+    def start(self) -> None:
+        """Start cell, wire and station, and whoever keeps them alive."""
+        self.start_cell()
+        self.wire = Wire(self.folder / "cell.pty", self.folder / "station.pty", self.wire_log, self.setup.seed)
+        self.wire.last_part = self._highest_part()
+        self.wire.start()
+        self.start_station()
+        self._keeper.start()
+
+    def start_cell(self, **changes: Any) -> None:
+        """A cell that goes on with the next part ids; what it sorts is in a log of its own."""
+        number = len(list(self.folder.glob("cell-*.jsonl"))) + 1
+        highest = max(self._highest_part(), self.wire.last_part if hasattr(self, "wire") else 0)
+        settings = CellSettings(
+            link=str(self.folder / "cell.pty"),
+            place=str(self.folder / "cell.place"),
+            first_part=highest + 10,  # what was placed and not triggered by the cell before is no more
+            in_flight=self.setup.in_flight,
+            rate_hz=self.setup.rate_hz,
+            good_bin=GOOD_BIN,
+            reject_bin=FAULT_BIN,
+            verdict_ms=1.5 * DEADLINE_MS,
+            give_up_s=0.0,
+            switches=str(self.folder / "switches"),
+            log=str(self.folder / f"cell-{number:04d}.jsonl"),
+        )
+        self.cell_started_ns = time.monotonic_ns()
+        self.cell = start_cell(dataclasses.replace(settings, **(dict(self.setup.cell) | changes)))
+
+    def kill_cell(self, number: int = signal.SIGKILL) -> None:
+        """End the cell; its device goes with it."""
+        assert self.cell is not None
+        (self.folder / "cell.pty").unlink(missing_ok=True)
+        self.cell.process.send_signal(number)
+        self.cell.process.communicate()
+        self.cell.close()
+
+    def start_station(self) -> None:
+        """`station run`, above a disk, a clock and a library that the switchboard reaches."""
+        if self._output is None:
+            self._output = (self.folder / "station.log").open("ab")
+        path = os.pathsep.join([str(Path(__file__).with_name("sdk")), str(ROOT)])
+        environment = os.environ | {
+            "LD_PRELOAD": str(self.folder / "disk.so"),
+            "FAULT_SWITCHES": str(self.folder / "switches"),
+            "FAULT_JOURNAL": "journal.db",
+            "FAULT_IMAGES": "/images",
+            "PYTHONPATH": path,
+        }
+        self.station = subprocess.Popen(
+            [sys.executable, "-m", "station.cli", "run", "--config", str(self.config), "--plain"],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def signal_station(self, number: int) -> None:
+        """Send the station's main process a signal, if it lives."""
+        if self.station is not None and self.station.poll() is None:
+            self.station.send_signal(number)
+
+    def kill_station(self) -> None:
+        """End it as a power cut does; it is started again at once unless ``hold`` is set."""
+        self.signal_station(signal.SIGKILL)
+        if self.station is not None:
+            self.station.wait()
+
+    def station_ends(self, timeout_s: float) -> bool:
+        """Wait for the present station process to end by itself."""
+        station = self.station
+        assert station is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            station.wait(timeout_s)
+        return station.poll() is not None
+
+    def command(self, *arguments: str, timeout_s: float = 60.0) -> tuple[int, str]:
+        """A `station` command beside the running one."""
+        done = subprocess.run(
+            [sys.executable, "-m", "station.cli", *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def order(self, *arguments: str) -> tuple[int, str]:
+        """An order to the running station."""
+        return self.command(*arguments, "--config", str(self.config))
+
+    def stop(self) -> int:
+        """Stop the cell, then the station, cleanly; returns the station's exit code."""
+        self.hold.set()
+        if self.cell is not None and self.cell.process.poll() is None:
+            self.cell.stop(20)
+        code = 0
+        if self.station is not None:
+            self.signal_station(signal.SIGTERM)
+            try:
+                code = self.station.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill_station()
+                code = -9
+        return code
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        self._closed.set()
+        self.hold.set()
+        if self.station is not None and self.station.poll() is None:
+            self.signal_station(signal.SIGCONT)
+            self.kill_station()
+        if self.cell is not None:
+            self.cell.close()
+        if hasattr(self, "wire"):
+            self.wire.close()
+        if self._output is not None:
+            self._output.close()
+
+    def _keep_alive(self) -> None:
+        """What systemd does with `Restart=always`, without its pause unless the start fails again and again."""
+        while not self._closed.wait(0.02):
+            station = self.station
+            if station is None or station.poll() is None or self.hold.is_set():
+                continue
+            now = time.monotonic_ns()
+            self.ends.append((now, station.returncode))
+            if station.returncode == 2:
+                self._closed.wait(0.5)
+            if not self.hold.is_set() and not self._closed.is_set():
+                self.start_station()
+
+    def _highest_part(self) -> int:
+        """The highest part id that any trigger in this folder ever named."""
+        highest = 0
+        if self.wire_log.exists():
+            with self.wire_log.open(encoding="ascii") as lines:
+                for line in lines:
+                    highest = max(highest, int(json.loads(line)["part_id"]))
+        return highest
