@@ -97,8 +97,10 @@ def _blurred(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _noisy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    noise = cv2.randn(np.empty(pixels.shape, np.int16), 0, float(rng.uniform(5.0, 25.0)))
-    return np.clip(pixels + noise, 0, 255).astype(np.uint8)
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32)
+    noise *= np.float32(rng.uniform(5.0, 25.0))
+    noise += pixels
+    return np.asarray(np.clip(noise, 0, 255), np.uint8)
 
 
 def _dimmed(pixels: Pixels, rng: np.random.Generator) -> Pixels:

@@ -70,12 +70,14 @@ class Acquisition:
         """The camera that is open, as the journal names it."""
         self.ended = False
         """Whether a finite source has delivered its last frame."""
+        self._next_frame_id = 0
+        """The number that the next exposure's frame must have; they count since the camera was armed."""
 
     def open(self) -> None:
         """Open and arm. Raises :class:`CameraError`."""
         with _asking():
             self._camera.open()
-            self._camera.arm()
+            self._arm()
         health = self._camera.health()
         exposure_us = health.details.get("exposure_us")
         self.used = CameraUsed(
@@ -138,7 +140,8 @@ class Acquisition:
         """Trigger, and the frame of that exposure, complete or not. Raises :class:`NoFrameError`.
 
         After a lost exposure the frame at hand may be an earlier part's: it is discarded with all others.
-        By wire it must be the first one since :meth:`prepare`.
+        The same holds for a frame of another number than this exposure has, such as one that is delivered
+        twice. By wire it must be the first one since :meth:`prepare`.
         """
         try:
             with _asking():
@@ -154,16 +157,18 @@ class Acquisition:
             self.discard()
             lost = f"{frame.lost_before} exposure(s) lost: the frame may show another part"
             raise NoFrameError(lost, frame.lost_before)
-        if self.by_wire and frame.frame_id != 0:
+        if frame.frame_id != self._next_frame_id:
             self.discard()
-            raise NoFrameError(f"frame {frame.frame_id} is not the first one since the part's trigger")
+            wanted = "the first one since" if self.by_wire else "the one of"
+            raise NoFrameError(f"frame {frame.frame_id} is not {wanted} the part's trigger")
+        self._next_frame_id += 1
         return frame
 
     def following(self) -> Frame | None:
         """Free running: the next frame, complete or not; None when there is none now."""
         try:
             with _asking():
-                return self._camera.grab(self._grab_timeout_s)
+                frame = self._camera.grab(self._grab_timeout_s)
         except CameraTimeoutError:
             return None
         except EndOfFramesError:
@@ -172,6 +177,11 @@ class Acquisition:
         except CameraError as error:
             self._lose(error)
             return None
+        if frame.frame_id < self._next_frame_id:
+            log.warning("camera: frame %d was delivered twice; it is one part", frame.frame_id)
+            return None
+        self._next_frame_id = frame.frame_id + 1
+        return frame
 
     def probe(self) -> None:
         """Ask an idle camera, once per second, whether it is connected: a loss at night is noticed at night.
@@ -210,7 +220,7 @@ class Acquisition:
         before = self._camera.health().discarded
         with _asking():
             self._camera.disarm()
-            self._camera.arm()
+            self._arm()
         discarded = self._camera.health().discarded - before
         if discarded:
             why = (
@@ -220,6 +230,10 @@ class Acquisition:
                 else "came too late"
             )
             log.warning("camera: discarded %d frame(s) that %s", discarded, why)
+
+    def _arm(self) -> None:
+        self._camera.arm()
+        self._next_frame_id = 0
 
     def _lose(self, error: CameraError) -> None:
         log.error("camera lost: %s", error)

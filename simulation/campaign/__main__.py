@@ -16,11 +16,13 @@ from simulation.campaign.run import Injection, run_campaign
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 when all laws held, 1 when one was broken, 2 for a wrong option or a plant that does not start."""
+    """Exit code 0: all laws held; 1: one was broken; 2: a wrong option, or a plant that does not start."""
     parser = argparse.ArgumentParser(prog="python -m simulation.campaign", description=__doc__)
     commands = parser.add_subparsers(required=True)
     faults = commands.add_parser("faults", help="every kind of fault, at random moments, under load")
-    faults.add_argument("--folder", type=Path, default=Path("var/campaign"), help="goes on there where it ended")
+    faults.add_argument(
+        "--folder", type=Path, default=Path("var/campaign"), help="goes on there where it ended"
+    )
     faults.add_argument("--kind", action="append", choices=KINDS, help="only this kind; may be repeated")
     faults.add_argument("--family", action="append", help="only the kinds of this family")
     faults.add_argument("--quick", action="store_true", help="only the quickest kinds")
@@ -56,9 +58,7 @@ def _faults(options: argparse.Namespace) -> int:
                 console.print(f"{one.kind}: recovered after {one.recovery_s} s", highlight=False)
 
         try:
-            campaign = run_campaign(
-                options.folder, kinds, times=options.times, seed=options.seed, tell=tell
-            )
+            campaign = run_campaign(options.folder, kinds, times=options.times, seed=options.seed, tell=tell)
         except PlantError as error:
             console.print(str(error), markup=False)
             return 2

@@ -6,9 +6,9 @@ compared with the others:
 * **conservation**: record numbers without a gap; one ``opened`` and one verdict each; every trigger that was
   acknowledged has exactly one record, every record a trigger; the cell sorted every trigger once;
 * **fail closed**: an accept needs an exposure of exactly this part, whole and unspoilt, and a part that the
-  engine accepts when nothing is wrong; it was written within the deadline; nothing else lies in the good bin;
-* **nothing sent is lost**: every RESULT that was on the wire, and every outcome that the cell sorted by, is the
-  journal's.
+  engine accepts when nothing is wrong; it was written within the deadline; only accepts lie in the good bin;
+* **nothing sent is lost**: every RESULT that was on the wire, and every outcome that the cell sorted by, is
+  the journal's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,13 @@ class Evidence:
 
 
 def read_evidence(
-    folder: Path, journal: Path, clean: Sequence[str], *, deadline_ms: float, good_bin: int, first_part: int = 0
+    folder: Path,
+    journal: Path,
+    clean: Sequence[str],
+    *,
+    deadline_ms: float,
+    good_bin: int,
+    first_part: int = 0,
 ) -> Evidence:
     """Read all files of a plant's folder, of parts from ``first_part`` on. Raises ``sqlite3.Error``."""
     records, events = read_journal(journal, first_part)
@@ -93,9 +100,11 @@ def read_journal(journal: Path, first_part: int = 0) -> tuple[list[Record], dict
         with closing(sqlite3.connect(f"{segment.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as base:
             names = "record_id, part_id, outcome, bin, frame_id, written_ms, recovered"
             for row in base.execute(f"SELECT {names} FROM parts WHERE part_id >= ?", (first_part,)):
-                records[row[0]] = Record(*row[:6], bool(row[6]))
+                records[row[0]] = Record(*row)
             lowest = min((number for number in records), default=1)
-            query = "SELECT record_id, kind, count(*) FROM events WHERE record_id >= ? GROUP BY record_id, kind"
+            query = (
+                "SELECT record_id, kind, count(*) FROM events WHERE record_id >= ? GROUP BY record_id, kind"
+            )
             for record_id, kind, count in base.execute(query, (lowest,)):
                 events[record_id][kind] += count
     return [records[number] for number in sorted(records)], events
@@ -119,7 +128,7 @@ def _conservation(
 ) -> Iterator[Violation]:
     law = "conservation"
     numbers = [record.record_id for record in evidence.records]
-    for before, after in zip(numbers, numbers[1:], strict=False):
+    for before, after in pairwise(numbers):
         if after != before + 1:
             yield Violation(law, 0, f"records {before + 1} to {after - 1} are missing")
     for record in evidence.records:
@@ -142,9 +151,7 @@ def _conservation(
     }
     for part_id, count in Counter(part_id for _, _, part_id in answered).items():
         if recorded[part_id] < count and part_id not in lost_records:
-            yield Violation(
-                law, part_id, f"{count} acknowledged triggers and {recorded[part_id]} records"
-            )
+            yield Violation(law, part_id, f"{count} acknowledged triggers and {recorded[part_id]} records")
     for part_id, count in recorded.items():
         if count > triggers[part_id]:
             yield Violation(law, part_id, f"{count} records and {triggers[part_id]} triggers")
@@ -224,7 +231,7 @@ def _lines(log: Path, first_part: int) -> Iterator[dict[str, Any]]:
 
 
 def clean_outcomes(lines: Iterable[dict[str, Any]], pictures: int) -> list[str]:
-    """The outcome of each picture in a run without faults; raises ``ValueError`` where it is not always the same."""
+    """The outcome of each picture in a run without faults; raises ``ValueError`` where it varies."""
     found: dict[int, set[str]] = defaultdict(set)
     for line in lines:
         if line["outcome"] is not None:

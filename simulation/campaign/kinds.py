@@ -1,8 +1,8 @@
 """What can happen to a plant, by name: each kind of fault is one function that makes it happen once.
 
-A function begins the fault, lets it last, and returns when the counterpart is as it was (the cable in, the camera
-there, the process started anew by whoever keeps it alive). From that moment the recovery is measured. What is
-random comes from the generator alone, so that an injection can be repeated.
+A function begins the fault, lets it last, and returns when the counterpart is as it was (the cable in, the
+camera there, the process started anew by whoever keeps it alive). From that moment the recovery is measured.
+What is random comes from the generator alone, so that an injection can be repeated.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Kind:
 KINDS: dict[str, Kind] = {}
 
 
-def kind(name: str, family: str, says: str, *, quick: bool = False, times: int = 0) -> Callable[[Inject], Inject]:
+def kind(
+    name: str, family: str, says: str, *, quick: bool = False, times: int = 0
+) -> Callable[[Inject], Inject]:
     """Enter a function into :data:`KINDS`."""
 
     def enter(inject: Inject) -> Inject:
@@ -132,7 +134,12 @@ _both("frames-doubled", "every frame arrives twice", _doubled)
 _both("frames-disordered", "frames overtake each other", _disordered)
 _both("line-slow", "every frame takes 250 ms", _slow)
 _both("wrong-speed", "the other end has another baud rate", _wrong_speed)
-_spoils("texts-oversized", "frames with texts that are too long, and frames without an end", TO_STATION, _oversized)
+_spoils(
+    "texts-oversized",
+    "frames with texts that are too long, and frames without an end",
+    TO_STATION,
+    _oversized,
+)
 
 
 @kind("cable-pulled", "wire", "the plug is pulled out of the station; the device comes back anew", quick=True)
@@ -156,7 +163,12 @@ def _last_trigger(plant: Plant) -> Message | None:
     return found[0] if found else None
 
 
-@kind("trigger-again", "wire", "the last TRIGGER comes again and again, long after its part was sorted", quick=True)
+@kind(
+    "trigger-again",
+    "wire",
+    "the last TRIGGER comes again and again, long after its part was sorted",
+    quick=True,
+)
 def _trigger_again(plant: Plant, rng: random.Random) -> None:
     old = plant.wire.last_trigger
     for _ in range(30):
@@ -176,7 +188,9 @@ def _trigger_conflict(plant: Plant, rng: random.Random) -> None:
 
 @kind("result-acked-again", "wire", "acknowledgements are repeated, also of parts that are long done")
 def _result_acked_again(plant: Plant, rng: random.Random) -> None:
-    plant.wire.spoil(TO_STATION, lambda frame, chance: [(0, frame), (0.01, frame), (0.4, frame), (0.9, frame)])
+    plant.wire.spoil(
+        TO_STATION, lambda frame, chance: [(0, frame), (0.01, frame), (0.4, frame), (0.9, frame)]
+    )
     time.sleep(rng.uniform(0.2, 0.6))
     plant.wire.spoil(TO_STATION, None)
 
@@ -219,7 +233,9 @@ _switch("cell-duplicate", "cell", "triggers and acknowledgements are sent twice"
 _switch("cell-wrong-part-id", "cell", "acknowledgements name another part")
 _switch("cell-wrong-bin", "cell", "the gate sticks at the reject bin")
 _switch("cell-other-recipe", "cell", "the cell asks for a recipe that is not prepared", quick=True)
-_switch("cell-hasty", "cell", "parts are taken from the camera 20 ms after TRIGGER-ACK", "cell-take-away-ms", 20.0)
+_switch(
+    "cell-hasty", "cell", "parts are taken from the camera 20 ms after TRIGGER-ACK", "cell-take-away-ms", 20.0
+)
 
 
 @kind("cell-crowds", "cell", "a burst: twelve parts at once, without waiting for the place before the camera")
@@ -228,7 +244,9 @@ def _cell_crowds(plant: Plant, rng: random.Random) -> None:
         time.sleep(rng.uniform(0.2, 0.8))
 
 
-@kind("cell-swaps-while-stopped", "cell", "parts are taken away early while the station stands still for 0.4 s")
+@kind(
+    "cell-swaps-while-stopped", "cell", "parts are taken away early while the station stands still for 0.4 s"
+)
 def _cell_swaps_while_stopped(plant: Plant, rng: random.Random) -> None:
     with _switched(plant, cell_take_away_ms=170.0):
         time.sleep(rng.uniform(0.05, 0.3))
@@ -271,7 +289,11 @@ _switch("camera-truncated", "camera", "the turn stops early, the frame says that
 _switch("camera-frozen-lines", "camera", "one line is repeated for a part of the turn")
 _switch("camera-repeated-block", "camera", "a block of lines is delivered twice")
 _switch("camera-flat-grey", "camera", "the product has no texture")
-_switch("camera-half-product", "camera", "a side of the product is black, so that a narrower one seems to stand there")
+_switch(
+    "camera-half-product",
+    "camera",
+    "a side of the product is black, so that a narrower one seems to stand there",
+)
 _switch("camera-pushed-out", "camera", "the product stands partly outside the view")
 _switch("camera-wrong-size", "camera", "frames are half as high")
 _switch("camera-blurred", "camera", "the focus is lost")
@@ -283,7 +305,9 @@ _switch("camera-blind", "camera", "triggers do not reach the sensor: no exposure
 _switch("camera-late", "camera", "frames come 300 ms late", value=0.3)
 _switch("camera-very-late", "camera", "frames come after the time that a frame may take", "camera-late", 0.7)
 _switch("camera-twice", "camera", "frames are delivered twice")
-_switch("camera-hangs-briefly", "camera", "a grab does not return for half a second", "camera-hang", 1.0, 0.3, 0.7)
+_switch(
+    "camera-hangs-briefly", "camera", "a grab does not return for half a second", "camera-hang", 1.0, 0.3, 0.7
+)
 
 
 @kind("camera-gone", "camera", "the camera is unplugged and can be opened again after 0.1 to 1 s", quick=True)
@@ -325,7 +349,11 @@ def _engine_hangs(plant: Plant, rng: random.Random) -> None:
         plant.station_ends(20)
 
 
-@kind("engine-damaged", "engine", "under load another recipe is prepared whose engine has a changed byte: refused")
+@kind(
+    "engine-damaged",
+    "engine",
+    "under load another recipe is prepared whose engine has a changed byte: refused",
+)
 def _engine_damaged(plant: Plant, rng: random.Random) -> None:
     engines, recipes = plant.folder / "engines", plant.folder / "recipes"
     damaged = engines / "damaged"
@@ -350,7 +378,9 @@ def _engine_damaged(plant: Plant, rng: random.Random) -> None:
 
 
 _switch("disk-slow", "disk", "a sync of the journal takes 0.5 s", "disk-sync-s", 0.5, 0.3, 0.8, quick=True)
-_switch("disk-very-slow", "disk", "a sync takes 2.5 s, longer than the deadline", "disk-sync-s", 2.5, 0.2, 0.5)
+_switch(
+    "disk-very-slow", "disk", "a sync takes 2.5 s, longer than the deadline", "disk-sync-s", 2.5, 0.2, 0.5
+)
 
 
 @kind("disk-error", "disk", "writes of the journal fail (EIO), until the station ends")
@@ -463,7 +493,11 @@ FULL_LOAD_S = 30.0
 """So long one injection of full load lasts: twenty of them are ten minutes."""
 
 
-@kind("full-load", "machine", "both cores are busy with other work for 30 s, and the station is stopped at random")
+@kind(
+    "full-load",
+    "machine",
+    "both cores are busy with other work for 30 s, and the station is stopped at random",
+)
 def _full_load(plant: Plant, rng: random.Random) -> None:
     hogs = [_hog("while True: pass") for _ in range(2)]
     until = time.monotonic() + FULL_LOAD_S
@@ -509,12 +543,20 @@ def _halt_and_resume(plant: Plant, rng: random.Random) -> None:
     _ask(plant, "/resume", b"{}")
 
 
-@kind("changeover", "orders", "the recipe is prepared again under load, its engine loaded and proven beside the parts")
+@kind(
+    "changeover",
+    "orders",
+    "the recipe is prepared again under load, its engine loaded and proven beside the parts",
+)
 def _changeover(plant: Plant, rng: random.Random) -> None:
     _ask(plant, "/prepare", b'{"recipe": "servo-motor-housing"}', timeout_s=60)
 
 
-@kind("control-crowd", "orders", "200 connections to the control socket, half of them garbage, none of them closed")
+@kind(
+    "control-crowd",
+    "orders",
+    "200 connections to the control socket, half of them garbage, none of them closed",
+)
 def _control_crowd(plant: Plant, rng: random.Random) -> None:
     held = []
     for number in range(200):

@@ -1,7 +1,7 @@
 """A plant of real processes in one folder: station, cell, the wire between them, and whoever restarts them.
 
-The station is known by its command line only. It inspects whole simulated housings of one width with the shipped
-engine; the camera's view is as wide as the product needs, which leaves two cores some ten parts per second.
+The station is known by its command line only. It inspects whole simulated housings of one width with the
+shipped engine; the camera's view is as wide as the product needs, so that two cores do ten parts per second.
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ images: {{{setup.images}}}
     def start(self) -> None:
         """Start cell, wire and station, and whoever keeps them alive."""
         self.start_cell()
-        self.wire = Wire(self.folder / "cell.pty", self.folder / "station.pty", self.wire_log, self.setup.seed)
+        self.wire = Wire(
+            self.folder / "cell.pty", self.folder / "station.pty", self.wire_log, self.setup.seed
+        )
         self.wire.last_part = self._highest_part()
         self.wire.start()
         self.start_station()
@@ -280,7 +282,7 @@ images: {{{setup.images}}}
             self._output.close()
 
     def _keep_alive(self) -> None:
-        """What systemd does with `Restart=always`, without its pause unless the start fails again and again."""
+        """What systemd does with `Restart=always`, without its pause; a start that fails waits a little."""
         while not self._closed.wait(0.02):
             station = self.station
             if station is None or station.poll() is None or self.hold.is_set():

@@ -23,7 +23,8 @@ def quantile(values: Sequence[float], share: float) -> float:
 def table(campaign: Campaign) -> list[str]:
     """Markdown: one row per kind, and the sum."""
     lines = [
-        "| kind | what happens | injections | accepted | rejected | faulted | recovery p50 / p95 / longest, s | broken laws |",
+        "| kind | what happens | injections | accepted | rejected | faulted "
+        "| recovery p50 / p95 / longest, s | broken laws |",
         "|---|---|---|---|---|---|---|---|",
     ]
     by_kind: dict[str, list[Injection]] = {}
@@ -45,16 +46,16 @@ def _row(
         sum(campaign.counts.get(kind, {}).get(outcome, 0) for kind in kinds)
         for outcome in ("accept", "reject", "fault")
     ]
-    broken = sum(kind in kinds for kind, _ in campaign.violations) + sum(bool(one.failure) for one in injections)
+    broken = sum(kind in kinds for kind, _ in campaign.violations) + sum(
+        bool(one.failure) for one in injections
+    )
     cells = [name, says, len(injections), *parts, recovery, broken]
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def problems(campaign: Campaign) -> list[str]:
     """Every law that was broken and every injection that failed, each with the command that repeats it."""
-    said = [
-        f"{one.kind} number {one.number}: {one.failure}" for one in campaign.injections if one.failure
-    ]
+    said = [f"{one.kind} number {one.number}: {one.failure}" for one in campaign.injections if one.failure]
     said += [f"{kind}: {one.law}, part {one.part_id}: {one.says}" for kind, one in campaign.violations]
     if campaign.exit_code:
         said.append(f"the last, clean stop ended with exit code {campaign.exit_code}")
@@ -76,7 +77,7 @@ def write_json(campaign: Campaign, path: Path) -> None:
 
 
 def put_between(path: Path, marker: str, lines: Sequence[str]) -> None:
-    """Replace what stands between ``<!-- marker -->`` and ``<!-- /marker -->`` in a page; raises ValueError."""
+    """Replace what stands between ``<!-- marker -->`` and ``<!-- /marker -->``; raises ``ValueError``."""
     text = path.read_text(encoding="utf-8")
     begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
     if begin not in text or end not in text:

@@ -1,7 +1,7 @@
 """The fault campaign: every kind so many times at random moments, under load, and what came of it.
 
-A folder holds one campaign. Each injection is a line of ``injections.jsonl``; a campaign that was broken off goes
-on behind the last one. Everything random comes from the seed, the kind's name and the injection's number.
+A folder holds one campaign. Each injection is a line of ``injections.jsonl``; a campaign that was broken off
+goes on behind the last one. What is random comes from the seed, the kind's name and the injection's number.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from drivers.sorters.serial.frames import Decoder
 from simulation.campaign.checker import Violation, check, clean_outcomes, read_evidence
 from simulation.campaign.kinds import Kind
 from simulation.campaign.plant import DEADLINE_MS, GOOD_BIN, Plant, PlantError, Setup
@@ -144,7 +145,7 @@ def _inject(plant: Plant, kind: Kind, number: int, seed: int) -> Injection:
     ended_ns, ended = time.monotonic_ns(), time.monotonic()
     good_ns = plant.wire.good_after(ended_ns, PATIENCE_S)
     if good_ns is None:
-        failure = failure or f"no good part for {PATIENCE_S:g} s"
+        failure = failure or f"no good part for {PATIENCE_S:g} s; see {_standstill(plant, kind, number)}"
         plant.kill_station()  # so that the next kind finds a plant that works
         plant.wire.good_after(time.monotonic_ns(), PATIENCE_S)
     return Injection(
@@ -158,13 +159,27 @@ def _inject(plant: Plant, kind: Kind, number: int, seed: int) -> Injection:
     )
 
 
+def _standstill(plant: Plant, kind: Kind, number: int) -> Path:
+    """Write down what can be seen of a plant that does not come back; returns the file."""
+    path = plant.folder / f"standstill-{kind.name}-{number}.txt"
+    lines = [
+        f"{ns} {direction} {Decoder().feed(piece) or piece!r}" for ns, direction, piece in plant.wire.traffic
+    ]
+    alive = [
+        str(process and process.poll()) for process in (plant.station, plant.cell and plant.cell.process)
+    ]
+    code, status = plant.order("status")
+    path.write_text(
+        "\n".join([f"station, cell: {alive}", f"status {code}: {status}", *lines]), encoding="utf-8"
+    )
+    return path
+
+
 def _judged(
     plant: Plant, injections: Sequence[Injection], clean: Sequence[str], seed: int, exit_code: int
 ) -> Campaign:
     """Everything checked against everything, after the clean stop."""
-    evidence = read_evidence(
-        plant.folder, plant.journal, clean, deadline_ms=DEADLINE_MS, good_bin=GOOD_BIN
-    )
+    evidence = read_evidence(plant.folder, plant.journal, clean, deadline_ms=DEADLINE_MS, good_bin=GOOD_BIN)
     found = check(evidence, all_settled=True)
     ordered = sorted(injections, key=lambda one: one.first_part)
     counts: dict[str, Counter[str]] = {}

@@ -1,4 +1,4 @@
-"""The serial cable between cell and station, with somebody at it: it carries frames, spoils them, and listens.
+"""The serial cable between cell and station, with somebody at it: it carries frames, spoils and logs them.
 
 The wire stands between two ptys. What each end sends is written to a log before anything is done to it, so
 that the log is a witness of its own beside the cell's log and the journal.
@@ -16,6 +16,7 @@ import select
 import threading
 import time
 import tty
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,8 @@ class Wire:
         self._late: list[tuple[float, int, str, bytes]] = []
         self._count = 0
         self._ended = threading.Event()
+        self.traffic: deque[tuple[int, str, bytes]] = deque(maxlen=400)
+        """What went over the wire last: (ns, direction, bytes), for the cause of a standstill."""
         self.last_part = 0
         """The highest part id that a trigger has named."""
         self.last_trigger = b""
@@ -121,7 +124,9 @@ class Wire:
             self._plug_as_wanted()
             if self._cell < 0:
                 self._open_cell()
-            sources = {fd: to for fd, to in ((self._cell, TO_STATION), (self._station.fd, TO_CELL)) if fd >= 0}
+            sources = {
+                fd: to for fd, to in ((self._cell, TO_STATION), (self._station.fd, TO_CELL)) if fd >= 0
+            }
             wait_s = min(0.02, max(0.0, self._late[0][0] - time.monotonic())) if self._late else 0.02
             if not sources:
                 time.sleep(wait_s)
@@ -129,6 +134,7 @@ class Wire:
             for fd in readable:
                 direction = sources[fd]
                 for piece in ends[direction].feed(self._read(fd)):
+                    self.traffic.append((time.monotonic_ns(), direction, piece))
                     self._listen(direction, piece)
                     self._pass(direction, piece)
             with self._lock:
@@ -203,7 +209,12 @@ class Wire:
                     self.last_result = piece
                     if outcome is WireOutcome.ACCEPT:
                         self._accepted.add(part_id)
-                    line = {"what": "result", "part_id": part_id, "outcome": outcome.name.lower(), "bin": bin_}
+                    line = {
+                        "what": "result",
+                        "part_id": part_id,
+                        "outcome": outcome.name.lower(),
+                        "bin": bin_,
+                    }
                 case ResultAck(trigger, part_id, status, bin_) if direction == TO_STATION:
                     line = {"what": "result-ack", "part_id": part_id, "bin": bin_, "status": int(status)}
                     triggered = self._triggered.get((message.sender, trigger))

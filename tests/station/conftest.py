@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,10 @@ fault_bin: 9
 """
 
 
+BY_NUMBER = -1
+"""The id of a frame that gets the number of its exposure since ``arm`` when it is grabbed."""
+
+
 class ScriptedCamera(Camera):
     """Gives what the script says: pixels, or an exception, or a function to call first."""
 
@@ -61,7 +65,7 @@ class ScriptedCamera(Camera):
         self.pace_s = 0.0
         self.slow_to_fire_s = 0.0
         self.not_ready = 0
-        self._id = 0
+        self._next_id = 0
         self._fired_ns = 0
 
     @property
@@ -69,10 +73,9 @@ class ScriptedCamera(Camera):
         return self.wired
 
     def good(self, **changes: object) -> Frame:
-        self._id += 1
         values: dict[str, object] = {
             "pixels": np.full((32, 16), 100, np.uint8),
-            "frame_id": self._id,
+            "frame_id": BY_NUMBER,
             "lost_before": 0,
             "complete": True,
             "arrived_ns": time.monotonic_ns(),
@@ -89,6 +92,7 @@ class ScriptedCamera(Camera):
 
     def arm(self) -> None:
         self.rearmed += 1
+        self._next_id = 0
 
     def wait_ready(self, timeout_s: float) -> None:
         if self.not_ready:
@@ -101,12 +105,12 @@ class ScriptedCamera(Camera):
 
     def grab(self, timeout_s: float) -> Frame:
         time.sleep(self.pace_s)
-        if not self.script:
-            return self.good()
-        step = self.script.pop(0)
+        step = self.script.pop(0) if self.script else self.good()
         if isinstance(step, Exception):
             raise step
-        return step if isinstance(step, Frame) else step()
+        frame = step if isinstance(step, Frame) else step()
+        self._next_id += 1
+        return replace(frame, frame_id=self._next_id - 1) if frame.frame_id == BY_NUMBER else frame
 
     def disarm(self) -> None:
         pass

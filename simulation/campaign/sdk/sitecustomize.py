@@ -1,8 +1,8 @@
 """OpenVINO with faults: the library that computes the network, in a station that knows nothing of it.
 
 Python runs this file by itself when its folder is in PYTHONPATH. While the switchboard says so, an inference
-throws (``engine-throws``), never ends (``engine-hangs``), gives no numbers (``engine-nan``), or says that every
-patch is of the first class (``engine-says-good``).
+throws (``engine-throws``), never ends (``engine-hangs``), gives no numbers (``engine-nan``), or says that
+every patch is of the first class (``engine-says-good``).
 """
 
 import importlib.abc
