@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing. Called by the Makefile and by deploy/station-service.sh.
 #   system-packages.sh          what a device needs
-#   system-packages.sh tests    and what the tests need: strace watches sockets, systemd runs the unit
+#   system-packages.sh tests    and what the tests need: strace watches sockets, systemd runs the unit,
+#                                  gcc makes the fault campaign's disk
 set -euo pipefail
 
 missing=()
@@ -17,6 +18,8 @@ case "${1:-device}" in
         need strace command -v strace
         need systemd test -x /lib/systemd/systemd
         need util-linux command -v unshare
+        need gcc command -v cc
+        need libc6-dev test -e /usr/include/stdio.h
         ;;
     *)
         echo "system-packages.sh: '$1' is unknown; write nothing for a device, or: tests" >&2

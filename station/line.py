@@ -83,6 +83,8 @@ class Line:
         """Part id -> what a receipt is awaited for."""
         self._ahead: Trigger | None = None
         """A trigger that came before the part before it had its frame; it is the next to be taken."""
+        self._before_camera = (0, 0)
+        """The record of the part that was acknowledged last, and until when it must lie before the camera."""
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
@@ -280,6 +282,9 @@ class Line:
                 self._settle(part, self._fault(part, asked))
             elif self._halted and trigger.received_ns > self._halted_ns:
                 self._settle(part, self._fault(part, "the cell triggered while the station was halted"))
+            elif not self._acquisition.by_wire and trigger.received_ns < self._before_camera[1]:
+                early = "the cell triggered it while the part before had to lie before the camera"
+                self._settle(part, self._fault(part, f"{early}: the frame would show either"))
             elif (acknowledged_ns := self._welcome(part)) is not None:
                 self._expose(part, acknowledged_ns)
             self._count_down()
@@ -363,8 +368,17 @@ class Line:
         if part.claimed:
             return None
         acknowledged_ns = time.monotonic_ns()
+        stays_until_ns = acknowledged_ns + int(self._settings.in_place_s * 1e9)
+        with self._lock:
+            self._before_camera = (part.record_id, stays_until_ns)
         self._sorter.acknowledge(part.trigger)
         return acknowledged_ns
+
+    def _may_leave(self, part: PartInHand) -> None:
+        """From now on the cell may bring another part before the camera."""
+        record_id, stays_until_ns = self._before_camera
+        if record_id == part.record_id:
+            self._before_camera = (record_id, min(stays_until_ns, time.monotonic_ns()))
 
     def _expose(self, part: PartInHand, acknowledged_ns: int) -> None:
         """One trigger, one frame: surely this part's, or a fault."""
@@ -381,6 +395,8 @@ class Line:
             self._settle(part, self._fault(part, doubt))
             return
         if frame.complete:
+            with self._lock:
+                self._may_leave(part)
             self._sorter.acquisition_done(part.trigger)
         self._look(part, frame)
 
@@ -488,6 +504,7 @@ class Line:
         with self._lock:
             self._sent[part.trigger.part_id] = SentResult(part.record_id, part.trigger.received_ns, handed_ns)
             self._in_hand.pop(part.record_id, None)
+            self._may_leave(part)
         self._preparation.give_back(part.prepared)
         result = Result(
             part_id=part.trigger.part_id,

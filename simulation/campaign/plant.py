@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +39,7 @@ MARGIN = 160
 """px beside the product in the camera's view."""
 GOOD_BIN, FAULT_BIN = 1, 6
 DEADLINE_MS = 2000
+WATCHDOG_S = 10.0
 ENGINE = "servo-motor-housing"
 
 
@@ -81,6 +84,9 @@ class Plant:
         self.hold = threading.Event()
         """Nobody starts the station again while this is set."""
         self._output: IO[bytes] | None = None
+        self._systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        """Where the station feeds the watchdog."""
+        self._fed_s = math.inf
         self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="keeper", daemon=True)
         self._extra: dict[str, Any] = {}
@@ -159,6 +165,10 @@ images: {{{setup.images}}}
     def start(self) -> None:
         """Start cell, wire and station, and whoever keeps them alive."""
         self.start_cell()
+        address = self.folder / "systemd"
+        address.unlink(missing_ok=True)
+        self._systemd.bind(os.path.relpath(address))
+        self._systemd.setblocking(False)
         self.wire = Wire(
             self.folder / "cell.pty", self.folder / "station.pty", self.wire_log, self.setup.seed
         )
@@ -202,11 +212,13 @@ images: {{{setup.images}}}
         path = os.pathsep.join([str(Path(__file__).with_name("sdk")), str(ROOT)])
         environment = os.environ | {
             "LD_PRELOAD": str(self.folder / "disk.so"),
+            "NOTIFY_SOCKET": "systemd",  # in its folder: such addresses are short
             "FAULT_SWITCHES": str(self.folder / "switches"),
             "FAULT_JOURNAL": "journal.db",
             "FAULT_IMAGES": "/images",
             "PYTHONPATH": path,
         }
+        self._fed_s = math.inf
         self.station = subprocess.Popen(
             [sys.executable, "-m", "station.cli", "run", "--config", str(self.config), "--plain"],
             cwd=self.folder,
@@ -278,13 +290,21 @@ images: {{{setup.images}}}
             self.cell.close()
         if hasattr(self, "wire"):
             self.wire.close()
+        self._systemd.close()
         if self._output is not None:
             self._output.close()
 
     def _keep_alive(self) -> None:
-        """What systemd does with `Restart=always`, without its pause; a start that fails waits a little."""
+        """What systemd does with `Restart=always`, without its pause; a start that fails waits a little.
+
+        And with `WatchdogSec=`: a station that was fed and then is not any more is ended.
+        """
         while not self._closed.wait(0.02):
             station = self.station
+            self._hear()
+            if time.monotonic() - self._fed_s > WATCHDOG_S:
+                self._fed_s = math.inf
+                self.signal_station(signal.SIGKILL)
             if station is None or station.poll() is None or self.hold.is_set():
                 continue
             now = time.monotonic_ns()
@@ -293,6 +313,12 @@ images: {{{setup.images}}}
                 self._closed.wait(0.5)
             if not self.hold.is_set() and not self._closed.is_set():
                 self.start_station()
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            while True:
+                if b"WATCHDOG=1" in self._systemd.recv(4096):
+                    self._fed_s = time.monotonic()
 
     def _highest_part(self) -> int:
         """The highest part id that any trigger in this folder ever named."""

@@ -142,6 +142,7 @@ class ScriptedSorter(Sorter):
     """Leaves a part before the camera until it may go."""
     _lies: int = 0
     _place_free: threading.Event = field(default_factory=threading.Event)
+    _free_ns: int = 0
 
     def ask(self, *part_ids: int, recipe: str = "") -> None:
         for part_id in part_ids:
@@ -157,10 +158,13 @@ class ScriptedSorter(Sorter):
         self.ready.append((ready, reason))
 
     def wait_trigger(self, timeout_s: float) -> Trigger | None:
-        if self.patient and self._lies and not self._place_free.wait(timeout_s):
+        waits = self.patient and self._lies
+        if waits and not self._place_free.wait(timeout_s):
             return None
         trigger = self.triggers.get(timeout_s)
         if trigger is not None:
+            if waits:  # the cell triggers when the place is free
+                trigger = replace(trigger, received_ns=max(trigger.received_ns, self._free_ns))
             self._place_free.clear()
             self._lies = trigger.part_id
         return trigger
@@ -174,6 +178,7 @@ class ScriptedSorter(Sorter):
 
     def _leaves(self, part_id: int) -> None:
         if part_id == self._lies:
+            self._free_ns = time.monotonic_ns()
             self._place_free.set()
 
     def prepare(self, recipe: str) -> None:

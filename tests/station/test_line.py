@@ -419,10 +419,37 @@ def test_where_nobody_knows_when_a_frame_was_exposed_its_arrival_counts_against_
 @pytest.mark.parametrize("wired", [False, True], ids=["software", "by wire"])
 def test_a_next_trigger_before_the_frame_of_this_part_faults_it(plant: Plant, wired: bool) -> None:
     plant.camera.wired, plant.sorter.patient = wired, False
-    plant.camera.script = [lambda: plant.camera.good(frame_id=0)] * 2
+    plant.camera.script = [lambda: plant.camera.good(frame_id=0)] * 2 if wired else []
     plant.run(1, 2)
-    assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
+    second = Outcome.ACCEPT if wired else Outcome.FAULT  # by wire the cell itself exposes each part
+    assert plant.outcomes() == {1: Outcome.FAULT, 2: second}
     assert "triggered the next part before this one's frame was there" in plant.reason(1)
+    assert ("while the part before had to lie before the camera" in plant.reason(2)) == (not wired)
+
+
+def test_a_trigger_after_the_time_that_a_part_surely_lies_there_is_the_next_parts(plant: Plant) -> None:
+    plant.sorter.patient = False
+    plant.camera.pace_s = 0.1
+    line = plant.line(in_place_s=0.05)
+    line.start(2)
+    for part_id in (1, 2):
+        plant.sorter.ask(part_id)
+        time.sleep(0.07)
+    assert line.wait(5)
+    line.stop()
+    assert plant.outcomes()[1] is Outcome.FAULT
+    assert "while the part before had to lie" not in plant.reason(2)
+
+
+def test_a_frame_that_is_delivered_twice_is_no_other_parts(plant: Plant) -> None:
+    plant.camera.script = [
+        plant.camera.good(),
+        plant.camera.good(frame_id=0),  # again that of part 1; from then on every frame would be one too late
+    ]
+    plant.run(1, 2, 3)
+    assert plant.outcomes() == {1: Outcome.ACCEPT, 2: Outcome.FAULT, 3: Outcome.ACCEPT}
+    assert "frame 0 is not the one of the part's trigger" in plant.reason(2)
+    assert plant.camera.rearmed == 2, "what else waits in the camera is discarded"
 
 
 def test_a_part_may_leave_the_camera_before_its_verdict_and_only_when_its_frame_is_whole(
