@@ -99,7 +99,13 @@ def open_chosen(
     here = _wanted(backend, precision)
     key = _key(manifest, recipe, here, backend, precision, options)
     remembered = _remembered(options.cache, key)
-    if remembered is not None:
+    if remembered is not None and not _allowed(remembered, manifest, here, precision, options):
+        _log.warning(
+            "engine %s: %s is remembered, which is not allowed; measuring again",
+            manifest.name,
+            _sentence(remembered),
+        )
+    elif remembered is not None:
         try:
             engine = _open(manifest, remembered, options)
             _proven(engine, manifest, recipe, manifest.one_of_each_class())
@@ -169,20 +175,42 @@ def _candidates(
     options: EngineOptions,
     failures: list[str],
 ) -> Iterator[Choice]:
+    for status, offered in _offers(here, precision):
+        refusal = _refusal(manifest, status.name, offered)
+        if refusal:
+            _log.warning(
+                "engine %s: %s %s is not considered: %s", manifest.name, status.name, offered, refusal
+            )
+            failures.append(f"{status.name} {offered}: {refusal}")
+            continue
+        for chunk in _chunks(status.name, options):
+            yield Choice(status.name, offered, chunk, 0.0)
+
+
+def _allowed(
+    choice: Choice,
+    manifest: EngineManifest,
+    here: list[BackendStatus],
+    precision: str,
+    options: EngineOptions,
+) -> bool:
+    """Whether a remembered choice may be made today: the cache is a hint, and anyone may have written it."""
+    return any(
+        (status.name, offered) == (choice.backend, choice.precision)
+        and choice.chunk in _chunks(status.name, options)
+        and not _refusal(manifest, status.name, offered)
+        for status, offered in _offers(here, precision)
+    )
+
+
+def _offers(here: list[BackendStatus], precision: str) -> Iterator[tuple[BackendStatus, str]]:
     for status in here:
         for offered in status.precisions if precision == "auto" else (precision,):
-            refusal = _refusal(manifest, status.name, offered)
-            if refusal:
-                _log.warning(
-                    "engine %s: %s %s is not considered: %s", manifest.name, status.name, offered, refusal
-                )
-                failures.append(f"{status.name} {offered}: {refusal}")
-                continue
-            chunks = (
-                openvino.CHUNKS if status.name == openvino.NAME and not options.chunk else (options.chunk,)
-            )
-            for chunk in chunks:
-                yield Choice(status.name, offered, chunk, 0.0)
+            yield status, offered
+
+
+def _chunks(backend: str, options: EngineOptions) -> tuple[int, ...]:
+    return openvino.CHUNKS if backend == openvino.NAME and not options.chunk else (options.chunk,)
 
 
 def _refusal(manifest: EngineManifest, backend: str, precision: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.cameras.picture_files import ImageFileError, in_channels, read_image
+from drivers.cameras.picture_files import ImageFileError, decode_image, in_channels
 from station.decision import Rules
 from station.engines.interface import EngineError
 from station.engines.manifest import (
@@ -47,6 +47,8 @@ class GoldenSurface:
     name: str
     truth: ClassName
     file: Path
+    sha256: str
+    """SHA-256 of the file, hex."""
     scores: Mapping[str, NDArray[np.float32]]
     """Recorded scores (patches, classes) by precision: ``fp32`` and, where there is one, ``int8``."""
     features: Mapping[Variant, tuple[int, NDArray[np.float32]]]
@@ -108,6 +110,8 @@ class EngineManifest:
         if missing:
             return f"engine.yaml has no figures of {' and '.join(sorted(missing))}; evaluate both"
         fp32, int8 = self.figures["fp32"].outcomes, self.figures[variant].outcomes
+        if (fp32.good, fp32.defective) != (int8.good, int8.defective):
+            return f"the figures of fp32 and {variant} are not of the same parts; evaluate both on the same"
         loss = fp32.accuracy - int8.accuracy
         if loss > self.int8_gate.max_accuracy_loss + 1e-12:
             allowed = self.int8_gate.max_accuracy_loss
@@ -147,7 +151,8 @@ def load_manifest(folder: Path) -> EngineManifest:
         name = Path(part.path).name
         scores = {precision: table[name] for precision, table in recorded.items()}
         own_features = {variant: table[name] for variant, table in features.items()}
-        golden.append(GoldenSurface(name, part.truth, folder / part.path, scores, own_features))
+        file = folder / part.path
+        golden.append(GoldenSurface(name, part.truth, file, part.sha256, scores, own_features))
     return EngineManifest(
         folder=folder,
         name=document.name,
@@ -178,16 +183,18 @@ def model_bytes(manifest: EngineManifest, variant: Variant) -> bytes:
             f"engine {manifest.name} has no {variant} file; it has {', '.join(manifest.files)}: "
             "choose another precision, or export the engine again"
         )
-    entry = FileEntry(
-        path=manifest.files[variant].relative_to(manifest.folder).as_posix(), sha256=manifest.digests[variant]
-    )
-    return _checked(manifest.folder / MANIFEST, f"files.{variant}", manifest.folder, entry, MAX_MODEL_BYTES)
+    file, sha256 = manifest.files[variant], manifest.digests[variant]
+    return _checked_again(manifest, f"files.{variant}", file, sha256, MAX_MODEL_BYTES)
 
 
 def read_surface(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uint8]:
-    """The surface of a golden part, uint8 ``(H, W, channels)``. Raises :class:`EngineError`."""
+    """The surface of a golden part, uint8 ``(H, W, channels)``. Raises :class:`EngineError`.
+
+    The bytes that are decoded are those whose digest was checked.
+    """
+    content = _checked_again(manifest, "golden.parts", part.file, part.sha256, MAX_GOLDEN_BYTES)
     try:
-        pixels = in_channels(read_image(part.file), manifest.channels)
+        pixels = in_channels(decode_image(content, part.file), manifest.channels)
     except ImageFileError as error:
         raise EngineError(f"{error}; copy the engine's folder again") from None
     wanted = manifest.surface
@@ -268,6 +275,12 @@ def _recorded_features(
             folder / entry.path, Mistake(0, "", what, "record the golden parts again with this engine")
         ) from None
     return found
+
+
+def _checked_again(manifest: EngineManifest, key: str, file: Path, sha256: str, limit: int) -> bytes:
+    """The bytes of a file that was checked before, checked as they are read now."""
+    entry = FileEntry(path=file.relative_to(manifest.folder).as_posix(), sha256=sha256)
+    return _checked(manifest.folder / MANIFEST, key, manifest.folder, entry, limit)
 
 
 def _checked(manifest: Path, key: str, folder: Path, entry: FileEntry, limit: int) -> bytes:

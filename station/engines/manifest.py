@@ -64,6 +64,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 ClassName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,31}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+GateLimit = Annotated[float, Field(ge=0.0, le=0.01)]
+"""No engine.yaml may open its own gate wider than 1 %: INT8 would then be no copy of fp32."""
 
 
 class _Section(BaseModel):
@@ -172,9 +174,9 @@ class PartFigures(_Section):
 class Int8Gate(_Section):
     """The limits of how much worse INT8 may be than fp32; beyond them it is not chosen."""
 
-    max_accuracy_loss: Share
+    max_accuracy_loss: GateLimit
     """the largest loss of accuracy of INT8 against fp32, as a share of the parts"""
-    max_escape_gain: Share
+    max_escape_gain: GateLimit
     """the most additional escapes of INT8 against fp32, as a share of the defective parts"""
 
 

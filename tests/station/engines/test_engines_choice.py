@@ -137,6 +137,37 @@ def test_int8_that_fails_its_gate_is_never_chosen_and_refused_when_asked_for(
         open_engine(tiny_engine, "openvino", "int8", cache=tmp_path / "cache")
 
 
+def _forge(cache: Path, **claims: object) -> None:
+    (file,) = (cache / "choices").iterdir()
+    file.write_text(json.dumps(json.loads(file.read_text()) | claims))
+
+
+def test_a_forged_memory_does_not_bring_int8_past_its_gate(tiny_engine: Path, tmp_path: Path) -> None:
+    _edit(tiny_engine, lambda document: document["figures"]["int8"].update(right=900))
+    options = EngineOptions(cache=tmp_path / "cache")
+    open_chosen(tiny_engine, "auto", "auto", options)[0].close()
+    _forge(tmp_path / "cache", backend="onnxruntime-cpu", precision="int8", chunk=0)
+    engine, choice = open_chosen(tiny_engine, "auto", "auto", options)
+    engine.close()
+    assert choice.measured_now
+    assert engine.info.precision != "int8"
+
+
+@pytest.mark.parametrize(
+    "claims", [{"backend": "openvino", "chunk": 1}, {"precision": "int8"}, {"chunk": 3}, {"chunk": True}]
+)
+def test_a_forged_memory_is_not_followed_where_the_configuration_says_otherwise(
+    tiny_engine_master: Path, tmp_path: Path, claims: dict
+) -> None:
+    options = EngineOptions(cache=tmp_path)
+    open_chosen(tiny_engine_master, "onnxruntime-cpu", "fp32", options)[0].close()
+    _forge(tmp_path, **claims)
+    engine, choice = open_chosen(tiny_engine_master, "onnxruntime-cpu", "fp32", options)
+    engine.close()
+    assert choice.measured_now
+    assert (engine.info.backend, engine.info.precision) == ("onnxruntime-cpu", "fp32")
+
+
 def test_int8_that_judges_a_golden_part_otherwise_than_fp32_is_not_chosen(
     tiny_engine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -47,6 +47,13 @@ def test_a_file_changed_between_check_and_use_is_refused(tiny_engine: Path) -> N
         model_bytes(manifest, "fp32")
 
 
+def test_a_golden_part_changed_between_check_and_use_is_refused(tiny_engine: Path) -> None:
+    manifest = load_manifest(tiny_engine)
+    (tiny_engine / "golden" / "02-bright.png").write_bytes(manifest.golden[2].file.read_bytes())
+    with pytest.raises(EngineError, match=r"golden\.parts.*sha256.*02-bright\.png"):
+        read_golden(manifest, manifest.golden[1])
+
+
 @pytest.mark.parametrize(
     "path",
     ["../model.onnx", "/etc/passwd", "golden/../../x", "..", "a\\..\\x", ".hidden", "", "a/b/c/d", "C:x"],
@@ -188,6 +195,19 @@ def test_int8_for_tensorrt_is_gated_on_its_own_figures(tiny_engine: Path) -> Non
     assert manifest.int8_refusal() == ""
     _edit(tiny_engine, lambda document: document["figures"].pop("int8-signed"))
     assert "no figures of int8-signed" in load_manifest(tiny_engine).int8_refusal("int8-signed")
+
+
+@pytest.mark.parametrize("key", ["max_accuracy_loss", "max_escape_gain"])
+def test_a_manifest_that_opens_its_own_gate_wide_is_refused(tiny_engine: Path, key: str) -> None:
+    _edit(tiny_engine, lambda document: document["int8_gate"].update({key: 1.0}))
+    with pytest.raises(EngineError, match=rf"engine\.yaml:\d+: int8_gate\.{key}"):
+        load_manifest(tiny_engine)
+
+
+def test_figures_of_other_parts_do_not_pass_the_gate(tiny_engine: Path) -> None:
+    easy = {"parts": 1, "good": 1, "defective": 0, "right": 1, "escapes": 0, "overkill": 0, "faults": 0}
+    _edit(tiny_engine, lambda document: document["figures"]["int8"].update(easy))
+    assert "not of the same parts" in load_manifest(tiny_engine).int8_refusal()
 
 
 def test_int8_without_figures_or_without_a_gate_is_refused(tiny_engine: Path) -> None:
