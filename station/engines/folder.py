@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import ImageFileError, decode_image, in_channels
 from station.decision import Rules
+from station.engines.graph import require_plain
 from station.engines.interface import EngineError
 from station.engines.manifest import (
     ClassName,
@@ -142,7 +143,7 @@ def load_manifest(folder: Path) -> EngineManifest:
     files: dict[Variant, Path] = {}
     for variant, entry in document.files.items():
         files[variant] = folder / entry.path
-        _checked(path, f"files.{variant}", folder, entry, MAX_MODEL_BYTES)
+        require_plain(_checked(path, f"files.{variant}", folder, entry, MAX_MODEL_BYTES), folder / entry.path)
     recorded = _recorded_scores(path, folder, document)
     features = _recorded_features(path, folder, document)
     golden = []
@@ -177,14 +178,19 @@ def load_manifest(folder: Path) -> EngineManifest:
 
 
 def model_bytes(manifest: EngineManifest, variant: Variant) -> bytes:
-    """The bytes of an ONNX file, checked as they are read. Raises :class:`EngineError`."""
+    """The bytes of an ONNX file, checked as they are read: a plain network, and the one of engine.yaml.
+
+    A run time is given these bytes and no path. Raises :class:`EngineError`, ``NetworkError``.
+    """
     if variant not in manifest.files:
         raise EngineError(
             f"engine {manifest.name} has no {variant} file; it has {', '.join(manifest.files)}: "
             "choose another precision, or export the engine again"
         )
     file, sha256 = manifest.files[variant], manifest.digests[variant]
-    return _checked_again(manifest, f"files.{variant}", file, sha256, MAX_MODEL_BYTES)
+    content = _checked_again(manifest, f"files.{variant}", file, sha256, MAX_MODEL_BYTES)
+    require_plain(content, file)
+    return content
 
 
 def read_surface(manifest: EngineManifest, part: GoldenSurface) -> NDArray[np.uint8]:

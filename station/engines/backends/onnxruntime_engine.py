@@ -73,6 +73,8 @@ class OnnxRuntimeEngine(CheckedEngine):
         settings.inter_op_num_threads = 1
         # A waiting pool must not spin: the other stages of the line need the cores.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Or bytes that look like ONNX Runtime's own format are loaded as such, unchecked.
+        settings.add_session_config_entry("session.load_model_format", "ONNX")
         content = model_bytes(manifest, variant)
         try:
             self._session: Any = onnxruntime.InferenceSession(
