@@ -313,14 +313,15 @@ def check(dataset: SetArgument, reach: ReachOption = 12) -> None:
     """
     from retraining.data.checks import faults, shortcuts
     from retraining.data.manifest import read_manifest
+    from station.cli.text import one_line
 
     loaded = read_manifest(dataset)
     with _search_bars() as report:
         found = faults(loaded, reach=reach, report=report)
     for fault in found:
-        print(f"fault: {fault}")
+        print(f"fault: {one_line(fault)}")
     for note in [] if found else shortcuts(loaded):
-        print(f"note: {note}")
+        print(f"note: {one_line(note)}")
     print(f"{len(loaded)} pictures checked, {len(found) or 'no'} fault{'' if len(found) == 1 else 's'}")
     if found:
         raise typer.Exit(1)
@@ -376,18 +377,23 @@ def _print(dataset: Dataset, length: int | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from station.cli.text import one_line, told
+
     splits = sorted({p.split for p in dataset.pictures}, key=("train", "validation", "test", "").index)
     table = Table("class", *(split or "no split" for split in splits), "groups")
     for column in table.columns[1:]:
         column.justify = "right"
     for name in dataset.classes:
         groups = len({p.group for p in dataset.pictures if p.label == name})
-        table.add_row(name, *(str(dataset.count(split)[name]) for split in splits), str(groups))
+        table.add_row(told(name), *(str(dataset.count(split)[name]) for split in splits), str(groups))
     Console().print(table)
     labellers = sorted({p.labelled_by for p in dataset.pictures})
     print(f"{len(dataset)} pictures, labelled by {', '.join(labellers)}")
     for note in dataset.notes:
-        print(f"note: {note if length is None or len(note) <= length else note[:length] + ' ...'}")
+        line = one_line(note)
+        print(f"note: {line if length is None or len(line) <= length else line[:length] + ' ...'}")
+    if length is not None and any(len(note) > length for note in dataset.notes):
+        print("`retrain data show --notes` shows them at full length.")
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from drivers.cameras.picture_files import is_leftover
 from retraining.data.listing import Named, class_order, counted_note, list_named, make_dataset
 from retraining.data.manifest import Dataset, Window
-from retraining.data.pairing import pair
 from retraining.data.voc_files import Size, VocBox, VocFile, read_voc
 from retraining.errors import DatasetError
+from retraining.surfaces.pairing import pair
 from retraining.surfaces.reading import for_each, size_and_turn
 
 FOLDERS_OR_NONE = r"(?:(?P<label>[^/]+)/)?.+"

@@ -73,7 +73,8 @@ def _alike(classes: tuple[str, ...]) -> list[str]:
     """A note on class names that a person takes for one: they differ by case, blanks or Unicode form only."""
     by_look: dict[str, list[str]] = defaultdict(list)
     for name in classes:
-        by_look[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        seen = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+        by_look[" ".join(seen.casefold().split())].append(name)
     return [
         f"the classes {', '.join(map(ascii, names))} differ only by case, blanks or Unicode form; "
         "if they are one class, join them by --rename"

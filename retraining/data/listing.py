@@ -19,8 +19,8 @@ from drivers.cameras.picture_files import (
 )
 from drivers.errors import os_remedy
 from retraining.data.manifest import MANIFEST, Dataset, Picture, Window
-from retraining.data.pairing import is_mask_of_another
 from retraining.errors import DatasetError
+from retraining.surfaces.pairing import is_mask_of_another
 from retraining.surfaces.reading import for_each
 
 CLASS_FOLDERS = r"(?P<label>[^/]+)/.+"
@@ -90,7 +90,9 @@ def list_named(
         raise DatasetError(f"{root} holds no pictures" + "".join(f"; {note}" for note in notes))
     return found, [
         *counted_note("pictures were left out, their names do not fit the pattern", others),
-        *counted_note("pictures were left out, by their names they are masks of others", sorted(masks)),
+        *counted_note(
+            "pictures were left out, by their names they are masks of others (see from-masks)", sorted(masks)
+        ),
         *notes,
     ]
 
@@ -135,7 +137,9 @@ def _passed_over(root: Path, pictures: set[str], skip: Path | None, labels: Coll
         *counted_note("hidden files and leftovers of other systems were passed over", sorted(hidden)),
         *counted_note("files were passed over, their endings are not those of pictures", sorted(strange)),
         *counted_note("files of `retrain data` itself were passed over", sorted(sheets)),
-        *counted_note("links to folders were not followed; give the real folders", sorted(links)),
+        *counted_note(
+            "links to folders were not followed; put the folders themselves in their place", sorted(links)
+        ),
     ]
 
 

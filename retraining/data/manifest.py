@@ -11,11 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from retraining.errors import DatasetError
 from station.files import write_file
@@ -54,7 +57,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)
-        if not self.path or path.is_absolute() or ".." in path.parts or "\\" in self.path:
+        if not self.path or path.is_absolute() or ".." in path.parts or {"\\", "\0"} & set(self.path):
             raise DatasetError(f"{self.path!r} is not a path below the root of the data set")
         if not self.group:
             raise DatasetError(f"{self.path} has no group; give it at least its own path")
@@ -93,6 +96,12 @@ class Dataset:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise DatasetError(
                 f"the classes {self.classes} are empty or contain a name twice; name each class once"
+            )
+        bad = [name for name in self.classes if not _is_class_name(name)]
+        if bad:
+            raise DatasetError(
+                f"{', '.join(map(ascii, bad))} cannot be the name of a class: it is empty or holds a control "
+                "character; rename the folder, or give another name by --rename"
             )
         known, seen = set(self.classes), set()
         for picture in self.pictures:
@@ -197,27 +206,52 @@ def load_dataset(path: Path, *, verify: bool = False) -> Dataset:
 def read_manifest(path: Path) -> Dataset:
     """:func:`load_dataset` without a look at the pictures."""
     manifest = path / MANIFEST if path.is_dir() else path
+    again = "write it again by `retrain data`"
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+        text = manifest.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{manifest} cannot be read; write one by `retrain data`") from error
-    except ValueError as error:
         raise DatasetError(
-            f"{manifest} is not a manifest: {error}; write it again by `retrain data`"
-        ) from error
-    if not isinstance(content, dict) or content.get("version") != VERSION:
-        raise DatasetError(
-            f"{manifest} is not a manifest of version {VERSION}; write it again by `retrain data`"
-        )
+            f"{manifest} cannot be read ({error.strerror}); write one by `retrain data`"
+        ) from None
     try:
-        root = (manifest.parent / content["root"]).resolve()
-        pictures = tuple(_unpacked(entry) for entry in content["pictures"])
-        white = content.get("sixteen_bit_white")
-        return Dataset(root, tuple(content["classes"]), pictures, tuple(content["notes"]), white)
-    except (KeyError, TypeError) as error:
-        raise DatasetError(
-            f"{manifest} lacks or misspells {error}; write it again by `retrain data`"
-        ) from error
+        content = _Manifest.model_validate_json(text)
+        root = Path(os.path.realpath(manifest.parent / content.root))
+        return Dataset(root, content.classes, content.pictures, content.notes, content.sixteen_bit_white)
+    except ValidationError as error:
+        raise DatasetError(f"{manifest} {_explained(error)}; {again}") from None
+    except DatasetError as error:
+        raise DatasetError(f"{manifest}: {error}; {again}") from None
+
+
+class _Manifest(BaseModel):
+    """The content of ``dataset.json``."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    version: Literal[1]
+    root: str
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    sixteen_bit_white: int | None = None
+
+    @field_validator("root")
+    @classmethod
+    def _is_a_path(cls, root: str) -> str:
+        if "\0" in root:
+            raise ValueError("a path holds no zero byte")
+        return root
+
+
+def _explained(error: ValidationError) -> str:
+    """What is wrong with a manifest, the first five faults of it."""
+    faults = error.errors(include_url=False)
+    if faults[0]["type"] == "json_invalid":
+        return f"is not a manifest: {faults[0]['msg']}"
+    if any(fault["loc"] in ((), ("version",)) for fault in faults):
+        return f"is not a manifest of version {VERSION}"
+    named = (f"{'.'.join(map(str, fault['loc']))} ({fault['msg']})" for fault in faults[:5])
+    return f"lacks or misspells {', '.join(named)}"
 
 
 def misplaced(dataset: Dataset) -> list[str]:
@@ -228,7 +262,7 @@ def misplaced(dataset: Dataset) -> list[str]:
         resolved = Path(os.path.realpath(root / path))
         if not resolved.is_relative_to(root):
             faults.append(f"{path} leads out of {root}")
-        elif not resolved.is_file():
+        elif not os.path.isfile(resolved):
             faults.append(f"{path} is not in {root}")
     return faults
 
@@ -248,11 +282,5 @@ def _packed(picture: Picture) -> dict[str, Any]:
     return {key: value for key, value in asdict(picture).items() if value not in ("", None)}
 
 
-def _unpacked(entry: dict[str, Any]) -> Picture:
-    window = entry.get("window")
-    return Picture(**{**entry, "window": None if window is None else _window(window)})
-
-
-def _window(values: list[int]) -> Window:
-    top, left, height, width = (int(v) for v in values)
-    return top, left, height, width
+def _is_class_name(name: str) -> bool:
+    return bool(name.strip()) and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)

@@ -20,9 +20,9 @@ from retraining.data.listing import (
     make_dataset,
 )
 from retraining.data.manifest import Dataset, Window
-from retraining.data.pairing import pair
 from retraining.errors import DatasetError
-from retraining.surfaces.reading import for_each, read_mask, size_and_turn
+from retraining.surfaces.pairing import pair
+from retraining.surfaces.reading import for_each, read_mask_of, size_and_turn
 
 _LEAST_AREA = 4
 """px; smaller specks of a mask are a codec's, not a defect's."""
@@ -35,7 +35,7 @@ _MOST = 0.5
 class Masks:
     """Pictures below ``images`` with masks of the same path below ``masks``, bright on the defect.
 
-    Which mask belongs to which picture is told in :mod:`retraining.data.pairing`.
+    Which mask belongs to which picture is told in :mod:`retraining.surfaces.pairing`.
 
     Without ``side``, whole pictures with the class that their path names. With ``side``, square windows: one
     around each marked spot (spots that fit into one window together share it) with the picture's class, and
@@ -100,7 +100,10 @@ class Masks:
             entries += [(sound, window) for window in windows_away(mask, self.side, self.sound_windows, rng)]
         fate = "give windows away from the mark only" if self.side else "were left out"
         for what, names in (
-            (f"pictures have no mark, are not of class {self.sound} and were left out", unmarked),
+            (
+                f"pictures have no mark or no mask, are not of class {self.sound} and were left out",
+                unmarked,
+            ),
             (f"pictures are of class {self.sound} and their masks mark a defect: they {fate}", contradicting),
             (f"pictures have marks of less than {_LEAST_AREA} px only and give no window of them", specks),
             ("masks belong to no picture", list(pairs.strangers)),
@@ -129,23 +132,14 @@ class Masks:
 
     def _mask(self, named: Named, file: str | None) -> NDArray[np.uint8]:
         """The picture's mask ``(H, W)``, 1 where it is marked; all 0 where there is none."""
-        size, turned = size_and_turn(self.images / named.path, self.sixteen_bit_white)
-        if self.side and min(size) < self.side:
+        picture = self.images / named.path
+        if file is None:
+            mask = np.zeros(size_and_turn(picture, self.sixteen_bit_white)[0], np.uint8)
+        else:
+            mask = read_mask_of(picture, self.masks / file, self.sixteen_bit_white)
+        if self.side and min(mask.shape) < self.side:
             raise DatasetError(
                 f"{shown(named.path)} is smaller than a window of {self.side} px; use a smaller side"
-            )
-        if file is None:
-            return np.zeros(size, np.uint8)
-        if turned:
-            raise DatasetError(
-                f"{shown(self.images / named.path)}: EXIF data turns it, and nobody can know whether its "
-                "mask was made before or after; save the picture upright"
-            )
-        mask = read_mask(self.masks / file)
-        if mask.shape != size:
-            raise DatasetError(
-                f"{shown(self.masks / file)} is {mask.shape[1]} x {mask.shape[0]}, but its picture "
-                f"{shown(named.path)} is {size[1]} x {size[0]}; use a mask of the picture's size"
             )
         return mask
 

@@ -1,6 +1,7 @@
 """Folders of photographs with masks, as surfaces: KolektorSDD's layout ``normal/``, ``defect/``, ``masks/``.
 
-A mask has its picture's name with any extension, and is bright on the defect. Pictures of one item have the
+A mask has its picture's name with any extension, perhaps with ``_mask`` or ``_label`` added, and is bright on
+the defect. Pictures of one item have the
 same number in their names (``kos07_Part3`` is item 7), because a split by picture would show the same
 item to training and test.
 """
@@ -8,7 +9,7 @@ item to training and test.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import ImageFileError, pictures_in, read_image, shown
 from retraining.errors import BadFilesError, DatasetError
-from retraining.surfaces.reading import for_each, read_mask
+from retraining.surfaces.pairing import pair
+from retraining.surfaces.reading import for_each, read_mask, read_mask_of
 from retraining.surfaces.training_set import Surfaces, resize_mask
 from station.patching import Patches, PatchingError, cut
 from station.recipe import Recipe
@@ -36,32 +38,48 @@ class Picture:
 def list_pictures(root: Path) -> list[Picture]:
     """Every picture below ``root``, by name.
 
-    Raises :class:`DatasetError`, which names all that lack a mask or an item's number.
+    Raises :class:`DatasetError`, which names all that lack a mask or an item's number, and all that lie in
+    ``normal`` although their mask marks a defect.
     """
-    found: list[Picture] = []
-    faults: list[str] = []
-    masks: dict[str, Path] = {}
-    for mask in pictures_in(root / "masks") if (root / "masks").is_dir() else []:
-        masks.setdefault(mask.stem, mask)
-    for folder, defective in (("normal", False), ("defect", True)):
-        paths = pictures_in(root / folder) if (root / folder).is_dir() else []
-        if not paths:
+    paths: dict[str, list[Path]] = {}
+    for folder in ("normal", "defect"):
+        paths[folder] = pictures_in(root / folder) if (root / folder).is_dir() else []
+        if not paths[folder]:
             raise DatasetError(
                 f"{root / folder} holds no pictures; expected {root}/normal, /defect and /masks"
             )
-        for path in paths:
-            try:
-                item = item_number(path)
-            except DatasetError as error:
-                faults.append(str(error))
-                continue
-            if defective and path.stem not in masks:
-                faults.append(f"{shown(path)} has no mask {root / 'masks' / path.stem}.*; add it")
-                continue
-            found.append(Picture(path, item, masks[path.stem] if defective else None))
+    masks = [mask.name for mask in pictures_in(root / "masks")] if (root / "masks").is_dir() else []
+    pairs = pair((path.name for path in paths["defect"]), masks, masks=True)
+    found: list[Picture] = []
+    faults: list[str] = []
+    for path in (*paths["normal"], *paths["defect"]):
+        defective = path.parent.name == "defect"
+        mask = pairs.of.get(path.name) if defective else None
+        try:
+            item = item_number(path)
+        except DatasetError as error:
+            faults.append(str(error))
+            continue
+        if defective and mask is None:
+            faults.append(f"{shown(path)} has no mask {root / 'masks' / path.stem}.*; add it")
+            continue
+        found.append(Picture(path, item, root / "masks" / mask if mask is not None else None))
+    faults += _contradictions(root, paths["normal"], pairs.strangers)
     if faults:
         raise DatasetError(faults[0]) if len(faults) == 1 else BadFilesError(tuple(faults))
     return found
+
+
+def _contradictions(root: Path, normal: list[Path], masks: Iterable[str]) -> list[str]:
+    """A sentence for each picture in ``normal`` whose mask marks a defect."""
+    pairs = pair((path.name for path in normal), masks, masks=True)
+    marked = for_each(lambda mask: bool(read_mask(root / "masks" / mask).any()), list(pairs.of.values()))
+    return [
+        f"{shown(root / 'normal' / name)} lies in normal, but its mask {shown(root / 'masks' / mask)} marks "
+        "a defect; move the picture to defect, or correct the mask"
+        for (name, mask), is_marked in zip(pairs.of.items(), marked, strict=True)
+        if is_marked
+    ]
 
 
 def item_number(path: Path) -> int:
@@ -93,7 +111,13 @@ def read_pictures(pictures: list[Picture], recipe: Recipe, keep: Callable[[int],
         surface = cut_photograph(picture.path, recipe).surface.pixels
         if picture.mask is None:
             return surface, np.zeros((size.height, size.width), np.uint8)
-        return surface, resize_mask(read_mask(picture.mask), size.height, size.width)
+        mask = read_mask_of(picture.path, picture.mask, recipe.product.sixteen_bit_white)
+        if not mask.any():
+            raise DatasetError(
+                f"{shown(picture.path)} lies in defect, but its mask {shown(picture.mask)} marks nothing; "
+                "move the picture to normal, or correct the mask"
+            )
+        return surface, resize_mask(mask, size.height, size.width)
 
     surfaces, masks = zip(*for_each(read, chosen), strict=True)
     names = tuple(p.path.stem for p in chosen)

@@ -95,6 +95,26 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     return marked
 
 
+def read_mask_of(picture: Path, mask: Path, sixteen_bit_white: int | None = None) -> NDArray[np.uint8]:
+    """:func:`read_mask` of a picture, which must have the mask's size and no turn that nobody can check.
+
+    Raises :class:`DatasetError`.
+    """
+    (height, width), turned = size_and_turn(picture, sixteen_bit_white)
+    if turned:
+        raise DatasetError(
+            f"{shown(picture)}: EXIF data turns it, and nobody can know whether its mask was made before or "
+            "after; save the picture upright"
+        )
+    marked = read_mask(mask)
+    if marked.shape != (height, width):
+        raise DatasetError(
+            f"{shown(mask)} is {marked.shape[1]} x {marked.shape[0]}, but its picture {shown(picture)} is "
+            f"{width} x {height}; use a mask of the picture's size"
+        )
+    return marked
+
+
 def for_each(
     work: Callable[[Item], Made], items: Sequence[Item], report: Callable[[int], None] = lambda done: None
 ) -> list[Made]:

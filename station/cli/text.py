@@ -10,6 +10,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))
 
 
+def one_line(text: object) -> str:
+    """``text`` as :func:`printable` gives it, in one line, so that a name cannot pass for a line of ours."""
+    return printable(text).replace("\n", "?")
+
+
 def told(text: object) -> str:
     """``text`` for rich's markup: printable, and nothing in it is taken for a style."""
     return escape(printable(text))

@@ -1,15 +1,33 @@
 """Manifests and pixels."""
 
 import json
+import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retraining.data.dataset import Picture, join, load_dataset, load_pixels, save_dataset
 from retraining.errors import DatasetError
+
+PICTURE = {
+    "path": "a.png",
+    "digest": "0",
+    "label": "a",
+    "group": "1",
+    "source": "folder",
+    "labelled_by": "person",
+}
+
+
+def manifest(**changed: object) -> str:
+    """The text of a manifest, of which some fields are changed."""
+    return json.dumps({"version": 1, "root": ".", "classes": ["a"], "notes": [], "pictures": []} | changed)
 
 
 def test_a_manifest_reads_back_as_it_was_written(make_dataset, tmp_path: Path) -> None:
@@ -77,12 +95,49 @@ def test_a_link_out_of_the_root_is_refused(make_dataset, tmp_path: Path) -> None
             json.dumps({"version": 1, "root": ".", "classes": ["a"], "notes": [], "pictures": [{"x": 1}]}),
             "misspells",
         ),
+        ("[" * 100_000, "not a manifest"),
+        ("\ufeff{}", "not a manifest"),
+        (manifest(classes="abc"), "misspells classes"),
+        (manifest(classes=[]), "classes .* are empty"),
+        (manifest(classes=["a", "a"]), "a name twice"),
+        (manifest(classes=["a", "no\nname"]), "cannot be the name of a class"),
+        (manifest(root="a\0b"), "misspells root"),
+        (manifest(sixteen_bit_white=True), "misspells sixteen_bit_white"),
+        (manifest(sixteen_bit_white=70_000), "must be a grey value of 1 to 65535"),
+        (manifest(note="x"), r"misspells note \(Extra"),
+        (manifest(pictures=[{**PICTURE, "label": ["a"]}]), r"misspells pictures\.0\.label"),
+        (manifest(pictures=[{**PICTURE, "labels": "a"}]), r"misspells pictures\.0\.labels"),
+        (manifest(pictures=[{**PICTURE, "window": [1, 2, 3]}]), r"misspells pictures\.0\.window"),
+        (manifest(pictures=[{**PICTURE, "window": [0, 0, "8", 8]}]), r"misspells pictures\.0\.window"),
+        (manifest(pictures=[{**PICTURE, "window": [0, 0, -8, 8]}]), "a window is top, left, height, width"),
+        (manifest(pictures=[{**PICTURE, "window": [0, 0, math.nan, 8]}]), "manifest|misspells"),
+        (manifest(pictures=[{**PICTURE, "path": "../a.png"}]), "is not a path below"),
+        (manifest(pictures=[{**PICTURE, "path": "a\0.png"}]), "is not a path below"),
+        (manifest(pictures=[{**PICTURE, "path": "a" * 5000}]), "is not in"),
     ],
 )
 def test_a_broken_manifest_is_one_sentence(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match=complaint):
         load_dataset(tmp_path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(field=st.sampled_from(["root", "classes", "notes", "pictures", "version", *PICTURE]), value=JSON)
+def test_whatever_stands_in_a_field_of_a_manifest_it_is_read_or_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, field: str, value: object
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    changed = {"pictures": [{**PICTURE, field: value}]} if field in PICTURE else {field: value}
+    (folder / "dataset.json").write_text(manifest(**changed), encoding="utf-8", errors="surrogatepass")
+    with suppress(DatasetError):
+        load_dataset(folder)
 
 
 def test_a_picture_listed_twice_is_refused_but_two_windows_of_it_are_not(make_dataset) -> None:

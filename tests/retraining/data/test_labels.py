@@ -14,9 +14,9 @@ from PIL import Image
 from drivers.cameras.picture_files import encode_image, write_image
 from retraining.data.boxes import VocBoxes
 from retraining.data.masks import Masks
-from retraining.data.pairing import pair
 from retraining.data.voc_files import read_voc
 from retraining.errors import BadFilesError, DatasetError
+from retraining.surfaces.pairing import pair
 from retraining.surfaces.reading import read_mask
 
 WriteNoise = Callable[..., Path]
@@ -280,7 +280,9 @@ def test_masks_beside_their_pictures_are_never_trained_on(masked: Masks) -> None
     write_image(masked.images / "scratch" / "s0_mask.png", mask())
     dataset = masked.read()
     assert not any("_mask" in p.path for p in dataset.pictures)
-    assert any("they are masks of others: scratch/s0_mask.png" in note for note in dataset.notes)
+    assert any(
+        "they are masks of others (see from-masks): scratch/s0_mask.png" in note for note in dataset.notes
+    )
     with pytest.raises(DatasetError, match="move the masks to a folder of their own"):
         Masks(masked.images, masked.images, sound="good").read()
 
