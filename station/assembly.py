@@ -27,7 +27,7 @@ from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
 from station.prepared import Prepared
-from station.recipe import Recipe, prepared_recipe
+from station.recipe import Recipe, prepared_recipe, split_size
 from station.simulated_plant import Progress, camera_section, simulated_plant
 
 
@@ -44,25 +44,26 @@ class Station:
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self, recipe: str) -> None:
-        """Change over to a recipe, by its name, and its engine, which is proven first; the line goes on.
+        """Change over to ``NAME`` or ``NAME@WIDTH`` and its engine, which is proven first; the line goes on.
 
         The next start prepares the configuration's recipe again. Raises ``InspectionError``, and nothing is
         changed.
         """
         chosen = prepared_recipe(recipe, self.config.paths.recipes)
-        self._change_over(chosen, chosen.engine)
+        self._change_over(chosen, chosen.engine, split_size(recipe)[1])
 
     def activate(self, engine: str) -> None:
         """Change over to another engine for the same recipe, by its folder's name; see :meth:`prepare`."""
-        self._change_over(self.line.prepared.recipe, engine)
+        now = self.line.prepared
+        self._change_over(now.recipe, engine, now.width_px)
 
-    def _change_over(self, recipe: Recipe, engine: str) -> None:
+    def _change_over(self, recipe: Recipe, engine: str, width_px: int | None) -> None:
         if not self._changing.acquire(blocking=False):
             raise EngineError("another changeover is under way: wait until it is done, then try again")
         try:
             opened = make_engine(self.config, recipe, engine)
             try:
-                self.line.prepare(Prepared(recipe, opened))
+                self.line.prepare(Prepared(recipe, opened, width_px=width_px))
             except BaseException:
                 opened.close()
                 raise
@@ -146,7 +147,7 @@ def assemble(
         line = Line(
             camera=make_camera(config),
             sorter=make_sorter(config),
-            prepared=Prepared(recipe, engine),
+            prepared=Prepared(recipe, engine, width_px=split_size(config.recipe)[1]),
             journal=journal,
             settings=line_settings(config),
             observers=observers,

@@ -281,7 +281,7 @@ class StationConfig(Section):
     station: Identity
     """the identity of this station"""
     recipe: Text
-    """the name of the prepared recipe"""
+    """the name of the prepared recipe; `NAME@WIDTH` where all parts have this width, px"""
     paths: Paths
     """folders and files"""
     camera: CameraSettings

@@ -123,7 +123,7 @@ class Line:
         self._parts_wanted = parts
         try:
             self._acquisition.open()
-            self._sorter.prepare(self.prepared.recipe.name)
+            self._sorter.prepare(self.prepared.announced_as)
             self._sorter.open()
             self._journal.write_event("start", self.prepared.names())
             self._next_part_id = self._journal.counts().triggers + 1
@@ -197,7 +197,7 @@ class Line:
         self._journal.write_event("changeover", prepared.names())
         self._preparation.change(prepared)
         self._engine_failures = 0
-        self._sorter.prepare(prepared.recipe.name)
+        self._sorter.prepare(prepared.announced_as)
 
     def halt(self, reason: str) -> None:
         """No part from now on, until :meth:`resume`; those in hand are finished.
@@ -241,7 +241,7 @@ class Line:
         statistics = self._statistics.snapshot()
         prepared = self.prepared
         return LineStatus(
-            recipe=prepared.recipe.name,
+            recipe=prepared.announced_as,
             recipe_digest=prepared.recipe_digest,
             engine=prepared.engine.info,
             state=self._readiness.state(
@@ -277,7 +277,7 @@ class Line:
             if part is None:
                 return
             prepared = part.prepared.recipe.name
-            if trigger.recipe not in ("", prepared):
+            if trigger.recipe.partition("@")[0] not in ("", prepared):
                 asked = f"the cell asked for recipe {trigger.recipe!r}, {prepared!r} is prepared"
                 self._settle(part, self._fault(part, asked))
             elif self._halted and trigger.received_ns > self._halted_ns:
@@ -435,7 +435,8 @@ class Line:
             if part.claimed or part.frame is None:
                 continue
             try:
-                patches = cut(part.frame.pixels, part.prepared.recipe)
+                width_px = part.prepared.width_of(part.trigger.recipe)
+                patches = cut(part.frame.pixels, part.prepared.recipe, width_px)
             except PatchingError as error:
                 self._settle(part, self._fault(part, str(error)))
             except Exception as error:

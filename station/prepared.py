@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from drivers.settings import accepted_risks
 from station.engines.interface import Engine
-from station.recipe import Recipe
+from station.patching import PatchingError, Reason
+from station.recipe import Recipe, split_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,6 +20,44 @@ class Prepared:
     engine: Engine
     calibration: None = None
     """No camera is calibrated today."""
+    width_px: int | None = None
+    """The width of all parts from now on, as the operator has set it; None where each trigger says it."""
+
+    @property
+    def announced_as(self) -> str:
+        """The name that the cell receives: ``recipe``, or ``recipe@1065`` where the operator has set it."""
+        return self.recipe.name if self.width_px is None else f"{self.recipe.name}@{self.width_px}"
+
+    def width_of(self, requested: str) -> int:
+        """The width, px, of a part whose trigger named ``requested``; empty where there is no trigger.
+
+        The trigger names it as in ``recipe@1065``, the operator has set it, or the recipe has only one.
+        Raises :class:`PatchingError` where nobody has said it, or two contradict each other.
+        """
+        name, announced = split_size(requested)
+        widths = self.recipe.product.widths_px
+        known = ", ".join(map(str, widths))
+        if "@" in name:
+            raise PatchingError(
+                Reason.SIZE_UNKNOWN,
+                f"{requested!r} names no width; write it as in {self.recipe.name}@{widths[0]}",
+            )
+        if announced is not None and self.width_px not in (None, announced):
+            raise PatchingError(
+                Reason.WRONG_SIZE, f"the cell announced {announced} px, {self.width_px} px are prepared here"
+            )
+        width = announced if announced is not None else self.width_px
+        if width is None and len(widths) == 1:
+            width = widths[0]
+        if width is None:
+            raise PatchingError(
+                Reason.SIZE_UNKNOWN,
+                f"the recipe has the widths {known}, and nobody has said which one this part has; name it in "
+                f"the trigger or with `station prepare`, as in {self.recipe.name}@{widths[0]}",
+            )
+        if width not in widths:
+            raise PatchingError(Reason.WRONG_SIZE, f"{width} px were announced; the recipe has {known}")
+        return width
 
     @property
     def recipe_digest(self) -> str:
@@ -46,6 +85,7 @@ class Prepared:
             "backend": engine.backend,
             "precision": engine.precision,
             "calibration_digest": self.calibration_digest,
+            "width_px": None if self.width_px is None else str(self.width_px),
             "accepted_risks": "; ".join(accepted_risks(self.recipe)) or None,
         }
 

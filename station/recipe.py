@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -18,6 +19,8 @@ from drivers.settings import RiskySection, Section, mistake
 from station.strict_yaml import DocumentError, Mistake, closest, load_document, read_bytes
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Variant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9]{1,5})?$")]
+"""A recipe's name, with the width of its product behind an ``@`` where that is known."""
 ClassName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,31}$")]
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -315,13 +318,34 @@ def load_recipe(path: Path) -> Recipe:
     return load_document(path, Recipe, RecipeError, computed=computed, content=content)
 
 
+def split_size(name: str) -> tuple[str, int | None]:
+    """``recipe@1065`` as the recipe's name and the width of its product, px; None where it names no width."""
+    found = re.fullmatch(r"(.*)@([0-9]{1,5})", name)
+    return (found[1], int(found[2])) if found else (name, None)
+
+
+def recipe_and_width(name_or_path: str, directory: Path) -> tuple[Recipe, int | None]:
+    """The recipe ``NAME`` or ``NAME@WIDTH``, and the width, px; None where none is given.
+
+    Raises :class:`RecipeError`, also for a width that the recipe does not have.
+    """
+    name, width = split_size(name_or_path)
+    path = find_recipe(name, directory)
+    recipe = load_recipe(path)
+    if width is not None and width not in recipe.product.widths_px:
+        known = ", ".join(map(str, recipe.product.widths_px))
+        problem = f"has no width {width}"
+        raise RecipeError(path, Mistake(0, "product.widths_px", problem, f"write one of {known}"))
+    return recipe, width
+
+
 def prepared_recipe(name_or_path: str, directory: Path) -> Recipe:
     """The recipe that a line is to work with, under the name that it says. Raises :class:`RecipeError`.
 
     A file that gives itself another recipe's name would be announced to the cell, and recorded, as that one.
     """
-    path = find_recipe(name_or_path, directory)
-    recipe = load_recipe(path)
+    path = find_recipe(split_size(name_or_path)[0], directory)
+    recipe, _ = recipe_and_width(name_or_path, directory)
     if recipe.name != path.stem:
         problem = f"is '{recipe.name}', not the file's name '{path.stem}'"
         raise RecipeError(path, Mistake(0, "name", problem, f"write `name: {path.stem}`, or rename the file"))

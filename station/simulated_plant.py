@@ -75,12 +75,17 @@ def simulated_plant(
         truths = write_frames(pool.folder, pool.frames, pool.seed, progress=progress)
     with ExitStack() as stack:
         if simulation.cell is not None:
-            stack.enter_context(start_cell(cell_settings(config, recipe, parts)))
+            stack.enter_context(start_cell(cell_settings(config, recipe, parts, truths)))
         yield Plant(truths, by_part=_shares_a_place(config))
 
 
-def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> CellSettings:
-    """The settings of the simulated cell; its port is the station's."""
+def cell_settings(
+    config: StationConfig, recipe: Recipe, parts: int | None, truths: TruthBook | None = None
+) -> CellSettings:
+    """The settings of the simulated cell; its port is the station's.
+
+    It knows the sizes of its parts from the pool's ``truths``, as a real cell knows what it has picked.
+    """
     assert config.simulation is not None
     assert config.simulation.cell is not None
     assert isinstance(config.sorter, SerialSettings), "the configuration has been checked for a serial line"
@@ -93,6 +98,7 @@ def cell_settings(config: StationConfig, recipe: Recipe, parts: int | None) -> C
         rate_hz=cell.rate_hz,
         in_flight=cell.in_flight,
         recipe=recipe.name,
+        sizes=",".join(str(truth.width) for truth in truths or () if _shows_the_pool(config)),
         good_bin=recipe.classes[0].bin,
         reject_bin=recipe.fault_bin,
         verdict_ms=cell.verdict_ms,
@@ -139,6 +145,15 @@ def camera_section(config: StationConfig) -> CameraSettings:
     return camera
 
 
+def _shows_the_pool(config: StationConfig) -> bool:
+    """Whether the camera's pictures are those of the plant's pool, so that their sizes are known."""
+    camera, simulation = config.camera, config.simulation
+    pool = simulation.pool.folder if simulation is not None and simulation.pool is not None else None
+    if isinstance(camera, SimulatedSettings):
+        return camera.pool in (None, pool)
+    return isinstance(camera, PylonSettings) and camera.emulation == pool
+
+
 def _shares_a_place(config: StationConfig) -> bool:
     """Whether the simulated cell lays the pool's parts before a simulated camera."""
     camera, simulation = config.camera, config.simulation
@@ -146,7 +161,7 @@ def _shares_a_place(config: StationConfig) -> bool:
         return False
     if not isinstance(camera, SimulatedSettings) or camera.mode is not Mode.CELL:
         return False
-    return camera.pool in (None, simulation.pool.folder) and camera.place in (None, _place(config))
+    return _shows_the_pool(config) and camera.place in (None, _place(config))
 
 
 def _place(config: StationConfig) -> Path:

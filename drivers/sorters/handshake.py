@@ -73,6 +73,12 @@ class Refusal(StrEnum):
     """This part id is still being inspected under another trigger."""
 
 
+def may_be_the_same(asked: str, prepared: str) -> bool:
+    """Whether a trigger's ``recipe`` or ``recipe@size`` does not contradict the prepared one; "" fits all."""
+    pairs = zip(asked.partition("@")[::2], prepared.partition("@")[::2], strict=True)
+    return all(one == other or not one or not other for one, other in pairs)
+
+
 class Activity(StrEnum):
     """What the station is doing (OPC 40100-1's words)."""
 
@@ -384,7 +390,7 @@ class Handshake(Generic[M]):
             return Refusal.BUSY if self._busy else Refusal.NOT_READY, self._reason
         if part_id in self._in_hand or part_id in self._orphans or part_id == 0:
             return Refusal.PART_IN_HAND, "this part id is not free"
-        if recipe and self.recipe and recipe != self.recipe:
+        if not may_be_the_same(recipe, self.recipe):
             return Refusal.UNKNOWN_RECIPE, f"prepared is {self.recipe}"
         if len(self._in_hand) + len(self._orphans) >= self.settings.max_in_hand:
             return Refusal.BUSY, f"{self.settings.max_in_hand} parts are in hand"

@@ -104,6 +104,7 @@ class Cell:
         """The part before the camera, as it was written last."""
         self._log: IO[str] | None = open(settings.log, "w", encoding="utf-8") if settings.log else None  # noqa: SIM115
         self._outbox = bytearray()
+        self._sizes = settings.sizes.split(",") if settings.sizes else []
         self._placed = 0
         self._unplugs = 0
 
@@ -196,7 +197,7 @@ class Cell:
     def _place(self, now: int, due: int) -> int:
         part_id = (self.settings.first_part + self._placed - 1) % 0xFFFF_FFFF + 1
         self._placed += 1
-        recipe = "no-such-recipe" if self._switched("cell-other-recipe", 0) else self.settings.recipe
+        recipe = "no-such-recipe" if self._switched("cell-other-recipe", 0) else self._announced(part_id)
         take_away_ms = self._switched("cell-take-away-ms", self.settings.take_away_ms)
         self.protocol.rules = dataclasses.replace(self.protocol.rules, take_away_ms=take_away_ms)
         messages = self.protocol.place(part_id, recipe, now)
@@ -206,6 +207,12 @@ class Cell:
             return now
         period = int(1e9 / self.settings.rate_hz)
         return max(due, now - period) + period
+
+    def _announced(self, part_id: int) -> str:
+        """The recipe, and the size where the cell knows it."""
+        if not self._sizes:
+            return self.settings.recipe
+        return f"{self.settings.recipe}@{self._sizes[(part_id - 1) % len(self._sizes)]}"
 
     def _show_place(self) -> None:
         part = self.protocol.before_camera

@@ -32,6 +32,9 @@ class CellSettings:
         0.0, "time after TRIGGER-ACK at which a part leaves the camera, ms; 0: when the protocol allows it"
     )
     recipe: str = _option("", "recipe named in every trigger; empty: the station's own")
+    sizes: str = _option(
+        "", "widths of the parts in their order, px, joined by commas, then from the first again; announced"
+    )
     good_bin: int = _option(0, "bin for accepted parts, and only for them")
     reject_bin: int = _option(9, "bin for parts without a verdict")
     verdict_ms: float = _option(1000.0, "time from the trigger in which a verdict must come, ms")

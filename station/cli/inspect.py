@@ -58,7 +58,13 @@ def inspect(
         typer.Argument(help="Pictures, or folders of pictures.", metavar="PATH..."),
     ],
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="The recipe's name, or the path of a recipe file.")
+        str,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="The recipe's name, or the path of a recipe file. NAME@WIDTH allows one width, px; "
+            "without it, every width of the recipe is allowed.",
+        ),
     ],
     recipes: Annotated[Path, typer.Option(help="The folder of recipes.")] = Path("recipes"),
     engines: Annotated[Path, typer.Option(help="The folder of engines.")] = Path("engines"),
@@ -96,6 +102,8 @@ def inspect(
     Examples:
         station inspect part.png --recipe servo-motor-housing
 
+        station inspect large.png --recipe servo-motor-housing@1575
+
         station inspect frames/ -r servo-motor-housing --csv verdicts.csv --overlays overlays/
 
     """
@@ -104,10 +112,10 @@ def inspect(
 
     from drivers.cameras.picture_files import shown
     from station.engines import open_engine
-    from station.recipe import find_recipe, load_recipe
+    from station.recipe import recipe_and_width
 
     console = Console()
-    prepared = load_recipe(find_recipe(recipe, recipes))
+    prepared, width_px = recipe_and_width(recipe, recipes)
     pictures = find_pictures(paths)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
@@ -125,7 +133,7 @@ def inspect(
             if overlays is not None:  # p.png and p.bmp of one folder need two names
                 overlay = overlays / path.absolute().relative_to(common)
                 overlay = overlay.with_suffix("") if alike[path.with_suffix("")] == 1 else overlay
-            row, detail, problem = _inspect_one(path, prepared, engine, overlay, all_overlays)
+            row, detail, problem = _inspect_one(path, prepared, width_px, engine, overlay, all_overlays)
             rows.append(row)
             details.append(detail)
             not_drawn += [problem] if problem else []
@@ -185,7 +193,7 @@ def common_folder(pictures: Sequence[Path]) -> Path:
 
 
 def _inspect_one(
-    path: Path, recipe: Recipe, engine: Engine, overlay: Path | None, all_overlays: bool
+    path: Path, recipe: Recipe, width_px: int | None, engine: Engine, overlay: Path | None, all_overlays: bool
 ) -> tuple[Inspected, PatchDetails, str]:
     """The picture's row, its patches, and why its overlay was not written, where it was not."""
     from drivers.cameras.picture_files import read_image, shown
@@ -201,7 +209,7 @@ def _inspect_one(
     try:
         pixels = read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white)
         started = time.perf_counter()
-        patches = cut(pixels, recipe)
+        patches = cut(pixels, recipe, width_px)
         scores = engine.probabilities(patches.pixels)
         verdict: Verdict = decide(scores, recipe)
     except InspectionError as error:

@@ -46,7 +46,7 @@ def resume(config: Configuration = Path("config/demo.yaml"), socket: Socket = No
 
 
 def prepare(
-    recipe: Annotated[str, typer.Argument(help="The recipe's name in the folder of recipes.")],
+    recipe: Annotated[str, typer.Argument(help="The recipe's name in the folder of recipes, or NAME@WIDTH.")],
     config: Configuration = Path("config/demo.yaml"),
     socket: Socket = None,
 ) -> None:
@@ -55,9 +55,11 @@ def prepare(
     The station loads and proves the engine first and inspects parts meanwhile. If anything is wrong, it
     changes nothing. The next start of the station prepares the recipe of the configuration again.
 
+    Behind an @ stands the width of the parts, px, where the recipe has several and the cell names none.
+
     Examples:
 
-        station prepare servo-motor-housing
+        station prepare servo-motor-housing@1065
 
         station prepare commutator --config /etc/station/station.yaml
     """

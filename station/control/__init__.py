@@ -13,7 +13,8 @@ only way into a running station, and the only thing that it listens on.
 ``POST /review``        ``{"record": 17, ...}``         a person's word about an inspected part
 ======================  ==============================  ===================================================
 
-An answer is a JSON object; when something could not be done, it holds ``error``, and the HTTP status is 4xx.
+A recipe's ``NAME`` may be ``NAME@WIDTH``: all parts then have this width, px. An answer is a JSON object;
+when something could not be done, it holds ``error``, and the HTTP status is 4xx.
 Each connection brings one request. Callers that say nothing, never read, or come in crowds are dropped, so
 that none can hold the server, let alone the line, which runs in other threads and waits for none of this.
 """

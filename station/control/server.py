@@ -25,7 +25,7 @@ from drivers.errors import InspectionError
 from station.control.asking import ControlError
 from station.control.status import status_document
 from station.journal import PartMarks
-from station.recipe import Name
+from station.recipe import Name, Variant
 from station.review import review
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class _Order(BaseModel):
 
 
 class _Prepare(_Order):
-    recipe: Name
+    recipe: Variant
 
 
 class _Activate(_Order):

@@ -22,14 +22,16 @@ from station.patching.geometry import Patches, PatchingError, Reason, Region, Su
 from station.recipe import Recipe
 
 
-def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe) -> Patches:
+def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = None) -> Patches:
     """Find the product, bring its surface to the recipe's size and cut it into patches.
 
     ``frame_pixels`` is uint8, ``(H, W)`` grey or ``(H, W, 3)`` BGR; a colour frame is made grey for a
-    recipe of one channel. Raises :class:`PatchingError`.
+    recipe of one channel. ``width_px`` is the width that the product is known to have; without it, any of
+    the recipe's is taken, and a product of which a part is missing can be taken for a narrower one: the line
+    asks :meth:`station.prepared.Prepared.width_of` first. Raises :class:`PatchingError`.
     """
     pixels = _as_recipe_sees(frame_pixels, recipe)
-    return cut_region(pixels, find_product(pixels, recipe), recipe)
+    return cut_region(pixels, find_product(pixels, recipe, width_px), recipe)
 
 
 def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:

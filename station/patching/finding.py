@@ -28,17 +28,21 @@ CUT_PX = 2
 """A product that touches the frame's border must have its size to this, and is else truncated."""
 
 
-def find_product(frame_pixels: NDArray[np.uint8], recipe: Recipe) -> Region:
-    """Where the one, whole, well-lit product lies in the frame. Raises :class:`PatchingError`."""
+def find_product(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = None) -> Region:
+    """Where the one, whole, well-lit product lies in the frame, of ``width_px`` or any width of the recipe.
+
+    Raises :class:`PatchingError`.
+    """
     pixels = _as_recipe_sees(frame_pixels, recipe)
     product = recipe.product
+    widths = product.widths_px if width_px is None else (width_px,)
     step = ROW_STEP if pixels.shape[0] >= 64 * ROW_STEP else max(1, pixels.shape[0] // 64)
     sampled = pixels[::step] if pixels.ndim == 2 else np.ascontiguousarray(pixels[::step, :, 1])
     if product.background == "none":
         region = Region(0, 0, pixels.shape[1], pixels.shape[0])
     else:
         region = _find_on_dark(pixels, sampled, step, product)
-    _check_size(region, pixels, product)
+    _check_size(region, pixels, product, widths)
     _check_light(sampled, step, region, product)
     return region
 
@@ -190,9 +194,9 @@ def _region(vertical: list[Edge], level: list[Edge], product: Product) -> Region
     )
 
 
-def _check_size(region: Region, pixels: NDArray[np.uint8], product: Product) -> None:
+def _check_size(region: Region, pixels: NDArray[np.uint8], product: Product, widths: tuple[int, ...]) -> None:
     height, width = pixels.shape[:2]
-    nearest = min(product.widths_px, key=lambda expected: abs(expected - region.width))
+    nearest = min(widths, key=lambda expected: abs(expected - region.width))
     found = f"{region.width} x {region.height} px at x = {region.x}, y = {region.y}"
     expected = f"{nearest} x {product.height_px} px"
     bounds = region.bounds()
