@@ -332,6 +332,12 @@ class StationConfig(Section):
                 "needs a serial line to the station",
                 "write `kind: serial` under sorter, or leave simulation.cell out",
             )
+        if cell is not None and isinstance(self.sorter, SerialSettings) and "://" in self.sorter.port:
+            raise mistake(
+                "simulation.cell",
+                "needs a serial device of this machine, and `sorter.port` is a URL",
+                "write a path such as `var/cell` under sorter.port",
+            )
         if cell is not None and cell.verdict_ms <= self.limits.part_deadline_ms:
             raise mistake(
                 "simulation.cell.verdict_ms",

@@ -19,17 +19,17 @@ import termios
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-import serial
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from drivers import heartbeat
-from drivers.settings import Seconds, beside_the_file
+from drivers.settings import Seconds, beside_the_file, mistake
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import Receipt, Result, Sorter, SorterError, SorterHealth, Trigger
 from drivers.sorters.serial import frames as wire
+from drivers.sorters.serial.opening import Line, is_url, open_line, problem_of
 from drivers.sorters.serial.session import Action, StationSession
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _FIRST_PAUSE_S = 0.05
 
 
 def _port_beside_the_file(port: str, info: ValidationInfo) -> str:
-    if "/" not in port or "://" in port:
+    if "/" not in port or is_url(port):
         return port
     return str(beside_the_file(Path(port), info))
 
@@ -57,13 +57,34 @@ class SerialSettings(HandshakeSettings):
     kind: Literal["serial"] = "serial"
     """the sorter's protocol"""
     port: Port
-    """the serial device; a name in /dev/serial/by-id/ stays the same after a replug"""
+    """the serial device; a name in /dev/serial/by-id/ stays the same after a replug. Or the raw TCP port of
+    a serial converter, `socket://192.168.0.7:4001`, with the address as a number"""
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115_200
     """the baud rate"""
     rtscts: bool = False
     """whether RTS/CTS flow control is used; the cable needs these wires"""
+    dtr: bool | None = None
+    """the level of the DTR wire while the line is open; some converters are powered or switched by it;
+    without it, the system sets it"""
+    rts: bool | None = None
+    """the level of the RTS wire while the line is open, as for `dtr`"""
     reopen_max_s: Seconds = 1.0
     """the longest pause between two attempts to open a lost line, s; the first pause is 0.05 s"""
+
+    @model_validator(mode="after")
+    def _port_has_these_wires(self) -> Self:
+        if self.rtscts and self.rts is not None:
+            raise mistake("rts", "is set, and `rtscts` uses this wire too", "remove one of the two")
+        if not is_url(self.port):
+            return self
+        problem = problem_of(self.port)
+        if problem is not None:
+            raise mistake("port", *problem)
+        used = {"rtscts": self.rtscts, "dtr": self.dtr is not None, "rts": self.rts is not None}
+        for key, given in used.items():
+            if given:
+                raise mistake(key, "is set, and a TCP connection has no such wire", "set it in the converter")
+        return self
 
 
 @PROTOCOLS.register(SerialSettings)
@@ -76,7 +97,7 @@ class SerialSorter(Sorter):
         self._lock = threading.Lock()
         self._triggers: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
         self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
-        self._line: serial.Serial | None = None
+        self._line: Line | None = None
         self._decoder = wire.Decoder()
         self._outbox = bytearray()
         self._garbled_before = 0
@@ -145,7 +166,7 @@ class SerialSorter(Sorter):
             error = self._last_error if self._line is None else ""
             return SorterHealth(
                 connected=self._line is not None and link.up,
-                description=f"serial {self._settings.port} {self._settings.baud} 8N1"
+                description=self._described
                 + (f", {link.peer_name}, version {link.version}" if link.peer_name else ""),
                 sent=self._sent,
                 received=session.received_messages,
@@ -161,6 +182,11 @@ class SerialSorter(Sorter):
                 cell_restarts=counts.cell_restarts,
                 failures=self._failures,
             )
+
+    @property
+    def _described(self) -> str:
+        port = self._settings.port
+        return f"serial over {port}" if is_url(port) else f"serial {port} {self._settings.baud} 8N1"
 
     def close(self) -> None:
         """Say "not ready", give the open results their bad receipts, release the line."""
@@ -263,21 +289,13 @@ class SerialSorter(Sorter):
     def _try_open(self) -> bool:
         settings = self._settings
         try:
-            line = serial.Serial(
-                settings.port,
-                settings.baud,
-                timeout=0,
-                write_timeout=0,
-                rtscts=settings.rtscts,
-                exclusive=True,
+            line = open_line(
+                settings.port, settings.baud, rtscts=settings.rtscts, dtr=settings.dtr, rts=settings.rts
             )
         except (*_LINE_LOST, ValueError) as error:
             with self._lock:
                 self._last_error = f"{settings.port} cannot be opened ({error}); tried again by itself"
             return False
-        # FTDI adapters hold bytes back for 16 ms otherwise; ptys and many UARTs do not know the call.
-        with contextlib.suppress(OSError, ValueError):
-            line.set_low_latency_mode(True)
         with self._lock:
             self._line = line
             self._opened += 1

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
 import select
+import socket
 import statistics
+import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -272,6 +279,114 @@ def test_what_waiting_cannot_cure_is_an_error_that_says_what_to_do(tmp_path: Pat
     file.touch()
     with pytest.raises(SorterError, match="by-id"):
         SerialSorter(SerialSettings(port=str(file))).open()
+
+
+class Converter:
+    """A serial converter on the network: one TCP connection, its bytes go to a serial line and back."""
+
+    def __init__(self, line: Path) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
+        self._line = line
+        self._end = threading.Event()
+        self._drop = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def drop(self) -> None:
+        self._drop.set()
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join()
+        self._server.close()
+
+    def _serve(self) -> None:
+        self._server.settimeout(0.05)
+        while not self._end.is_set():
+            with contextlib.suppress(TimeoutError):
+                client, _ = self._server.accept()
+                self._drop.clear()
+                with client, serial.Serial(str(self._line), timeout=0) as line:
+                    while not self._end.is_set() and not self._drop.is_set():
+                        if client in select.select([client, line], [], [], 0.02)[0]:
+                            received = client.recv(4096)
+                            if not received:
+                                break
+                            line.write(received)
+                        client.sendall(line.read(4096))
+
+
+def test_a_cell_behind_a_serial_converter_on_the_network_is_served_and_found_again(
+    cell: CellOnPty, tmp_path: Path
+) -> None:
+    converter = Converter(tmp_path / "port")
+    sorter = SerialSorter(SerialSettings(port=converter.port))
+    try:
+        sorter.open()
+        sorter.set_ready(True)
+        assert one_part(cell, sorter, 1).acknowledged
+        assert sorter.health().description.startswith("serial over socket://127.0.0.1:")
+        converter.drop()
+        wait_for(lambda: sorter.health().reconnects == 1 and sorter.health().connected)
+        assert one_part(cell, sorter, 2).acknowledged
+    finally:
+        sorter.close()
+        converter.close()
+
+
+def test_a_converter_that_is_not_there_is_tried_again_and_shown() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = f"socket://127.0.0.1:{closed.getsockname()[1]}"
+    sorter = SerialSorter(SerialSettings(port=port))
+    try:
+        sorter.open()
+        wait_for(lambda: "Connection refused" in sorter.health().last_error)
+        assert not sorter.health().connected
+    finally:
+        sorter.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"port": "rfc2217://10.0.0.7:4001"}, "RFC 2217"),
+        ({"port": "loop://"}, "loop://"),
+        ({"port": "http://10.0.0.7:80"}, "http://"),
+        ({"port": "socket://10.0.0.7"}, "socket://ADDRESS:PORT"),
+        ({"port": "socket://10.0.0.7:99999"}, "Port out of range"),
+        ({"port": "socket://converter.example:4001"}, "converter.example"),
+        ({"port": "socket://10.0.0.7:4001", "dtr": False}, "no such wire"),
+        ({"port": "socket://10.0.0.7:4001", "rtscts": True}, "no such wire"),
+        ({"rtscts": True, "rts": True}, "uses this wire too"),
+    ],
+)
+def test_a_port_that_would_be_waited_for_for_ever_is_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(says)):
+        SerialSettings(**{"port": "/dev/absent"} | wrong)
+
+
+@pytest.mark.parametrize(("dtr", "rts"), [(True, False), (False, True), (None, None)])
+def test_dtr_and_rts_are_set_as_the_configuration_says(
+    cell: CellOnPty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtr: bool | None, rts: bool | None
+) -> None:
+    """A pty has no such wires: the call that sets them is watched."""
+    asked: list[tuple[int, int]] = []
+
+    def watched(fd: int, request: int, argument: Any = 0, *rest: Any) -> Any:
+        if request in (termios.TIOCMBIS, termios.TIOCMBIC):
+            asked.append((struct.unpack("I", argument)[0], request))
+            return argument
+        return fcntl.ioctl(fd, request, argument, *rest)
+
+    stand_in = SimpleNamespace(**vars(fcntl) | {"ioctl": watched})
+    monkeypatch.setattr("serial.serialposix.fcntl", stand_in)
+    sorter = SerialSorter(SerialSettings(port=str(tmp_path / "port"), dtr=dtr, rts=rts))
+    sorter.open()
+    sorter.close()
+    levels = {True: termios.TIOCMBIS, False: termios.TIOCMBIC, None: termios.TIOCMBIS}
+    assert (termios.TIOCM_DTR, levels[dtr]) in asked
+    assert (termios.TIOCM_RTS, levels[rts]) in asked
 
 
 @pytest.mark.parametrize("wrong", [{"baud": -1}, {"port": ""}])
