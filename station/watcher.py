@@ -31,6 +31,8 @@ TRACEBACK_S = 0.3
 STOP_S = 30.0
 """What a clean stop may take when the station does not say itself; then it is killed."""
 FEED_S = 1.0
+LEAVE_THE_VIEW = b"\x1b[?1049l\x1b[?25h\r\n"
+"""Back to the terminal's own screen, with its cursor: xterm's control sequences 1049 and 25."""
 DUMP = signal.SIGUSR2
 """The station writes the traceback of every thread when it gets this."""
 
@@ -105,6 +107,9 @@ def _troubles(memory: mmap.mmap, station: int, now: int) -> tuple[list[Thread], 
 
 
 def _end(station: int, why: str) -> None:
+    if os.isatty(2):  # the live view has a screen of its own, which goes with it
+        with contextlib.suppress(OSError):
+            os.write(2, LEAVE_THE_VIEW)
     _say(f"{why}; the station is ended, where its threads are:")
     if os.getppid() == station:
         os.kill(station, DUMP)
