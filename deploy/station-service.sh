@@ -191,8 +191,9 @@ for drop_in in sorted(drop_ins.glob("*.conf")):
 wrong = [
     f"station-service: {file}: paths.{key}: the service cannot write to {path}; write a path below "
     f"{' or '.join(map(str, writable))}"
-    for key, path in (("journal", paths.journal), ("images", paths.images), ("cache", paths.cache))
-    if not any(path.is_relative_to(folder) for folder in writable)
+    for key in ("journal", "images", "cache", "rare")
+    if (path := getattr(paths, key, None)) is not None
+    and not any(path.is_relative_to(folder) for folder in writable)
 ]
 sys.exit("\n".join(wrong) or None)
 PYTHON

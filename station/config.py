@@ -79,6 +79,8 @@ class Paths(Section):
     """the folder for pictures of parts"""
     cache: FilePath
     """the folder for data that this machine builds or measures again when it is missing"""
+    rare: FilePath | None = None
+    """the folder for rare and doubtful parts (docs/rare-defects.md); without it, none are kept"""
     control: FilePath | None = None
     """the socket for `station status`, `halt`, `resume`, `prepare`; without it, a file beside the journal"""
 
@@ -89,17 +91,19 @@ class Paths(Section):
         used = {} if file is None else {file: "the configuration itself"}
         owned = {key: getattr(self, key) for key in ("recipes", "engines", "images", "cache", "control")}
         owned["control"] = self.socket
+        if self.rare is not None:
+            owned["rare"] = self.rare
         for key, path in (*owned.items(), ("journal", self.journal)):
             other = used.setdefault(Path(os.path.realpath(path)), f"`{key}`")
             if other != f"`{key}`":
                 raise mistake(key, f"is the same path as {other}", "give each its own path")
         files = (("journal", self.journal), ("control", self.socket))
-        folders = (("images", self.images), ("cache", self.cache))
+        folders: tuple[tuple[str, Path], ...] = (("images", self.images), ("cache", self.cache))
+        if self.rare is not None:
+            folders += (("rare", self.rare),)
         for key, path in (*files, *folders):
-            for folder in (
-                ("recipes", "engines", "images") if (key, path) in files else ("recipes", "engines")
-            ):
-                if owned[folder] in path.parents:
+            for folder in ("recipes", "engines", *(("images", "rare") if (key, path) in files else ())):
+                if folder in owned and owned[folder] in path.parents:
                     raise mistake(key, f"lies in the folder of `{folder}`", "give it a place of its own")
         return self
 
@@ -212,6 +216,29 @@ class Images(Section):
     """pictures that can wait to be written; further pictures are dropped (not saved) and counted"""
 
 
+class Rare(Section):
+    """What the log of rare and doubtful parts keeps, docs/rare-defects.md."""
+
+    quota_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
+    """the most disk space for the log, MB; the least informative items are dropped first"""
+    queue: Annotated[int, Field(ge=1, le=1000)] = 8
+    """parts that can wait to be looked at; further parts are dropped (not looked at) and counted"""
+    remember: Annotated[int, Field(ge=1, le=1000)] = 32
+    """the number of latest parts whose surfaces stay in memory, for a review and for a fault that follows"""
+    class_items: Count = 200
+    """a defect class is rare until so many items of it were kept; 0 means that no class is rare"""
+    low_confidence: Share = 0.7
+    """a part whose confidence is below this is kept"""
+    close_below: Share = 0.2
+    """a part is kept if the two most probable classes of its deciding patch differ by less than this"""
+    same_below: Annotated[float, Field(ge=0.0, le=2.0)] = 0.02
+    """two parts of one class are alike below this distance of their features; 0 keeps both always"""
+    audit_good: Share = 0.001
+    """the share of confident good parts that is kept, to find escapes"""
+    audit_bad: Share = 0.02
+    """the share of confident rejected parts that is kept, to find overkill"""
+
+
 class Pool(Section):
     """Rendered frames of the simulated plant."""
 
@@ -296,6 +323,8 @@ class StationConfig(Section):
     """how the journal's files are kept"""
     images: Images = Images()
     """pictures that the station keeps"""
+    rare: Rare = Rare()
+    """what the log of rare and doubtful parts keeps; it needs `paths.rare`"""
     simulation: Simulation | None = None
     """a simulated plant; leave it out in a real plant"""
 
@@ -326,6 +355,8 @@ class StationConfig(Section):
                 "free-running station would ever be sorted",
                 "write `mode: cell` and let the cell trigger each part",
             )
+        if "rare" in self.model_fields_set and self.paths.rare is None:
+            raise mistake("paths.rare", "is missing", "name a folder for the log, or leave `rare` out")
         if cell is not None and not isinstance(self.sorter, SerialSettings):
             raise mistake(
                 "simulation.cell",

@@ -15,6 +15,7 @@ from station.cli import (
     inspect,
     journal,
     orders,
+    rare,
     run,
     simulate,
     status,
@@ -43,6 +44,7 @@ app.command("inspect")(inspect.inspect)
 app.command("check")(check.check)
 app.add_typer(config.app, name="config")
 app.add_typer(journal.app, name="journal")
+app.add_typer(rare.app, name="rare")
 app.command("engines")(engines.engines)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)

@@ -115,7 +115,7 @@ def _plant(config: StationConfig, recipe: Recipe) -> Iterator[None]:
 
 
 def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
-    return [
+    steps: list[Step] = [
         ("engine", lambda: _engine(config, recipe)),
         ("camera", lambda: _camera(config, recipe)),
         ("sorter", lambda: _sorter(config, recipe)),
@@ -123,6 +123,9 @@ def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
         ("pictures", lambda: _disk(config.paths.images)),
         ("cache", lambda: _disk(config.paths.cache)),
     ]
+    if (rare := config.paths.rare) is not None:
+        steps.append(("rare log", lambda: _disk(rare)))
+    return steps
 
 
 def _engine(config: StationConfig, recipe: Recipe) -> str:

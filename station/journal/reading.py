@@ -148,15 +148,17 @@ class JournalReader:
         yield from found if limit is None else islice(found, limit)
 
     def station_events(
-        self, kinds: Iterable[str] = SHOWN_EVENTS, *, record_id: int | None = None
+        self, kinds: Iterable[str] = SHOWN_EVENTS, *, record_id: int | None = None, after_seq: int = 0
     ) -> Iterator[JournalEvent]:
-        """What the station did, or what was said of one record later, in order."""
+        """What the station did, or what was said of one record later, in order; only after ``after_seq``."""
         wanted = ", ".join(repr(kind) for kind in kinds if kind in SHOWN_EVENTS) or "NULL"
         for segment in self.segments():
             if segment.schema < SCHEMA_VERSION or (record_id or 0) > segment.last_record:
                 continue
+            if segment.last_seq <= after_seq:
+                continue
             one = "" if record_id is None else f" AND record_id = {int(record_id)}"
-            where = f"{self._station_condition(segment)} AND kind IN ({wanted})"
+            where = f"{self._station_condition(segment)} AND kind IN ({wanted}) AND seq > {int(after_seq)}"
             found = self._query(
                 segment,
                 f"{GET_EVENTS} INDEXED BY events_of_the_station WHERE {where}{one} ORDER BY seq",

@@ -334,6 +334,11 @@ class Journal:
         return "" if self._failure is None else str(self._failure)
 
     @property
+    def configuration_digest(self) -> str | None:
+        """SHA-256 of the configuration's text, hexadecimal; None where the journal was given none."""
+        return self._configuration.digest if self._configuration else None
+
+    @property
     def head(self) -> Head:
         """The last event on the disk; noted elsewhere, it lets an audit see any later change before it."""
         return self._head

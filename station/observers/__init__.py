@@ -154,6 +154,8 @@ class _ObserverThread:
                 self._call(self.observer.observe, part)
             elif ended:
                 break
+            else:
+                self._call(self.observer.idle)
         self._call(self.observer.close)
         heartbeat.end()
 

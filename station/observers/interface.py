@@ -51,6 +51,10 @@ class Observer(ABC):
     def observe(self, part: InspectedPart) -> None:
         """Look at one part. An exception is counted and shown, and only this part's observation is lost."""
 
+    def idle(self) -> None:
+        """Nothing waits; called up to ten times a second, so it must look quickly whether there is work."""
+        return
+
     def close(self) -> None:
         """The end of the run: nothing waits any more, and no part comes after this."""
         return

@@ -212,7 +212,7 @@ def write_overlay(
     view = view_of_frame(
         path.stem.removesuffix(f".{verdict.outcome}"), verdict, frame, patches, scores, classes
     )
-    _write_named(path, draw_picture(view))
+    write_drawn(path, draw_picture(view))
 
 
 def write_contact_sheet(
@@ -222,7 +222,7 @@ def write_contact_sheet(
     tiles = [draw_tile(part) if isinstance(part, PartView) else part for part in parts]
     if not tiles:
         raise PictureError(f"{target}: there are no parts to show")
-    _write_named(target, draw_sheet(tiles, title, columns=columns))
+    write_drawn(target, draw_sheet(tiles, title, columns=columns))
 
 
 def _oldest(names: Sequence[str], sizes: Mapping[str, int], too_much: float) -> list[str]:
@@ -236,7 +236,8 @@ def _oldest(names: Sequence[str], sizes: Mapping[str, int], too_much: float) -> 
     return found
 
 
-def _write_named(path: Path, picture: Picture) -> None:
+def write_drawn(path: Path, picture: Picture) -> None:
+    """Write a drawn picture; the ending of ``path`` says the format. Raises :class:`PictureError`."""
     try:
         write_file(path, _encode(picture, path.suffix))
     except OSError as error:

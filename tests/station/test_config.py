@@ -50,6 +50,28 @@ def test_the_demo_is_a_simulated_plant() -> None:
     assert config.paths.recipes == ROOT / "recipes"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rare: {quota_mb: 0}", r"rare.quota_mb.*1"),
+        ("rare: {quota_mb: 10}", r"paths.rare.*is missing.*name a folder for the log"),
+        ("rare: {audit_good: 2}", r"rare.audit_good"),
+        ("rare: {same_as: 2}", r"same_as.*unknown|same_below"),
+    ],
+)
+def test_a_rare_log_that_cannot_be_kept_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(tmp_path, PLANT + text)
+
+
+@pytest.mark.parametrize("place", ["/data/images", "../recipes/rare", "var/journal.db"])
+def test_the_rare_log_has_a_folder_of_its_own(tmp_path: Path, place: str) -> None:
+    with pytest.raises(ConfigError, match=r"place of its own|its own path"):
+        load(tmp_path, PLANT.replace("  cache: var/cache\n", f"  cache: var/cache\n  rare: {place}\n"))
+    config = load(tmp_path, PLANT.replace("  cache: var/cache\n", "  cache: var/cache\n  rare: var/rare\n"))
+    assert config.paths.rare == tmp_path / "var" / "rare"
+
+
 def test_a_real_plant_is_not_simulated(tmp_path: Path) -> None:
     config = load(tmp_path, PLANT)
     assert not config.is_simulated

@@ -1,0 +1,249 @@
+"""``station rare``: the log of rare and doubtful parts, beside the station that fills it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from station.cli.parameters import FILE_MADE
+
+if TYPE_CHECKING:
+    from station.pictures.drawing import PartView
+    from station.rare.store import Entry, RareStore
+
+app = typer.Typer(help="List, show and purge the log of rare and doubtful parts.", no_args_is_help=True)
+
+Configuration = Annotated[
+    Path, typer.Option("--config", "-c", envvar="STATION_CONFIG", help="The configuration of this machine.")
+]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", help="The log's folder, instead of a configuration.")
+]
+DEFAULT_CONFIG = Path("config/demo.yaml")
+
+
+@app.command("list")
+def list_items(
+    config: Configuration = DEFAULT_CONFIG,
+    folder: Folder = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only items with this reason, for example `rare class`.")
+    ] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="Only items of this class.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="The most items to print.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+) -> None:
+    """List the items, the most informative first.
+
+    Examples:
+        station rare list --reason "rare class"
+
+        station rare list --json | jq .said_class
+
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from station.cli.text import told
+
+    store = _store(config, folder)
+    found = _chosen(store, reason, class_name, limit)
+    if as_json:
+        for one in found:
+            print(json.dumps(json.loads(one.item.to_json()) | _beside(one)))
+        return
+    usage = store.usage()
+    title = f"{store.folder}: {usage.items} items, {usage.used / 1e6:.1f} MB"
+    if usage.quota:
+        title += f" of {usage.quota / 1e6:.0f} MB"
+    if usage.quarantined:
+        title += f", {usage.quarantined} files in quarantine"
+    table = Table(title=told(title), title_justify="left")
+    for column in ("item", "part", "kept", "station says", "person says", "seen", "why"):
+        table.add_column(column, justify="right" if column in ("part", "seen") else "left")
+    for one in found:
+        item = one.item
+        table.add_row(
+            told(item.item_id),
+            str(item.part_id),
+            item.kept_at[:19],
+            told(f"{item.class_name} {item.confidence:.3f}"),
+            told(item.said_class or ""),
+            str(one.times_seen),
+            told(", ".join(why.reason for why in item.whys)),
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(
+    item: Annotated[str, typer.Argument(help="The item, or the number of its record.")],
+    config: Configuration = DEFAULT_CONFIG,
+    folder: Folder = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="Draw the part with its verdict into this file."),
+        FILE_MADE,
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show everything about one item, after a check that its picture is what was written.
+
+    Examples:
+        station rare show 1204
+
+        station rare show 3f9c2a11-1204 --picture part.png
+
+    """
+    from rich.console import Console
+
+    from station.cli.text import told
+    from station.pictures.drawing import draw_picture
+    from station.pictures.saving import write_drawn
+
+    store = _store(config, folder)
+    found = store.entry(item)
+    pixels = store.read_picture(found)
+    one = found.item
+    if picture is not None:
+        write_drawn(picture, draw_picture(_view(found, store)))
+    if as_json:
+        print(json.dumps(json.loads(one.to_json()) | _beside(found), indent=1))
+        return
+    console = Console()
+
+    def row(name: str, text: object) -> None:
+        console.print(f"[dim]{name:<16}[/]{told(text)}", highlight=False, soft_wrap=True)
+
+    height, width = pixels.shape[:2]
+    region = one.region
+    row("item", f"{one.item_id}, kept {one.kept_at}, {found.times_seen} times seen")
+    row("part", f"{one.part_id}, record {one.record_id} of journal {one.journal_id}")
+    row("station", f"{one.station}{', isSimulated' if one.is_simulated else ''}")
+    row("station says", f"{one.outcome}: {one.class_name} {one.confidence:.3f}; {one.verdict_reason}")
+    row("person says", f"{one.said_class} ({one.said_by})" if one.said_class else "nothing")
+    for why in one.whys:
+        row("why", f"{why.reason}: {why.text}")
+    row("picture", f"{found.picture}, {width} x {height} px, sha256 {found.sha256}, intact")
+    row("in the frame", f"{region.width} x {region.height} px at {region.x}, {region.y}")
+    if one.place is not None:
+        box, frame, mm = one.place.in_surface, one.place.in_frame, one.place.on_product
+        row(
+            "deciding patch", f"{one.patch}: {box.width} x {box.height} px at {box.x}, {box.y} of the picture"
+        )
+        row("", f"{frame.width} x {frame.height} px at {frame.x}, {frame.y} of the frame")
+        row("", f"{mm.width:.1f} x {mm.height:.1f} mm at {mm.x:.1f}, {mm.y:.1f} mm")
+    if one.scores is not None and one.patch is not None:
+        pairs = zip(one.classes, one.scores[one.patch], strict=True)
+        row("its scores", ", ".join(f"{name} {p:.3f}" for name, p in pairs))
+    row("recipe", f"{one.recipe} {one.recipe_digest}")
+    row("engine", f"{one.engine} {one.engine_digest}, {one.backend} {one.precision}")
+    row("configuration", one.config_digest or "unknown")
+    row("calibration", one.calibration_digest or "none")
+
+
+@app.command()
+def sheet(
+    target: Annotated[Path, typer.Argument(help="The picture to write, .png or .jpg."), FILE_MADE],
+    config: Configuration = DEFAULT_CONFIG,
+    folder: Folder = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only items with this reason, for example `rare class`.")
+    ] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="Only items of this class.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=400, help="The most items to show.")] = 60,
+) -> None:
+    """Write a contact sheet: the items on one picture, the most informative first.
+
+    Examples:
+        station rare sheet rare.png
+
+        station rare sheet doubtful.png --reason "two classes close" --limit 20
+
+    """
+    from station.pictures.saving import write_contact_sheet
+
+    store = _store(config, folder)
+    found = _chosen(store, reason, class_name, limit)
+    write_contact_sheet([_view(one, store) for one in found], target, f"{len(found)} rare and doubtful parts")
+    print(f"{len(found)} items on {target}")
+
+
+@app.command()
+def purge(
+    to_mb: Annotated[
+        float, typer.Option("--to-mb", min=0.0, help="The size that the log may have then, MB.")
+    ],
+    config: Configuration = DEFAULT_CONFIG,
+    folder: Folder = None,
+) -> None:
+    """Drop the least informative items until the log is small enough, also while the station runs.
+
+    Items of which a person spoke stay, and so do files in quarantine, whatever size was named.
+
+    Examples:
+        station rare purge --to-mb 500
+
+    """
+    store = _store(config, folder)
+    dropped = store.purge(int(to_mb * 1e6))
+    usage = store.usage()
+    print(f"dropped {len(dropped)} items; {usage.items} are left, {usage.used / 1e6:.1f} MB")
+    if usage.used > to_mb * 1e6:
+        print(
+            f"{usage.said} items of which a person spoke, and {usage.quarantined} files in quarantine, stay"
+        )
+
+
+def _store(config: Path, folder: Path | None) -> RareStore:
+    """The log, to be read. Raises ``ConfigError``, ``RareLogError``."""
+    from station.rare.store import RareLogError, RareStore
+
+    if folder is not None:
+        return RareStore(folder)
+    from station.config import load_config
+
+    settings = load_config(config)
+    if settings.paths.rare is None:
+        raise RareLogError(f"{config}: keeps no rare parts: name a folder for them, `paths.rare`")
+    return RareStore(settings.paths.rare, quota=settings.rare.quota_mb * 1_000_000)
+
+
+def _chosen(store: RareStore, reason: str | None, class_name: str | None, limit: int | None) -> list[Entry]:
+    from station.rare.items import Reason
+    from station.rare.store import RareLogError
+
+    if reason is not None and reason not in list(Reason):
+        raise RareLogError(f"there is no reason {reason!r}: write one of: {', '.join(Reason)}")
+    return [
+        one
+        for one in store.entries()
+        if (reason is None or any(why.reason == reason for why in one.item.whys))
+        and class_name in (None, one.item.said_class or one.item.class_name)
+    ][:limit]
+
+
+def _beside(one: Entry) -> dict[str, object]:
+    return {
+        "item_id": one.item.item_id,
+        "picture": str(one.picture),
+        "sha256": one.sha256,
+        "size": one.size,
+        "times_seen": one.times_seen,
+    }
+
+
+def _view(one: Entry, store: RareStore) -> PartView:
+    import numpy as np
+
+    from station.pictures.drawing import view_of_surface
+
+    item = one.item
+    scores = None if item.scores is None else np.array(item.scores, np.float32)
+    patches = item.patches(store.read_picture(one))
+    return view_of_surface(f"part {item.part_id}", item.verdict(), patches, scores, item.classes)

@@ -1,0 +1,221 @@
+"""The observer that keeps rare and doubtful parts, beside the decision path and within a quota.
+
+Whatever happens here - a disk that is full, slow or gone - costs items and never a part. What should have
+been kept and was not is counted and shown. The last parts stay in memory, so that a person's word about one
+of them, or a fault that follows, still finds its picture.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from drivers.sorters.interface import Outcome
+from station.journal.cursors import Cursor, advance, open_cursor
+from station.journal.errors import JournalError
+from station.journal.reading import JournalReader
+from station.observers.interface import Observer
+from station.rare.items import Origin, Reason, Sighting, Why, sighting_of
+from station.rare.reasons import draw_of, reasons_of
+from station.rare.store import Kept, RareLogError, RareStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from station.config import Rare
+    from station.journal.reading import JournalEvent
+    from station.part import InspectedPart
+
+log = logging.getLogger(__name__)
+
+CURSOR = "rare"
+"""The name of this reader of the journal."""
+LOOK_EVERY_S = 2.0
+"""How often the journal is asked for new reviews."""
+MOVE_EVERY_S = 60.0
+"""How often the cursor is moved on when there is none: each move waits for the disk."""
+
+
+class RareLog(Observer):
+    """Keeps parts that the workshop can learn from."""
+
+    name = "rare log"
+
+    def __init__(self, store: RareStore, settings: Rare, journal: Path, origin: Origin) -> None:
+        """``journal``: where the reviews are read. Opens nothing: a folder that is not there costs items."""
+        self.capacity = settings.queue
+        self._store = store
+        self._settings = settings
+        self._journal = journal
+        self._origin = origin
+        self._recent: deque[Sighting] = deque(maxlen=settings.remember)
+        self._open = False
+        self._rare_so_far: Counter[tuple[str, str]] = Counter()
+        self._after = ""
+        """The part before, in words, when it was a fault."""
+        self._counts: Counter[Kept] = Counter()
+        self._lost = 0
+        """Parts that should have been kept, and could not be written."""
+        self._too_late = 0
+        """Reviews of parts whose picture was gone."""
+        self._fill = "not opened yet"
+        self._cursor: Cursor | None = None
+        self._seen_seq = 0
+        self._looked = self._moved = 0.0
+        self._trouble = ""
+
+    @property
+    def lost(self) -> int:
+        """Parts that should have been kept, and could not be written."""
+        return self._lost
+
+    def observe(self, part: InspectedPart) -> None:
+        """Keep the part if there is a reason to. Raises :class:`RareLogError`; the part is then lost."""
+        self._look_for_reviews()
+        try:
+            self._observe(part)
+        finally:
+            self._note()
+
+    def idle(self) -> None:
+        """Nothing waits: look for reviews."""
+        if self._look_for_reviews():
+            self._note()
+
+    def close(self) -> None:
+        """Take the last reviews, and give the folder back."""
+        try:
+            self._look_for_reviews(now=True)
+            if self._cursor is not None and self._cursor.seq < self._seen_seq:
+                advance(self._cursor, self._seen_seq)
+        finally:
+            self._store.close()
+            self._note()
+
+    # ------------------------------------------------------------------ parts
+
+    def _observe(self, inspected: InspectedPart) -> None:
+        fault, before = self._after, self._recent[-1] if self._recent else None
+        is_fault = inspected.verdict.outcome is Outcome.FAULT
+        words = f"part {inspected.part_id}, a fault: {inspected.verdict.reason}"
+        self._after = words if is_fault else ""
+        patches, record_id = inspected.part.patches, inspected.part.record_id
+        sighting = sighting_of(inspected, patches, self._origin) if patches is not None else None
+        if sighting is not None:
+            self._recent.append(sighting)
+        if is_fault:
+            if not fault and before is not None:
+                self._keep(before, [Why(Reason.NEAR_A_FAULT, 0.0, f"the part before {words}")])
+            return
+        if sighting is None:
+            return
+        key = (sighting.item.recipe, sighting.item.class_name)
+        whys = reasons_of(
+            inspected,
+            self._settings,
+            items_of_class=self._rare_so_far[key],
+            draw=draw_of(self._origin.journal_id, record_id),
+        )
+        if fault:
+            whys.append(Why(Reason.NEAR_A_FAULT, 0.0, f"the part after {fault}"))
+        if whys:
+            self._keep(sighting, whys)
+
+    def _keep(self, sighting: Sighting, whys: list[Why]) -> None:
+        """Write it, or count it as lost. Raises :class:`RareLogError`."""
+        item = sighting.item.because(*whys)
+        try:
+            self._require_open()
+            kept = self._store.keep(replace(sighting, item=item))
+            self._show_fill()
+        except BaseException:
+            self._lost += 1
+            self._open = False  # put the folder in order before the next one
+            raise
+        self._counts[kept] += 1
+        if kept is Kept.NEW and any(why.reason is Reason.RARE_CLASS for why in whys):
+            self._rare_so_far[item.recipe, item.class_name] += 1
+
+    def _require_open(self) -> None:
+        if not self._open or not self._store.is_there:
+            for line in self._store.open():
+                log.warning("rare log: %s", line)
+            self._rare_so_far = self._store.rare_so_far()
+            self._open = True
+
+    # ------------------------------------------------------------------ reviews
+
+    def _look_for_reviews(self, *, now: bool = False) -> bool:
+        """Take what people said since the last look; True when it is time to show something new.
+
+        What fails here is tried again at the next look and costs no part.
+        """
+        moment = time.monotonic()
+        if moment < self._looked + LOOK_EVERY_S and not now:
+            return False
+        self._looked = moment
+        try:
+            self._take_reviews(moment)
+            self._trouble = ""
+        except (RareLogError, JournalError) as error:
+            if str(error) != self._trouble:
+                log.warning("rare log: reviews cannot be taken now: %s", error)
+            self._trouble = str(error)
+            self._open = False
+        return True
+
+    def _take_reviews(self, moment: float) -> None:
+        if self._cursor is None:
+            self._cursor = open_cursor(self._journal, CURSOR)
+            self._seen_seq = self._cursor.seq
+        with JournalReader(self._journal) as reader:
+            head = reader.head().seq
+            reviews = list(reader.station_events(("review",), after_seq=self._seen_seq))
+        for review in reviews:
+            self._hear(review)
+            self._seen_seq = review.seq
+        self._seen_seq = max(self._seen_seq, head)
+        if self._seen_seq > self._cursor.seq and (reviews or moment > self._moved + MOVE_EVERY_S):
+            self._cursor = advance(self._cursor, self._seen_seq)
+            self._moved = moment
+
+    def _hear(self, review: JournalEvent) -> None:
+        """One person's word. Heard twice, it changes nothing."""
+        class_name, by = str(review.values["class_name"]), str(review.values["by"])
+        self._require_open()
+        if self._store.say(f"{self._origin.journal_id[:8]}-{review.record_id}", class_name, by):
+            return
+        found = next((one for one in self._recent if one.item.record_id == review.record_id), None)
+        if found is None:
+            self._too_late += 1
+            log.warning("rare log: record %d was reviewed too late, its picture is gone", review.record_id)
+            return
+        kept = self._store.keep(replace(found, item=found.item.said(class_name, by)))
+        self._counts[kept] += 1
+        self._show_fill()
+
+    # ------------------------------------------------------------------ what people see
+
+    def _show_fill(self) -> None:
+        usage = self._store.usage()
+        self._fill = f"{usage.items} items, {usage.used / 1e6:.1f} of {usage.quota / 1e6:.0f} MB"
+        if usage.quarantined:
+            self._fill += f", {usage.quarantined} files in quarantine"
+
+    def _note(self) -> None:
+        words = [self._fill]
+        for count, what in (
+            (self._counts[Kept.NEW], "kept"),
+            (self._counts[Kept.ALIKE], "like one kept before"),
+            (self._counts[Kept.NO_ROOM], "less informative than all kept"),
+            (self._lost, "LOST"),
+            (self._too_late, "reviewed too late"),
+        ):
+            if count:
+                words.append(f"{count} {what}")
+        if self._trouble:
+            words.append(f"reviews wait: {self._trouble}")
+        self.note = ", ".join(words)

@@ -1,0 +1,467 @@
+"""The folder of the rare-defect log: a picture per item in ``items/``, and a row per item in ``rare.db``.
+
+An item is there when its row is: the picture is written and brought to the disk first, then the row. A
+kill in between leaves a file without a row; the next start moves it to ``quarantine/`` and deletes nothing.
+An item that makes room is marked in its row first, then its picture is deleted, then the row, so that the
+next start can finish it.
+
+Nothing is remembered between two calls: the folder may be emptied, replaced or purged by another program.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.cameras.picture_files import decode_image, encode_image
+from drivers.errors import InspectionError
+from station.files import write_file
+from station.rare.choice import Standing, make_room, nearest
+from station.rare.items import Item, Reason, Sighting
+
+INDEX = "rare.db"
+ITEMS, QUARANTINE = "items", "quarantine"
+ROW_BYTES = 4096
+"""What a row takes beside its vector and its text, about."""
+VERSION = 1
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS items (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    item_id TEXT NOT NULL UNIQUE,
+    file TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    worth REAL NOT NULL,
+    audit INTEGER NOT NULL,
+    stays INTEGER NOT NULL,
+    dropped INTEGER NOT NULL DEFAULT 0,
+    times_seen INTEGER NOT NULL DEFAULT 1,
+    engine_digest TEXT NOT NULL,
+    class_name TEXT NOT NULL,
+    features BLOB,
+    item TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS items_alike ON items (engine_digest, class_name) WHERE features IS NOT NULL;
+CREATE TABLE IF NOT EXISTS rare_so_far (
+    recipe TEXT NOT NULL, class_name TEXT NOT NULL, items INTEGER NOT NULL, PRIMARY KEY (recipe, class_name)
+);
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+
+class RareLogError(InspectionError):
+    """The rare-defect log cannot be used as asked; the message says what to do about it."""
+
+
+class Kept(StrEnum):
+    """What became of a part that is worth keeping."""
+
+    NEW = "new"
+    KNOWN = "known"
+    """It was there already; its reasons were added."""
+    ALIKE = "alike"
+    """Not kept: an item like it is there, and counts it."""
+    NO_ROOM = "no room"
+    """Not kept: everything in the log is more informative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item as it stands in the log."""
+
+    item: Item
+    picture: Path
+    sha256: str
+    """Of the picture's file, hexadecimal."""
+    size: int
+    """Bytes, of picture and row."""
+    times_seen: int
+    """1, and one more for each part like it that was not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full the log is."""
+
+    items: int
+    said: int
+    """Items of which a person spoke; they are never dropped."""
+    used: int
+    """Bytes, with the quarantine."""
+    quarantined: int
+    """Files."""
+    quarantined_bytes: int
+    quota: int
+    """Bytes; 0 where it is not known."""
+
+
+class RareStore:
+    """The folder and its index. For one thread at a time; other processes may read and purge."""
+
+    def __init__(self, folder: Path, *, quota: int = 0, same_below: float = 0.0) -> None:
+        """``quota``: bytes. ``same_below``: the distance of features below which two parts are alike."""
+        self.folder = folder
+        self._quota = quota
+        self._same_below = same_below
+        self._lock: int | None = None
+
+    # ------------------------------------------------------------------ the station's side
+
+    def open(self) -> list[str]:
+        """Make or check the folder as its only writer; what had to be put in order, in words.
+
+        Raises :class:`RareLogError`. May be called again after an error.
+        """
+        found: list[str] = []
+        with self._explained():
+            for folder in (self.folder / ITEMS, self.folder / QUARANTINE):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._take()
+            with closing(_connect(self.folder / INDEX, make=True)) as index:
+                self._version(index)
+                index.executescript(_SCHEMA)
+                self._finish_drops(index)
+                rows = {str(name) for (name,) in index.execute("SELECT file FROM items")}
+                files = {file.name: file for file in (self.folder / ITEMS).iterdir()}
+                for name in sorted(rows - set(files)):
+                    found.append(f"the picture {name} is missing; its row is removed")
+                    index.execute("DELETE FROM items WHERE file = ?", (name,))
+                for name in sorted(set(files) - rows):
+                    found.append(f"{name} has no row; it is in {QUARANTINE}/ now")
+                    os.replace(files[name], self._free_name(name))
+        return found
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder has an index; not when somebody took it away."""
+        return (self.folder / INDEX).is_file()
+
+    def close(self) -> None:
+        """Give the folder back to others. May be called twice."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def keep(self, sighting: Sighting) -> Kept:
+        """Keep a part, whole or not at all. Raises :class:`RareLogError`, and then nothing is kept."""
+        item = sighting.item
+        with self._explained(), closing(self._index()) as index:
+            if self._add_reasons(index, item):
+                return Kept.KNOWN
+            vector = None if sighting.features is None else sighting.features.astype(np.float16)
+            alike = None if vector is None or item.may_repeat else self._alike(index, item, vector)
+            if alike is not None:
+                index.execute("UPDATE items SET times_seen = times_seen + 1 WHERE item_id = ?", (alike,))
+                return Kept.ALIKE
+            content = encode_image(sighting.pixels, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            text = item.to_json()
+            size = len(content) + len(text) + ROW_BYTES + (0 if vector is None else vector.nbytes)
+            new = Standing(item.item_id, size, item.worth, 0, item.is_audit, item.stays)
+            leaving = make_room(_standing(index), new, self._quota - self._quarantine()[1])
+            if leaving is None:
+                if item.stays:
+                    raise RareLogError(
+                        f"rare log {self.folder}: a part that a person spoke of takes {size / 1e6:.1f} MB "
+                        "and does not fit beside the others of its kind: raise rare.quota_mb"
+                    )
+                return Kept.NO_ROOM
+            sha256 = hashlib.sha256(content).hexdigest()
+            file = self.folder / ITEMS / f"{item.item_id}-{sha256[:12]}.png"
+            write_file(file, content)
+            try:
+                with _transaction(index):
+                    index.execute(
+                        "INSERT INTO items (item_id, file, sha256, size, worth, audit, stays, engine_digest, "
+                        "class_name, features, item) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (
+                            item.item_id,
+                            file.name,
+                            sha256,
+                            size,
+                            item.worth,
+                            item.is_audit,
+                            item.stays,
+                            item.engine_digest,
+                            item.class_name,
+                            None if vector is None else vector.tobytes(),
+                            text,
+                        ),
+                    )
+                    if any(why.reason is Reason.RARE_CLASS for why in item.whys):
+                        index.execute(
+                            "INSERT INTO rare_so_far VALUES (?, ?, 1) "
+                            "ON CONFLICT DO UPDATE SET items = items + 1",
+                            (item.recipe, item.class_name),
+                        )
+                    _mark_dropped(index, leaving)
+            except BaseException:
+                with suppress(OSError):
+                    file.unlink()
+                raise
+            self._finish_drops(index)
+        return Kept.NEW
+
+    def say(self, item_id: str, class_name: str, by: str) -> bool:
+        """Add a person's word to an item, which then stays; False where it is not in the log.
+
+        Raises :class:`RareLogError`.
+        """
+        with self._explained(), closing(self._index()) as index, _transaction(index):
+            found = index.execute(
+                "SELECT item FROM items WHERE item_id = ? AND NOT dropped", (item_id,)
+            ).fetchone()
+            if found is None:
+                return False
+            _rewrite(index, self._item(found[0]).said(class_name, by))
+        return True
+
+    def rare_so_far(self) -> Counter[tuple[str, str]]:
+        """Recipe and class -> items that were ever kept because the class was rare."""
+        with self._explained(), closing(self._index()) as index:
+            rows = index.execute("SELECT recipe, class_name, items FROM rare_so_far").fetchall()
+        return Counter({(str(recipe), str(name)): int(count) for recipe, name, count in rows})
+
+    # ------------------------------------------------------------------ anybody's side
+
+    def entries(self) -> list[Entry]:
+        """Every item, the most informative first. Raises :class:`RareLogError`."""
+        with self._explained(), closing(self._index()) as index:
+            rows = index.execute(f"{_GET} ORDER BY stays DESC, worth DESC, number DESC").fetchall()
+            return [self._entry(row) for row in rows]
+
+    def entry(self, item_id: str) -> Entry:
+        """One item, by its id or the number of its record. Raises :class:`RareLogError`."""
+        with self._explained(), closing(self._index()) as index:
+            rows = index.execute(
+                f"{_GET} AND (item_id = ? OR item_id LIKE '%-' || ?)", (item_id, item_id)
+            ).fetchall()
+        if len(rows) != 1:
+            many = f"{len(rows)} items" if rows else "no item"
+            raise RareLogError(
+                f"rare log {self.folder}: has {many} of {item_id!r}: `station rare list` shows all"
+            )
+        return self._entry(rows[0])
+
+    def read_picture(self, entry: Entry) -> NDArray[np.uint8]:
+        """The picture of an item, ``(H, W)`` or ``(H, W, 3)``, when it is what was written.
+
+        Raises :class:`RareLogError`.
+        """
+        with self._explained():
+            content = entry.picture.read_bytes()
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise RareLogError(
+                f"{entry.picture}: is not what was written: check the disk; its record is in the journal"
+            )
+        return decode_image(content, entry.picture)
+
+    def usage(self) -> Usage:
+        """How full the log is. Raises :class:`RareLogError`."""
+        with self._explained(), closing(self._index()) as index:
+            items, said, used = index.execute(
+                "SELECT count(*), coalesce(sum(stays), 0), coalesce(sum(size), 0) FROM items "
+                "WHERE NOT dropped"
+            ).fetchone()
+            files, size = self._quarantine()
+        return Usage(items, said, used + size, files, size, self._quota)
+
+    def purge(self, to_bytes: int) -> list[str]:
+        """Drop the least informative items until the rest fit into ``to_bytes``; the ids of those dropped.
+
+        Items of which a person spoke, and the quarantine, stay. Raises :class:`RareLogError`.
+        """
+        with self._explained(), closing(self._index()) as index:
+            leaving = make_room(_standing(index), None, to_bytes - self._quarantine()[1]) or []
+            with _transaction(index):
+                _mark_dropped(index, leaving)
+            self._finish_drops(index)
+        return [one.item_id for one in leaving]
+
+    # ------------------------------------------------------------------ helpers
+
+    def _take(self) -> None:
+        """Be the only writer of the folder. Raises :class:`RareLogError` or OSError."""
+        path = self.folder / ".lock"
+        if self._lock is not None:
+            with suppress(OSError):
+                if os.fstat(self._lock).st_ino == os.stat(path).st_ino:
+                    return
+            self.close()
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise RareLogError(
+                f"rare log {self.folder}: another station uses it: give each station its own paths.rare"
+            ) from None
+        self._lock = lock
+
+    def _index(self) -> sqlite3.Connection:
+        """The index of a log that a station has begun. Raises :class:`RareLogError`."""
+        if self.is_there:
+            index = _connect(self.folder / INDEX)
+            try:
+                if self._version(index):
+                    return index
+            except BaseException:
+                index.close()
+                raise
+            index.close()
+        raise RareLogError(
+            f"rare log {self.folder}: there is none yet: name its folder with `paths.rare` in the "
+            "configuration and run the station"
+        )
+
+    def _version(self, index: sqlite3.Connection) -> int:
+        """The format of the index; 0 before it has one."""
+        version = int(index.execute("PRAGMA user_version").fetchone()[0])
+        if version > VERSION:
+            raise RareLogError(
+                f"rare log {self.folder}: was written by a newer release (format {version}): install that "
+                "release, or name another folder"
+            )
+        return version
+
+    def _alike(self, index: sqlite3.Connection, item: Item, vector: NDArray[np.float16]) -> str | None:
+        """The item that this one repeats: of the same engine and class, with nearly the same features."""
+        rows = index.execute(
+            "SELECT item_id, features FROM items WHERE features IS NOT NULL AND NOT dropped "
+            "AND engine_digest = ? AND class_name = ?",
+            (item.engine_digest, item.class_name),
+        ).fetchall()
+        rows = [row for row in rows if len(row[1]) == vector.nbytes]
+        others = np.frombuffer(b"".join(row[1] for row in rows), np.float16).reshape(len(rows), vector.size)
+        row, distance = nearest(vector.astype(np.float32), others.astype(np.float32))
+        return str(rows[row][0]) if distance < self._same_below else None
+
+    def _add_reasons(self, index: sqlite3.Connection, item: Item) -> bool:
+        with _transaction(index):
+            found = index.execute(
+                "SELECT item FROM items WHERE item_id = ? AND NOT dropped", (item.item_id,)
+            ).fetchone()
+            if found is None:
+                return False
+            there = self._item(found[0]).because(*item.whys)
+            if item.stays:
+                there = replace(there, said_class=item.said_class, said_by=item.said_by)
+            _rewrite(index, there)
+        return True
+
+    def _finish_drops(self, index: sqlite3.Connection) -> None:
+        """Delete what is marked: the picture, then its row."""
+        for number, name in index.execute("SELECT number, file FROM items WHERE dropped").fetchall():
+            (self.folder / ITEMS / name).unlink(missing_ok=True)
+            index.execute("DELETE FROM items WHERE number = ?", (number,))
+
+    def _entry(self, row: Sequence[Any]) -> Entry:
+        text, name, sha256, size, seen = row
+        return Entry(self._item(text), self.folder / ITEMS / name, sha256, size, seen)
+
+    def _item(self, text: str) -> Item:
+        try:
+            return Item.from_json(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RareLogError(
+                f"rare log {self.folder}: an item in {INDEX} cannot be read ({error!r}): move the folder "
+                "away, the station begins a new one"
+            ) from error
+
+    def _quarantine(self) -> tuple[int, int]:
+        sizes = [file.stat().st_size for file in (self.folder / QUARANTINE).iterdir()]
+        return len(sizes), sum(sizes)
+
+    def _free_name(self, name: str) -> Path:
+        target = self.folder / QUARANTINE / name
+        number = 1
+        while target.exists():
+            target, number = self.folder / QUARANTINE / f"{name}.{number}", number + 1
+        return target
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn an error of disk or database into words with a remedy."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise RareLogError(f"rare log {self.folder}: {error}: {_remedy(error, self.folder)}") from error
+
+
+_GET = "SELECT item, file, sha256, size, times_seen FROM items WHERE NOT dropped"
+
+
+def _connect(path: Path, *, make: bool = False) -> sqlite3.Connection:
+    mode = "rwc" if make else "rw"  # of a file that cannot be written SQLite makes a reader by itself
+    index = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=5, isolation_level=None
+    )
+    index.execute("PRAGMA synchronous = FULL")
+    return index
+
+
+@contextmanager
+def _transaction(index: sqlite3.Connection) -> Iterator[None]:
+    index.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        index.execute("COMMIT")
+    except BaseException:
+        if index.in_transaction:
+            index.execute("ROLLBACK")
+        raise
+
+
+def _standing(index: sqlite3.Connection) -> list[Standing]:
+    rows = index.execute("SELECT item_id, size, worth, number, audit, stays FROM items WHERE NOT dropped")
+    return [
+        Standing(name, size, worth, number, bool(audit), bool(stays))
+        for name, size, worth, number, audit, stays in rows
+    ]
+
+
+def _mark_dropped(index: sqlite3.Connection, leaving: Sequence[Standing]) -> None:
+    # What a person said meanwhile counts: such an item stays.
+    index.executemany(
+        "UPDATE items SET dropped = 1 WHERE item_id = ? AND stays <= ?",
+        [(one.item_id, one.stays) for one in leaving],
+    )
+
+
+def _rewrite(index: sqlite3.Connection, item: Item) -> None:
+    index.execute(
+        "UPDATE items SET item = ?, worth = ?, audit = ?, stays = ? WHERE item_id = ?",
+        (item.to_json(), item.worth, item.is_audit, item.stays, item.item_id),
+    )
+
+
+def _remedy(error: sqlite3.Error | OSError, folder: Path) -> str:
+    code = getattr(error, "sqlite_errorname", "") or ""
+    number = getattr(error, "errno", None)
+    if code == "SQLITE_FULL" or number in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full: free space, or write a smaller rare.quota_mb"
+    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or number in (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+    ):
+        return f"give the station's user permission to write in {folder}"
+    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return f"{INDEX} is damaged: move the folder away, the station begins a new one"
+    return "check the disk, and that the folder is there"
