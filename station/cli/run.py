@@ -49,6 +49,7 @@ def run(
     from rich.progress import Progress
     from rich.text import Text
 
+    from drivers import heartbeat
     from drivers.settings import accepted_risks
     from station.assembly import assemble
     from station.bench.memory import MemoryLog
@@ -100,7 +101,10 @@ def run(
         title = f"station {station.config.station.name}"
         memory = MemoryLog()
         with Watcher() as watcher, live_view(console, title, parts) as show:
+            # Parts do not need this thread: a terminal that takes no output holds it, and nothing else.
+            heartbeat.begin("main", vital=False)
             while not stop.is_set() and not line.wait(0.25):
+                heartbeat.beat()
                 if dead := watcher.asks_to_stop():
                     line.give_up(dead)
                     break
@@ -108,6 +112,7 @@ def run(
                 show(status)
                 memory.sample()
                 sd_notify(f"STATUS={status.state}: {status.statistics.triggers} parts")
+            heartbeat.end()
             last = line.status()
             sd_notify("STOPPING=1")
             line.stop()

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from drivers import heartbeat
 from drivers.errors import InspectionError
 from station.control.asking import ControlError
 from station.control.status import status_document
@@ -108,6 +109,8 @@ class ControlServer:
                 proxy_headers=False,
                 backlog=CALLERS,
                 h11_max_incomplete_event_size=LARGEST_REQUEST,
+                callback_notify=_beat,
+                timeout_notify=1,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -141,11 +144,13 @@ class ControlServer:
         self.close()
 
     def _serve(self) -> None:
+        heartbeat.begin("control", vital=False)
         try:
             # In a thread that is not the main one, uvicorn leaves the process's signal handlers alone.
             self._server.run(sockets=[self._socket] if self._socket is not None else None)
         except Exception:
             log.exception("control: %s is no longer served; the inspection goes on", self._path)
+        heartbeat.end()
 
     # ------------------------------------------------------------------ what can be asked
 
@@ -185,6 +190,11 @@ class ControlServer:
             Route("/status", status, methods=["GET"]),
             *(Route(path, asked, methods=["POST"]) for path, asked in orders.items()),
         ]
+
+
+async def _beat() -> None:
+    """The loop that answers requests lives: it calls this every second."""
+    heartbeat.beat()
 
 
 class _Caller(H11Protocol):

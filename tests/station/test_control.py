@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from drivers import heartbeat
 from drivers.sorters.interface import Outcome
 from station.assembly import Station
 from station.config import load_config
@@ -25,6 +26,7 @@ from station.control import ControlError, ask
 from station.control.server import CALLERS, PATIENCE_S, ControlServer
 from station.journal.reading import JournalReader
 from station.observers import Observers
+from station.watcher import Thread, threads
 
 if TYPE_CHECKING:
     from station.line import Line
@@ -379,3 +381,18 @@ def test_a_changeover_that_takes_its_time_holds_up_neither_the_status_nor_the_en
     go_on.set()
     asking.join()
     assert refused, "whoever asked is not left without an answer"
+
+
+def test_the_control_thread_gives_signs_of_life_and_no_part_needs_it(controlled: Controlled) -> None:
+    def seen() -> list[Thread]:
+        memory = os.pread(heartbeat.file_descriptor(), heartbeat.SIZE, 0)
+        return [one for one in threads(memory) if one.name == "control"]
+
+    (first,) = seen()
+    assert not first.vital
+    until = time.monotonic() + 5
+    while seen()[0].deadline_ns == first.deadline_ns:
+        assert time.monotonic() < until, "it is not heard of again"
+        time.sleep(0.05)
+    controlled.server.close()
+    assert seen() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from drivers import heartbeat
-from station.watcher import threads
+from station.watcher import LivedTime, threads
 from tests.station.watched_line import HUNG_AFTER_S
 
 FOUND_WITHIN_S = 2.0
@@ -136,3 +137,127 @@ def test_a_thread_that_is_gone_without_a_word_leaves_its_place_to_others() -> No
         thread = threading.Thread(target=heartbeat.begin, args=("gone",))
         thread.start()
         thread.join()
+
+
+def test_a_thread_that_beats_all_the_time_is_never_seen_overdue() -> None:
+    """However the moments of writing and reading fall: a deadline is stored in one piece."""
+
+    def live() -> None:
+        heartbeat.begin("busy one")
+        begun.set()
+        while not leave.is_set():
+            for _ in range(1000):
+                heartbeat.beat()
+        heartbeat.end()
+
+    begun, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=live)
+    thread.start()
+    assert begun.wait(5)
+    try:
+        reader = subprocess.run(
+            [sys.executable, "-c", READ_ALL_THE_TIME, str(heartbeat.file_descriptor())],
+            pass_fds=(heartbeat.file_descriptor(),),
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        leave.set()
+        thread.join()
+    looks, overdue = map(int, reader.stdout.split())
+    assert looks > 300, reader.stderr
+    assert overdue == 0
+
+
+READ_ALL_THE_TIME = """
+import mmap, sys, time
+from drivers.heartbeat import SIZE
+from station.watcher import threads
+memory = mmap.mmap(int(sys.argv[1]), SIZE, prot=mmap.PROT_READ)
+looks = overdue = 0
+until = time.monotonic() + 1.5
+while time.monotonic() < until:
+    for one in threads(memory):
+        if one.name == "busy one":
+            looks, overdue = looks + 1, overdue + (one.deadline_ns < time.monotonic_ns())
+print(looks, overdue)
+"""
+
+MS = 1_000_000
+
+
+def rounds(lived: LivedTime, start_ms: int, end_ms: int, *, stopped: bool = False) -> int:
+    for now in range(start_ms + 200, end_ms + 1, 200):
+        lived.look(now * MS, stopped=stopped)
+    return end_ms
+
+
+def test_a_deadline_is_over_when_the_station_had_the_time_and_did_not_keep_it() -> None:
+    lived = LivedTime(0)
+    rounds(lived, 0, 1000)
+    assert not lived.has_passed("cut", 1100 * MS)
+    rounds(lived, 1000, 1200)
+    assert lived.has_passed("cut", 1100 * MS)
+    assert not lived.has_passed("cut", 2200 * MS), "it was heard of again"
+
+
+def test_a_station_that_was_stopped_and_goes_on_gets_the_time_that_it_lost() -> None:
+    lived = LivedTime(0)
+    at = rounds(lived, 0, 1000)
+    assert not lived.has_passed("cut", 2000 * MS)
+    at = rounds(lived, at, 4000, stopped=True)
+    assert not lived.has_passed("cut", 2000 * MS)
+    assert lived.stopped_ns == 3000 * MS
+    at = rounds(lived, at, 4800)
+    assert not lived.has_passed("cut", 2000 * MS)
+    assert lived.stopped_ns == 0
+    rounds(lived, at, 5200)
+    assert lived.has_passed("cut", 2000 * MS), "it hangs"
+
+
+def test_a_thread_that_hangs_is_found_though_the_station_is_stopped_again_and_again() -> None:
+    lived, at = LivedTime(0), 0
+    lived.has_passed("cut", 2000 * MS)
+    for _ in range(20):
+        at = rounds(lived, at, at + 400, stopped=True)
+        at = rounds(lived, at, at + 400)
+    assert lived.has_passed("cut", 2000 * MS)
+
+
+def test_a_machine_that_was_asleep_costs_no_station_its_life() -> None:
+    lived = LivedTime(0)
+    at = rounds(lived, 0, 1000)
+    lived.look((at + 60_000) * MS, stopped=False)  # heard of after the last round and before the sleep
+    assert not lived.has_passed("cut", 2000 * MS)
+    at = rounds(lived, at + 60_000, at + 60_600)
+    assert not lived.has_passed("cut", 2000 * MS)
+    rounds(lived, at, at + 2000)
+    assert lived.has_passed("cut", 2000 * MS)
+
+
+def test_a_busy_station_that_is_stopped_at_random_moments_lives_on_and_settles_every_part() -> None:
+    load = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    root = Path(__file__).parents[2]
+    station = subprocess.Popen(
+        [sys.executable, "-m", "tests.station.watched_line", "nothing"],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    chance, until = random.Random(8), time.monotonic() + 5
+    try:
+        while station.poll() is None and time.monotonic() < until:
+            time.sleep(chance.uniform(0.02, 0.6))
+            station.send_signal(signal.SIGSTOP)
+            time.sleep(chance.choice([0.05, 0.4, 1.2 * HUNG_AFTER_S]))
+            station.send_signal(signal.SIGCONT)
+        said, _ = station.communicate(timeout=30)
+    finally:
+        for one in (*load, station):
+            one.kill()
+            one.wait()
+    assert station.returncode == 0, said
+    assert re.search(r"^balance 0 ", said, re.MULTILINE), said

@@ -125,7 +125,11 @@ def main(fault: str) -> int:
     elif where == "journal's disk":
         os.stat = stat  # type: ignore[assignment]
     line = plant.line(
-        observers=observers, hung_after_s=HUNG_AFTER_S, deadline_s=0.5, stop_timeout_s=0.1, grab_timeout_s=0.2
+        observers=observers,
+        hung_after_s=HUNG_AFTER_S,
+        deadline_s=0.5,
+        stop_timeout_s=0.1 if make else 5.0,
+        grab_timeout_s=0.2,
     )
     line.start()
     with Watcher() as watcher:
