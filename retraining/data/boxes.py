@@ -94,7 +94,9 @@ class VocBoxes:
                 several = ", ".join(which for own in labels_there.values() for which in own)
                 left["places have boxes of several classes and were left out"].append(several)
                 continue
-            entries.append((replace(named_by[path], label=next(iter(labels_there))), window))
+            ((label, boxes_there),) = labels_there.items()
+            left["boxes give the same window as another box of their class"] += boxes_there[1:]
+            entries.append((replace(named_by[path], label=label), window))
         for reason, names in left.items():
             notes += counted_note(reason, names)
         if not entries:

@@ -42,7 +42,12 @@ def faults(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -
     return found
 
 
-_KINDS = {"exact": "the same picture", "near": "nearly the same picture", "overlapping": "crops that overlap"}
+_KINDS = {
+    "exact": "the same picture",
+    "near": "nearly the same picture",
+    "mirrored": "the same picture mirrored or turned",
+    "overlapping": "crops that overlap",
+}
 
 
 def shortcuts(dataset: Dataset) -> list[str]:

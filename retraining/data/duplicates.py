@@ -1,11 +1,12 @@
 """Pictures that show the same thing: found by their pixels, and joined so that no split parts them.
 
-Three kinds, each with a note:
+Four kinds, each with a note:
 
 - *exact*: the same pixels, whatever the file's format;
 - *near*: the same picture stored anew, lit otherwise or moved a little. Candidates are perceptual hashes that
-  differ in few bits (:func:`imagehash.phash`), proof is the texture: what is left of a picture reduced to
+  differ in few bits (pHash, phash.org), proof is the texture: what is left of a picture reduced to
   64 x 64 px without its shading and without straight lines along its sides, correlated at the best shift;
+- *mirrored*: nearly the same after a flip or a turn by quarters, as augmentation writes it into folders;
 - *overlapping*: crops of one strip that share a quarter or more. Pictures cut from one strip are numbered one
   after the other, so that only the next few names of a class are compared.
 
@@ -18,16 +19,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import cv2
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import dctn
 
 from retraining.data.manifest import Dataset, Picture
 from retraining.data.pixels import cut_window
@@ -38,6 +39,11 @@ SIDE = 64
 """px; pictures are compared at this size."""
 HASH_BITS = 18
 """Of 64; two pictures drawn at random differ in about 32."""
+MIRRORED_BITS = 10
+"""The same for mirrored pictures: there are seven ways to mirror, and each brings candidates by chance."""
+_HASH_SIDE = 32
+_LOW = 8
+"""Frequencies per side that a hash keeps."""
 SAME = 0.88
 """Correlation of textures from which on two pictures show the same."""
 REACH = 12
@@ -65,7 +71,7 @@ class DuplicatePair:
     first: int
     second: int
     kind: str
-    """``exact``, ``near`` or ``overlapping``."""
+    """``exact``, ``near``, ``mirrored`` or ``overlapping``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +81,7 @@ class Looks:
     digests: tuple[str, ...]
     """SHA-256 of size and pixels."""
     hashes: NDArray[np.uint64]
-    """``(N,)`` perceptual hashes."""
+    """``(8, N)`` perceptual hashes of each picture as it is and mirrored in seven ways."""
     textures: NDArray[np.float32]
     """``(N, 64, 64)``."""
 
@@ -100,7 +106,8 @@ def find_duplicates(
     known = {(pair.first, pair.second) for pair in exact}
     found = exact
     for kind, candidates, proof in (
-        ("near", _similar(looks.hashes), _is_near),
+        ("near", _similar(looks.hashes[0], looks.hashes[0], HASH_BITS), _is_near),
+        ("mirrored", _mirrored(looks.hashes), _is_mirrored),
         ("overlapping", _neighbours(dataset, reach), _overlaps),
     ):
         open_ones = [c for c in candidates if groups[c[0]] != groups[c[1]] and c not in known]
@@ -114,7 +121,7 @@ def look_at(dataset: Dataset, report: Reporter = silent) -> Looks:
     """Read every picture once and keep what is compared."""
     pictures = dataset.pictures
     digests = [""] * len(pictures)
-    hashes = np.empty(len(pictures), np.uint64)
+    hashes = np.empty((8, len(pictures)), np.uint64)
     textures = np.empty((len(pictures), SIDE, SIDE), np.float32)
     order = sorted(range(len(pictures)), key=lambda i: pictures[i].path)
     files = [list(rows) for _, rows in groupby(order, key=lambda i: pictures[i].path)]
@@ -125,7 +132,7 @@ def look_at(dataset: Dataset, report: Reporter = silent) -> Looks:
             pixels = cut_window(whole, pictures[row])
             digests[row] = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
             small = resize_picture(pixels, SIDE, SIDE)[..., 0].astype(np.float32)
-            hashes[row] = _hash(small)
+            hashes[:, row] = _hashes(small)
             textures[row] = _texture(small)
 
     def seen(done: int) -> None:
@@ -174,11 +181,33 @@ def _proved(
     return found
 
 
-def _hash(small: NDArray[np.float32]) -> np.uint64:
-    """The perceptual hash of a picture at even contrast, so that faint textures have one, too."""
+def _views(square: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """A square as it is, and mirrored and turned by quarters in all seven other ways."""
+    for turned in (square, square.T):
+        for rows in (1, -1):
+            for columns in (1, -1):
+                yield turned[::rows, ::columns]
+
+
+def _hashes(small: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """``(8,)``: the perceptual hash of each of :func:`_views`.
+
+    At even contrast, so that faint textures have one, too. A mirrored picture has the same frequencies, the
+    odd ones with the other sign.
+    """
     even = 128 + 40 * (small - small.mean()) / max(float(small.std()), 1e-3)
-    bits = imagehash.phash(Image.fromarray(np.clip(even, 0, 255).astype(np.uint8))).hash
-    return np.uint64(int.from_bytes(np.packbits(bits.ravel()).tobytes(), "little"))
+    image = Image.fromarray(np.clip(even, 0, 255).astype(np.uint8))
+    pixels = np.asarray(image.resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.LANCZOS), np.float64)
+    low = dctn(pixels)[:_LOW, :_LOW]
+    odd = 1 - 2 * (np.arange(_LOW) % 2)
+    ways = [
+        way * rows[:, None] * columns
+        for way in (low, low.T)
+        for rows in (np.ones(_LOW), odd)
+        for columns in (np.ones(_LOW), odd)
+    ]
+    bits = [np.packbits((way > np.median(way)).ravel()).tobytes() for way in ways]
+    return np.array([int.from_bytes(own, "little") for own in bits], np.uint64)
 
 
 def _texture(small: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -194,15 +223,20 @@ def _exact(digests: tuple[str, ...]) -> list[DuplicatePair]:
     return [DuplicatePair(first[d], i, "exact") for i, d in enumerate(digests) if first.setdefault(d, i) != i]
 
 
-def _similar(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """Pairs whose hashes differ in at most :data:`HASH_BITS` bits."""
+def _similar(one: NDArray[np.uint64], other: NDArray[np.uint64], most: int) -> list[tuple[int, int]]:
+    """Pairs, the smaller number first, whose hashes in two rows ``(N,)`` differ in at most so many bits."""
     found: list[tuple[int, int]] = []
-    for start in range(0, len(hashes), 256):
-        bits = np.bitwise_count(hashes[start : start + 256, None] ^ hashes[None, start:])
-        rows, columns = np.nonzero(bits <= HASH_BITS)
+    for start in range(0, len(one), 256):
+        bits = np.bitwise_count(one[start : start + 256, None] ^ other[None, start:])
+        rows, columns = np.nonzero(bits <= most)
         later = columns > rows
         found += zip((rows[later] + start).tolist(), (columns[later] + start).tolist(), strict=True)
     return found
+
+
+def _mirrored(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Pairs that are alike in one of the seven ways to mirror the second picture."""
+    return sorted({pair for way in hashes[1:] for pair in _similar(hashes[0], way, MIRRORED_BITS)})
 
 
 def _neighbours(dataset: Dataset, reach: int) -> list[tuple[int, int]]:
@@ -223,7 +257,15 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _is_near(looks: Looks, first: int, second: int) -> bool:
-    a, b = looks.textures[first], looks.textures[second]
+    return _alike(looks.textures[first], looks.textures[second])
+
+
+def _is_mirrored(looks: Looks, first: int, second: int) -> bool:
+    ways = list(_views(looks.textures[second]))[1:]
+    return any(_alike(looks.textures[first], np.ascontiguousarray(way)) for way in ways)
+
+
+def _alike(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
     inner = slice(_MARGIN, SIDE - _MARGIN)
     return _correlation(a[inner, inner], b) >= SAME and _correlation(b[inner, inner], a) >= SAME
 
@@ -246,7 +288,11 @@ def _describe(dataset: Dataset, joined: tuple[Picture, ...], pairs: list[Duplica
     """Notes on what was joined."""
     notes = []
     pictures = dataset.pictures
-    for kind, meaning in (("exact", "the same pixels"), ("near", "nearly the same picture")):
+    for kind, meaning in (
+        ("exact", "the same pixels"),
+        ("near", "nearly the same picture"),
+        ("mirrored", "the same picture mirrored or turned"),
+    ):
         own = [p for p in pairs if p.kind == kind]
         if own:
             named = ", ".join(f"{pictures[p.first].name} = {pictures[p.second].name}" for p in own)

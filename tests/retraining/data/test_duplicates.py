@@ -1,5 +1,6 @@
 """Pictures that show the same are found and stay together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -49,6 +50,28 @@ def test_a_picture_stored_anew_darker_and_moved_is_found(pictures: Path) -> None
     strip = _strip(4)
     cv2.imwrite(str(pictures / "a" / "90.jpg"), (0.7 * strip[:, 3:131]).astype(np.uint8))
     assert _pairs(pictures) == {("a/04.png", "a/90.jpg", "near")}
+
+
+@pytest.mark.parametrize("way", range(1, 8))
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_picture_mirrored_or_turned_by_quarters_is_found(pictures: Path, way: int, ending: str) -> None:
+    picture = _strip(4)[:, :128]
+    picture = np.rot90(picture[:, ::-1] if way > 3 else picture, way % 4)
+    cv2.imwrite(str(pictures / "b" / f"90.{ending}"), np.ascontiguousarray(picture))
+    assert _pairs(pictures) == {("a/04.png", f"b/90.{ending}", "mirrored")}
+
+
+def test_a_mirrored_copy_in_the_test_of_what_is_trained_on_is_a_fault(pictures: Path) -> None:
+    cv2.imwrite(str(pictures / "a" / "90.jpg"), _strip(4)[:, 127::-1])
+    dataset = Folders(pictures).read()
+    sides = ["test" if p.path.endswith("90.jpg") else "train" for p in dataset.pictures]
+    split = dataset.with_pictures(replace(p, split=s) for p, s in zip(dataset.pictures, sides, strict=True))
+    found = faults(split)
+    assert any(
+        "a/04.png in train and a/90.jpg in test are the same picture mirrored or turned" in f for f in found
+    )
+    grouped = group_duplicates(dataset)
+    assert any("a/04.png = a/90.jpg" in note and "mirrored" in note for note in grouped.notes)
 
 
 def test_neighbours_cut_from_one_strip_are_found(pictures: Path) -> None:
