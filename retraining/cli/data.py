@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,9 +23,9 @@ from station.cli.parameters import FILE_MADE, FOLDER_MADE
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from retraining.data.duplicates import Reporter
     from retraining.data.manifest import Dataset
     from retraining.data.readers import Reader
+    from retraining.surfaces.reading import Reporter
 
 app = typer.Typer(
     name="data",
@@ -97,10 +97,14 @@ def from_folders(
     from retraining.data.folders import Folders
     from retraining.data.listing import CLASS_FOLDERS
 
-    reader = Folders(
-        root, pattern or CLASS_FOLDERS, listed(classes), _renamed(rename), labelled_by, sixteen_bit_white
+    renamed = _renamed(rename)
+    _build(
+        lambda report: Folders(
+            root, pattern or CLASS_FOLDERS, listed(classes), renamed, labelled_by, sixteen_bit_white, report
+        ),
+        out,
+        reach,
     )
-    _build(reader, out, reach)
 
 
 @app.command("from-voc")
@@ -131,17 +135,22 @@ def from_voc(
     """
     from retraining.data.boxes import FOLDERS_OR_NONE, VocBoxes
 
-    reader = VocBoxes(
-        images,
-        boxes,
-        pattern or FOLDERS_OR_NONE,
-        listed(classes),
-        _renamed(rename),
-        trust_boxes,
-        margin=margin,
-        sixteen_bit_white=sixteen_bit_white,
+    renamed = _renamed(rename)
+    _build(
+        lambda report: VocBoxes(
+            images,
+            boxes,
+            pattern or FOLDERS_OR_NONE,
+            listed(classes),
+            renamed,
+            trust_boxes,
+            margin=margin,
+            sixteen_bit_white=sixteen_bit_white,
+            report=report,
+        ),
+        out,
+        reach,
     )
-    _build(reader, out, reach)
 
 
 @app.command("from-masks")
@@ -172,19 +181,24 @@ def from_masks(
     from retraining.data.listing import CLASS_FOLDERS
     from retraining.data.masks import Masks
 
-    reader = Masks(
-        images,
-        masks,
-        pattern or CLASS_FOLDERS,
-        listed(classes),
-        _renamed(rename),
-        sound,
-        side,
-        sound_windows,
-        seed,
-        sixteen_bit_white,
+    renamed = _renamed(rename)
+    _build(
+        lambda report: Masks(
+            images,
+            masks,
+            pattern or CLASS_FOLDERS,
+            listed(classes),
+            renamed,
+            sound,
+            side,
+            sound_windows,
+            seed,
+            sixteen_bit_white,
+            report,
+        ),
+        out,
+        reach,
     )
-    _build(reader, out, reach)
 
 
 @app.command("from-rendered")
@@ -316,7 +330,7 @@ def check(dataset: SetArgument, reach: ReachOption = 12) -> None:
     from station.cli.text import one_line
 
     loaded = read_manifest(dataset)
-    with _search_bars() as report:
+    with _stage_bars() as report:
         found = faults(loaded, reach=reach, report=report)
     for fault in found:
         print(f"fault: {one_line(fault)}")
@@ -354,11 +368,11 @@ _SHORT = 300
 """Characters of a note that are shown; the manifest has all of it."""
 
 
-def _build(reader: Reader, out: Path, reach: int) -> None:
+def _build(reader: Callable[[Reporter], Reader], out: Path, reach: int) -> None:
     from retraining.data.readers import build
 
-    with _search_bars() as report:
-        dataset = build(reader, reach=reach, report=report)
+    with _stage_bars() as report:
+        dataset = build(reader(report), reach=reach, report=report)
     _write(dataset, out)
 
 
@@ -397,8 +411,8 @@ def _print(dataset: Dataset, length: int | None) -> None:
 
 
 @contextmanager
-def _search_bars() -> Iterator[Reporter]:
-    """One progress bar for each stage of a search for duplicates."""
+def _stage_bars() -> Iterator[Reporter]:
+    """One progress bar for each stage of reading pictures and of comparing them."""
     with progress_bars() as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -14,7 +14,7 @@ from retraining.data.manifest import Dataset, Window
 from retraining.data.voc_files import Size, VocBox, VocFile, read_voc
 from retraining.errors import DatasetError
 from retraining.surfaces.pairing import pair
-from retraining.surfaces.reading import for_each, size_and_turn
+from retraining.surfaces.reading import Reporter, for_each, silent, size_and_turn, stage
 
 FOLDERS_OR_NONE = r"(?:(?P<label>[^/]+)/)?.+"
 """The pattern of one sub-folder per class, or of pictures without any, as labelling tools export them."""
@@ -47,6 +47,7 @@ class VocBoxes:
     """px; a smaller box is widened to this."""
     sixteen_bit_white: int | None = None
     """The value that is white in 16-bit files; without it such files are refused."""
+    report: Reporter = silent
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
@@ -54,9 +55,16 @@ class VocBoxes:
         labels = {os.path.realpath(self.boxes / file) for file in files}
         found, notes = list_named(self.images, self.pattern, self.rename, unlabelled=True, labels=labels)
         pairs = pair((named.path for named in found), files)
-        read = dict(zip(files, for_each(lambda file: read_voc(self.boxes / file), files), strict=True))
+        told = for_each(
+            lambda file: read_voc(self.boxes / file), files, stage(self.report, "box files read", len(files))
+        )
+        read = dict(zip(files, told, strict=True))
         boxed = [named for named in found if named.path in pairs.of]
-        sizes = for_each(lambda n: size_and_turn(self.images / n.path, self.sixteen_bit_white), boxed)
+        sizes = for_each(
+            lambda named: size_and_turn(self.images / named.path, self.sixteen_bit_white),
+            boxed,
+            stage(self.report, "sizes compared", len(boxed)),
+        )
         left: dict[str, list[str]] = defaultdict(list)
         """By reason, what is left out."""
         left["box files have no picture and were left out"] += pairs.strangers
@@ -110,6 +118,7 @@ class VocBoxes:
             labelled_by="person",
             notes=notes,
             sixteen_bit_white=self.sixteen_bit_white,
+            report=self.report,
         )
 
     def _window(self, box: Window, size: tuple[int, int]) -> Window:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from retraining.data.duplicates import REACH, Reporter, find_duplicates, silent
-from retraining.data.manifest import Dataset, changed, misplaced
+from retraining.data.duplicates import REACH, find_duplicates
+from retraining.data.manifest import Dataset, Picture, Window, changed, misplaced
 from retraining.data.pixels import picture_pixels
 from retraining.data.splits import torn_groups
 from retraining.errors import BadFilesError, DatasetError
+from retraining.surfaces.reading import Reporter, silent
 
 _TELLING = 0.2
 """A class gives itself away when a trait is this much more (or less) frequent in it than in the others."""
@@ -18,17 +20,18 @@ _TELLING = 0.2
 
 def faults(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -> list[str]:
     """Faults for which figures of this set are not to be believed; an empty list is a clean bill."""
-    broken = misplaced(dataset) or changed(dataset)
-    if broken:
-        return broken
     try:
+        broken = misplaced(dataset) or changed(dataset, report)
+        if broken:
+            return broken
         pairs = find_duplicates(dataset, reach=reach, report=report)
     except BadFilesError as error:
         return list(error.faults)
     except DatasetError as error:
         return [str(error)]
-    found = [f"the group {group} lies in more than one split" for group in torn_groups(dataset)]
     pictures = dataset.pictures
+    found = [f"the group {group} lies in more than one split" for group in torn_groups(dataset)]
+    found += _told_apart(pictures)
     for pair in pairs:
         one, other = pictures[pair.first], pictures[pair.second]
         if one.split and other.split and one.split != other.split:
@@ -40,6 +43,28 @@ def faults(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -
         if missing:
             found.append(f"the split {split} has no picture of {', '.join(missing)}")
     return found
+
+
+def _told_apart(pictures: Sequence[Picture]) -> list[str]:
+    """Files with windows in several splits, and one file (or window) with several labels."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    labels: dict[tuple[str, Window | None], dict[str, str]] = defaultdict(dict)
+    for picture in pictures:
+        splits[picture.path].add(picture.split)
+        labels[picture.digest, picture.window].setdefault(picture.label, picture.name)
+    return [
+        *(
+            f"{path} lies in {' and '.join(sorted(own))}"
+            for path, own in splits.items()
+            if len(own - {""}) > 1
+        ),
+        *(
+            "the same picture has several labels: "
+            + ", ".join(f"{name} ({label})" for label, name in own.items())
+            for own in labels.values()
+            if len(own) > 1
+        ),
+    ]
 
 
 _KINDS = {

@@ -32,7 +32,7 @@ from scipy.fft import dctn
 
 from retraining.data.manifest import Dataset, Picture
 from retraining.data.pixels import cut_window
-from retraining.surfaces.reading import for_each, read_picture
+from retraining.surfaces.reading import Reporter, for_each, read_picture, silent, stage
 from station.patching.area import resize_picture
 
 SIDE = 64
@@ -54,14 +54,8 @@ _LEAST_TEXTURE = 1.0
 """Grey levels; a blank quarter looks like any other."""
 
 
-_REPORT_EVERY = 64
-
-Reporter = Callable[[str, int, int], None]
-"""Called with a stage, how much of it is done, and how much it is."""
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
+_BLOCK = 64
+"""Pairs that one thread compares in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +129,7 @@ def look_at(dataset: Dataset, report: Reporter = silent) -> Looks:
             hashes[:, row] = _hashes(small)
             textures[row] = _texture(small)
 
-    def seen(done: int) -> None:
-        if done % _REPORT_EVERY == 0 or done == len(files):
-            report("pictures read", done, len(files))
-
-    for_each(look, files, seen)
+    for_each(look, files, stage(report, "pictures compared", len(files)))
     return Looks(tuple(digests), hashes, textures)
 
 
@@ -168,7 +158,7 @@ def _proved(
     report: Reporter,
 ) -> list[tuple[int, int]]:
     """The candidates that pass a proof."""
-    blocks = [candidates[i : i + _REPORT_EVERY] for i in range(0, len(candidates), _REPORT_EVERY)]
+    blocks = [candidates[i : i + _BLOCK] for i in range(0, len(candidates), _BLOCK)]
     found: list[tuple[int, int]] = []
 
     def prove(block: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -177,7 +167,7 @@ def _proved(
     with ThreadPoolExecutor() as pool:
         for number, proved in enumerate(pool.map(prove, blocks), start=1):
             found += proved
-            report(f"{kind} pairs compared", min(number * _REPORT_EVERY, len(candidates)), len(candidates))
+            report(f"{kind} pairs compared", min(number * _BLOCK, len(candidates)), len(candidates))
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from retraining.data.listing import CLASS_FOLDERS, class_order, counted_note, list_named, make_dataset
 from retraining.data.manifest import Dataset
+from retraining.surfaces.reading import Reporter, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Folders:
     labelled_by: str = "person"
     sixteen_bit_white: int | None = None
     """The value that is white in 16-bit files; without it such files are refused."""
+    report: Reporter = silent
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
@@ -42,4 +44,5 @@ class Folders:
             labelled_by=self.labelled_by,
             notes=notes,
             sixteen_bit_white=self.sixteen_bit_white,
+            report=self.report,
         )

@@ -21,7 +21,7 @@ from drivers.errors import os_remedy
 from retraining.data.manifest import MANIFEST, Dataset, Picture, Window
 from retraining.errors import DatasetError
 from retraining.surfaces.pairing import is_mask_of_another
-from retraining.surfaces.reading import for_each
+from retraining.surfaces.reading import Reporter, for_each, silent, stage
 
 CLASS_FOLDERS = r"(?P<label>[^/]+)/.+"
 """The pattern of one sub-folder per class."""
@@ -175,6 +175,7 @@ def make_dataset(
     labelled_by: str,
     notes: list[str],
     sixteen_bit_white: int | None = None,
+    report: Reporter = silent,
 ) -> Dataset:
     """The data set of some named pictures or windows; other classes are left out.
 
@@ -184,7 +185,11 @@ def make_dataset(
     kept = [(named, window) for named, window in entries if named.label in classes]
     paths = sorted({named.path for named, _ in kept})
     inside = root.resolve()
-    found = for_each(lambda path: _digest(root, path, inside, sixteen_bit_white), paths)
+    found = for_each(
+        lambda path: _digest(root, path, inside, sixteen_bit_white),
+        paths,
+        stage(report, "pictures checked", len(paths)),
+    )
     digests = dict(zip(paths, found, strict=True))
     pictures = tuple(
         Picture(n.path, digests[n.path], n.label, n.group, source, labelled_by, window=window)

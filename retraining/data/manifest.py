@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from retraining.errors import DatasetError
+from retraining.surfaces.reading import Reporter, for_each, silent, stage
 from station.files import write_file
 
 MANIFEST = "dataset.json"
@@ -267,13 +268,21 @@ def misplaced(dataset: Dataset) -> list[str]:
     return faults
 
 
-def changed(dataset: Dataset) -> list[str]:
-    """A sentence for every file whose digest is not the manifest's."""
-    digests = {p.path: p.digest for p in dataset.pictures}
+def changed(dataset: Dataset, report: Reporter = silent) -> list[str]:
+    """A sentence for every file whose digest is not the manifest's.
+
+    Raises :class:`DatasetError` that names every file that cannot be read.
+    """
+    wanted = sorted({(p.path, p.digest) for p in dataset.pictures})
+    found = for_each(
+        lambda entry: file_digest(dataset.root / entry[0]),
+        wanted,
+        stage(report, "files compared with the manifest", len(wanted)),
+    )
     return [
         f"{path} is not the picture that was labelled (its digest differs)"
-        for path, digest in sorted(digests.items())
-        if file_digest(dataset.root / path) != digest
+        for (path, digest), now in zip(wanted, found, strict=True)
+        if now != digest
     ]
 
 

@@ -22,7 +22,7 @@ from retraining.data.listing import (
 from retraining.data.manifest import Dataset, Window
 from retraining.errors import DatasetError
 from retraining.surfaces.pairing import pair
-from retraining.surfaces.reading import for_each, read_mask_of, size_and_turn
+from retraining.surfaces.reading import Reporter, for_each, read_mask_of, silent, size_and_turn, stage
 
 _LEAST_AREA = 4
 """px; smaller specks of a mask are a codec's, not a defect's."""
@@ -60,6 +60,7 @@ class Masks:
     """Where sound windows lie."""
     sixteen_bit_white: int | None = None
     """The value that is white in 16-bit files; without it such files are refused."""
+    report: Reporter = silent
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
@@ -73,7 +74,11 @@ class Masks:
             )
         unclear = {picture for several in pairs.unclear.values() for picture in several} - set(pairs.of)
         found = [named for named in everything if named.path not in unclear]
-        masks = for_each(lambda named: self._mask(named, pairs.of.get(named.path)), found)
+        masks = for_each(
+            lambda named: self._mask(named, pairs.of.get(named.path)),
+            found,
+            stage(self.report, "masks read", len(found)),
+        )
         entries: list[tuple[Named, Window | None]] = []
         unmarked: list[str] = []
         contradicting: list[str] = []
@@ -128,6 +133,7 @@ class Masks:
             labelled_by="person",
             notes=notes,
             sixteen_bit_white=self.sixteen_bit_white,
+            report=self.report,
         )
 
     def _mask(self, named: Named, file: str | None) -> NDArray[np.uint8]:

@@ -15,13 +15,14 @@ from typing import Any, Protocol
 
 from retraining.data.boxes import VocBoxes
 from retraining.data.checks import shortcuts
-from retraining.data.duplicates import REACH, Reporter, group_duplicates, silent
+from retraining.data.duplicates import REACH, group_duplicates
 from retraining.data.folders import Folders
 from retraining.data.manifest import Dataset
 from retraining.data.masks import Masks
 from retraining.data.rendered_parts import Rendered
 from retraining.data.synthetic import Synthetic
 from retraining.errors import DatasetError
+from retraining.surfaces.reading import Reporter, silent
 
 
 class Reader(Protocol):

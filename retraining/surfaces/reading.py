@@ -27,6 +27,10 @@ from retraining.errors import BadFilesError, DatasetError
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
+Reporter = Callable[[str, int, int], None]
+"""Called with a stage, how much of it is done, and how much it is."""
+_REPORT_EVERY = 64
+
 MARKED = 127
 """A pixel of a mask is marked when its brightest channel is above this."""
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".webp", ".jp2", ".avif"}
@@ -36,6 +40,20 @@ _NOISE_PX = 64
 """How far from a mark a codec's noise may lie; what is as dark elsewhere are class numbers."""
 _EDGE_PX = 8
 """How far from a mark its soft edge may reach: a JPEG codes blocks of 8 px, enlarging widens edges, too."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def stage(report: Reporter, name: str, total: int) -> Callable[[int], None]:
+    """What :func:`for_each` reports to, so that ``report`` hears of one stage now and then."""
+
+    def seen(done: int) -> None:
+        if done % _REPORT_EVERY == 0 or done == total:
+            report(name, done, total)
+
+    return seen
 
 
 def read_picture(path: Path, channels: int, sixteen_bit_white: int | None = None) -> NDArray[np.uint8]:

@@ -89,6 +89,17 @@ def test_a_picture_damaged_before_it_was_digested_is_found_by_the_check(folders:
     assert "good/0.png: not a picture, or damaged" in found[0]
 
 
+def test_the_check_finds_one_file_in_two_splits_and_one_picture_with_two_labels(folders: Path) -> None:
+    pictures = list(Folders(folders).read().pictures)
+    pictures[0] = replace(pictures[0], window=(0, 0, 30, 30), split="train", group="1")
+    pictures[1] = replace(pictures[0], window=(34, 34, 30, 30), split="test", group="2")
+    (folders / "pits" / "2.png").write_bytes((folders / "good" / "2.png").read_bytes())
+    pictures[5] = replace(pictures[5], digest=pictures[2].digest)
+    found = faults(Folders(folders).read().with_pictures(pictures))
+    assert "good/0.png lies in test and train" in found
+    assert "the same picture has several labels: good/2.png (good), pits/2.png (pits)" in found
+
+
 def test_links_out_of_the_folder_are_refused_when_the_set_is_built_and_linked_folders_noted(
     folders: Path, tmp_path: Path, noise: WriteNoise
 ) -> None:
