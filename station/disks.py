@@ -54,12 +54,17 @@ def share_of(path: Path, mounts: str | None = None) -> str:
 
 
 def share_warnings(config: StationConfig) -> list[str]:
-    """What a network share under the journal or the pictures can cost, and what to do."""
+    """What a network share under the journal, the pictures or the rare parts can cost, and what to do."""
     costs = {
         "journal": "a power cut or a lost connection can lose records that were reported as written",
         "images": "pictures are lost while the network does not answer",
+        "rare": "rare parts are lost while the network does not answer",
     }
-    found = ((key, cost, share_of(getattr(config.paths, key))) for key, cost in costs.items())
+    found = (
+        (key, cost, share_of(path))
+        for key, cost in costs.items()
+        if (path := getattr(config.paths, key)) is not None
+    )
     return [
         f"paths.{key} is on a network share ({share}): {cost}; name a path on a disk of this machine"
         for key, cost, share in found

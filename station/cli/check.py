@@ -48,6 +48,7 @@ def check(
     from drivers.settings import accepted_risks
     from station.assembly import load
     from station.cli.text import told
+    from station.disk_budget import budget_problems, disk_uses
     from station.disks import share_warnings
 
     console = Console()
@@ -63,7 +64,7 @@ def check(
     for risk in accepted_risks(settings) + accepted_risks(recipe):
         console.print("[bold yellow]RISK[/]    ", end="")
         console.print(risk, highlight=False, markup=False)
-    for warning in share_warnings(settings):
+    for warning in share_warnings(settings) + budget_problems(disk_uses(settings)):
         console.print("[bold yellow]WARNING[/] ", end="")
         console.print(warning, highlight=False, markup=False)
     failed = 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from station.cli.parameters import FILE_MADE
+from station.cli.rows import Column, Row
 
 if TYPE_CHECKING:
     from station.pictures.drawing import PartView
@@ -23,6 +25,15 @@ Folder = Annotated[
     Path | None, typer.Option("--folder", help="The log's folder, instead of a configuration.")
 ]
 DEFAULT_CONFIG = Path("config/demo.yaml")
+COLUMNS = (
+    Column("item"),
+    Column("part", right=True),
+    Column("kept", spare=2),
+    Column("station-says"),
+    Column("confidence", right=True, spare=3),
+    Column("person-says"),
+    Column("seen", right=True, spare=1),
+)
 
 
 @app.command("list")
@@ -47,9 +58,8 @@ def list_items(
 
     """
     from rich.console import Console
-    from rich.table import Table
 
-    from station.cli.text import told
+    from station.cli.rows import print_rows
 
     store = _store(config, folder)
     found = _chosen(store, reason, class_name, limit)
@@ -57,27 +67,11 @@ def list_items(
         for one in found:
             print(json.dumps(json.loads(one.item.to_json()) | _beside(one)))
         return
+    print_rows(Console(), COLUMNS, [_line(one) for one in found], "why")
     usage = store.usage()
-    title = f"{store.folder}: {usage.items} items, {usage.used / 1e6:.1f} MB"
-    if usage.quota:
-        title += f" of {usage.quota / 1e6:.0f} MB"
-    if usage.quarantined:
-        title += f", {usage.quarantined} files in quarantine"
-    table = Table(title=told(title), title_justify="left")
-    for column in ("item", "part", "kept", "station says", "person says", "seen", "why"):
-        table.add_column(column, justify="right" if column in ("part", "seen") else "left")
-    for one in found:
-        item = one.item
-        table.add_row(
-            told(item.item_id),
-            str(item.part_id),
-            item.kept_at[:19],
-            told(f"{item.class_name} {item.confidence:.3f}"),
-            told(item.said_class or ""),
-            str(one.times_seen),
-            told(", ".join(why.reason for why in item.whys)),
-        )
-    Console().print(table)
+    full = f"{usage.used / 1e6:.1f} MB" + (f" of {usage.quota / 1e6:.0f} MB" if usage.quota else "")
+    waste = f", {usage.quarantined} files in quarantine" if usage.quarantined else ""
+    print(f"{len(found)} of {usage.items} items, {full}{waste}", file=sys.stderr)
 
 
 @app.command()
@@ -226,6 +220,23 @@ def _chosen(store: RareStore, reason: str | None, class_name: str | None, limit:
         if (reason is None or any(why.reason == reason for why in one.item.whys))
         and class_name in (None, one.item.said_class or one.item.class_name)
     ][:limit]
+
+
+def _line(one: Entry) -> Row:
+    item = one.item
+    return Row(
+        cells=(
+            item.item_id,
+            str(item.part_id),
+            item.kept_at[:19],
+            item.class_name,
+            f"{item.confidence:.3f}",
+            item.said_class or "",
+            str(one.times_seen),
+        ),
+        styles=("", "", "", "", "", "bold", ""),
+        remark="; ".join(f"{why.reason}: {why.text}" for why in item.whys),
+    )
 
 
 def _beside(one: Entry) -> dict[str, object]:

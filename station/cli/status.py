@@ -56,6 +56,14 @@ def socket_of(config: Path, socket: Path | None) -> Path:
     return load_config(config).control_socket
 
 
+def disk_use(use: dict[str, Any]) -> str:
+    """What one store takes, of what it may take, and what is free beside it."""
+    used = "not known yet" if use["used_mb"] is None else f"{use['used_mb']:.1f} MB"
+    limit = "no limit" if use["limit_mb"] is None else f"at most {use['limit_mb']:.0f} MB"
+    free = "" if use["free_mb"] is None else f", {use['free_mb']:.0f} MB free"
+    return f"{used}, {limit}{free}"
+
+
 def shown(found: dict[str, Any]) -> RenderableType:
     """The status document for people."""
     from rich.table import Table
@@ -125,6 +133,8 @@ def shown(found: dict[str, Any]) -> RenderableType:
         f"head {journal['head']['seq']} {journal['head']['digest'][:12]}",
         journal["path"],
     )
-    free = found["disk_free_mb"]
-    row("disk free", *(f"{name} {size} MB" for name, size in free.items() if size is not None))
+    for use in found["disk"]:
+        row(f"disk {use['name']}", disk_use(use))
+    for problem in found["disk_problems"]:
+        row("disk", problem, style="bold yellow")
     return table

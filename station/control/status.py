@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivers.settings import accepted_risks
+from station.disk_budget import budget_problems, disk_uses
 from station.journal.values import software_version
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def status_document(station: Station) -> dict[str, Any]:
     status, config, journal = station.line.status(), station.config, station.journal
     run = status.statistics
     head, kept = journal.head, journal.counts()
+    uses = disk_uses(config, status.observers)
     return {
         "station": config.station.name,
         "software_version": software_version(),
@@ -54,6 +56,8 @@ def status_document(station: Station) -> dict[str, Any]:
             "open": kept.open,
             "head": {"journal_id": head.journal_id, "seq": head.seq, "digest": head.digest},
         },
+        "disk": [asdict(use) for use in uses],
+        "disk_problems": budget_problems(uses),
         "disk_free_mb": {
             "journal": _free_mb(config.paths.journal.parent),
             "images": _free_mb(config.paths.images),

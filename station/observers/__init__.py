@@ -129,6 +129,7 @@ class _ObserverThread:
             busy_s=(time.monotonic_ns() - since_ns) / 1e9 if since_ns is not None else 0.0,
             last_error=self._last_error,
             note=self.observer.note,
+            stored_bytes=self.observer.stored_bytes,
         )
 
     def end(self) -> None:

@@ -46,6 +46,8 @@ class Observer(ABC):
     """Whether it is offered the frame of a part that was never cut, so that it can show why."""
     note: str = ""
     """A note about itself, one line for people; it sets this, others read it."""
+    stored_bytes: int | None = None
+    """What it stores on the disk, where it stores something; it sets this, others read it."""
 
     @abstractmethod
     def observe(self, part: InspectedPart) -> None:
@@ -75,6 +77,8 @@ class ObserverStatus:
     last_error: str
     note: str
     """A note of the observer about itself."""
+    stored_bytes: int | None = None
+    """What it stores on the disk; None: nothing, or not known yet."""
 
     @property
     def problem(self) -> str:

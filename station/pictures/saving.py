@@ -100,6 +100,7 @@ class PictureSaver(Observer):
         self._saved = self._deleted = 0
         self._written = _read_index(folder)
         self._of_before = frozenset(self._written)
+        self.stored_bytes = sum(self._written.values())
 
     def observe(self, part: InspectedPart) -> None:
         """Draw and write the part's picture; a part without a frame has none.
@@ -110,6 +111,7 @@ class PictureSaver(Observer):
         if view is not None:
             self._save(part, view)
         status = self.status()
+        self.stored_bytes = status.bytes_used
         self.note = (
             f"{status.saved} saved, {status.deleted} old ones deleted, {status.bytes_used / 1e6:.1f} MB"
         )

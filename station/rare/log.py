@@ -145,24 +145,27 @@ class RareLog(Observer):
                 log.warning("rare log: %s", line)
             self._rare_so_far = self._store.rare_so_far()
             self._open = True
+            self._show_fill()
 
     # ------------------------------------------------------------------ reviews
 
     def _look_for_reviews(self, *, now: bool = False) -> bool:
         """Take what people said since the last look; True when it is time to show something new.
 
-        What fails here is tried again at the next look and costs no part.
+        What fails here is tried again at the next look and costs no part. A folder that cannot be used is
+        found so before there is a part to keep.
         """
         moment = time.monotonic()
         if moment < self._looked + LOOK_EVERY_S and not now:
             return False
         self._looked = moment
         try:
+            self._require_open()
             self._take_reviews(moment)
             self._trouble = ""
         except (RareLogError, JournalError) as error:
             if str(error) != self._trouble:
-                log.warning("rare log: reviews cannot be taken now: %s", error)
+                log.warning("rare log: nothing can be kept now: %s", error)
             self._trouble = str(error)
             self._open = False
         return True
@@ -185,7 +188,6 @@ class RareLog(Observer):
     def _hear(self, review: JournalEvent) -> None:
         """One person's word. Heard twice, it changes nothing."""
         class_name, by = str(review.values["class_name"]), str(review.values["by"])
-        self._require_open()
         if self._store.say(f"{self._origin.journal_id[:8]}-{review.record_id}", class_name, by):
             return
         found = next((one for one in self._recent if one.item.record_id == review.record_id), None)
@@ -201,6 +203,7 @@ class RareLog(Observer):
 
     def _show_fill(self) -> None:
         usage = self._store.usage()
+        self.stored_bytes = usage.used
         self._fill = f"{usage.items} items, {usage.used / 1e6:.1f} of {usage.quota / 1e6:.0f} MB"
         if usage.quarantined:
             self._fill += f", {usage.quarantined} files in quarantine"
@@ -217,5 +220,5 @@ class RareLog(Observer):
             if count:
                 words.append(f"{count} {what}")
         if self._trouble:
-            words.append(f"reviews wait: {self._trouble}")
+            words.append(f"NOT USABLE: {self._trouble}")
         self.note = ", ".join(words)

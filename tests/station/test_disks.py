@@ -1,4 +1,4 @@
-"""A journal or pictures on a network share are named, with what it can cost."""
+"""A journal, pictures or rare parts on a network share are named, with what it can cost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_each_path_on_a_share_is_named_with_its_cost(tmp_path: Path, monkeypatch
     mounts = tmp_path / "mountinfo"
     monkeypatch.setattr("station.disks.MOUNTS", mounts)
     folder = config.paths.journal.parent.resolve()
-    for kind, count in (("ext4", 0), ("nfs", 2)):
+    for kind, count in (("ext4", 0), ("nfs", 3)):
         mounts.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 0:1 / {folder} rw - {kind} x rw\n")
         found = share_warnings(config)
         assert len(found) == count

@@ -167,6 +167,8 @@ def test_the_status_of_another_process_is_shown_whatever_it_says() -> None:
             "last_error": text,
         },
         "journal": {"records": 1, "open": 0, "head": {"seq": 1, "digest": text}, "path": text},
+        "disk": [],
+        "disk_problems": [],
         "disk_free_mb": {},
     }
     said = drawn(shown(document))

@@ -43,7 +43,8 @@ def test_the_list_has_the_most_informative_first(folder: Path) -> None:
     assert [row["part_id"] for row in rows] == [2, 1, 3]
     assert [row["said_class"] for row in rows] == ["good", None, None]
     table = station("list", "--folder", folder)
-    assert "3 items" in table
+    assert "3 of 3 items" in table
+    assert "two classes close: patch 0: pits 0.450" in table
     only = station("list", "--folder", folder, "--reason", "near a fault", "--json").splitlines()
     assert [json.loads(line)["part_id"] for line in only] == [3]
     assert station("list", "--folder", folder, "--class", "pits", "--json") == "", "a person says good"
