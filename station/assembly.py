@@ -18,8 +18,10 @@ from drivers.cameras.interface import Camera
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
 from station.config import StationConfig, load_config
-from station.engines import open_engine
-from station.engines.interface import Engine, EngineError
+from station.engines.canary import Canary
+from station.engines.choose import open_chosen
+from station.engines.folder import load_manifest
+from station.engines.interface import EngineError, EngineOptions
 from station.journal import Journal, JournalSettings, PartRecord
 from station.journal.reading import JournalReader
 from station.journal.selection import Selection
@@ -61,11 +63,11 @@ class Station:
         if not self._changing.acquire(blocking=False):
             raise EngineError("another changeover is under way: wait until it is done, then try again")
         try:
-            opened = make_engine(self.config, recipe, engine)
+            prepared = make_prepared(self.config, recipe, engine, width_px)
             try:
-                self.line.prepare(Prepared(recipe, opened, width_px=width_px))
+                self.line.prepare(prepared)
             except BaseException:
-                opened.close()
+                prepared.engine.close()
                 raise
         finally:
             self._changing.release()
@@ -87,20 +89,23 @@ def make_sorter(config: StationConfig) -> Sorter:
     return PROTOCOLS.make(config.sorter, config.station.name)
 
 
-def make_engine(config: StationConfig, recipe: Recipe, name: str | None = None) -> Engine:
-    """The recipe's engine, or the one named, loaded and proven, and fit for the recipe.
+def make_prepared(
+    config: StationConfig, recipe: Recipe, name: str | None = None, width_px: int | None = None
+) -> Prepared:
+    """A recipe with its engine, or the one named: loaded, proven, fit for it, and with its canary.
 
-    Raises ``EngineError``.
+    ``width_px``: the width of all parts, where the operator has set it. Raises ``EngineError``.
     """
-    return open_engine(
-        config.paths.engines / (name or recipe.engine),
-        backend=config.engine.backend,
-        precision=config.engine.precision,
-        threads=config.engine.threads,
-        chunk=config.engine.chunk,
-        cache=config.paths.cache,
-        recipe=recipe,
-    )
+    manifest = load_manifest(config.paths.engines / (name or recipe.engine))
+    chosen = config.engine
+    options = EngineOptions(threads=chosen.threads, chunk=chosen.chunk, cache=config.paths.cache)
+    engine, _ = open_chosen(manifest, chosen.backend, chosen.precision, options, recipe)
+    try:
+        canary = Canary(engine, manifest, recipe, chosen.canary_s)
+        return Prepared(recipe, engine, width_px=width_px, canary=canary)
+    except BaseException:
+        engine.close()
+        raise
 
 
 def line_settings(config: StationConfig) -> LineSettings:
@@ -141,13 +146,13 @@ def assemble(
         )
         doubtful = journal.recover()
         _note_configuration(journal, text)
-        engine = make_engine(config, recipe)
-        stack.callback(engine.close)
+        prepared = make_prepared(config, recipe, width_px=split_size(config.recipe)[1])
+        stack.callback(prepared.engine.close)
         observers = stack.enter_context(Observers(make_observers(ObserverSetup(config, plant, journal))))
         line = Line(
             camera=make_camera(config),
             sorter=make_sorter(config),
-            prepared=Prepared(recipe, engine, width_px=split_size(config.recipe)[1]),
+            prepared=prepared,
             journal=journal,
             settings=line_settings(config),
             observers=observers,

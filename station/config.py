@@ -126,6 +126,8 @@ class EngineChoice(Section):
     """processor threads for one part"""
     chunk: Annotated[int, Field(ge=0, le=4096)] = 0
     """patches that one thread computes together; 0 means that the back end chooses"""
+    canary_s: Annotated[float, Field(ge=1.0, le=600.0)] = 60.0
+    """the time in which each golden part is judged again while the station runs, s"""
 
 
 class Limits(RiskySection):

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """How long a stage sleeps at most before it looks whether the line is stopping."""
+NOT_TRUSTED = "the engine no longer reproduces its golden parts"
 
 
 class Line:
@@ -192,10 +193,13 @@ class Line:
 
         The line closes the engine of before when its last part is done; the one prepared last is closed by
         whoever opened it. Raises :class:`JournalError`, and nothing is changed, when the journal does not
-        take the changeover.
+        take the changeover; :class:`EngineError` for an engine that has failed its golden parts.
         """
+        if prepared.doubt:
+            raise EngineError(_distrusted(prepared))
         self._journal.write_event("changeover", prepared.names())
         self._preparation.change(prepared)
+        self._readiness.clear(Readiness.DISTRUST)
         self._engine_failures = 0
         self._sorter.prepare(prepared.announced_as)
 
@@ -211,8 +215,11 @@ class Line:
     def resume(self) -> None:
         """Parts are welcome again, unless something else speaks against it.
 
-        Raises :class:`JournalError`, and the line stays halted, when the journal does not take it.
+        Raises :class:`JournalError`, and the line stays halted, when the journal does not take it;
+        :class:`EngineError` while the engine is not trusted.
         """
+        if self.prepared.doubt:
+            raise EngineError(_distrusted(self.prepared))
         if not self._halted:
             return
         self._journal.write_event("resume", {})
@@ -257,6 +264,7 @@ class Line:
             failure=self._failure,
             overloaded=self._overloaded,
             died=self._died,
+            canary=prepared.canary.status() if prepared.canary is not None else None,
             risks=tuple(accepted_risks(prepared.recipe)),
         )
 
@@ -448,7 +456,7 @@ class Line:
 
     def _classify(self) -> None:
         """Probabilities of every patch, within what is left of the part's time."""
-        while (part := self._next(self._patches, meanwhile=self._preparation.close_unused)) is not None:
+        while (part := self._next(self._patches, meanwhile=self._between_parts)) is not None:
             if part.claimed or part.patches is None:
                 continue
             engine, left_s = part.prepared.engine, part.left_s
@@ -487,6 +495,8 @@ class Line:
                 verdict = self._too_late(part)
             if self._failure:
                 verdict = self._fault(part, f"the line has halted: {self._failure}")
+            if part.prepared.doubt:
+                verdict = self._fault(part, NOT_TRUSTED)
             self._settle(part, verdict)
 
     def _settle(self, part: PartInHand, verdict: Verdict) -> None:
@@ -495,7 +505,7 @@ class Line:
             return
         try:
             self._journal.write_verdict(part.record_id, verdict, part.details())
-            verdict = self._withdraw_if_late(part, verdict)
+            verdict = self._withdraw_if_wrong_by_now(part, verdict)
         except JournalError as error:
             # Not durable, so not sent: the cell's own time-out puts the part on the reject side and the
             # record, still open, is faulted at the next start.
@@ -521,17 +531,23 @@ class Line:
             self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms))
         self._observers.offer(InspectedPart(part, verdict, handed_ns))
 
-    def _withdraw_if_late(self, part: PartInHand, verdict: Verdict) -> Verdict:
+    def _withdraw_if_wrong_by_now(self, part: PartInHand, verdict: Verdict) -> Verdict:
         """What may be sent now that the verdict is on the disk: a disk that stalls makes it a fault.
 
-        The part has waited all that time, and nobody knows any more what the cell has done with it.
+        The part has waited all that time, and nobody knows any more what the cell has done with it. An engine
+        that has failed a golden part meanwhile makes it a fault, too.
         """
-        if verdict.outcome is Outcome.FAULT or time.monotonic_ns() <= part.deadline_ns:
+        if verdict.outcome is Outcome.FAULT:
             return verdict
-        late = self._too_late(part)
-        self._journal.withdraw_verdict(part.record_id, late)
-        log.warning("part %d: written too late, withdrawn and sent as a fault", part.trigger.part_id)
-        return late
+        if part.prepared.doubt:
+            instead = self._fault(part, NOT_TRUSTED)
+        elif time.monotonic_ns() > part.deadline_ns:
+            instead = self._too_late(part)
+        else:
+            return verdict
+        self._journal.withdraw_verdict(part.record_id, instead)
+        log.warning("part %d: withdrawn and sent as a fault: %s", part.trigger.part_id, instead.reason)
+        return instead
 
     def _receive(self) -> None:
         """What the cell says it did with the part, added to the record."""
@@ -610,7 +626,7 @@ class Line:
 
     @property
     def _halted(self) -> bool:
-        return self._readiness.blocked_by(Readiness.HALTED)
+        return any(map(self._readiness.blocked_by, (Readiness.HALTED, Readiness.DISTRUST)))
 
     def _take_frame(self, frame: Frame) -> PartInHand | None:
         """Free running: the part that a frame shows, or that a lost one would have shown."""
@@ -652,6 +668,38 @@ class Line:
                 self._at_work[queue.name] = part.record_id
                 return part
         return None
+
+    def _between_parts(self) -> None:
+        """What the thread that uses the engines does while no part waits for it; and what is overdue."""
+        self._preparation.close_unused()
+        prepared = self.prepared
+        while (canary := prepared.canary) is not None and not (prepared.doubt or self._ended.is_set()):
+            part_waits = self._patches.status().length > 0
+            with self._calling("engine"):
+                worked = canary.step(part_waits)
+            if prepared.doubt:
+                self._distrust(prepared)
+            if part_waits or not worked:
+                return
+
+    def _distrust(self, prepared: Prepared) -> None:
+        """The engine no longer reproduces a golden part: nothing is accepted by it any more.
+
+        Parts in hand are faulted; ready is withdrawn until another engine is prepared, which is proven first.
+        """
+        self._halted_ns = time.monotonic_ns()
+        reason = _distrusted(prepared)
+        log.critical("halted: %s", reason)
+        self._readiness.block(Readiness.DISTRUST, reason)
+        if self.prepared is not prepared:  # another one was prepared at this moment
+            self._readiness.clear(Readiness.DISTRUST)
+        try:
+            self._journal.write_event("canary", prepared.names() | {"problem": prepared.doubt})
+        except JournalError as error:
+            self._fail(f"the journal cannot be written: {error}")
+        for part in self._parts_in_hand():
+            if part.prepared is prepared:
+                self._settle(part, self._fault(part, NOT_TRUSTED))
 
     def _settle_overloaded(self, part: PartInHand, queue: str) -> None:
         """A part that waited for others until its deadline: no failure of a device, but too many parts.
@@ -727,3 +775,13 @@ class Line:
             log.critical("halted: %s", reason)
         self._readiness.block(Readiness.FAILED, reason)
         self._stopping.set()
+
+
+def _distrusted(prepared: Prepared) -> str:
+    """What is wrong with an engine that failed a golden part, and what to do."""
+    engine = prepared.engine.info
+    return (
+        f"engine {engine.name} ({engine.backend} {engine.precision}) is not trusted any more: "
+        f"{prepared.doubt}; "
+        f"check the machine, then prove the engine again: `station activate {engine.name}`"
+    )

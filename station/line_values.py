@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from drivers.cameras.interface import CameraHealth
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import SorterHealth
+from station.engines.canary import CanaryStatus
 from station.engines.interface import EngineInfo
 from station.observers import ObserverStatus
 from station.queues import QueueStatus
@@ -54,6 +55,8 @@ class LineStatus:
     observers: tuple[ObserverStatus, ...]
     failure: str
     """Why the line halted by itself; empty while it runs or was asked to stop."""
+    canary: CanaryStatus | None = None
+    """What the engine's golden parts have said since it was opened."""
     risks: tuple[str, ...] = ()
     """Settings of the prepared recipe that are legal and dangerous, and why they were accepted."""
     overloaded: int = 0

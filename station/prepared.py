@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from drivers.settings import accepted_risks
+from station.engines.canary import Canary
 from station.engines.interface import Engine
 from station.patching import PatchingError, Reason
 from station.recipe import Recipe, split_size
@@ -22,6 +23,8 @@ class Prepared:
     """No camera is calibrated today."""
     width_px: int | None = None
     """The width of all parts from now on, as the operator has set it; None where each trigger says it."""
+    canary: Canary | None = None
+    """The engine's golden parts, judged again while it runs; a station that is assembled has them."""
 
     @property
     def announced_as(self) -> str:
@@ -58,6 +61,11 @@ class Prepared:
         if width not in widths:
             raise PatchingError(Reason.WRONG_SIZE, f"{width} px were announced; the recipe has {known}")
         return width
+
+    @property
+    def doubt(self) -> str:
+        """Why this engine may accept nothing any more; empty while it may."""
+        return self.canary.problem if self.canary is not None else ""
 
     @property
     def recipe_digest(self) -> str:

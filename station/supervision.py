@@ -38,7 +38,7 @@ class State(StrEnum):
     OVERLOADED = "overloaded"
     """Parts come faster than they can be judged: triggers are refused as busy until all in hand are done."""
     HALTED = "halted"
-    """Stopped on request; nothing is accepted."""
+    """Stopped on request, or because the engine is not trusted any more; nothing is accepted."""
     ERROR = "error"
     """Not able to inspect; the reasons say why."""
 
@@ -56,6 +56,8 @@ class Readiness:
     """By request."""
     OVERLOAD = "overload"
     """Not for long: until the parts in hand are done."""
+    DISTRUST = "distrust"
+    """The engine no longer reproduces its golden parts; another one is prepared, or it is proven again."""
     FAILED = "failed"
     """The line halted by itself; systemd restarts the process."""
 
@@ -111,7 +113,7 @@ class Readiness:
             return State.PREOPERATIONAL
         if self.FAILED in reasons:
             return State.ERROR
-        if self.HALTED in reasons:
+        if reasons & {self.HALTED, self.DISTRUST}:
             return State.HALTED
         if reasons == {self.OVERLOAD}:
             return State.OVERLOADED

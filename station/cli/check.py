@@ -130,11 +130,11 @@ def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
 
 
 def _engine(config: StationConfig, recipe: Recipe) -> str:
-    from station.assembly import make_engine
+    from station.assembly import make_prepared
     from station.engines.folder import load_manifest
     from station.engines.prove import require_proof
 
-    engine = make_engine(config, recipe)
+    engine = make_prepared(config, recipe).engine
     try:
         report = require_proof(engine, load_manifest(config.paths.engines / recipe.engine), recipe)
         info = engine.info

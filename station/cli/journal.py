@@ -286,8 +286,8 @@ def events(
 ) -> None:
     """Print the events of the station, one JSON line per event.
 
-    They are starts, stops, halts, changeovers, changed configurations, reviews, pictures, degraded states and
-    acknowledged losses.
+    They are starts, stops, halts, changeovers, changed configurations, reviews, pictures, degraded states,
+    engines that failed their golden parts (canary) and acknowledged losses.
 
     Examples:
         station journal events --kind changeover --kind configuration

@@ -41,6 +41,7 @@ class EventKind(StrEnum):
     REVIEW = "review"
     PICTURE = "picture"
     DEGRADED = "degraded"
+    CANARY = "canary"
     LOSS = "loss"
 
 

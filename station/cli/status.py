@@ -93,6 +93,15 @@ def shown(found: dict[str, Any]) -> RenderableType:
         prepared["engine_digest"][:12],
         f"{prepared['backend']} {prepared['precision']}",
     )
+    if canary := found["canary"]:
+        row(
+            "golden parts",
+            f"{canary['passed']} judged right since the engine was opened, each of {canary['golden']} "
+            f"every {canary['period_s']:g} s",
+            f"a part waited {canary['longest_step_ms']:.0f} ms at most",
+            canary["problem"],
+            style="bold red" if canary["problem"] else "",
+        )
     row(
         "parts",
         f"{parts['triggers']}: {parts['accepted']} accepted, {parts['rejected']} rejected, "

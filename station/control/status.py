@@ -29,6 +29,7 @@ def status_document(station: Station) -> dict[str, Any]:
         "reason": status.reason,
         "failure": status.failure,
         "prepared": station.line.prepared.names(),
+        "canary": asdict(status.canary) if status.canary is not None else None,
         "marks": asdict(station.line.marks),
         "accepted_risks": accepted_risks(config) + accepted_risks(station.line.prepared.recipe),
         "parts": {

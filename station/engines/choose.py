@@ -82,18 +82,23 @@ def default_cache() -> Path:
 
 
 def open_chosen(
-    folder: Path, backend: str, precision: str, options: EngineOptions, recipe: Recipe | None = None
+    given: Path | EngineManifest,
+    backend: str,
+    precision: str,
+    options: EngineOptions,
+    recipe: Recipe | None = None,
 ) -> tuple[Engine, Choice]:
-    """The engine in ``folder``, proven, and how it was chosen. ``auto`` leaves back end or precision open.
+    """An engine, proven, and how it was chosen; ``auto`` leaves back end or precision open.
 
-    With ``recipe`` it must fit that recipe and is proven with its decision rules too.
+    ``given`` is its folder, or what was read from it. With ``recipe`` it must fit that recipe and is proven
+    with its decision rules too. Raises :class:`EngineError`.
     """
     if options.threads < 1 or options.chunk < 0:
         raise EngineError(
             f"{options.threads} threads with chunks of {options.chunk} patches are not possible; "
             "write at least 1 thread and 0 (chosen automatically) or more patches"
         )
-    manifest = load_manifest(folder)
+    manifest = given if isinstance(given, EngineManifest) else load_manifest(given)
     if recipe is not None:
         require_fit(manifest, recipe)
     here = _wanted(backend, precision)

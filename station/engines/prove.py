@@ -84,8 +84,6 @@ def prove(
     """
     golden = manifest.golden if golden is None else golden
     rules = None if recipe is None else Rules.of(recipe)
-    precision = engine.info.precision
-    tolerance = manifest.int8_tolerance if precision == "int8" else manifest.tolerance
     failures: list[str] = []
     times: list[float] = []
     largest = 0.0
@@ -95,9 +93,7 @@ def prove(
             started = time.perf_counter()
             scores = engine.scores(patches)
             times.append((time.perf_counter() - started) * 1000)
-            difference, problem = _compare(scores, part, manifest, precision, tolerance)
-            problem = problem or _misjudged(scores.probabilities, part, manifest, rules)
-            problem = problem or _other_features(scores, part, manifest, engine.info)
+            difference, problem = deviation(scores, part, manifest, engine.info, rules)
         except EngineError as error:
             difference, problem = 1.0, str(error)
         largest = max(largest, difference)
@@ -105,11 +101,11 @@ def prove(
             failures.append(f"{part.name}: {problem}")
     return GoldenReport(
         backend=engine.info.backend,
-        precision=precision,
+        precision=engine.info.precision,
         parts=len(golden),
         right=len(golden) - len(failures),
         largest_difference=largest,
-        tolerance=tolerance,
+        tolerance=_tolerance(manifest, engine.info.precision),
         failures=tuple(failures),
         median_ms=float(np.median(times)) if times else 0.0,
     )
@@ -136,14 +132,28 @@ def golden_patches(manifest: EngineManifest, index: int = 0) -> NDArray[np.uint8
     return read_golden(manifest, manifest.golden[index])
 
 
-def _compare(
+def deviation(
     scores: Scores,
     part: GoldenSurface,
     manifest: EngineManifest,
-    precision: str,
-    tolerance: float,
+    info: EngineInfo,
+    recipe_rules: Rules | None,
+) -> tuple[float, str]:
+    """How far the scores of a golden part are from the recorded ones, and what is wrong, or nothing."""
+    difference, problem = _compare(scores, part, manifest, info.precision)
+    problem = problem or _misjudged(scores.probabilities, part, manifest, recipe_rules)
+    return difference, problem or _other_features(scores, part, manifest, info)
+
+
+def _tolerance(manifest: EngineManifest, precision: str) -> float:
+    return manifest.int8_tolerance if precision == "int8" else manifest.tolerance
+
+
+def _compare(
+    scores: Scores, part: GoldenSurface, manifest: EngineManifest, precision: str
 ) -> tuple[float, str]:
     """Largest difference from the recorded scores, and what is wrong (empty when nothing is)."""
+    tolerance = _tolerance(manifest, precision)
     found, fp32 = scores.probabilities, part.scores["fp32"]
     recorded = part.scores.get("int8", fp32) if precision == "int8" else fp32
     if found.shape != recorded.shape:

@@ -131,6 +131,7 @@ def test_the_status_of_another_process_is_shown_whatever_it_says() -> None:
         "reason": "\x1b]0;owned\x07",
         "accepted_risks": [text],
         "marks": {"lot": text},
+        "canary": {"golden": 1, "passed": 1, "period_s": 60.0, "longest_step_ms": 1.0, "problem": text},
         "prepared": prepared | {"backend": text, "precision": text},
         "parts": {
             "triggers": 1,
