@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from drivers.cameras.picture_files import is_leftover
-from retraining.data.listing import Named, class_order, counted_note, list_named, make_dataset
+from retraining.data.listing import Named, class_order, counted_note, list_named, make_dataset, unmet_renames
 from retraining.data.manifest import Dataset, Window
 from retraining.data.voc_files import Size, VocBox, VocFile, read_voc
 from retraining.errors import DatasetError
@@ -105,10 +105,14 @@ class VocBoxes:
             ((label, boxes_there),) = labels_there.items()
             left["boxes give the same window as another box of their class"] += boxes_there[1:]
             entries.append((replace(named_by[path], label=label), window))
+        by_path = {label for label, name in self.rename.items() if name in {named.label for named in found}}
+        notes += unmet_renames(self.rename, by_path | {b.label for voc in read.values() for b in voc.boxes})
         for reason, names in left.items():
             notes += counted_note(reason, names)
         if not entries:
-            raise DatasetError(f"no box is left: {'; '.join(notes) or 'the files hold none'}")
+            folders = left[_ANOTHER_CLASS + "left out"]
+            remedy = "; if the folders are no classes, add --pattern '(?P<label>)'" if folders else ""
+            raise DatasetError(f"no box is left: {'; '.join(notes) or 'the files hold none'}{remedy}")
         classes = class_order((named.label for named, _ in entries), tuple(self.classes))
         return make_dataset(
             self.images,

@@ -35,6 +35,11 @@ class Folders:
             "pictures were left out because --classes does not name their classes",
             [n.path for n in found if n.label not in classes],
         )
+        if self.pattern == CLASS_FOLDERS and all(n.path.count("/") > 1 for n in found):
+            notes.append(
+                f"all pictures lie in folders below those of the classes {', '.join(classes)}; if the deeper "
+                "folders are the classes, add --pattern '[^/]+/(?P<label>[^/]+)/'"
+            )
         entries = [(named, None) for named in found]
         return make_dataset(
             self.root,

@@ -12,6 +12,7 @@ from pathlib import Path
 from drivers.cameras.picture_files import (
     ImageFileError,
     decode_image,
+    has_more_pages,
     is_leftover,
     pictures_in,
     read_file,
@@ -70,6 +71,7 @@ def list_named(
     notes = _passed_over(root, set(names), apart, labels)
     masks = is_mask_of_another(names)
     found, others = [], []
+    met: set[str] = set()
     for name in sorted(names):
         match = compiled.match(name)
         label = (match["label"] or "") if match else ""
@@ -78,6 +80,7 @@ def list_named(
         if match is None or not (label or unlabelled):
             others.append(name)
             continue
+        met.add(label)
         group = match["group"] if "group" in compiled.groupindex else None
         found.append(Named(name, rename.get(label, label), group or name))
     if not found and others:
@@ -94,7 +97,13 @@ def list_named(
             "pictures were left out, by their names they are masks of others (see from-masks)", sorted(masks)
         ),
         *notes,
+        *([] if unlabelled else unmet_renames(rename, met)),
     ]
+
+
+def unmet_renames(rename: Mapping[str, str], met: Collection[str]) -> list[str]:
+    """A note on labels that were to be renamed, but that nothing has."""
+    return counted_note("labels of --rename were not met", sorted(set(rename) - set(met)))
 
 
 def _below(path: Path, folder: Path | None) -> bool:
@@ -190,7 +199,9 @@ def make_dataset(
         paths,
         stage(report, "pictures checked", len(paths)),
     )
-    digests = dict(zip(paths, found, strict=True))
+    digests = {path: digest for path, (digest, _) in zip(paths, found, strict=True)}
+    paged = [path for path, (_, more) in zip(paths, found, strict=True) if more]
+    notes = notes + counted_note("files hold several pages; only the first is used", paged)
     pictures = tuple(
         Picture(n.path, digests[n.path], n.label, n.group, source, labelled_by, window=window)
         for n, window in kept
@@ -198,8 +209,11 @@ def make_dataset(
     return Dataset(root, classes, pictures, tuple(notes), sixteen_bit_white)
 
 
-def _digest(root: Path, name: str, inside: Path, sixteen_bit_white: int | None) -> str:
-    """SHA-256 of a file that is a whole picture below ``inside``; raises :class:`DatasetError`."""
+def _digest(root: Path, name: str, inside: Path, sixteen_bit_white: int | None) -> tuple[str, bool]:
+    """SHA-256 of a file that is a whole picture below ``inside``, and whether it has more pages.
+
+    Raises :class:`DatasetError`.
+    """
     path = root / name
     try:
         str(path).encode()
@@ -214,4 +228,4 @@ def _digest(root: Path, name: str, inside: Path, sixteen_bit_white: int | None) 
         raise DatasetError(str(error)) from None
     if not path.resolve().is_relative_to(inside):
         raise DatasetError(f"{shown(path)}: a link that leads out of {inside}; copy the file into the folder")
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(data).hexdigest(), has_more_pages(data)

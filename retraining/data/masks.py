@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,15 @@ from retraining.data.listing import (
 from retraining.data.manifest import Dataset, Window
 from retraining.errors import DatasetError
 from retraining.surfaces.pairing import pair
-from retraining.surfaces.reading import Reporter, for_each, read_mask_of, silent, size_and_turn, stage
+from retraining.surfaces.reading import (
+    EDGE_PX,
+    Reporter,
+    for_each,
+    read_mask_of,
+    silent,
+    size_and_turn,
+    stage,
+)
 
 _LEAST_AREA = 4
 """px; smaller specks of a mask are a codec's, not a defect's."""
@@ -74,54 +83,52 @@ class Masks:
             )
         unclear = {picture for several in pairs.unclear.values() for picture in several} - set(pairs.of)
         found = [named for named in everything if named.path not in unclear]
-        masks = for_each(
-            lambda named: self._mask(named, pairs.of.get(named.path)),
-            found,
+        seen = for_each(
+            lambda number: self._look(number, found[number], pairs.of.get(found[number].path)),
+            range(len(found)),
             stage(self.report, "masks read", len(found)),
         )
         entries: list[tuple[Named, Window | None]] = []
-        unmarked: list[str] = []
-        contradicting: list[str] = []
-        specks: list[str] = []
-        bright: list[str] = []
-        for number, (named, mask) in enumerate(zip(found, masks, strict=True)):
-            is_sound, marked = named.label == self.sound, bool(mask.any())
-            if mask.mean() > _MOST:
-                bright.append(named.path)
-            if not marked and not is_sound:
-                unmarked.append(named.path)
-                continue
-            if marked and is_sound:
-                contradicting.append(named.path)
-            if not self.side:
-                entries += [(named, None)] if marked != is_sound else []
-                continue
-            if marked and not is_sound:
-                around = windows_around(mask, self.side)
-                specks += [] if around else [named.path]
-                entries += [(named, window) for window in around]
-            sound = replace(named, label=self.sound)
-            rng = np.random.default_rng([self.seed, number])
-            entries += [(sound, window) for window in windows_away(mask, self.side, self.sound_windows, rng)]
+        unmarked = f"pictures have no mark or no mask, are not of class {self.sound} and were left out"
         fate = "give windows away from the mark only" if self.side else "were left out"
-        for what, names in (
-            (
-                f"pictures have no mark or no mask, are not of class {self.sound} and were left out",
-                unmarked,
-            ),
-            (f"pictures are of class {self.sound} and their masks mark a defect: they {fate}", contradicting),
-            (f"pictures have marks of less than {_LEAST_AREA} px only and give no window of them", specks),
-            ("masks belong to no picture", list(pairs.strangers)),
-            (
-                "masks fit several pictures, which were left out; give each picture a mask of its own path",
-                [f"{file} ({', '.join(several)})" for file, several in pairs.unclear.items()],
-            ),
-            (
-                f"masks mark more than {_MOST:.0%} of their picture (invert them if black is the mark)",
-                bright,
-            ),
-        ):
-            notes += counted_note(what, names)
+        left: dict[str, list[str]] = defaultdict(list)
+        """By reason, what is left out or doubtful."""
+        left["masks belong to no picture"] += pairs.strangers
+        left["masks fit several pictures, which were left out; give each picture a mask of its own path"] += [
+            f"{file} ({', '.join(several)})" for file, several in pairs.unclear.items()
+        ]
+        for named, look in zip(found, seen, strict=True):
+            is_sound = named.label == self.sound
+            if look.marked > _MOST:
+                left[f"masks mark more than {_MOST:.0%} of their picture; is black the mark?"].append(
+                    named.path
+                )
+            if look.marked and is_sound:
+                contradiction = (
+                    f"pictures are of class {self.sound} and their masks mark a defect: they {fate}"
+                )
+                left[contradiction].append(named.path)
+            if not look.marked and not is_sound:
+                left[unmarked].append(named.path)
+            elif not self.side:
+                entries += [(named, None)] if bool(look.marked) != is_sound else []
+            else:
+                around = [] if is_sound else look.around
+                if look.marked and not is_sound and not around:
+                    specks = (
+                        f"pictures have marks of less than {_LEAST_AREA} px only and give no window of them"
+                    )
+                    left[specks].append(named.path)
+                entries += [(named, window) for window in around]
+                entries += [(replace(named, label=self.sound), window) for window in look.away]
+        for reason, names in left.items():
+            notes += counted_note(reason, names)
+        labels = sorted({named.label for named in found})
+        if left[unmarked] and self.sound not in labels:
+            notes.append(
+                f"no picture has the class {self.sound} by its path; if one of {', '.join(labels)} is the "
+                "one without defects, name it by --sound"
+            )
         classes = class_order((named.label for named, _ in entries), tuple(self.classes))
         if self.sound in classes and not self.classes:
             classes = (self.sound, *(name for name in classes if name != self.sound))
@@ -136,18 +143,34 @@ class Masks:
             report=self.report,
         )
 
-    def _mask(self, named: Named, file: str | None) -> NDArray[np.uint8]:
-        """The picture's mask ``(H, W)``, 1 where it is marked; all 0 where there is none."""
+    def _look(self, number: int, named: Named, file: str | None) -> _Look:
+        """Read the mask of a picture; one without a mask has no mark."""
         picture = self.images / named.path
         if file is None:
             mask = np.zeros(size_and_turn(picture, self.sixteen_bit_white)[0], np.uint8)
         else:
             mask = read_mask_of(picture, self.masks / file, self.sixteen_bit_white)
-        if self.side and min(mask.shape) < self.side:
+        if not self.side:
+            return _Look(float(mask.mean()), [], [])
+        if min(mask.shape) < self.side:
             raise DatasetError(
                 f"{shown(named.path)} is smaller than a window of {self.side} px; use a smaller side"
             )
-        return mask
+        rng = np.random.default_rng([self.seed, number])
+        away = windows_away(mask, self.side, self.sound_windows, rng)
+        return _Look(float(mask.mean()), windows_around(mask, self.side), away)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is kept of a picture and its mask, which is as large as the picture."""
+
+    marked: float
+    """Share of the picture."""
+    around: list[Window]
+    """Windows around the marks."""
+    away: list[Window]
+    """Windows without a mark."""
 
 
 def windows_around(mask: NDArray[np.uint8], side: int) -> list[Window]:
@@ -178,14 +201,15 @@ def windows_around(mask: NDArray[np.uint8], side: int) -> list[Window]:
 
 
 def windows_away(mask: NDArray[np.uint8], side: int, count: int, rng: np.random.Generator) -> list[Window]:
-    """Up to ``count`` windows that touch no marked pixel and overlap one another by less than half a side."""
+    """Up to ``count`` windows away from marks and their soft edges, and from one another by half a side."""
     found: list[Window] = []
+    near = cv2.dilate(mask, np.ones((1 + 2 * EDGE_PX,) * 2, np.uint8))
     for _ in range(_TRIES * count):
         if len(found) == count:
             break
         row, column = (int(rng.integers(0, limit - side + 1)) for limit in mask.shape)
         apart = all(max(abs(row - r), abs(column - c)) >= side // 2 for r, c, _, _ in found)
-        if apart and not mask[row : row + side, column : column + side].any():
+        if apart and not near[row : row + side, column : column + side].any():
             found.append((row, column, side, side))
     return found
 

@@ -38,7 +38,7 @@ _NOISE = 16
 """Grey levels of a codec's noise: a pixel of a mask in a lossy format with no more than these is black."""
 _NOISE_PX = 64
 """How far from a mark a codec's noise may lie; what is as dark elsewhere are class numbers."""
-_EDGE_PX = 8
+EDGE_PX = 8
 """How far from a mark its soft edge may reach: a JPEG codes blocks of 8 px, enlarging widens edges, too."""
 
 
@@ -100,7 +100,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     brightest = pixels if pixels.ndim == 2 else pixels.max(axis=2)
     marked = np.asarray(brightest > MARKED, np.uint8)
     away = cv2.distanceTransform(1 - marked, cv2.DIST_C, 3) if marked.any() else np.full(marked.shape, np.inf)
-    explained = away <= _EDGE_PX
+    explained = away <= EDGE_PX
     if path.suffix.lower() in _LOSSY:
         explained |= (brightest <= _NOISE) & (away <= _NOISE_PX)
     if np.any((brightest > 0) & ~explained):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from drivers.cameras.picture_files import encode_image, write_image
 from retraining.data.boxes import VocBoxes
-from retraining.data.masks import Masks
+from retraining.data.masks import Masks, windows_away
 from retraining.data.voc_files import read_voc
 from retraining.errors import BadFilesError, DatasetError
 from retraining.surfaces.pairing import pair
@@ -330,3 +331,25 @@ def test_a_lossy_masks_noise_is_black_only_where_it_has_a_mark(tmp_path: Path) -
 def test_masks_that_are_black_on_the_defect_are_noted(masked: Masks) -> None:
     write_image(masked.masks / "scratch" / "s0.png", 255 - mask())
     assert any("mark more than 50%" in note and "scratch/s0.png" in note for note in masked.read().notes)
+
+
+def test_a_sound_window_keeps_away_from_the_soft_edge_of_a_mark() -> None:
+    marked = np.zeros((128, 128), np.uint8)
+    marked[:, 60:68] = 1
+    found = windows_away(marked, 32, 40, np.random.default_rng(1))
+    assert found
+    assert all(column + 32 <= 60 - 8 or column >= 68 + 8 for _, column, _, _ in found)
+
+
+def test_a_sound_class_that_no_picture_has_is_noted_where_pictures_are_lost_by_it(masked: Masks) -> None:
+    assert any("name it by --sound" in note for note in replace(masked, sound="sound").read().notes)
+    assert not any("name it by --sound" in note for note in masked.read().notes)
+
+
+def test_folders_that_are_no_classes_are_told_from_boxes_that_contradict(boxed: VocBoxes) -> None:
+    (boxed.images / "train").mkdir()
+    for number in range(4):
+        (boxed.images / f"{number}.png").rename(boxed.images / "train" / f"{number}.png")
+    with pytest.raises(DatasetError, match=r"4 boxes have another class .* add --pattern '\(\?P<label>\)'"):
+        boxed.read()
+    assert replace(boxed, pattern="(?P<label>)").read().count() == {"pits": 4}

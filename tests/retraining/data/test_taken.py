@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from retraining.cli import app
@@ -136,3 +138,27 @@ def test_a_name_cannot_pass_for_a_line_of_ours(folders: Path, tmp_path: Path, no
 def test_class_names_that_look_alike_are_noted(folders: Path, noise: WriteNoise, alike: str) -> None:
     noise(folders / alike / "9.png", 40, 64)
     assert any("differ only by case, blanks or Unicode form" in n for n in shortcuts(Folders(folders).read()))
+
+
+def test_folders_of_splits_above_those_of_the_classes_are_noted_with_the_pattern(
+    folders: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "all").mkdir()
+    folders.rename(tmp_path / "all" / "train")
+    notes = Folders(tmp_path / "all").read().notes
+    assert any("if the deeper folders are the classes, add --pattern" in note for note in notes)
+    deeper = Folders(tmp_path / "all", "[^/]+/(?P<label>[^/]+)/").read()
+    assert deeper.classes == ("good", "pits")
+    assert deeper.notes == ()
+
+
+def test_a_label_to_be_renamed_that_nothing_has_is_noted(folders: Path) -> None:
+    dataset = Folders(folders, rename={"pits": "hole", "pitts": "hole"}).read()
+    assert dataset.classes == ("good", "hole")
+    assert dataset.notes == ("1 labels of --rename were not met: pitts",)
+
+
+def test_pages_behind_the_first_are_counted(folders: Path) -> None:
+    first, *others = (Image.fromarray(np.full((64, 64), value, np.uint8)) for value in (90, 120))
+    first.save(folders / "pits" / "9.tif", save_all=True, append_images=others)
+    assert "1 files hold several pages; only the first is used: pits/9.tif" in Folders(folders).read().notes
