@@ -57,6 +57,26 @@ def explain_os_error(error: OSError, path: Path | str | None = None) -> str:
     return f"{name}: {error.strerror or error}; {os_remedy(error, named)}"
 
 
+def why_not_written(path: Path) -> OSError | None:
+    """Why no file can be made or changed at ``path``, found without writing; None when nothing is known."""
+    try:
+        if path.is_symlink() and not path.exists():
+            return FileNotFoundError(errno.ENOENT, "is a link to a place that does not exist")
+        place = next((one for one in (path, *path.absolute().parents) if one.exists()), Path("/"))
+        folder = place if place.is_dir() else place.parent
+        disk = os.statvfs(folder)
+        may = os.access(folder, os.W_OK | os.X_OK) and (place.is_dir() or os.access(place, os.W_OK))
+    except OSError as error:
+        return error
+    if disk.f_flag & os.ST_RDONLY:
+        return OSError(errno.EROFS, os.strerror(errno.EROFS))
+    if not may:
+        return PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if disk.f_bavail == 0 or not _inodes_left(folder):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
+
+
 def _inodes_left(path: Path) -> bool:
     """Whether the disk of ``path``, or of the nearest folder that exists, can hold one more file."""
     for place in (path, *path.parents):

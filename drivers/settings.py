@@ -8,6 +8,7 @@ description in error messages and in docs/configuration.md. Relative paths are r
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -22,6 +23,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from drivers.errors import os_remedy
 
 
 class Section(BaseModel):
@@ -38,7 +41,29 @@ def beside_the_file(path: Path, info: ValidationInfo) -> Path:
     return Path(os.path.normpath(Path(directory, expanded))) if directory is not None else expanded
 
 
-FilePath = Annotated[Path, AfterValidator(beside_the_file)]
+def usable(path: Path) -> Path:
+    """The path, unless no file can ever be there, or what is there would keep its reader waiting.
+
+    A path where nothing is yet, or that this user may not see, is left to whoever opens it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, PermissionError):
+        return path
+    except OSError as error:
+        raise _refused(f"cannot be used ({error.strerror}): {str(path)!r}", os_remedy(error, path)) from None
+    except ValueError:
+        raise _refused(f"has a NUL character: {str(path)!r}", "remove it") from None
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise _refused(f"is a pipe or a device: {path}", "name a file or a folder")
+    return path
+
+
+def _refused(problem: str, remedy: str) -> PydanticCustomError:
+    return PydanticCustomError("path", "{problem}", {"problem": problem, "remedy": remedy})
+
+
+FilePath = Annotated[Path, AfterValidator(beside_the_file), AfterValidator(usable)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Word = Annotated[str, StringConstraints(max_length=64)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

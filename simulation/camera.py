@@ -190,7 +190,9 @@ class SimulatedCamera(Camera):
             raise self._lost(f"is not there for another {missing_s:.1f} s")
         pool = self._pool
         if not pool.is_dir():
-            raise CameraConfigError(f"{NAME}: {pool} does not exist; fill it with `station simulate`")
+            raise CameraConfigError(
+                f"{NAME}: {pool} is not a folder; name one, or fill it with `station simulate`"
+            )
         self._files = pool_files(pool)
         if not self._files:
             raise CameraConfigError(f"{NAME}: no pictures in {pool}; fill it with `station simulate`")

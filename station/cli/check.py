@@ -45,6 +45,7 @@ def check(
     """
     from rich.console import Console
 
+    from drivers.errors import explain_os_error
     from drivers.settings import accepted_risks
     from station.assembly import load
     from station.cli.text import told
@@ -73,6 +74,8 @@ def check(
             with console.status(name):
                 try:
                     seen, passed = step(), True
+                except OSError as error:
+                    seen, passed = explain_os_error(error) if error.filename else str(error), False
                 except Exception as error:
                     seen, passed = str(error) or repr(error), False
             failed += not passed

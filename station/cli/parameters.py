@@ -19,7 +19,7 @@ from typing import Any, Final, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from drivers.errors import explain_os_error
+from drivers.errors import explain_os_error, why_not_written
 
 _LARGEST: Final = 2**63 - 1
 """What SQLite, NumPy and Parquet hold."""
@@ -105,18 +105,5 @@ def _path(path: Path, made: Made | None) -> str:
 
 
 def _place(path: Path) -> str:
-    """Why nothing can be made at ``path``, or in the nearest folder above it that exists."""
-    place = next((one for one in (path, *path.absolute().parents) if one.exists()), Path("/"))
-    folder = place if place.is_dir() else place.parent
-    try:
-        if path.is_symlink() and not path.exists():
-            raise FileNotFoundError(errno.ENOENT, "is a link to a place that does not exist")
-        if os.statvfs(folder).f_flag & os.ST_RDONLY:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        if os.statvfs(folder).f_bavail == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        return explain_os_error(error, path)
-    return ""
+    error = why_not_written(path)
+    return "" if error is None else explain_os_error(error, path)

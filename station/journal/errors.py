@@ -6,8 +6,12 @@ import errno
 import sqlite3
 from pathlib import Path
 
-from drivers.errors import InspectionError
+from drivers.errors import InspectionError, os_remedy, why_not_written
 
+_OF_A_PATH = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EDQUOT,
+    errno.EEXIST, errno.EMFILE, errno.ENFILE, errno.ESTALE,
+)  # fmt: skip
 BUSY_TIMEOUT_S = 1.0
 """How long a write waits for another program that holds SQLite's write lock."""
 
@@ -19,12 +23,17 @@ class JournalError(InspectionError):
 def explain(error: sqlite3.Error | OSError, path: Path, *, sealed: bool = False) -> JournalError:
     """The error with a remedy; ``sealed`` for a segment that is no longer written."""
     code = getattr(error, "sqlite_errorname", "") or ""
-    if isinstance(error, OSError):
-        code = "SQLITE_CANTOPEN" if isinstance(error, PermissionError) else code
-    if code == "SQLITE_FULL" or getattr(error, "errno", None) == errno.ENOSPC:
-        remedy = f"the disk is full: free space below {path.parent}, or move the journal to another disk"
-    elif code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+    unopened = code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH"))
+    cause = error if isinstance(error, OSError) else why_not_written(path) if unopened else None
+    if code == "SQLITE_FULL" or (cause is not None and cause.errno == errno.ENOSPC):
+        full = os_remedy(OSError(errno.ENOSPC, ""), path)
+        remedy = f"the disk is full: {full}, or move the journal to another disk"
+    elif unopened and cause is None:
+        remedy = f"it cannot be opened: name a file that SQLite can open, in a folder such as {path.parent}"
+    elif isinstance(cause, PermissionError):
         remedy = f"it cannot be opened: give this user permission to read and write in {path.parent}"
+    elif cause is not None and cause.errno in _OF_A_PATH:
+        remedy = f"{cause.strerror}: {os_remedy(cause, path)}"
     elif sealed and code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
         remedy = (
             f"this segment is damaged: put its copy from the archive or a backup back as {path.name}; "

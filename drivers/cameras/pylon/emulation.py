@@ -28,7 +28,9 @@ class Emulation:
         # Read by the runtime whenever it enumerates. Kept when set: "0" unplugs, "2" gives two cameras.
         os.environ.setdefault("PYLON_CAMEMU", "1")
         if not folder.is_dir():
-            raise CameraConfigError(f"emulation {folder} does not exist; set it to a folder of pictures")
+            raise CameraConfigError(
+                f"emulation {folder} does not exist or is not a folder; set it to a folder of pictures"
+            )
         self._pictures = pictures_in(folder, suffixes=EMULATOR_SUFFIXES)
         if not self._pictures:
             known = " ".join(sorted(EMULATOR_SUFFIXES))
