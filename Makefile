@@ -3,13 +3,14 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 CONFIG ?= config/demo.yaml
 PARTS  ?= 200
+MINUTES ?= 60
 # One campaign per folder: one that was broken off goes on there; name another folder to begin anew.
 CAMPAIGN ?= var/campaign
 # Files of tests are shared out among two processes; a file's tests stay together, as their fixtures do. Each process
 # computes with one thread: two with two threads each, on two cores, wait for each other and take nearly twice as long.
 TESTS  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: run test test-all check lint bench faults clean help
+.PHONY: run test test-all check lint bench faults soak envelope clean help
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,12 @@ bench: $(VENV)/.workshop  ## the throughput figures of docs/results.md, all path
 
 faults: $(VENV)/.workshop  ## the fault campaign: attack a whole plant in every way, and check what is left
 	$(PYTHON) -m simulation.campaign faults --folder $(CAMPAIGN) --page docs/results.md
+
+soak: $(VENV)/.workshop  ## an hour at the usual pace: memory, threads, descriptors and files must stay flat
+	$(PYTHON) -m simulation.campaign soak --minutes $(MINUTES) --page docs/results.md --chart docs/images/soak.svg
+
+envelope: $(VENV)/.workshop  ## where the station is stable, where it degrades, where it fails
+	$(PYTHON) -m simulation.campaign envelope --page docs/operating-envelope.md
 
 test: $(VENV)/.workshop lint  ## every test but the slow ones, in two processes
 	$(TESTS)

@@ -48,7 +48,7 @@ from drivers.cameras.settings import CameraSettings, Mode
 from drivers.settings import Count, FilePath, Milliseconds, Share
 from simulation.camera_faults import CameraFaults
 from simulation.place import EMPTY, Place
-from simulation.spoilt_frames import SPOILT_FRAMES
+from simulation.spoilt_frames import GRADED, SPOILT_FRAMES
 from simulation.switchboard import Switchboard
 
 WIRE_POLL_S = 0.001
@@ -412,6 +412,10 @@ class SimulatedCamera(Camera):
             pixels, problem = NO_PIXELS, str(error)
         if exposure.picture is None:
             pixels[:] = 0
+        for name, strength in self._switches.on().items():
+            if name in GRADED and not problem:
+                seed = [self._settings.seed, exposure.number]
+                pixels = GRADED[name](pixels, np.random.default_rng(seed), strength)
         if exposure.spoilt and not problem:
             seen = SPOILT_FRAMES[exposure.spoilt].spoil
             pixels = seen(pixels, np.random.default_rng([self._settings.seed, exposure.number]))

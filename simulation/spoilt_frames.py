@@ -97,10 +97,7 @@ def _blurred(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _noisy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    noise = rng.standard_normal(pixels.shape, dtype=np.float32)
-    noise *= np.float32(rng.uniform(5.0, 25.0))
-    noise += pixels
-    return np.asarray(np.clip(noise, 0, 255), np.uint8)
+    return _noise(pixels, rng, float(rng.uniform(5.0, 25.0)))
 
 
 def _dimmed(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -118,6 +115,31 @@ def _product(pixels: Pixels) -> tuple[int, int]:
     lit = np.flatnonzero(pixels[::32].mean(axis=0) > 25)
     return (int(lit[0]), int(lit[-1])) if lit.size else (0, pixels.shape[1] - 1)
 
+
+Graded = Callable[[Pixels, np.random.Generator, float], Pixels]
+
+
+def _light(pixels: Pixels, rng: np.random.Generator, factor: float) -> Pixels:
+    return np.asarray(cv2.convertScaleAbs(pixels, alpha=factor), np.uint8)
+
+
+def _blur(pixels: Pixels, rng: np.random.Generator, sigma_px: float) -> Pixels:
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma_px), np.uint8)
+
+
+def _noise(pixels: Pixels, rng: np.random.Generator, levels: float) -> Pixels:
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32)
+    noise *= np.float32(levels)
+    noise += pixels
+    return np.asarray(np.clip(noise, 0, 255), np.uint8)
+
+
+GRADED: dict[str, Graded] = {
+    "camera-light-by": _light,
+    "camera-blur-px": _blur,
+    "camera-noise-levels": _noise,
+}
+"""Disturbances of a strength, to find where a station ceases to work; the strength is the switch's value."""
 
 SPOILT_FRAMES: dict[str, SpoiltFrame] = {
     "camera-black": SpoiltFrame(_black),

@@ -1,18 +1,23 @@
-"""``python -m simulation.campaign faults``: attack a plant, and say what held and what did not."""
+"""``python -m simulation.campaign faults|soak|envelope``: attack a plant, watch it, find where it ends."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from simulation.campaign.envelope import SECONDS, Reading, axes, measure, scratch
+from simulation.campaign.envelope import table as envelope_table
 from simulation.campaign.kinds import KINDS
 from simulation.campaign.plant import PlantError
 from simulation.campaign.report import TARGET_S, problems, put_between, slow, table, write_json
 from simulation.campaign.run import Injection, run_campaign
+from simulation.campaign.soak import chart, run_soak, trends
+from simulation.campaign.soak import table as soak_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
     faults.add_argument("--seed", type=int, default=1, help="decides everything that is random (default: 1)")
     faults.add_argument("--page", type=Path, help="page that gets the table, between <!-- faults --> marks")
     faults.set_defaults(command=_faults)
+    soak = commands.add_parser("soak", help="an hour at the usual pace: what grows?")
+    soak.add_argument("--folder", type=Path, default=Path("var/soak"))
+    soak.add_argument("--minutes", type=float, default=60.0, help="duration (default: 60)")
+    soak.add_argument("--rate-hz", type=float, default=5.8, help="parts per second (default: 5.8)")
+    soak.add_argument("--page", type=Path, help="page that gets the table, between <!-- soak --> marks")
+    soak.add_argument("--chart", type=Path, help="SVG file that gets the chart")
+    soak.set_defaults(command=_soak)
+    envelope = commands.add_parser("envelope", help="where it is stable, where it degrades, where it fails")
+    envelope.add_argument("--axis", action="append", help="only this quantity; may be repeated")
+    envelope.add_argument("--seconds", type=float, default=SECONDS, help=f"per step (default: {SECONDS:g})")
+    envelope.add_argument(
+        "--page", type=Path, help="page that gets the table, between <!-- envelope --> marks"
+    )
+    envelope.set_defaults(command=_envelope)
     options = parser.parse_args(arguments)
     found: int = options.command(options)
     return found
@@ -77,6 +96,56 @@ def _faults(options: argparse.Namespace) -> int:
     else:
         console.print("every law held")
     return 1 if wrong else 0
+
+
+def _soak(options: argparse.Namespace) -> int:
+    console = Console()
+    seconds = options.minutes * 60
+
+    def tell(now: float) -> None:
+        if int(now) % 60 < 5:
+            console.print(f"{now / 60:.0f} of {options.minutes:g} minutes", highlight=False)
+
+    try:
+        samples = run_soak(options.folder, seconds, rate_hz=options.rate_hz, tell=tell)
+    except PlantError as error:
+        console.print(str(error), markup=False)
+        return 2
+    found = trends(samples)
+    lines = soak_table(found)
+    if options.page is not None:
+        put_between(options.page, "soak", lines)
+    if options.chart is not None:
+        options.chart.write_text(chart(samples), encoding="utf-8")
+    print("\n".join(lines))
+    outcome = json.loads((options.folder / "soak.json").read_text())
+    console.print(f"{outcome}", markup=False, highlight=False)
+    whole = not outcome["violations"] and not outcome["restarts"] and not outcome["exit_code"]
+    return 0 if whole and all(one.flat for one in found) else 1
+
+
+def _envelope(options: argparse.Namespace) -> int:
+    console = Console()
+    chosen = [axis for axis in axes() if not options.axis or axis.name in options.axis]
+    if not chosen:
+        names = ", ".join(dict.fromkeys(axis.name for axis in axes()))
+        console.print(f"no quantity is called {options.axis}; use one of: {names}", markup=False)
+        return 2
+
+    def tell(one: Reading) -> None:
+        console.print(f"{one.quantity}, {one.value}: {one.state}", highlight=False)
+
+    with scratch() as folder:
+        try:
+            readings = measure(Path(folder), chosen, seconds=options.seconds, tell=tell)
+        except PlantError as error:
+            console.print(str(error), markup=False)
+            return 2
+    lines = envelope_table(readings)
+    if options.page is not None:
+        put_between(options.page, "envelope", lines)
+    print("\n".join(lines))
+    return 1 if any(one.escapes for one in readings) else 0
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def check(evidence: Evidence, *, all_settled: bool, lost_records: Collection[int
     """
     return [
         *_conservation(evidence, all_settled, lost_records),
-        *_fail_closed(evidence),
+        *_fail_closed(evidence, lost_records),
         *_nothing_lost(evidence, lost_records),
     ]
 
@@ -161,7 +161,7 @@ def _conservation(
             yield Violation(law, part_id, f"the cell sorted it {count} times")
 
 
-def _fail_closed(evidence: Evidence) -> Iterator[Violation]:
+def _fail_closed(evidence: Evidence, lost_records: Collection[int]) -> Iterator[Violation]:
     law = "fail closed"
     seen: dict[tuple[int, int], list[str]] = defaultdict(list)
     for line in evidence.camera:
@@ -185,7 +185,8 @@ def _fail_closed(evidence: Evidence) -> Iterator[Violation]:
         if record.bin != evidence.good_bin:
             yield Violation(law, record.part_id, f"accepted and sent to bin {record.bin}")
     for line in evidence.cell:
-        if line["bin"] == evidence.good_bin and line["part_id"] not in accepted:
+        known = line["part_id"] in accepted or line["part_id"] in lost_records
+        if line["bin"] == evidence.good_bin and not known:
             yield Violation(law, line["part_id"], "it lies in the good bin without an accept in the journal")
 
 

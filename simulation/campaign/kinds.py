@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from drivers.sorters.serial.frames import ETX, STX, Decoder, Message, TriggerBody, crc32, encode
 from simulation.campaign.plant import Plant
@@ -374,6 +375,30 @@ def _engine_damaged(plant: Plant, rng: random.Random) -> None:
         raise AssertionError(f"an engine with a changed byte was prepared: {said}")
 
 
+@kind("engine-blind-at-start", "engine", "the engine says good to everything at a start: refused")
+def _engine_blind_at_start(plant: Plant, rng: random.Random) -> None:
+    plant.hold.set()
+    try:
+        plant.kill_station()
+        with _switched(plant, engine_says_good=1):
+            assert not plant.starts(30), "a station whose engine says good to everything has started"
+    finally:
+        plant.hold.clear()
+
+
+@kind("engine-blind-prepared", "engine", "the engine says good to everything when it is prepared: refused")
+def _engine_blind_prepared(plant: Plant, rng: random.Random) -> None:
+    _ask(plant, "/halt", b'{"reason": "campaign"}')
+    until = time.monotonic() + 5
+    while b'"in_hand":0' not in _ask(plant, "/status", b"").replace(b" ", b"") and time.monotonic() < until:
+        time.sleep(0.05)
+    with _switched(plant, engine_says_good=1):
+        answer = _ask(plant, "/prepare", b'{"recipe": "servo-motor-housing"}', timeout_s=60)
+    _ask(plant, "/resume", b"{}")
+    if answer.startswith(b"HTTP/1.1 200"):
+        raise AssertionError("an engine that says good to everything was prepared")
+
+
 # ---------------------------------------------------------------------- the disk
 
 
@@ -401,6 +426,49 @@ def _file_size_limit(plant: Plant, rng: random.Random) -> None:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(plant.station.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
     plant.station_ends(20)
+
+
+def _loses(name: str, says: str, harm: Callable[[Plant], None], *, running: bool) -> None:
+    """A kind that destroys a file of the journal; a person acknowledges the loss if the station refuses."""
+
+    def inject(plant: Plant, rng: random.Random) -> None:
+        plant.hold.set()
+        try:
+            if not running:
+                plant.kill_station()
+            first = plant.wire.last_part - 100
+            harm(plant)
+            if running:
+                ended = plant.station_ends(20)
+                assert ended, "the station did not notice within 20 s"
+            if not plant.starts(30):
+                plant.note_loss(first, plant.wire.last_part + 20)
+                who = ("--by", "campaign", "--why", name, "--journal", str(plant.journal))
+                code, said = plant.command("journal", "accept-loss", *who)
+                assert code == 0, f"the loss could not be acknowledged: {said}"
+        finally:
+            plant.hold.clear()
+
+    KINDS[name] = Kind(name, "disk", says, inject)
+
+
+def _cut(path: Path) -> None:
+    size = path.stat().st_size
+    os.truncate(path, size // 2)
+
+
+def _wal(plant: Plant) -> Path:
+    return plant.segment.with_name(plant.segment.name + "-wal")
+
+
+_loses("wal-deleted", "the journal's -wal is deleted under load", lambda p: _wal(p).unlink(), running=True)
+_loses("wal-cut", "the journal's -wal is cut to half under load", lambda p: _cut(_wal(p)), running=True)
+_loses(
+    "wal-lost-in-a-crash",
+    "the station is killed, and the journal's -wal is gone afterwards",
+    lambda p: _wal(p).unlink(),
+    running=False,
+)
 
 
 _switch("pictures-full", "disk", "the disk of the pictures is full", "images-full")
@@ -452,13 +520,9 @@ def _station_killed_at_start(plant: Plant, rng: random.Random) -> None:
 
 @kind("watcher-killed", "station", "the process that watches the station is killed")
 def _watcher_killed(plant: Plant, rng: random.Random) -> None:
-    assert plant.station is not None
-    for child in _children(plant.station.pid):
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{child}/cmdline", "rb") as file:
-                is_watcher = b"station.watcher" in file.read()
-            if is_watcher:
-                os.kill(child, signal.SIGKILL)
+    watcher = plant.watcher()
+    if watcher is not None:
+        os.kill(watcher, signal.SIGKILL)
 
 
 @kind("station-hangs", "station", "the station stands still for ever; the watcher must end it")
@@ -467,14 +531,6 @@ def _station_hangs(plant: Plant, rng: random.Random) -> None:
     if not plant.station_ends(20):
         plant.signal_station(signal.SIGCONT)
         raise AssertionError("a station that stands still was not ended within 20 s")
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return []
 
 
 # ---------------------------------------------------------------------- the machine
@@ -588,9 +644,9 @@ def _socket(plant: Plant) -> str:
 
 
 def _ask(plant: Plant, path: str, body: bytes, timeout_s: float = 5.0) -> bytes:
-    """One order over the control socket; what came back, empty when nobody answered."""
+    """One order over the control socket, or a question (no body); the answer, empty when there is none."""
     request = (
-        f"POST {path} HTTP/1.1\r\nHost: station\r\nContent-Type: application/json\r\n"
+        f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: station\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     ).encode() + body
     answer = b""

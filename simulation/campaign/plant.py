@@ -35,8 +35,6 @@ ROOT = Path(__file__).parents[2]
 WIDTH = 690
 """px; the size of housing that this plant makes."""
 KINDS = ("imprinted", "pits", "roll-marks", "scratches")
-MARGIN = 160
-"""px beside the product in the camera's view."""
 GOOD_BIN, FAULT_BIN = 1, 6
 DEADLINE_MS = 2000
 WATCHDOG_S = 10.0
@@ -54,6 +52,8 @@ class Setup:
     seed: int = 1
     hung_after_ms: int = 3500
     segment_parts: int = 2000
+    margin: int = 160
+    """px beside the product in the camera's view."""
     camera: str = "exposure_ms: 5"
     """Further keys of the camera's section."""
     images: str = "save: rejects, quota_mb: 200"
@@ -74,6 +74,8 @@ class Plant:
         self.journal = self.folder / "var" / "journal.db"
         self.images = self.folder / "var" / "images"
         self.config = self.folder / "station.yaml"
+        self.temporary = self.folder / "tmp"
+        """Where the station's temporary files are."""
         self.camera_log = self.folder / "camera.jsonl"
         self.wire_log = self.folder / "wire.jsonl"
         self.station: subprocess.Popen[bytes] | None = None
@@ -87,6 +89,8 @@ class Plant:
         self._systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         """Where the station feeds the watchdog."""
         self._fed_s = math.inf
+        self.is_ready = threading.Event()
+        """The present station process has said READY=1."""
         self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="keeper", daemon=True)
         self._extra: dict[str, Any] = {}
@@ -96,7 +100,7 @@ class Plant:
 
     def make(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Write pictures, recipe, engine and configuration where they are not there yet."""
-        for name in ("recipes", "engines", "var", "pool"):
+        for name in ("recipes", "engines", "var", "pool", "tmp"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.switches.set({})
         self._make_pool(progress)
@@ -147,8 +151,8 @@ images: {{{setup.images}}}
             kind = KINDS[nth % len(KINDS)] if is_bad else None
             part = render_part(seed, width=WIDTH, kind=kind, level="clear" if is_bad else None)
             box = part.truth.region
-            left = box.x - MARGIN + number % 5 * 20
-            frame = part.frame()[:, left : left + WIDTH + 2 * MARGIN]
+            left = box.x - setup.margin + number % 5 * 20
+            frame = part.frame()[:, left : left + WIDTH + 2 * setup.margin]
             np.save(self.folder / "pool" / f"frame-{number:03d}.npy", frame)
             truths.append(part.truth.label)
             progress(number + 1, setup.pictures)
@@ -214,11 +218,13 @@ images: {{{setup.images}}}
             "LD_PRELOAD": str(self.folder / "disk.so"),
             "NOTIFY_SOCKET": "systemd",  # in its folder: such addresses are short
             "FAULT_SWITCHES": str(self.folder / "switches"),
+            "TMPDIR": str(self.temporary),
             "FAULT_JOURNAL": "journal.db",
             "FAULT_IMAGES": "/images",
             "PYTHONPATH": path,
         }
         self._fed_s = math.inf
+        self.is_ready.clear()
         self.station = subprocess.Popen(
             [sys.executable, "-m", "station.cli", "run", "--config", str(self.config), "--plain"],
             cwd=self.folder,
@@ -227,6 +233,18 @@ images: {{{setup.images}}}
             stdout=self._output,
             stderr=subprocess.STDOUT,
         )
+
+    def watcher(self) -> int | None:
+        """The process that watches the station; None where there is none now."""
+        if self.station is None:
+            return None
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{self.station.pid}/task/{self.station.pid}/children").read_text()
+            for child in children.split():
+                with contextlib.suppress(OSError):
+                    if b"station.watcher" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        return int(child)
+        return None
 
     def signal_station(self, number: int) -> None:
         """Send the station's main process a signal, if it lives."""
@@ -246,6 +264,34 @@ images: {{{setup.images}}}
         with contextlib.suppress(subprocess.TimeoutExpired):
             station.wait(timeout_s)
         return station.poll() is not None
+
+    def starts(self, timeout_s: float) -> bool:
+        """Start the station, which ``hold`` keeps down; False when it refuses, and ends by itself."""
+        self.start_station()
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            if self.is_ready.wait(0.05):
+                return True
+            if self.station is not None and self.station.poll() is not None:
+                return False
+        return False
+
+    @property
+    def segment(self) -> Path:
+        """The file of the journal that is written now."""
+        return max(self.journal.parent.glob(f"{self.journal.name}.[0-9]*[0-9]"))
+
+    def note_loss(self, first: int, last: int) -> None:
+        """The station has said, by not starting, that records were lost; these parts may be without one."""
+        with (self.folder / "losses.jsonl").open("a", encoding="ascii") as file:
+            file.write(json.dumps([first, last]) + "\n")
+
+    @property
+    def lost_records(self) -> set[int]:
+        """The parts of :meth:`note_loss`."""
+        file = self.folder / "losses.jsonl"
+        ranges = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return {part for first, last in ranges for part in range(first, last + 1)}
 
     def command(self, *arguments: str, timeout_s: float = 60.0) -> tuple[int, str]:
         """A `station` command beside the running one."""
@@ -317,8 +363,11 @@ images: {{{setup.images}}}
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError, OSError):
             while True:
-                if b"WATCHDOG=1" in self._systemd.recv(4096):
+                said = self._systemd.recv(4096)
+                if b"WATCHDOG=1" in said:
                     self._fed_s = time.monotonic()
+                if b"READY=1" in said:
+                    self.is_ready.set()
 
     def _highest_part(self) -> int:
         """The highest part id that any trigger in this folder ever named."""

@@ -79,8 +79,8 @@ def run_campaign(
     plant.make(rendered)
     log = folder / "injections.jsonl"
     done = [Injection(**line) for line in _read(log)]
-    with _running(plant) as stop:
-        clean = _clean_outcomes(plant)
+    with running(plant) as stop:
+        clean = clean_outcomes_of(plant)
         for kind in kinds:
             for number in range(kind.times or times):
                 if any((one.kind, one.number) == (kind.name, number) for one in done):
@@ -95,7 +95,7 @@ def run_campaign(
 
 
 @contextmanager
-def _running(plant: Plant) -> Iterator[Callable[[], int]]:
+def running(plant: Plant) -> Iterator[Callable[[], int]]:
     """The plant at work, all good parts coming through."""
     try:
         plant.start()
@@ -106,7 +106,7 @@ def _running(plant: Plant) -> Iterator[Callable[[], int]]:
         plant.close()
 
 
-def _clean_outcomes(plant: Plant) -> list[str]:
+def clean_outcomes_of(plant: Plant) -> list[str]:
     """What the station says about each picture of the pool while nothing is wrong; known once per folder."""
     known = plant.folder / "clean.json"
     if known.exists():
@@ -180,7 +180,7 @@ def _judged(
 ) -> Campaign:
     """Everything checked against everything, after the clean stop."""
     evidence = read_evidence(plant.folder, plant.journal, clean, deadline_ms=DEADLINE_MS, good_bin=GOOD_BIN)
-    found = check(evidence, all_settled=True)
+    found = check(evidence, all_settled=True, lost_records=plant.lost_records)
     ordered = sorted(injections, key=lambda one: one.first_part)
     counts: dict[str, Counter[str]] = {}
     for record in evidence.records:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from simulation.campaign.envelope import judge
 from simulation.campaign.kinds import KINDS
 from simulation.campaign.report import problems, put_between, quantile, table
 from simulation.campaign.run import run_campaign
+from simulation.campaign.soak import Sample, chart, trends
 
 QUICK = [kind for kind in KINDS.values() if kind.quick]
 
@@ -39,3 +41,60 @@ def test_a_table_is_put_between_its_marks_and_nowhere_else(tmp_path: Path) -> No
     assert page.read_text() == "before\n<!-- faults -->\nnew\n<!-- /faults -->\nafter\n"
     with pytest.raises(ValueError, match="soak"):
         put_between(page, "soak", ["new"])
+
+
+def _line(
+    part_id: int, outcome: str | None, latency_ms: float = 100.0, **values: object
+) -> dict[str, object]:
+    line = {"part_id": part_id, "outcome": outcome, "latency_ms": latency_ms, "refusals": 0}
+    return {**line, "reason": "", "why": "verdict", **values}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "state"),
+    [
+        (["accept"] * 10, "stable"),
+        (["accept"] * 8 + ["fault"] * 2, "degrades"),
+        (["accept"] * 4 + [None] * 6, "fails"),
+    ],
+)
+def test_a_step_of_the_envelope_has_the_state_that_its_good_parts_show(
+    outcomes: list[str | None], state: str
+) -> None:
+    parts = [_line(number, outcome) for number, outcome in enumerate(outcomes, 1)]
+    found = judge("light", "1", parts, ["defect-free"], seconds=1.0, rate_hz=10.0)
+    assert (found.state, found.escapes) == (state, 0)
+
+
+def test_a_defective_part_that_is_accepted_is_counted_as_an_escape_of_its_step() -> None:
+    found = judge("light", "1", [_line(1, "accept"), _line(2, "accept")], ["defect-free", "pits"], 1.0, 0.0)
+    assert found.escapes == 1
+
+
+def _samples(**slopes: float) -> list[Sample]:
+    """An hour of one process, with a growth per hour."""
+    grow = {"rss_mb": 500.0, "pss_mb": 480.0, "threads": 20.0, "descriptors": 30.0, "files": 3.0}
+    return [
+        Sample(
+            at_s=float(at),
+            process="station",
+            rss_mb=grow["rss_mb"] + slopes.get("rss_mb", 0.0) * at / 3600,
+            pss_mb=grow["pss_mb"],
+            threads=int(grow["threads"]),
+            descriptors=int(grow["descriptors"] + slopes.get("descriptors", 0.0) * at / 3600),
+            files=int(grow["files"] + slopes.get("files", 0.0) * at / 3600),
+        )
+        for at in range(0, 3600, 30)
+    ]
+
+
+def test_what_grows_in_a_soak_is_not_flat_and_all_else_is() -> None:
+    assert all(one.flat for one in trends(_samples()))
+    leaking = {one.quantity for one in trends(_samples(rss_mb=60.0, descriptors=10.0)) if not one.flat}
+    assert leaking == {"rss_mb", "descriptors"}
+
+
+def test_the_chart_of_a_soak_is_a_picture_with_a_line_per_process() -> None:
+    picture = chart(_samples())
+    assert picture.startswith("<svg")
+    assert picture.count("<polyline") == 3
