@@ -113,7 +113,9 @@ def open_chosen(
     elif remembered is not None:
         try:
             engine = _open(manifest, remembered, options)
-            _proven(engine, manifest, recipe, manifest.one_of_each_class())
+            # No digest covers a plan that was built before: it proves everything again.
+            built_before = remembered.backend in _SLOW_TO_BUILD
+            _proven(engine, manifest, recipe, None if built_before else manifest.one_of_each_class())
         except EngineError as problem:
             _log.warning(
                 "engine %s: the remembered choice failed (%s); measuring again", manifest.name, problem
@@ -121,7 +123,13 @@ def open_chosen(
         else:
             _log.info("engine %s: %s, as measured before", manifest.name, _sentence(remembered))
             return engine, remembered
-    engine, choice = _choose(manifest, recipe, here, backend, precision, options)
+    try:
+        engine, choice = _choose(manifest, recipe, here, backend, precision, options)
+    except EngineError as problem:
+        if options.cache is None or not any(status.name in _SLOW_TO_BUILD for status in here):
+            raise
+        _log.warning("engine %s: %s; what was built before is built again", manifest.name, problem)
+        engine, choice = _choose(manifest, recipe, here, backend, precision, replace(options, rebuild=True))
     _remember(options.cache, key, choice)
     return engine, choice
 

@@ -111,3 +111,5 @@ class EngineOptions:
     """Patches computed at a time by one thread; 0 lets the back end choose."""
     cache: Path | None = None
     """Folder for what is built or measured on this machine; None: everything is built and measured again."""
+    rebuild: bool = False
+    """Whether what was built before is built again, because it did not reproduce the golden parts."""

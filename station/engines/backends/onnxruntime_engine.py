@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.engines.backends.checked import GRACE_S, CheckedEngine
+from station.engines.cached import own_folder
 from station.engines.folder import EngineManifest, model_bytes
 from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions, Scores
 from station.engines.manifest import FEATURES, INT8_SIGNED, PATCHES, PROBABILITIES, Variant
@@ -165,8 +166,9 @@ def _providers(
         "trt_profile_max_shapes": f"{PATCHES}:{LARGEST_BATCH[TENSORRT]}x{shape}",
     }
     if options.cache is not None:
-        folder = options.cache / "onnxruntime-tensorrt" / f"{manifest.digests[variant][:16]}-{precision}"
-        folder.mkdir(parents=True, exist_ok=True)
+        named = options.cache / "onnxruntime-tensorrt" / f"{manifest.digests[variant][:16]}-{precision}"
+        if (folder := own_folder(named, empty=options.rebuild)) is None:
+            return [(PROVIDERS[TENSORRT], settings), cuda]
         settings |= {
             "trt_engine_cache_enable": True,
             "trt_engine_cache_path": str(folder),

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.engines.backends.checked import GRACE_S, CheckedEngine
+from station.engines.cached import own_folder
 from station.engines.folder import EngineManifest, model_bytes
 from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions, Scores
 from station.engines.manifest import FEATURES, INT8_SIGNED, PATCHES, PROBABILITIES, Variant
@@ -82,11 +83,12 @@ class TensorRtEngine(CheckedEngine):
         digest = manifest.digests.get(variant, "")
         content = model_bytes(manifest, variant)
         logger = tensorrt.Logger(tensorrt.Logger.WARNING)
-        path = (
-            plan_path(options.cache, here.device, here.version, digest, precision) if options.cache else None
-        )
+        path = None
+        if options.cache is not None:
+            path = plan_path(options.cache, here.device, here.version, digest, precision)
+            path = path if own_folder(path.parent) else None
         runtime = tensorrt.Runtime(logger)
-        plan = path.read_bytes() if path is not None and path.is_file() else b""
+        plan = path.read_bytes() if path is not None and path.is_file() and not options.rebuild else b""
         engine = runtime.deserialize_cuda_engine(plan) if plan else None
         if engine is None:
             if plan:

@@ -8,6 +8,7 @@ tensorrt` on a device does.
 import ctypes
 import enum
 import logging
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -18,7 +19,9 @@ import pytest
 
 from station.engines import available, open_engine
 from station.engines.backends.tensorrt_engine import plan_path
+from station.engines.folder import load_manifest
 from station.engines.interface import EngineDeadlineError, EngineError
+from station.engines.prove import prove
 
 
 class _Sdk:
@@ -225,6 +228,41 @@ def test_a_plan_that_cannot_be_read_is_built_anew_and_said(
     assert len(sdk.builds) == 2
     assert "cannot be read by this TensorRT" in caplog.text
     assert plan.read_bytes().startswith(b"PLAN")
+
+
+def _forged(model: Path) -> bytes:
+    """The plan of a network that takes everything bright for good."""
+    import onnx
+
+    forged = onnx.load(str(model))
+    bias = next(tensor for tensor in forged.graph.initializer if tensor.name == "head.b")
+    bias.raw_data = np.array([0, -60, 18], np.float32).tobytes()
+    return b"PLAN" + forged.SerializeToString()
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_forged_plan_is_no_authority_it_is_built_again(
+    sdk: _Sdk, tiny_engine_master: Path, tmp_path: Path, remembered: bool
+) -> None:
+    open_engine(tiny_engine_master, "tensorrt", "fp32", cache=tmp_path).close()
+    (plan,) = (tmp_path / "tensorrt").glob("*.plan")
+    plan.write_bytes(_forged(tiny_engine_master / "model.onnx"))
+    if not remembered:
+        shutil.rmtree(tmp_path / "choices")
+    engine = open_engine(tiny_engine_master, "tensorrt", "fp32", cache=tmp_path)
+    assert prove(engine, load_manifest(tiny_engine_master)).passed
+    assert len(sdk.builds) > 1
+    assert plan.read_bytes() != _forged(tiny_engine_master / "model.onnx")
+
+
+def test_a_plan_in_a_folder_that_others_may_write_to_is_not_read(
+    sdk: _Sdk, tiny_engine_master: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_engine(tiny_engine_master, "tensorrt", "fp32", cache=tmp_path).close()
+    (tmp_path / "tensorrt").chmod(0o777)
+    open_engine(tiny_engine_master, "tensorrt", "fp32", cache=tmp_path).close()
+    assert len(sdk.builds) == 2
+    assert "others may write to it" in caplog.text
 
 
 def test_a_late_gpu_is_a_missed_deadline_and_a_hung_one_breaks_the_engine(
