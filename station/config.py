@@ -233,7 +233,7 @@ class Rare(Section):
     """a part whose confidence is below this is kept"""
     close_below: Share = 0.2
     """a part is kept if the two most probable classes of its deciding patch differ by less than this"""
-    same_below: Annotated[float, Field(ge=0.0, le=2.0)] = 0.02
+    same_below: Annotated[float, Field(ge=0.0, le=2.0)] = 0.04
     """two parts of one class are alike below this distance of their features; 0 keeps both always"""
     audit_good: Share = 0.001
     """the share of confident good parts that is kept, to find escapes"""

@@ -116,7 +116,7 @@ def show(
 
     height, width = pixels.shape[:2]
     region = one.region
-    row("item", f"{one.item_id}, kept {one.kept_at}, {found.times_seen} times seen")
+    row("item", f"{found.item_id}, kept {one.kept_at}, {found.times_seen} times seen")
     row("part", f"{one.part_id}, record {one.record_id} of journal {one.journal_id}")
     row("station", f"{one.station}{', isSimulated' if one.is_simulated else ''}")
     row("station says", f"{one.outcome}: {one.class_name} {one.confidence:.3f}; {one.verdict_reason}")
@@ -196,7 +196,8 @@ def purge(
 
 def _store(config: Path, folder: Path | None) -> RareStore:
     """The log, to be read. Raises ``ConfigError``, ``RareLogError``."""
-    from station.rare.store import RareLogError, RareStore
+    from station.rare.index import RareLogError
+    from station.rare.store import RareStore
 
     if folder is not None:
         return RareStore(folder)
@@ -210,7 +211,7 @@ def _store(config: Path, folder: Path | None) -> RareStore:
 
 def _chosen(store: RareStore, reason: str | None, class_name: str | None, limit: int | None) -> list[Entry]:
     from station.rare.items import Reason
-    from station.rare.store import RareLogError
+    from station.rare.index import RareLogError
 
     if reason is not None and reason not in list(Reason):
         raise RareLogError(f"there is no reason {reason!r}: write one of: {', '.join(Reason)}")
@@ -226,7 +227,7 @@ def _line(one: Entry) -> Row:
     item = one.item
     return Row(
         cells=(
-            item.item_id,
+            one.item_id,
             str(item.part_id),
             item.kept_at[:19],
             item.class_name,
@@ -241,7 +242,7 @@ def _line(one: Entry) -> Row:
 
 def _beside(one: Entry) -> dict[str, object]:
     return {
-        "item_id": one.item.item_id,
+        "item_id": one.item_id,
         "picture": str(one.picture),
         "sha256": one.sha256,
         "size": one.size,

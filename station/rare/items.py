@@ -57,6 +57,11 @@ class Why:
         return RANKS[self.reason] + min(max(self.strength, 0.0), 1.0) * 0.99
 
 
+def name_of(journal_id: str, record_id: int) -> str:
+    """The name of an item by its journal and record, so that no part is in the log twice."""
+    return f"{journal_id[:8]}-{record_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the deciding patch lies."""
@@ -114,11 +119,6 @@ class Item:
     said_class: str | None = None
     """What a person says that the part is."""
     said_by: str | None = None
-
-    @property
-    def item_id(self) -> str:
-        """The item's name: journal and record, so that no part is in the log twice."""
-        return f"{self.journal_id[:8]}-{self.record_id}"
 
     @property
     def worth(self) -> float:

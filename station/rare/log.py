@@ -20,7 +20,8 @@ from station.journal.reading import JournalReader
 from station.observers.interface import Observer
 from station.rare.items import Origin, Reason, Sighting, Why, sighting_of
 from station.rare.reasons import draw_of, reasons_of
-from station.rare.store import Kept, RareLogError, RareStore
+from station.rare.index import RareLogError
+from station.rare.store import Kept, RareStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,20 +161,22 @@ class RareLog(Observer):
             return False
         self._looked = moment
         try:
+            if self._cursor is None:  # what was reviewed before there was a log has no picture here
+                self._cursor = open_cursor(self._journal, CURSOR, at_head=True)
+                self._seen_seq = self._cursor.seq
             self._require_open()
-            self._take_reviews(moment)
+            self._take_reviews(self._cursor, moment)
             self._trouble = ""
         except (RareLogError, JournalError) as error:
-            if str(error) != self._trouble:
-                log.warning("rare log: nothing can be kept now: %s", error)
-            self._trouble = str(error)
+            kind = "reviews are not heard" if isinstance(error, JournalError) else "NOT USABLE"
+            trouble = f"{kind}: {error}"
+            if trouble != self._trouble:
+                log.warning("rare log: %s", trouble)
+            self._trouble = trouble
             self._open = False
         return True
 
-    def _take_reviews(self, moment: float) -> None:
-        if self._cursor is None:
-            self._cursor = open_cursor(self._journal, CURSOR)
-            self._seen_seq = self._cursor.seq
+    def _take_reviews(self, cursor: Cursor, moment: float) -> None:
         with JournalReader(self._journal) as reader:
             head = reader.head().seq
             reviews = list(reader.station_events(("review",), after_seq=self._seen_seq))
@@ -181,14 +184,14 @@ class RareLog(Observer):
             self._hear(review)
             self._seen_seq = review.seq
         self._seen_seq = max(self._seen_seq, head)
-        if self._seen_seq > self._cursor.seq and (reviews or moment > self._moved + MOVE_EVERY_S):
-            self._cursor = advance(self._cursor, self._seen_seq)
+        if self._seen_seq > cursor.seq and (reviews or moment > self._moved + MOVE_EVERY_S):
+            self._cursor = advance(cursor, self._seen_seq)
             self._moved = moment
 
     def _hear(self, review: JournalEvent) -> None:
         """One person's word. Heard twice, it changes nothing."""
         class_name, by = str(review.values["class_name"]), str(review.values["by"])
-        if self._store.say(f"{self._origin.journal_id[:8]}-{review.record_id}", class_name, by):
+        if self._store.say(self._origin.journal_id, review.record_id, class_name, by):
             return
         found = next((one for one in self._recent if one.item.record_id == review.record_id), None)
         if found is None:
@@ -220,5 +223,5 @@ class RareLog(Observer):
             if count:
                 words.append(f"{count} {what}")
         if self._trouble:
-            words.append(f"NOT USABLE: {self._trouble}")
+            words.append(self._trouble)
         self.note = ", ".join(words)

@@ -10,7 +10,6 @@ Nothing is remembered between two calls: the folder may be emptied, replaced or 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -28,46 +27,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import decode_image, encode_image
-from drivers.errors import InspectionError
 from station.files import write_file
 from station.rare.choice import Standing, make_room, nearest
-from station.rare.items import Item, Reason, Sighting
+from station.rare.index import (
+    GET,
+    INDEX,
+    ONE_MORE,
+    SCHEMA,
+    VERSION,
+    RareLogError,
+    connect,
+    free_id,
+    insert,
+    mark_dropped,
+    remedy,
+    rewrite,
+    standing,
+    transaction,
+)
+from station.rare.items import Item, Reason, Sighting, name_of
 
-INDEX = "rare.db"
 ITEMS, QUARANTINE = "items", "quarantine"
 ROW_BYTES = 4096
 """What a row takes beside its vector and its text, about."""
-VERSION = 1
-
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS items (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    item_id TEXT NOT NULL UNIQUE,
-    file TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    worth REAL NOT NULL,
-    audit INTEGER NOT NULL,
-    stays INTEGER NOT NULL,
-    dropped INTEGER NOT NULL DEFAULT 0,
-    times_seen INTEGER NOT NULL DEFAULT 1,
-    engine_digest TEXT NOT NULL,
-    class_name TEXT NOT NULL,
-    features BLOB,
-    item TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS items_alike ON items (engine_digest, class_name) WHERE features IS NOT NULL;
-CREATE TABLE IF NOT EXISTS rare_so_far (
-    recipe TEXT NOT NULL, class_name TEXT NOT NULL, items INTEGER NOT NULL, PRIMARY KEY (recipe, class_name)
-);
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
-
-
-class RareLogError(InspectionError):
-    """The rare-defect log cannot be used as asked; the message says what to do about it."""
 
 
 class Kept(StrEnum):
@@ -86,6 +68,8 @@ class Kept(StrEnum):
 class Entry:
     """An item as it stands in the log."""
 
+    item_id: str
+    """Journal and record; with ``~2`` where the journal gave the number to two parts, see :meth:`keep`."""
     item: Item
     picture: Path
     sha256: str
@@ -134,9 +118,9 @@ class RareStore:
             for folder in (self.folder / ITEMS, self.folder / QUARANTINE):
                 folder.mkdir(parents=True, exist_ok=True)
             self._take()
-            with closing(_connect(self.folder / INDEX, make=True)) as index:
+            with closing(connect(self.folder / INDEX, make=True)) as index:
                 self._version(index)
-                index.executescript(_SCHEMA)
+                index.executescript(SCHEMA)
                 self._finish_drops(index)
                 rows = {str(name) for (name,) in index.execute("SELECT file FROM items")}
                 files = {file.name: file for file in (self.folder / ITEMS).iterdir()}
@@ -146,6 +130,10 @@ class RareStore:
                 for name in sorted(set(files) - rows):
                     found.append(f"{name} has no row; it is in {QUARANTINE}/ now")
                     os.replace(files[name], self._free_name(name))
+                leaving = make_room(standing(index), None, self._quota - self._quarantine()[1])
+                if leaving:
+                    found.append(f"the quota is smaller now; {len(leaving)} items made room")
+                    self._drop(index, leaving)
         return found
 
     @property
@@ -160,21 +148,28 @@ class RareStore:
             self._lock = None
 
     def keep(self, sighting: Sighting) -> Kept:
-        """Keep a part, whole or not at all. Raises :class:`RareLogError`, and then nothing is kept."""
+        """Keep a part, whole or not at all. Raises :class:`RareLogError`, and then nothing is kept.
+
+        A journal that was put back from a backup gives numbers of records a second time. What has the number
+        of an item and another picture is another part, and gets a name of its own.
+        """
         item = sighting.item
+        record = name_of(item.journal_id, item.record_id)
+        content = encode_image(sighting.pixels, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        sha256 = hashlib.sha256(content).hexdigest()
         with self._explained(), closing(self._index()) as index:
-            if self._add_reasons(index, item):
+            if self._add_reasons(index, record, sha256, item):
                 return Kept.KNOWN
             vector = None if sighting.features is None else sighting.features.astype(np.float16)
             alike = None if vector is None or item.may_repeat else self._alike(index, item, vector)
             if alike is not None:
                 index.execute("UPDATE items SET times_seen = times_seen + 1 WHERE item_id = ?", (alike,))
                 return Kept.ALIKE
-            content = encode_image(sighting.pixels, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])
             text = item.to_json()
             size = len(content) + len(text) + ROW_BYTES + (0 if vector is None else vector.nbytes)
-            new = Standing(item.item_id, size, item.worth, 0, item.is_audit, item.stays)
-            leaving = make_room(_standing(index), new, self._quota - self._quarantine()[1])
+            item_id = free_id(index, record)
+            new = Standing(item_id, size, item.worth, 0, item.is_audit, item.stays)
+            leaving = make_room(standing(index), new, self._quota - self._quarantine()[1])
             if leaving is None:
                 if item.stays:
                     raise RareLogError(
@@ -182,35 +177,28 @@ class RareStore:
                         "and does not fit beside the others of its kind: raise rare.quota_mb"
                     )
                 return Kept.NO_ROOM
-            sha256 = hashlib.sha256(content).hexdigest()
-            file = self.folder / ITEMS / f"{item.item_id}-{sha256[:12]}.png"
+            file = self.folder / ITEMS / f"{item_id}-{sha256[:12]}.png"
             write_file(file, content)
             try:
-                with _transaction(index):
-                    index.execute(
-                        "INSERT INTO items (item_id, file, sha256, size, worth, audit, stays, engine_digest, "
-                        "class_name, features, item) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (
-                            item.item_id,
-                            file.name,
-                            sha256,
-                            size,
-                            item.worth,
-                            item.is_audit,
-                            item.stays,
-                            item.engine_digest,
-                            item.class_name,
-                            None if vector is None else vector.tobytes(),
-                            text,
-                        ),
-                    )
+                values = {
+                    "item_id": item_id,
+                    "record": record,
+                    "file": file.name,
+                    "sha256": sha256,
+                    "size": size,
+                    "worth": item.worth,
+                    "audit": item.is_audit,
+                    "stays": item.stays,
+                    "engine_digest": item.engine_digest,
+                    "class_name": item.class_name,
+                    "features": None if vector is None else vector.tobytes(),
+                    "item": text,
+                }
+                with transaction(index):
+                    insert(index, values)
                     if any(why.reason is Reason.RARE_CLASS for why in item.whys):
-                        index.execute(
-                            "INSERT INTO rare_so_far VALUES (?, ?, 1) "
-                            "ON CONFLICT DO UPDATE SET items = items + 1",
-                            (item.recipe, item.class_name),
-                        )
-                    _mark_dropped(index, leaving)
+                        index.execute(ONE_MORE, (item.recipe, item.class_name))
+                    mark_dropped(index, leaving)
             except BaseException:
                 with suppress(OSError):
                     file.unlink()
@@ -218,18 +206,20 @@ class RareStore:
             self._finish_drops(index)
         return Kept.NEW
 
-    def say(self, item_id: str, class_name: str, by: str) -> bool:
-        """Add a person's word to an item, which then stays; False where it is not in the log.
+    def say(self, journal_id: str, record_id: int, class_name: str, by: str) -> bool:
+        """Add a person's word to the item of a record, which then stays; False where it is not in the log.
 
         Raises :class:`RareLogError`.
         """
-        with self._explained(), closing(self._index()) as index, _transaction(index):
+        record = name_of(journal_id, record_id)
+        with self._explained(), closing(self._index()) as index, transaction(index):
             found = index.execute(
-                "SELECT item FROM items WHERE item_id = ? AND NOT dropped", (item_id,)
+                "SELECT number, item FROM items WHERE record = ? AND NOT dropped ORDER BY number DESC",
+                (record,),
             ).fetchone()
             if found is None:
                 return False
-            _rewrite(index, self._item(found[0]).said(class_name, by))
+            rewrite(index, found[0], self._item(found[1]).said(class_name, by))
         return True
 
     def rare_so_far(self) -> Counter[tuple[str, str]]:
@@ -243,14 +233,14 @@ class RareStore:
     def entries(self) -> list[Entry]:
         """Every item, the most informative first. Raises :class:`RareLogError`."""
         with self._explained(), closing(self._index()) as index:
-            rows = index.execute(f"{_GET} ORDER BY stays DESC, worth DESC, number DESC").fetchall()
+            rows = index.execute(f"{GET} ORDER BY stays DESC, worth DESC, number DESC").fetchall()
             return [self._entry(row) for row in rows]
 
     def entry(self, item_id: str) -> Entry:
         """One item, by its id or the number of its record. Raises :class:`RareLogError`."""
         with self._explained(), closing(self._index()) as index:
             rows = index.execute(
-                f"{_GET} AND (item_id = ? OR item_id LIKE '%-' || ?)", (item_id, item_id)
+                f"{GET} AND (item_id = ? OR item_id LIKE '%-' || ?)", (item_id, item_id)
             ).fetchall()
         if len(rows) != 1:
             many = f"{len(rows)} items" if rows else "no item"
@@ -288,10 +278,8 @@ class RareStore:
         Items of which a person spoke, and the quarantine, stay. Raises :class:`RareLogError`.
         """
         with self._explained(), closing(self._index()) as index:
-            leaving = make_room(_standing(index), None, to_bytes - self._quarantine()[1]) or []
-            with _transaction(index):
-                _mark_dropped(index, leaving)
-            self._finish_drops(index)
+            leaving = make_room(standing(index), None, to_bytes - self._quarantine()[1]) or []
+            self._drop(index, leaving)
         return [one.item_id for one in leaving]
 
     # ------------------------------------------------------------------ helpers
@@ -317,7 +305,7 @@ class RareStore:
     def _index(self) -> sqlite3.Connection:
         """The index of a log that a station has begun. Raises :class:`RareLogError`."""
         if self.is_there:
-            index = _connect(self.folder / INDEX)
+            index = connect(self.folder / INDEX)
             try:
                 if self._version(index):
                     return index
@@ -352,18 +340,24 @@ class RareStore:
         row, distance = nearest(vector.astype(np.float32), others.astype(np.float32))
         return str(rows[row][0]) if distance < self._same_below else None
 
-    def _add_reasons(self, index: sqlite3.Connection, item: Item) -> bool:
-        with _transaction(index):
+    def _add_reasons(self, index: sqlite3.Connection, record: str, sha256: str, item: Item) -> bool:
+        with transaction(index):
             found = index.execute(
-                "SELECT item FROM items WHERE item_id = ? AND NOT dropped", (item.item_id,)
+                "SELECT number, item FROM items WHERE record = ? AND sha256 = ? AND NOT dropped",
+                (record, sha256),
             ).fetchone()
             if found is None:
                 return False
-            there = self._item(found[0]).because(*item.whys)
+            there = self._item(found[1]).because(*item.whys)
             if item.stays:
                 there = replace(there, said_class=item.said_class, said_by=item.said_by)
-            _rewrite(index, there)
+            rewrite(index, found[0], there)
         return True
+
+    def _drop(self, index: sqlite3.Connection, leaving: Sequence[Standing]) -> None:
+        with transaction(index):
+            mark_dropped(index, leaving)
+        self._finish_drops(index)
 
     def _finish_drops(self, index: sqlite3.Connection) -> None:
         """Delete what is marked: the picture, then its row."""
@@ -372,8 +366,8 @@ class RareStore:
             index.execute("DELETE FROM items WHERE number = ?", (number,))
 
     def _entry(self, row: Sequence[Any]) -> Entry:
-        text, name, sha256, size, seen = row
-        return Entry(self._item(text), self.folder / ITEMS / name, sha256, size, seen)
+        item_id, text, name, sha256, size, seen = row
+        return Entry(item_id, self._item(text), self.folder / ITEMS / name, sha256, size, seen)
 
     def _item(self, text: str) -> Item:
         try:
@@ -401,67 +395,4 @@ class RareStore:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            raise RareLogError(f"rare log {self.folder}: {error}: {_remedy(error, self.folder)}") from error
-
-
-_GET = "SELECT item, file, sha256, size, times_seen FROM items WHERE NOT dropped"
-
-
-def _connect(path: Path, *, make: bool = False) -> sqlite3.Connection:
-    mode = "rwc" if make else "rw"  # of a file that cannot be written SQLite makes a reader by itself
-    index = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=5, isolation_level=None
-    )
-    index.execute("PRAGMA synchronous = FULL")
-    return index
-
-
-@contextmanager
-def _transaction(index: sqlite3.Connection) -> Iterator[None]:
-    index.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        index.execute("COMMIT")
-    except BaseException:
-        if index.in_transaction:
-            index.execute("ROLLBACK")
-        raise
-
-
-def _standing(index: sqlite3.Connection) -> list[Standing]:
-    rows = index.execute("SELECT item_id, size, worth, number, audit, stays FROM items WHERE NOT dropped")
-    return [
-        Standing(name, size, worth, number, bool(audit), bool(stays))
-        for name, size, worth, number, audit, stays in rows
-    ]
-
-
-def _mark_dropped(index: sqlite3.Connection, leaving: Sequence[Standing]) -> None:
-    # What a person said meanwhile counts: such an item stays.
-    index.executemany(
-        "UPDATE items SET dropped = 1 WHERE item_id = ? AND stays <= ?",
-        [(one.item_id, one.stays) for one in leaving],
-    )
-
-
-def _rewrite(index: sqlite3.Connection, item: Item) -> None:
-    index.execute(
-        "UPDATE items SET item = ?, worth = ?, audit = ?, stays = ? WHERE item_id = ?",
-        (item.to_json(), item.worth, item.is_audit, item.stays, item.item_id),
-    )
-
-
-def _remedy(error: sqlite3.Error | OSError, folder: Path) -> str:
-    code = getattr(error, "sqlite_errorname", "") or ""
-    number = getattr(error, "errno", None)
-    if code == "SQLITE_FULL" or number in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full: free space, or write a smaller rare.quota_mb"
-    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or number in (
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-    ):
-        return f"give the station's user permission to write in {folder}"
-    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return f"{INDEX} is damaged: move the folder away, the station begins a new one"
-    return "check the disk, and that the folder is there"
+            raise RareLogError(f"rare log {self.folder}: {error}: {remedy(error, self.folder)}") from error

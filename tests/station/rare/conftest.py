@@ -103,7 +103,7 @@ class Bench:
         """A log that keeps nothing of confident parts unless a test asks for it."""
         values = {"class_items": 0, "audit_good": 0.0, "audit_bad": 0.0} | settings
         store = RareStore(
-            self.folder, quota=int(quota_mb * 1e6), same_below=float(values.get("same_below", 0.02))
+            self.folder, quota=int(quota_mb * 1e6), same_below=float(values.get("same_below", 0.04))
         )
         origin = Origin(self.journal.head.journal_id, "press-3", False, "c" * 64)
         return RareLog(store, Rare(**values), self.journal.path, origin)  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from drivers.cameras.picture_files import read_image
 from station.cli import app
-from station.rare.store import RareLogError, RareStore
+from station.rare.index import RareLogError
+from station.rare.store import RareStore
 from station.review import review
 
 if TYPE_CHECKING:

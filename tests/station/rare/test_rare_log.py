@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,8 @@ from station.observers import Observers
 from station.rare.items import Item, Origin
 from station.rare.log import LOOK_EVERY_S, RareLog
 from station.rare.reasons import draw_of
-from station.rare.store import INDEX, ITEMS, QUARANTINE, RareLogError, RareStore
+from station.rare.index import INDEX, RareLogError
+from station.rare.store import ITEMS, QUARANTINE, RareStore
 from station.review import review
 
 if TYPE_CHECKING:
@@ -254,6 +256,32 @@ def test_a_station_killed_anywhere_leaves_whole_items_only(tmp_path: Path) -> No
         store.read_picture(entry)
     assert {entry.picture.name for entry in entries} == {file.name for file in (folder / ITEMS).iterdir()}
     store.close()
+
+
+def test_a_record_number_that_a_restored_journal_gives_again_is_another_item(bench: Bench) -> None:
+    log = bench.log()
+    log.observe(bench.part("pits", p=0.6))
+    again = bench.part("scratches", p=0.6)
+    log.observe(replace(again, part=replace(again.part, record_id=1)))
+    log.close()
+    entries = {entry.item_id.partition("-")[2]: entry.item.class_name for entry in bench.store.entries()}
+    assert entries == {"1": "pits", "1~2": "scratches"}
+
+
+def test_a_smaller_quota_is_reached_at_the_next_start(bench: Bench) -> None:
+    show(bench, *(bench.part("pits", p=0.5 + number / 50) for number in range(6)))
+    show(bench, quota_mb=0.025)
+    assert bench.store.usage().used <= 25_000
+    assert 1 in bench.kept()
+    assert 6 not in bench.kept()
+
+
+def test_what_was_reviewed_before_there_was_a_log_is_no_concern_of_it(bench: Bench) -> None:
+    review(bench.journal, record=bench.part().part.record_id, class_name="pits", by="J. Novak")
+    log = bench.log()
+    log.observe(bench.part())
+    log.close()
+    assert "too late" not in log.note
 
 
 def test_two_stations_cannot_share_a_folder(tmp_path: Path) -> None:
