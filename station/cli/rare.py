@@ -210,8 +210,8 @@ def _store(config: Path, folder: Path | None) -> RareStore:
 
 
 def _chosen(store: RareStore, reason: str | None, class_name: str | None, limit: int | None) -> list[Entry]:
-    from station.rare.items import Reason
     from station.rare.index import RareLogError
+    from station.rare.items import Reason
 
     if reason is not None and reason not in list(Reason):
         raise RareLogError(f"there is no reason {reason!r}: write one of: {', '.join(Reason)}")

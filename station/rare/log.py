@@ -18,9 +18,9 @@ from station.journal.cursors import Cursor, advance, open_cursor
 from station.journal.errors import JournalError
 from station.journal.reading import JournalReader
 from station.observers.interface import Observer
+from station.rare.index import RareLogError
 from station.rare.items import Origin, Reason, Sighting, Why, sighting_of
 from station.rare.reasons import draw_of, reasons_of
-from station.rare.index import RareLogError
 from station.rare.store import Kept, RareStore
 
 if TYPE_CHECKING:

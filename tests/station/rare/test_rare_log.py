@@ -17,10 +17,10 @@ import pytest
 
 from station.config import Rare
 from station.observers import Observers
+from station.rare.index import INDEX, RareLogError
 from station.rare.items import Item, Origin
 from station.rare.log import LOOK_EVERY_S, RareLog
 from station.rare.reasons import draw_of
-from station.rare.index import INDEX, RareLogError
 from station.rare.store import ITEMS, QUARANTINE, RareStore
 from station.review import review
 
