@@ -148,7 +148,10 @@ def assemble(
         _note_configuration(journal, text)
         prepared = make_prepared(config, recipe, width_px=split_size(config.recipe)[1])
         stack.callback(prepared.engine.close)
-        observers = stack.enter_context(Observers(make_observers(ObserverSetup(config, plant, journal))))
+        made = make_observers(ObserverSetup(config, plant, journal))
+        observers = stack.enter_context(
+            Observers(made, report_loss=lambda values: journal.write_event("degraded", values))
+        )
         line = Line(
             camera=make_camera(config),
             sorter=make_sorter(config),

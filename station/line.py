@@ -246,7 +246,8 @@ class Line:
     def status(self) -> LineStatus:
         """A snapshot of the whole line, from any thread."""
         statistics = self._statistics.snapshot()
-        prepared = self.prepared
+        prepared, observers = self.prepared, self._observers.status()
+        losing = [f"{one.name} are lost: {one.losing}" for one in observers if one.losing]
         return LineStatus(
             recipe=prepared.announced_as,
             recipe_digest=prepared.recipe_digest,
@@ -254,13 +255,14 @@ class Line:
             state=self._readiness.state(
                 parts_in_hand=statistics.in_hand,
                 free_running=self._settings.mode is Mode.FREE_RUNNING,
+                is_degraded=bool(losing),
             ),
-            reason=self._readiness.reason,
+            reason="; ".join(filter(None, [self._readiness.reason, *losing])),
             statistics=statistics,
             camera=self._acquisition.health(),
             sorter=self._sorter.health(),
             queues=(self._frames.status(), self._patches.status(), self._scores.status()),
-            observers=self._observers.status(),
+            observers=observers,
             failure=self._failure,
             overloaded=self._overloaded,
             died=self._died,

@@ -37,6 +37,8 @@ class State(StrEnum):
     """Free running: every frame is a part."""
     OVERLOADED = "overloaded"
     """Parts come faster than they can be judged: triggers are refused as busy until all in hand are done."""
+    DEGRADED = "degraded"
+    """Parts are inspected as ever, but something beside is lost, such as pictures; the reason says what."""
     HALTED = "halted"
     """Stopped on request, or because the engine is not trusted any more; nothing is accepted."""
     ERROR = "error"
@@ -103,7 +105,7 @@ class Readiness:
         with self._lock:
             return "; ".join(self._reasons.values())
 
-    def state(self, *, parts_in_hand: int, free_running: bool) -> State:
+    def state(self, *, parts_in_hand: int, free_running: bool, is_degraded: bool = False) -> State:
         """The state the station is in."""
         with self._lock:
             reasons = set(self._reasons)
@@ -119,6 +121,8 @@ class Readiness:
             return State.OVERLOADED
         if reasons:
             return State.ERROR
+        if is_degraded:
+            return State.DEGRADED
         if free_running:
             return State.CONTINUOUS
         return State.SINGLE_EXECUTION if parts_in_hand else State.READY

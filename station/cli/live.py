@@ -30,6 +30,7 @@ STATE_STYLES = {
     State.HALTED: "dim",
     State.PREOPERATIONAL: "yellow",
     State.OVERLOADED: "yellow",
+    State.DEGRADED: "yellow",
 }
 SPARE = 7
 """Sections of this rank and above are left out before any other is shortened."""

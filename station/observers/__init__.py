@@ -26,6 +26,7 @@ from drivers import heartbeat
 from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
 from station.observers.interface import HANGING_S, Observer, ObserverError, ObserverSetup, ObserverStatus
+from station.observers.losses import SETTLED_S, LossWatch, Report
 from station.part import InspectedPart
 from station.queues import BoundedQueue
 
@@ -42,6 +43,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+PROBE_S = 5.0
+PROBE_AGAIN_S = 1.0
+"""How often an observer that keeps something is probed while it can, and while it cannot."""
 Kind = TypeVar("Kind", bound=Observer)
 
 
@@ -62,8 +66,10 @@ def make_observers(setup: ObserverSetup) -> list[Observer]:
 class Observers:
     """Every observer of one run, each behind its queue. Its creator closes it."""
 
-    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+    def __init__(self, observers: Iterable[Observer] = (), report_loss: Report | None = None) -> None:
+        """``report_loss``: told when what an observer keeps is lost from now on, and when it no longer is."""
         self._posts = tuple(_ObserverThread(observer) for observer in observers)
+        self._losses = None if report_loss is None else LossWatch(self._posts, report_loss)
         self.need_frames = any(post.needs_frame for post in self._posts)
         """Whether frames must be kept until the verdict."""
 
@@ -87,6 +93,8 @@ class Observers:
         until = time.monotonic() + timeout_s
         for post in self._posts:
             post.join(max(until - time.monotonic(), 0.0))
+        if self._losses is not None:
+            self._losses.close()
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +117,10 @@ class _ObserverThread:
         self._observed = self._failed = 0
         self._busy_since_ns: int | None = None
         self._last_error = ""
+        self._trouble = ""
+        """Why the last part, or the last probe, failed."""
+        self._probe_at = self._slow_until = 0.0
+        self._shed_seen = 0
         self._ended = threading.Event()
         self._given_up = False
         self._thread = threading.Thread(target=self._work, name=f"observer-{observer.name}", daemon=True)
@@ -119,18 +131,36 @@ class _ObserverThread:
             whole = self.needs_frame or (self._uncut_frames and part.part.patches is None)
             self._parts.offer(part if whole else part.without_frame())
 
+    @property
+    def keeps(self) -> str:
+        return self.observer.keeps
+
     def status(self) -> ObserverStatus:
         since_ns = self._busy_since_ns
+        busy_s = (time.monotonic_ns() - since_ns) / 1e9 if since_ns is not None else 0.0
         return ObserverStatus(
             name=self.observer.name,
             queue=self._parts.status(),
             observed=self._observed,
             failed=self._failed,
-            busy_s=(time.monotonic_ns() - since_ns) / 1e9 if since_ns is not None else 0.0,
+            busy_s=busy_s,
             last_error=self._last_error,
             note=self.observer.note,
             stored_bytes=self.observer.stored_bytes,
+            losing=self._losing(busy_s),
         )
+
+    def _losing(self, busy_s: float) -> str:
+        if not self.keeps:
+            return ""
+        shed, now = self._parts.status().shed, time.monotonic()
+        if shed != self._shed_seen:
+            self._shed_seen, self._slow_until = shed, now + SETTLED_S
+        if busy_s > HANGING_S:
+            return f"the disk does not answer for more than {HANGING_S:g} s"
+        if self._trouble:
+            return self._trouble
+        return "parts come faster than they can be written" if now < self._slow_until else ""
 
     def end(self) -> None:
         self._ended.set()
@@ -147,6 +177,7 @@ class _ObserverThread:
 
     def _work(self) -> None:
         heartbeat.begin(f"observer {self.observer.name}", vital=False)
+        self._probe()
         while not self._given_up:
             heartbeat.beat()
             ended = self._ended.is_set()
@@ -157,8 +188,24 @@ class _ObserverThread:
                 break
             else:
                 self._call(self.observer.idle)
+                self._probe()
         self._call(self.observer.close)
         heartbeat.end()
+
+    def _probe(self) -> None:
+        """Where it keeps something, see whether it can; sooner again while it cannot."""
+        if not self.keeps or time.monotonic() < self._probe_at:
+            return
+        self._busy_since_ns = time.monotonic_ns()
+        try:
+            self.observer.probe()
+        except Exception as error:
+            self._trouble = str(error) or repr(error)
+        else:
+            self._trouble = ""
+        finally:
+            self._busy_since_ns = None
+        self._probe_at = time.monotonic() + (PROBE_AGAIN_S if self._trouble else PROBE_S)
 
     def _call(self, what: Callable[..., None], *parts: InspectedPart) -> None:
         """Call the observer; every exception, also ``SystemExit``, is counted and ends nothing."""
@@ -171,8 +218,10 @@ class _ObserverThread:
             if said != self._last_error:  # once, not for every part
                 expected = isinstance(error, InspectionError | OSError)
                 log.warning("observer %s: %s", self.observer.name, said, exc_info=None if expected else error)
-            self._last_error = said
+            self._last_error = self._trouble = said
         else:
             self._observed += len(parts)
+            if parts:
+                self._trouble = ""
         finally:
             self._busy_since_ns = None

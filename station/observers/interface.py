@@ -44,6 +44,9 @@ class Observer(ABC):
     """Whether it looks at the whole frame; else it is offered the surface and its patches alone."""
     uncut_frames: bool = False
     """Whether it is offered the frame of a part that was never cut, so that it can show why."""
+    keeps: str = ""
+    """What is lost when it fails, hangs or is too slow, such as "pictures"; the station is *degraded* then.
+    Empty where nobody misses anything."""
     note: str = ""
     """A note about itself, one line for people; it sets this, others read it."""
     stored_bytes: int | None = None
@@ -55,6 +58,14 @@ class Observer(ABC):
 
     def idle(self) -> None:
         """Nothing waits; called up to ten times a second, so it must look quickly whether there is work."""
+        return
+
+    def probe(self) -> None:
+        """Find out, while no part waits, whether it can keep anything now.
+
+        Called at the start and every few seconds, where it :attr:`keeps` something. Raises what
+        :meth:`observe` would raise.
+        """
         return
 
     def close(self) -> None:
@@ -79,6 +90,8 @@ class ObserverStatus:
     """A note of the observer about itself."""
     stored_bytes: int | None = None
     """What it stores on the disk; None: nothing, or not known yet."""
+    losing: str = ""
+    """Why it loses what it is there to keep, now; empty while it does not, or keeps nothing."""
 
     @property
     def problem(self) -> str:

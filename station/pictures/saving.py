@@ -49,6 +49,10 @@ INDEX = ".pictures"
 """What this class wrote into the folder: one ``name size`` per line, oldest first."""
 FAULT_SHARE = 0.25
 """The share of the quota that pictures of faults may take: a night without light must not delete rejects."""
+PROBE = ".probe"
+"""Written and removed again, to see whether a picture could be."""
+PROBE_BYTES = 4096
+"""Its size before the first picture."""
 SHEET_TILES = 60
 """Parts on the contact sheet of a run: the latest ones."""
 
@@ -71,6 +75,7 @@ class PictureSaver(Observer):
     """Saves pictures of the parts that it is shown."""
 
     name = "pictures"
+    keeps = "pictures"
 
     def __init__(
         self,
@@ -98,6 +103,8 @@ class PictureSaver(Observer):
         self._tiles: deque[bytes] = deque(maxlen=SHEET_TILES)
         self._lock = threading.Lock()
         self._saved = self._deleted = 0
+        self._size = PROBE_BYTES
+        """Bytes of the latest picture."""
         self._written = _read_index(folder)
         self._of_before = frozenset(self._written)
         self.stored_bytes = sum(self._written.values())
@@ -115,6 +122,21 @@ class PictureSaver(Observer):
         self.note = (
             f"{status.saved} saved, {status.deleted} old ones deleted, {status.bytes_used / 1e6:.1f} MB"
         )
+
+    def probe(self) -> None:
+        """Write and remove a file as large as the latest picture. Raises :class:`PictureError`."""
+        self._require_quota(self._size)
+        file = self.folder / PROBE
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / INDEX).open("a", encoding="utf-8"):
+                pass
+            try:
+                file.write_bytes(bytes(self._size))
+            finally:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise PictureError(f"{self.folder} cannot be written: {error.strerror or error}") from error
 
     def status(self) -> PictureStatus:
         """Counts, without waiting."""
@@ -158,6 +180,7 @@ class PictureSaver(Observer):
         path = self.folder / f"{stamp}Z-part-{inspected.part_id}-{kind}{self._suffix}"
         content = _encode(draw_picture(view), self._suffix)
         tile = _encode(draw_tile(view), ".jpg")
+        self._size = len(content)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._make_room(len(content), fault=verdict.outcome is Outcome.FAULT)
         # Noted before it is there: a kill in between leaves a line without a file, not a file for ever.
@@ -172,12 +195,15 @@ class PictureSaver(Observer):
         if self._on_saved is not None:
             self._on_saved(part.record_id, path, hashlib.sha256(content).hexdigest())
 
-    def _make_room(self, size: int, *, fault: bool) -> None:
-        """Delete the oldest pictures until ``size`` more bytes fit; faults beyond their share go first."""
+    def _require_quota(self, size: int) -> None:
         if size > self._quota:
             raise PictureError(
                 f"one picture takes {size} bytes, the quota is {self._quota}: raise images.quota_mb"
             )
+
+    def _make_room(self, size: int, *, fault: bool) -> None:
+        """Delete the oldest pictures until ``size`` more bytes fit; faults beyond their share go first."""
+        self._require_quota(size)
         doomed: list[str] = []
         too_much = sum(self._written.values()) + size - self._quota
         if fault:
