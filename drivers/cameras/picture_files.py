@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.interface import CameraError
-from drivers.cameras.picture_header import claimed_size, turned_avif, without_exif_prefix
+from drivers.cameras.picture_header import claimed_size, is_torn_png, turned_avif, without_exif_prefix
 from drivers.errors import os_remedy
 
 # OpenCV writes its own lines to stderr about every damaged file; the caller gets the error instead.
@@ -136,7 +136,7 @@ def decode_image(
         raise ImageFileError(f"{name}: a turned AVIF picture, which is not supported; save it as PNG or TIFF")
     _check_size(name, claimed_size(data), max_megapixels)
     data = without_exif_prefix(data)
-    pixels = _decode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    pixels = None if is_torn_png(data) else _decode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if pixels is None:
         raise ImageFileError(f"{name}: not a picture, or damaged; copy it again or save it as PNG or TIFF")
     _check_size(name, (pixels.shape[1], pixels.shape[0]), max_megapixels)
@@ -148,7 +148,7 @@ def decode_image(
         if sixteen_bit_white is None:
             raise ImageFileError(
                 f"{name}: 16 bits per pixel; set sixteen_bit_white to the value that is white, 65535 or "
-                "4095 (12 bits): in the recipe's product, for a folder camera, or for retrain data"
+                "4095 (12 bits): in the recipe's product, for a folder camera, or by --sixteen-bit-white"
             )
         return np.asarray(
             cv2.convertScaleAbs(pixels.astype(np.uint16, copy=False), alpha=255.0 / sixteen_bit_white),
@@ -195,12 +195,15 @@ def encode_image(pixels: NDArray[np.uint8], suffix: str, how: Sequence[int] = ()
     ``how``: OpenCV's ``IMWRITE_*`` pairs. Raises :class:`ImageFileError`.
     """
     try:
-        return bytes(cv2.imencode(suffix.lower(), pixels, list(how))[1].tobytes())
+        written, data = cv2.imencode(suffix.lower(), pixels, list(how))
     except cv2.error:
+        written = False
+    if not written:  # for some shapes, such as a JPEG 2000 of one row, OpenCV raises nothing
         raise ImageFileError(
             f"{pixels.dtype} pixels of shape {pixels.shape} cannot be written as {suffix!r}; "
             "write uint8 as .png, .jpg, .tif or .bmp"
-        ) from None
+        )
+    return bytes(data.tobytes())
 
 
 def write_image(path: Path, pixels: NDArray[np.uint8], how: Sequence[int] = ()) -> None:

@@ -24,6 +24,23 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def is_torn_png(data: bytes) -> bool:
+    """Whether a PNG file's row of chunks breaks off, or holds no picture.
+
+    OpenCV (5.0) looks for the picture behind the end of such a file, for ever.
+    """
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    at, seen = 8, False
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IEND":
+            return not seen
+        seen = seen or kind == b"IDAT"
+        at += 12 + size
+    return True
+
+
 def without_exif_prefix(data: bytes) -> bytes:
     """The file with its EXIF block as OpenCV understands it.
 

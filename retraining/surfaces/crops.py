@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import pictures_in, shown
 from retraining.errors import DatasetError
-from retraining.surfaces.reading import for_each, read_picture
+from retraining.surfaces.reading import for_each, pictures_directly_in, read_picture
 from retraining.surfaces.training_set import SOUND, Surfaces
 from station.recipe import PatchGrid
 
@@ -223,8 +223,15 @@ class PatchFolder:
         self.sound: int | None = SOUND
         paths: list[Path] = []
         self._of_class: list[NDArray[np.int64]] = []
+        everything = pictures_in(root, recursive=True) if root.is_dir() else []
+        others = {path.relative_to(root).parts[0] for path in everything} - set(classes)
+        if others:
+            raise DatasetError(
+                f"{shown(root)} holds pictures that are of no class: {', '.join(map(shown, sorted(others)))}"
+                f"; rename the folders or move them away; the recipe's classes are {', '.join(classes)}"
+            )
         for name in classes:
-            own = pictures_in(root / name) if (root / name).is_dir() else []
+            own = pictures_directly_in(root / name)
             if not own:
                 raise DatasetError(
                     f"{root / name} holds no pictures; every class needs a sub-folder of patches"

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.cameras.picture_files import ImageFileError, pictures_in, read_image, shown
+from drivers.cameras.picture_files import ImageFileError, read_image, shown
 from retraining.errors import BadFilesError, DatasetError
 from retraining.surfaces.pairing import pair
-from retraining.surfaces.reading import for_each, read_mask, read_mask_of
+from retraining.surfaces.reading import for_each, pictures_directly_in, read_mask, read_mask_of
 from retraining.surfaces.training_set import Surfaces, resize_mask
 from station.patching import Patches, PatchingError, cut
 from station.recipe import Recipe
@@ -43,12 +43,12 @@ def list_pictures(root: Path) -> list[Picture]:
     """
     paths: dict[str, list[Path]] = {}
     for folder in ("normal", "defect"):
-        paths[folder] = pictures_in(root / folder) if (root / folder).is_dir() else []
+        paths[folder] = pictures_directly_in(root / folder)
         if not paths[folder]:
             raise DatasetError(
                 f"{root / folder} holds no pictures; expected {root}/normal, /defect and /masks"
             )
-    masks = [mask.name for mask in pictures_in(root / "masks")] if (root / "masks").is_dir() else []
+    masks = [mask.name for mask in pictures_directly_in(root / "masks")]
     pairs = pair((path.name for path in paths["defect"]), masks, masks=True)
     found: list[Picture] = []
     faults: list[str] = []

@@ -17,6 +17,7 @@ from drivers.cameras.picture_files import (
     has_more_pages,
     in_channels,
     is_turned,
+    pictures_in,
     read_file,
     read_image,
     shown,
@@ -54,6 +55,23 @@ def stage(report: Reporter, name: str, total: int) -> Callable[[int], None]:
             report(name, done, total)
 
     return seen
+
+
+def pictures_directly_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, none where there is no such folder.
+
+    Raises :class:`DatasetError` where more lie in its sub-folders, because they would be left out.
+    """
+    if not folder.is_dir():
+        return []
+    found, all_of_them = pictures_in(folder), pictures_in(folder, recursive=True)
+    deeper = sorted(set(all_of_them) - set(found))
+    if deeper:
+        raise DatasetError(
+            f"{shown(folder)}: {len(deeper)} pictures lie in its sub-folders, such as {shown(deeper[0])}; "
+            "move them into the folder itself, or out of it"
+        )
+    return found
 
 
 def read_picture(path: Path, channels: int, sixteen_bit_white: int | None = None) -> NDArray[np.uint8]:

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from drivers.cameras.folder import FolderCamera, FolderSettings
 from drivers.cameras.picture_files import (
     ImageFileError,
+    decode_image,
+    encode_image,
     in_channels,
     pictures_in,
     read_image,
@@ -173,3 +175,20 @@ def test_the_linter_keeps_one_way_to_read_and_one_way_to_resize(file: str, line:
     command = [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--stdin-filename", file, "-"]
     done = subprocess.run(command, cwd=ROOT, input=code, capture_output=True, text=True, check=False)
     assert (done.returncode, "TID251" in done.stdout) == (int(refused), refused), done.stdout + done.stderr
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize("bit", [0x01, 0x20, 0x80])
+def test_a_png_whose_chunk_lost_its_name_is_damaged_and_not_looked_through_for_ever(
+    kind: bytes, bit: int
+) -> None:
+    data = encode_image(GREY, ".png")
+    with pytest.raises(ImageFileError, match="not a picture, or damaged"):
+        decode_image(data.replace(kind, bytes([kind[0] ^ bit]) + kind[1:]), "a.png")
+    assert (decode_image(data + b"what follows does not count", "a.png") == GREY).all()
+
+
+def test_pixels_that_a_format_does_not_hold_are_an_error_also_where_opencv_raises_none() -> None:
+    with pytest.raises(ImageFileError, match=r"cannot be written as '\.jp2'"):
+        encode_image(np.zeros((1, 40), np.uint8), ".jp2")

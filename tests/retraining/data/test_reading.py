@@ -165,6 +165,18 @@ def test_a_folder_of_patches_names_every_bad_one(tmp_path: Path) -> None:
         PatchFolder(tmp_path, ("good", "spot"), 32, 1)
 
 
+def test_a_folder_of_patches_leaves_no_picture_out_silently(tmp_path: Path) -> None:
+    for name in ("good", "spot", "Spot", "good/more"):
+        write_image(tmp_path / name / "1.png", np.zeros((32, 32), np.uint8))
+    with pytest.raises(DatasetError, match="pictures that are of no class: Spot; rename"):
+        PatchFolder(tmp_path, ("good", "spot"), 32, 1)
+    (tmp_path / "Spot" / "1.png").unlink()
+    with pytest.raises(
+        DatasetError, match=r"good: 1 pictures lie in its sub-folders, such as .*good/more/1\.png"
+    ):
+        PatchFolder(tmp_path, ("good", "spot"), 32, 1)
+
+
 @pytest.mark.parametrize("name", ["part[left]1", "teil 1", "x*y1"])
 def test_a_mask_is_found_whatever_its_pictures_name(tmp_path: Path, name: str) -> None:
     for folder in ("normal", "defect", "masks"):
