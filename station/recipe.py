@@ -31,6 +31,9 @@ SMALLEST_ON_DARK = 192
 """The smallest side of a product that is searched on a dark background, px."""
 
 
+TEXTURE_STRIP_PX, TEXTURE_BAND = 64, 96
+"""The width of a strip and the lines of a band in which a product's texture is looked at, px."""
+
 MOST_BLIND, MOST_BLIND_PATCH = 0.5, 0.9
 """The fractions of a product and of a patch that may be black or saturated without ``accept_risk``."""
 
@@ -96,6 +99,19 @@ class ProductLimits(RiskySection):
                 yield key, f"above {most:g} lets a surface pass on which nothing can be seen"
 
 
+class Texture(Section):
+    """The least that the lines of a picture must show to be metal; `station limits` learns it."""
+
+    min_change: Annotated[float, Field(gt=0.0, le=64.0)]
+    """the least mean difference between a line and the line before, in each of four strips, grey levels"""
+    min_grain: Annotated[float, Field(gt=0.0, le=64.0)]
+    """the least mean difference between neighbouring pixels of a strip, in each 96 lines, grey levels"""
+    min_texture: Annotated[float, Field(gt=0.0, le=64.0)]
+    """the least mean change of a strip's level from line to line, in each 96 lines, grey levels"""
+    max_repeated_lines: Annotated[int, Field(ge=0, le=16)] = 0
+    """the most lines that are equal to another line of the product"""
+
+
 class Product(RiskySection):
     """How the product lies in the frame."""
 
@@ -120,6 +136,8 @@ class Product(RiskySection):
 such files are refused"""
     limits: ProductLimits = ProductLimits()
     """brightness limits"""
+    texture: Texture | None = None
+    """what the lines of a picture must show to be metal; without it, frozen lines are not found"""
 
     def check(self) -> None:
         """Widths that are not told apart, tolerances that hold any product."""
@@ -134,6 +152,10 @@ such files are refused"""
             raise mistake(key, problem, "magnify, or crop in the camera and use `background: none`")
         if self.height_px <= self.height_tolerance_px:
             raise mistake("height_tolerance_px", "is as large as the product", "write a few pixels")
+        smallest = TEXTURE_STRIP_PX + 8, TEXTURE_BAND + 9
+        if self.texture is not None and (widths[0] < smallest[0] or self.height_px < smallest[1]):
+            problem = f"needs a product of {smallest[0]} x {smallest[1]} px or more"
+            raise mistake("texture", problem, "leave it out")
         for key, tolerance, size in self._tolerances():
             if tolerance > max(12, TOO_LOOSE * size):
                 problem = f"is {tolerance} of {size} px; a product that is cut by a quarter is another one"

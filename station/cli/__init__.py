@@ -14,6 +14,7 @@ from station.cli import (
     engines,
     inspect,
     journal,
+    limits,
     orders,
     rare,
     run,
@@ -41,6 +42,7 @@ app.command("activate")(orders.activate)
 app.command("mark")(orders.mark)
 app.command("review")(orders.review)
 app.command("inspect")(inspect.inspect)
+app.command("limits")(limits.limits)
 app.command("check")(check.check)
 app.add_typer(config.app, name="config")
 app.add_typer(journal.app, name="journal")

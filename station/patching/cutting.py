@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from station.patching.area import count_extremes, resize_area
 from station.patching.finding import _as_recipe_sees, find_product
 from station.patching.geometry import Patches, PatchingError, Reason, Region, Surface, cut_surface
+from station.patching.texture import check_texture
 from station.recipe import Recipe
 
 
@@ -31,7 +32,10 @@ def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = 
     asks :meth:`station.prepared.Prepared.width_of` first. Raises :class:`PatchingError`.
     """
     pixels = _as_recipe_sees(frame_pixels, recipe)
-    return cut_region(pixels, find_product(pixels, recipe, width_px), recipe)
+    region = find_product(pixels, recipe, width_px)
+    if recipe.product.texture is not None:
+        check_texture(pixels, region, recipe.product.texture)
+    return cut_region(pixels, region, recipe)
 
 
 def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:

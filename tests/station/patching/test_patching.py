@@ -25,7 +25,9 @@ from station.patching import (
 from station.recipe import PatchGrid, Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
-HOUSING = load_recipe(RECIPES / "servo-motor-housing.yaml")
+SHIPPED = load_recipe(RECIPES / "servo-motor-housing.yaml")
+# Most products here are drawn and have no metal's texture; test_texture.py is about that.
+HOUSING = SHIPPED.model_copy(update={"product": SHIPPED.product.model_copy(update={"texture": None})})
 COMMUTATOR = load_recipe(RECIPES / "commutator.yaml")
 WIDTHS = HOUSING.product.widths_px
 HEIGHT, WIDTH, TALL = 3648, 5472, 3584
