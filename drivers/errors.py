@@ -65,7 +65,8 @@ def why_not_written(path: Path) -> OSError | None:
         place = next((one for one in (path, *path.absolute().parents) if one.exists()), Path("/"))
         folder = place if place.is_dir() else place.parent
         disk = os.statvfs(folder)
-        may = os.access(folder, os.W_OK | os.X_OK) and (place.is_dir() or os.access(place, os.W_OK))
+        may = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+        may = may and (place.is_dir() or os.access(place, os.W_OK, effective_ids=True))
     except OSError as error:
         return error
     if disk.f_flag & os.ST_RDONLY:
