@@ -18,6 +18,7 @@ class InspectionError(Exception):
 _REMEDIES = {
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "a part of the path is a file and not a folder; check the path",
+    errno.EINVAL: "name a regular file",
     errno.EISDIR: "this is a folder; name a file",
     errno.EEXIST: "this name is in use; name another one, or remove what is there",
     errno.ENOTEMPTY: "the folder is not empty; name another one, or empty it",

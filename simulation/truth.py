@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.errors import InspectionError
+from drivers.regular_files import read_text
 
 CLASS_NAMES: tuple[str, ...] = ("defect-free", "imprinted", "pits", "roll-marks", "scratches")
 """The classes of the paper's Algorithm 1, in its order; a mask's value is the index here."""
@@ -133,8 +134,8 @@ class TruthBook:
         """Read a truth.jsonl, or the one in a folder; raises :class:`SimulationError`."""
         file = path / "truth.jsonl" if path.is_dir() else path
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
+            lines = read_text(file).splitlines()
+        except (OSError, UnicodeDecodeError) as error:
             raise SimulationError(f"{file} cannot be read ({error}); make the pool first") from error
         truths = []
         for number, line in enumerate(lines, start=1):

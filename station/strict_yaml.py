@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from drivers.errors import InspectionError, os_remedy
+from drivers.regular_files import open_regular
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 24
@@ -93,9 +92,7 @@ def load_document(
 def read_bytes(path: Path, error: type[DocumentError]) -> bytes:
     """The bytes of a regular file of at most 1 MB; nothing is waited for. Raises ``error``."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise error(path, Mistake(0, "", "is a pipe or a device", "name a YAML file"))
+        with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise error(path, Mistake(0, "", "does not exist", _other_files(path))) from None
@@ -106,11 +103,6 @@ def read_bytes(path: Path, error: type[DocumentError]) -> bytes:
         remedy = "this is probably the wrong file; name another"
         raise error(path, Mistake(0, "", f"is larger than {MAX_BYTES} bytes", remedy))
     return content
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a pipe at once too, though nobody writes into it."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def closest(word: str, words: Iterator[str] | list[str]) -> str:

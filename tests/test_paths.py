@@ -139,6 +139,14 @@ def binary(folder: Path) -> Path:
     return folder / "some.bin"
 
 
+def folder_of_pipes(folder: Path) -> Path:
+    (folder / "pipes").mkdir()
+    for name in ("dataset.json", "truth.jsonl", "pool.json", "run.json", "surfaces.json", "engine.yaml",
+                 "a.png", "a.xml", "servo-motor-housing.yaml", "model.onnx"):  # fmt: skip
+        os.mkfifo(folder / "pipes" / name)
+    return folder / "pipes"
+
+
 def empty_folder(folder: Path) -> Path:
     (folder / "empty").mkdir()
     return folder / "empty"
@@ -146,7 +154,7 @@ def empty_folder(folder: Path) -> Path:
 
 ALWAYS_WRONG = (below_a_file, too_long, loop, pipe, device, not_utf_8)
 """Wrong for what is read and for what is made."""
-WRONG_TO_READ = (missing, dangling, socket_, file, binary, empty_folder)
+WRONG_TO_READ = (missing, dangling, socket_, file, binary, empty_folder, folder_of_pipes)
 WRONG_TO_MAKE = {Made.FILE: (empty_folder, dangling, socket_), Made.FOLDER: (file, dangling, socket_)}
 
 

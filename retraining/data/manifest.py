@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from drivers.regular_files import open_regular
 from retraining.errors import DatasetError
 from retraining.surfaces.reading import Reporter, for_each, silent, stage
 from station.files import write_file
@@ -159,7 +160,7 @@ class Dataset:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal; raises :class:`DatasetError`."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DatasetError(
@@ -209,7 +210,8 @@ def read_manifest(path: Path) -> Dataset:
     manifest = path / MANIFEST if path.is_dir() else path
     again = "write it again by `retrain data`"
     try:
-        text = manifest.read_bytes()
+        with open_regular(manifest) as file:
+            text = file.read()
     except OSError as error:
         raise DatasetError(
             f"{manifest} cannot be read ({error.strerror}); write one by `retrain data`"

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from drivers.regular_files import read_text
 from retraining.errors import TrainingError
 from station.files import replacing, write_json
 from station.machine import cores, processor
@@ -86,7 +87,7 @@ def close_run(folder: Path, outcome: str, figures: Mapping[str, Any]) -> None:
 
 def read_run(folder: Path) -> dict[str, Any]:
     """The content of ``run.json``; ``FileNotFoundError`` where the folder holds none."""
-    content: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(read_text(folder / "run.json"))
     return content
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.regular_files import read_text
 from retraining.errors import DatasetError
 from station.patching.area import resize_picture
 
@@ -112,7 +113,7 @@ def load_surfaces(folder: Path) -> Surfaces:
         raise DatasetError(
             f"{folder} does not hold a complete set of surfaces; remove it and render it again"
         )
-    described = json.loads(described_at.read_text(encoding="utf-8"))
+    described = json.loads(read_text(described_at))
     return Surfaces(
         np.load(folder / "pixels.npy", mmap_mode="r"),
         np.load(folder / "masks.npy", mmap_mode="r"),

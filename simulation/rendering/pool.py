@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from drivers.cameras.picture_files import write_image
+from drivers.regular_files import read_text
 from simulation.rendering.parts import RENDERER_VERSION, RenderedPart, render_part
 from simulation.truth import (
     CLASS_NAMES,
@@ -207,7 +208,7 @@ def _one_thread() -> None:
 def _holds(folder: Path, plan: PoolPlan) -> bool:
     """Whether the folder holds exactly the pool of this plan, whole."""
     try:
-        record = json.loads((folder / "pool.json").read_text(encoding="utf-8"))
+        record = json.loads(read_text(folder / "pool.json"))
         whole = all((folder / name).stat().st_size == size for name, size in record["sizes"].items())
         return bool(record["digest"] == plan.digest and whole and len(record["sizes"]) == plan.count)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
