@@ -24,6 +24,7 @@ from deploy.scoring import onnx_features
 from drivers.cameras.picture_files import encode_image
 from station.decision import Rules, decide_by
 from station.engines.folder import MANIFEST, EngineManifest, load_manifest, read_surface
+from station.engines.graph import require_plain
 from station.engines.interface import EngineError
 from station.engines.manifest import FORMAT, INT8_SIGNED, EngineRules, Int8Gate, PartFigures, Variant
 from station.files import write_file
@@ -225,6 +226,8 @@ def _files(folder: Path) -> dict[Variant, Path]:
     files = {variant: folder / name for variant, name in MODEL_FILES.items() if (folder / name).is_file()}
     if "fp32" not in files:
         raise EngineError(f"{folder} has no {MODEL_FILES['fp32']}; export the network there first")
+    for path in files.values():
+        require_plain(path.read_bytes(), path)
     return files
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from station.engines.graph import require_plain
 from station.engines.interface import EngineError, Scorer
 from station.engines.manifest import FEATURES, PATCHES, PROBABILITIES
 
@@ -32,9 +33,10 @@ def _output(model: Path | bytes, name: str, threads: int, optimised: bool) -> Sc
     options.intra_op_num_threads = threads
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    given = model if isinstance(model, bytes) else str(model)
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    content = model if isinstance(model, bytes) else _network(model)
     try:
-        session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class
         what = "the ONNX model" if isinstance(model, bytes) else str(model)
         raise EngineError(
@@ -46,3 +48,15 @@ def _output(model: Path | bytes, name: str, threads: int, optimised: bool) -> Sc
         return np.asarray(found, np.float32)
 
     return score
+
+
+def _network(path: Path) -> bytes:
+    """The bytes of an ONNX file that is a plain network, complete in itself. Raises :class:`EngineError`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EngineError(
+            f"{path} cannot be read ({error.strerror}); name an ONNX file or an engine folder"
+        ) from None
+    require_plain(content, path)
+    return content

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from deploy.engine_folder import EngineDescription, write_engine_folder
+from deploy.scoring import onnx_scorer
 from station.engines.folder import load_manifest
 from station.engines.interface import EngineError
 from station.engines.manifest import EngineRules
@@ -123,3 +124,17 @@ def test_the_network_is_left_readable_for_tensorrt(folder: Path, description: En
     write_engine_folder(folder, description, GOLDEN)
     model = onnx.load(str(folder / "model.onnx"))
     assert [node.op_type for node in model.graph.node if "patches" in node.input] == ["Cast"]
+
+
+def test_a_network_whose_weights_lie_elsewhere_is_refused_before_it_is_loaded(
+    folder: Path, description: EngineDescription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load(str(folder / "model.onnx"))
+    monkeypatch.chdir(folder)
+    onnx.save(model, "model.onnx", save_as_external_data=True, size_threshold=0, location="weights.bin")
+    with pytest.raises(EngineError, match=r"model\.onnx: tensor 'full': lies in another file"):
+        write_engine_folder(folder, description, GOLDEN)
+    with pytest.raises(EngineError, match="lies in another file"):
+        onnx_scorer(folder / "model.onnx")
+    with pytest.raises(EngineError, match=r"none\.onnx cannot be read"):
+        onnx_scorer(folder / "none.onnx")
