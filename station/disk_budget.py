@@ -1,4 +1,4 @@
-"""What the station may store on its disks - journal, pictures, rare log - beside what is stored and free."""
+"""What the station may store on its disks (journal, pictures, rare parts), what it stores, what is free."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def disk_uses(config: StationConfig, observers: Iterable[ObserverStatus] = ()) -
             ("pictures", config.paths.images, stored.get("pictures"), float(config.images.quota_mb))
         )
     if config.paths.rare is not None:
-        stores.append(("rare log", config.paths.rare, stored.get("rare log"), float(config.rare.quota_mb)))
+        stores.append(
+            ("rare parts", config.paths.rare, stored.get("rare parts"), float(config.rare.quota_mb))
+        )
     return [
         DiskUse(name, str(folder), None if used is None else used / MB, limit, _free_mb(folder))
         for name, folder, used, limit in stores

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
-from station.decision import decide
+from station.decision import Verdict, decide
 from station.engines.interface import Engine, Scorer
 from station.patching import Patches, cut
 from station.queues import BoundedQueue
@@ -64,12 +64,12 @@ def run(
             progress(f"round {number + 1} of {rounds}: {contender.name}")
             singles[contender.name] += _one_at_a_time(contender.scorer, frames, recipe, seconds)
             if contender.pipelined:
-                paces[contender.name].append(_sustained(contender.scorer, frames, recipe, seconds))
+                paces[contender.name].append(sustained(contender.scorer, frames, recipe, seconds))
     timings = []
     for contender in contenders:
         times = Percentiles.of(singles[contender.name])
-        sustained = paces[contender.name]
-        pace = float(np.median(sustained)) if sustained else 1000.0 / times.p50
+        found = paces[contender.name]
+        pace = float(np.median(found)) if found else 1000.0 / times.p50
         timings.append(Timing(contender.name, times, pace))
     return timings
 
@@ -126,8 +126,17 @@ def _one_at_a_time(
     return times
 
 
-def _sustained(scorer: Scorer, frames: Sequence[NDArray[np.uint8]], recipe: Recipe, seconds: float) -> float:
-    """Parts per second with the next part's patches cut while this part is scored."""
+def sustained(
+    scorer: Scorer,
+    frames: Sequence[NDArray[np.uint8]],
+    recipe: Recipe,
+    seconds: float,
+    show: Callable[[Patches, Verdict], None] = lambda patches, verdict: None,
+) -> float:
+    """Parts per second with the next part's patches cut while this part is scored.
+
+    ``show`` is called with each part after its decision, as observers are.
+    """
     ready: BoundedQueue[Patches] = BoundedQueue("patches", 2)
     ended = threading.Event()
 
@@ -148,7 +157,7 @@ def _sustained(scorer: Scorer, frames: Sequence[NDArray[np.uint8]], recipe: Reci
             patches = ready.get(5.0)
             if patches is None:
                 raise RuntimeError("cutting stopped")
-            decide(scorer(patches.pixels), recipe)
+            show(patches, decide(scorer(patches.pixels), recipe))
             done += 1
         return done / (time.perf_counter() - started)
     finally:

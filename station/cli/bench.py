@@ -23,6 +23,10 @@ def bench(
         int, typer.Option(min=1, help="Interleaved rounds; more rounds give steadier ratios.")
     ] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds per path and round.")] = 3.0,
+    with_rare: Annotated[
+        bool,
+        typer.Option("--with-rare", help="Measure the fastest path with the rare-defect log beside it too."),
+    ] = False,
     rivals: Annotated[bool, typer.Option(help="Measure Algorithm 1 in torch too.")] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file."), FILE_MADE
@@ -43,6 +47,8 @@ def bench(
 
         station bench --rounds 9 --seconds 5 --json bench.json
 
+        station bench --with-rare --no-rivals
+
         git worktree add ../before HEAD~20 && station bench --against ../before
 
     """
@@ -56,6 +62,7 @@ def bench(
     from simulation.truth import PRODUCT_WIDTHS
     from station.bench import verdicts as benchmark
     from station.bench.patching import patching_timings
+    from station.bench.rare import rare_cost
     from station.cli.text import told
     from station.engines import open_engine, runnable
     from station.engines.interface import EngineError
@@ -92,6 +99,19 @@ def bench(
         timings = benchmark.run(
             contenders, list(frames.values()), prepared, rounds=rounds, seconds=seconds, progress=show.update
         )
+        rare, beside = None, ""
+        if with_rare and opened:
+            pace = {timing.name: timing.parts_per_s for timing in timings}
+            fastest = max(zip(opened, contenders, strict=False), key=lambda pair: pace[pair[1].name])
+            beside = fastest[1].name
+            rare = rare_cost(
+                fastest[0],
+                list(frames.values()),
+                prepared,
+                rounds=rounds,
+                seconds=seconds,
+                progress=show.update,
+            )
     for engine in opened:
         engine.close()
 
@@ -120,6 +140,14 @@ def bench(
             f"{best / timing.parts_per_s:.2f}",
         )
     console.print(table)
+    if rare is not None:
+        console.print(
+            f"{beside} with the rare-defect log beside it: {rare.with_rare:.1f} parts/s, "
+            f"{rare.without:.1f} without, {rare.ratio:.3f} of it; {rare.looked_at} parts looked at, "
+            f"{rare.dropped} dropped; {rare.note}",
+            highlight=False,
+            markup=False,
+        )
     for reason in refused:
         console.print(f"not measured: {reason}", highlight=False, markup=False)
     if json_file is not None:
@@ -129,6 +157,7 @@ def bench(
             "patching_ms": {str(width): asdict(times) for width, times in cuts.items()},
             "paths": [asdict(timing) for timing in timings],
             "not_measured": refused,
+            "with_rare": asdict(rare) if rare is not None else None,
         }
         write_json(json_file, document)
 

@@ -158,8 +158,8 @@ class _ObserverThread:
             self._shed_seen, self._slow_until = shed, now + SETTLED_S
         if busy_s > HANGING_S:
             return f"the disk does not answer for more than {HANGING_S:g} s"
-        if self._trouble:
-            return self._trouble
+        if trouble := self._trouble or self.observer.trouble:
+            return trouble
         return "parts come faster than they can be written" if now < self._slow_until else ""
 
     def end(self) -> None:

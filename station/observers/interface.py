@@ -49,6 +49,8 @@ class Observer(ABC):
     Empty where nobody misses anything."""
     note: str = ""
     """A note about itself, one line for people; it sets this, others read it."""
+    trouble: str = ""
+    """Why it cannot keep anything now, where parts that it need not keep do not say so; it sets this."""
     stored_bytes: int | None = None
     """What it stores on the disk, where it stores something; it sets this, others read it."""
 

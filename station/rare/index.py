@@ -55,6 +55,10 @@ ONE_MORE = "INSERT INTO rare_so_far VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET i
 GET = "SELECT item_id, item, file, sha256, size, times_seen FROM items WHERE NOT dropped"
 
 
+class NoRoomError(RareLogError):
+    """What may never be dropped fills the quota."""
+
+
 def connect(path: Path, *, make: bool = False) -> sqlite3.Connection:
     """The index, opened; made only where asked. Raises ``sqlite3.Error``."""
     mode = "rwc" if make else "rw"  # of a file that cannot be written SQLite makes a reader by itself

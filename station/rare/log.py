@@ -18,7 +18,7 @@ from station.journal.cursors import Cursor, advance, open_cursor
 from station.journal.errors import JournalError
 from station.journal.reading import JournalReader
 from station.observers.interface import Observer
-from station.rare.index import RareLogError
+from station.rare.index import NoRoomError, RareLogError
 from station.rare.items import Origin, Reason, Sighting, Why, sighting_of
 from station.rare.reasons import draw_of, reasons_of
 from station.rare.store import Kept, RareStore
@@ -43,7 +43,7 @@ MOVE_EVERY_S = 60.0
 class RareLog(Observer):
     """Keeps parts that the workshop can learn from."""
 
-    name = "rare log"
+    name = keeps = "rare parts"
 
     def __init__(self, store: RareStore, settings: Rare, journal: Path, origin: Origin) -> None:
         """``journal``: where the reviews are read. Opens nothing: a folder that is not there costs items."""
@@ -66,7 +66,8 @@ class RareLog(Observer):
         self._cursor: Cursor | None = None
         self._seen_seq = 0
         self._looked = self._moved = 0.0
-        self._trouble = ""
+        self._deaf = ""
+        """Why reviews are not heard now."""
 
     @property
     def lost(self) -> int:
@@ -85,6 +86,16 @@ class RareLog(Observer):
         """Nothing waits: look for reviews."""
         if self._look_for_reviews():
             self._note()
+
+    def probe(self) -> None:
+        """Write and remove a file as large as the latest picture. Raises :class:`RareLogError`."""
+        try:
+            self._require_open()
+            self._store.probe(max((one.pixels.nbytes for one in self._recent), default=0))
+        except RareLogError as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
 
     def close(self) -> None:
         """Take the last reviews, and give the folder back."""
@@ -132,10 +143,12 @@ class RareLog(Observer):
             self._require_open()
             kept = self._store.keep(replace(sighting, item=item))
             self._show_fill()
-        except BaseException:
+        except BaseException as error:
             self._lost += 1
             self._open = False  # put the folder in order before the next one
+            self.trouble = str(error) or repr(error)
             raise
+        self.trouble = ""
         self._counts[kept] += 1
         if kept is Kept.NEW and any(why.reason is Reason.RARE_CLASS for why in whys):
             self._rare_so_far[item.recipe, item.class_name] += 1
@@ -153,8 +166,7 @@ class RareLog(Observer):
     def _look_for_reviews(self, *, now: bool = False) -> bool:
         """Take what people said since the last look; True when it is time to show something new.
 
-        What fails here is tried again at the next look and costs no part. A folder that cannot be used is
-        found so before there is a part to keep.
+        What fails here is tried again at the next look and costs no part.
         """
         moment = time.monotonic()
         if moment < self._looked + LOOK_EVERY_S and not now:
@@ -164,22 +176,21 @@ class RareLog(Observer):
             if self._cursor is None:  # what was reviewed before there was a log has no picture here
                 self._cursor = open_cursor(self._journal, CURSOR, at_head=True)
                 self._seen_seq = self._cursor.seq
-            self._require_open()
             self._take_reviews(self._cursor, moment)
-            self._trouble = ""
+            self._deaf = ""
         except (RareLogError, JournalError) as error:
-            kind = "reviews are not heard" if isinstance(error, JournalError) else "NOT USABLE"
-            trouble = f"{kind}: {error}"
-            if trouble != self._trouble:
-                log.warning("rare log: %s", trouble)
-            self._trouble = trouble
-            self._open = False
+            if str(error) != self._deaf:
+                log.warning("rare log: reviews wait: %s", error)
+            self._deaf = str(error)
+            self._open = self._open and not isinstance(error, RareLogError)
         return True
 
     def _take_reviews(self, cursor: Cursor, moment: float) -> None:
         with JournalReader(self._journal) as reader:
             head = reader.head().seq
             reviews = list(reader.station_events(("review",), after_seq=self._seen_seq))
+        if reviews:
+            self._require_open()
         for review in reviews:
             self._hear(review)
             self._seen_seq = review.seq
@@ -198,8 +209,11 @@ class RareLog(Observer):
             self._too_late += 1
             log.warning("rare log: record %d was reviewed too late, its picture is gone", review.record_id)
             return
-        kept = self._store.keep(replace(found, item=found.item.said(class_name, by)))
-        self._counts[kept] += 1
+        try:
+            self._counts[self._store.keep(replace(found, item=found.item.said(class_name, by)))] += 1
+        except NoRoomError as error:  # to try again would not help
+            self._lost += 1
+            log.error("%s", error)
         self._show_fill()
 
     # ------------------------------------------------------------------ what people see
@@ -222,6 +236,6 @@ class RareLog(Observer):
         ):
             if count:
                 words.append(f"{count} {what}")
-        if self._trouble:
-            words.append(self._trouble)
+        if self._deaf:
+            words.append(f"reviews wait: {self._deaf}")
         self.note = ", ".join(words)

@@ -35,6 +35,7 @@ from station.rare.index import (
     ONE_MORE,
     SCHEMA,
     VERSION,
+    NoRoomError,
     RareLogError,
     connect,
     free_id,
@@ -141,6 +142,15 @@ class RareStore:
         """Whether the folder has an index; not when somebody took it away."""
         return (self.folder / INDEX).is_file()
 
+    def probe(self, size: int) -> None:
+        """Write and remove a file of ``size`` bytes. Raises :class:`RareLogError`."""
+        with self._explained():
+            file = self.folder / ".probe"
+            try:
+                file.write_bytes(bytes(size))
+            finally:
+                file.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Give the folder back to others. May be called twice."""
         if self._lock is not None:
@@ -172,7 +182,7 @@ class RareStore:
             leaving = make_room(standing(index), new, self._quota - self._quarantine()[1])
             if leaving is None:
                 if item.stays:
-                    raise RareLogError(
+                    raise NoRoomError(
                         f"rare log {self.folder}: a part that a person spoke of takes {size / 1e6:.1f} MB "
                         "and does not fit beside the others of its kind: raise rare.quota_mb"
                     )

@@ -23,7 +23,7 @@ def config(tmp_path: Path) -> StationConfig:
 
 
 class Storing(Observer):
-    name = "rare log"
+    name = "rare parts"
     stored_bytes = 3_000_000
 
     def observe(self, part: InspectedPart) -> None:
@@ -38,7 +38,7 @@ def test_every_store_is_shown_with_what_it_takes_and_may_take(config: StationCon
         journal, pictures, rare = disk_uses(config, observers.status())
     assert (journal.name, journal.used_mb, journal.limit_mb) == ("journal", 2.0, None)
     assert (pictures.name, pictures.used_mb, pictures.limit_mb) == ("pictures", None, 500.0)
-    assert (rare.name, rare.used_mb, rare.limit_mb) == ("rare log", 3.0, 200.0)
+    assert (rare.name, rare.used_mb, rare.limit_mb) == ("rare parts", 3.0, 200.0)
     assert all(use.free_mb is not None and use.free_mb > 0 for use in (journal, pictures, rare))
 
 
@@ -46,5 +46,5 @@ def test_limits_that_a_disk_has_no_room_for_are_named_together(config: StationCo
     uses = [replace(use, free_mb=600.0, used_mb=50.0) for use in disk_uses(config)]
     assert budget_problems(uses) == [], "450 MB of pictures and 150 MB of rare parts may come"
     (problem,) = budget_problems([replace(use, free_mb=599.0) for use in uses])
-    assert "the limits of journal, pictures, rare log allow 600 MB more, 599 MB are free" in problem
+    assert "the limits of journal, pictures, rare parts allow 600 MB more, 599 MB are free" in problem
     assert "lower a quota" in problem

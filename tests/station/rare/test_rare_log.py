@@ -186,6 +186,35 @@ def test_a_review_keeps_a_part_that_nobody_doubted_while_it_is_remembered(bench:
     assert "1 reviewed too late" in log.note
 
 
+def test_a_persons_word_that_does_not_fit_beside_others_is_lost_and_shown_and_the_next_is_heard(
+    bench: Bench,
+) -> None:
+    log = bench.log(quota_mb=0.02)
+    parts = [bench.part() for _ in range(4)]
+    for part in parts:
+        log.observe(part)
+        review(bench.journal, record=part.part.record_id, class_name="pits", by="J. Novak")
+    log.close()
+    assert set(bench.kept()) == {1, 2}
+    assert "2 LOST" in log.note
+    review(bench.journal, record=1, class_name="scratches", by="J. Novak")
+    show(bench)
+    assert bench.store.entry("1").item.said_class == "scratches"
+
+
+def test_a_log_that_cannot_be_written_is_found_so_before_there_is_a_part_to_keep(bench: Bench) -> None:
+    log = bench.log()
+    bench.folder.write_text("a file in its place")
+    with pytest.raises(RareLogError, match="check the disk, and that the folder is there"):
+        log.probe()
+    assert log.trouble
+    bench.folder.unlink()
+    log.probe()
+    assert not log.trouble
+    assert list(bench.folder.glob("*probe*")) == []
+    log.close()
+
+
 def test_a_review_is_heard_while_no_part_comes(bench: Bench, until: Callable[..., None]) -> None:
     log = bench.log()
     with Observers([log]) as observers:
@@ -270,7 +299,9 @@ def test_a_record_number_that_a_restored_journal_gives_again_is_another_item(ben
 
 def test_a_smaller_quota_is_reached_at_the_next_start(bench: Bench) -> None:
     show(bench, *(bench.part("pits", p=0.5 + number / 50) for number in range(6)))
-    show(bench, quota_mb=0.025)
+    log = bench.log(quota_mb=0.025)
+    log.probe()  # as at every start
+    log.close()
     assert bench.store.usage().used <= 25_000
     assert 1 in bench.kept()
     assert 6 not in bench.kept()
@@ -340,8 +371,14 @@ def test_a_full_or_read_only_disk_costs_items_and_is_shown(tmp_path: Path, mount
         "    with Observers([bench.log(quota_mb=100, queue=100)]) as observers:\n"
         "        for _ in range(60):\n"
         "            observers.offer(bench.part('pits', p=0.6))\n"
+        "        while True:\n"
+        "            status = observers.status()[0]\n"
+        "            if status.observed + status.failed == 60:\n"
+        "                break\n"
+        "        losing = status.losing\n"
         "    (status,) = observers.status()\n"
         "    print(status.observed, status.failed)\n"
+        "    print(losing)\n"
         "    print(status.note)\n"
         "    print(status.problem)\n"
     )
@@ -359,12 +396,13 @@ def test_a_full_or_read_only_disk_costs_items_and_is_shown(tmp_path: Path, mount
     if "mount:" in done.stderr or "unshare:" in done.stderr:
         pytest.skip(f"no mounts of its own here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
-    numbers, note, problem = done.stdout.splitlines()
+    numbers, losing, note, problem = done.stdout.splitlines()
     observed, failed = map(int, numbers.split())
     assert observed + failed == 60
     assert failed > 0
     assert f"{failed} LOST" in note
     assert said in problem
+    assert said in losing
 
 
 # ---------------------------------------------------------------------- beside the decision path
@@ -397,4 +435,4 @@ def test_a_disk_that_never_answers_holds_up_neither_verdicts_nor_the_stop(
     assert "dropped" in status.problem
     observers.close(timeout_s=0.2)
     answers.set()
-    until(lambda: "rare log" not in "".join(thread.name for thread in threading.enumerate()))
+    until(lambda: "rare parts" not in "".join(thread.name for thread in threading.enumerate()))
