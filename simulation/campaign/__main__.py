@@ -63,7 +63,7 @@ def _faults(options: argparse.Namespace) -> int:
         and (not options.family or kind.family in options.family)
         and (not options.quick or kind.quick)
     ]
-    total = sum(kind.times or options.times for kind in kinds)
+    total = sum(min(options.times, kind.times or options.times) for kind in kinds)
     console.print(f"{len(kinds)} kinds, {total} injections, seed {options.seed}, in {options.folder}")
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drivers.sorters.serial.frames import ETX, STX, Decoder, Message, TriggerBody, crc32, encode
@@ -45,6 +45,9 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
+
+SELDOM = 10
+"""Injections of a kind that resembles another one, or that ends the station and takes ten seconds each time."""
 
 
 def kind(
@@ -328,10 +331,25 @@ def _camera_hangs(plant: Plant, rng: random.Random) -> None:
 # ---------------------------------------------------------------------- the engine
 
 
-@kind("engine-throws", "engine", "one to three inferences fail")
-def _engine_throws(plant: Plant, rng: random.Random) -> None:
-    with _switched(plant, engine_throws=1):
-        time.sleep(rng.uniform(0.02, 0.2))
+def _person_activates(plant: Plant) -> None:
+    """What the documents tell a person to do where the station trusts its engine no more."""
+    if b"not trusted any more" in _ask(plant, "/status", b""):
+        _ask(plant, "/activate", b'{"engine": "servo-motor-housing"}', timeout_s=60)
+
+
+def _fails_for_a_moment(name: str, says: str, switch: str, least_s: float, most_s: float) -> None:
+    """A failure of the engine, which may strike a golden part that is judged meanwhile."""
+
+    def inject(plant: Plant, rng: random.Random) -> None:
+        with _switched(plant, **{switch: 1}):
+            time.sleep(rng.uniform(least_s, most_s))
+        time.sleep(0.1)
+        _person_activates(plant)
+
+    KINDS[name] = Kind(name, "engine", says, inject)
+
+
+_fails_for_a_moment("engine-throws", "one to three inferences fail", "engine-throws", 0.02, 0.2)
 
 
 @kind("engine-broken", "engine", "every inference fails, until the station ends")
@@ -340,8 +358,20 @@ def _engine_broken(plant: Plant, rng: random.Random) -> None:
         plant.station_ends(20)
 
 
-_switch("engine-nan", "engine", "scores are no numbers for a moment", least_s=0.02, most_s=0.15)
-_switch("engine-slow", "engine", "inferences do not end for 0.3 to 1 s", "engine-hangs", 1.0, 0.3, 1.0)
+_fails_for_a_moment("engine-nan", "scores are no numbers for a moment", "engine-nan", 0.02, 0.15)
+_fails_for_a_moment("engine-slow", "inferences do not end for 0.3 to 1 s", "engine-hangs", 0.3, 1.0)
+
+
+@kind("engine-turns-blind", "engine", "the engine says good to everything, until a golden part shows it")
+def _engine_turns_blind(plant: Plant, rng: random.Random) -> None:
+    first = plant.wire.last_part - 3
+    until = time.monotonic() + 4 * plant.setup.canary_s
+    with _switched(plant, engine_says_good=1):
+        while b"not trusted any more" not in _ask(plant, "/status", b""):
+            assert time.monotonic() < until, "no golden part showed that the engine says good to everything"
+            time.sleep(0.05)
+        plant.note("blind", first, plant.wire.last_part)
+    _person_activates(plant)
 
 
 @kind("engine-hangs", "engine", "an inference never ends; the station must notice and end")
@@ -394,6 +424,7 @@ def _engine_blind_prepared(plant: Plant, rng: random.Random) -> None:
         time.sleep(0.05)
     with _switched(plant, engine_says_good=1):
         answer = _ask(plant, "/prepare", b'{"recipe": "servo-motor-housing"}', timeout_s=60)
+    _person_activates(plant)  # a golden part of the engine in use may have been judged meanwhile
     _ask(plant, "/resume", b"{}")
     if answer.startswith(b"HTTP/1.1 200"):
         raise AssertionError("an engine that says good to everything was prepared")
@@ -442,7 +473,7 @@ def _loses(name: str, says: str, harm: Callable[[Plant], None], *, running: bool
                 ended = plant.station_ends(20)
                 assert ended, "the station did not notice within 20 s"
             if not plant.starts(30):
-                plant.note_loss(first, plant.wire.last_part + 20)
+                plant.note("lost", first, plant.wire.last_part + 20)
                 who = ("--by", "campaign", "--why", name, "--journal", str(plant.journal))
                 code, said = plant.command("journal", "accept-loss", *who)
                 assert code == 0, f"the loss could not be acknowledged: {said}"
@@ -657,3 +688,14 @@ def _ask(plant: Plant, path: str, body: bytes, timeout_s: float = 5.0) -> bytes:
         while piece := client.recv(4096):
             answer += piece
     return answer
+
+
+for _name in (
+    *("noise-to-cell", "frames-cut-to-cell", "frames-disordered-to-cell", "wrong-speed-to-cell"),
+    *("line-slow-to-cell", "frames-doubled-to-cell", "cell-late", "cell-duplicate", "cell-of-version-1"),
+    *("camera-white", "camera-saturated", "camera-dimmed", "camera-hot-pixels", "camera-noisy"),
+    *("camera-wrong-size", "camera-very-late", "camera-hangs", "engine-hangs", "engine-blind-at-start"),
+    *("engine-turns-blind", "engine-damaged", "disk-very-slow", "file-size-limit", "station-hangs"),
+    *("station-killed-at-start", "wal-deleted", "wal-cut", "wal-lost-in-a-crash"),
+):
+    KINDS[_name] = replace(KINDS[_name], times=SELDOM)

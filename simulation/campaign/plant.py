@@ -52,6 +52,7 @@ class Setup:
     seed: int = 1
     hung_after_ms: int = 3500
     segment_parts: int = 2000
+    canary_s: float = 5.0
     margin: int = 160
     """px beside the product in the camera's view."""
     camera: str = "exposure_ms: 5"
@@ -129,7 +130,7 @@ paths: {{recipes: recipes, engines: engines, journal: var/journal.db, images: va
 camera: {{kind: simulated, pool: pool, place: ./cell.place, switches: ./switches, log: ./camera.jsonl,
          preload_mb: 500, {setup.camera}}}
 sorter: {{kind: serial, port: ./station.pty}}
-engine: {{backend: openvino, precision: int8, threads: 2}}
+engine: {{backend: openvino, precision: int8, threads: 2, canary_s: {setup.canary_s}}}
 limits: {{part_deadline_ms: {DEADLINE_MS}, grab_timeout_ms: 500, hung_after_ms: {setup.hung_after_ms},
          stop_timeout_ms: 3000}}
 journal: {{segment_parts: {setup.segment_parts}}}
@@ -281,15 +282,14 @@ images: {{{setup.images}}}
         """The file of the journal that is written now."""
         return max(self.journal.parent.glob(f"{self.journal.name}.[0-9]*[0-9]"))
 
-    def note_loss(self, first: int, last: int) -> None:
-        """The station has said, by not starting, that records were lost; these parts may be without one."""
-        with (self.folder / "losses.jsonl").open("a", encoding="ascii") as file:
+    def note(self, what: str, first: int, last: int) -> None:
+        """Some parts are known to be what a law forbids: ``lost`` or ``blind``, see the checker."""
+        with (self.folder / f"{what}.jsonl").open("a", encoding="ascii") as file:
             file.write(json.dumps([first, last]) + "\n")
 
-    @property
-    def lost_records(self) -> set[int]:
-        """The parts of :meth:`note_loss`."""
-        file = self.folder / "losses.jsonl"
+    def noted(self, what: str) -> set[int]:
+        """The parts of :meth:`note`."""
+        file = self.folder / f"{what}.jsonl"
         ranges = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         return {part for first, last in ranges for part in range(first, last + 1)}
 

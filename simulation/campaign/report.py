@@ -57,7 +57,7 @@ def problems(campaign: Campaign) -> list[str]:
     """Every law that was broken and every injection that failed, each with the command that repeats it."""
     said = [f"{one.kind} number {one.number}: {one.failure}" for one in campaign.injections if one.failure]
     said += [f"{kind}: {one.law}, part {one.part_id}: {one.says}" for kind, one in campaign.violations]
-    if campaign.exit_code:
+    if campaign.exit_code and campaign.injections:
         said.append(f"the last, clean stop ended with exit code {campaign.exit_code}")
     return said
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.sorters.serial.frames import Decoder
-from simulation.campaign.checker import Violation, check, clean_outcomes, read_evidence
+from simulation.campaign.checker import Violation, blind_accepts, check, clean_outcomes, read_evidence
 from simulation.campaign.kinds import Kind
 from simulation.campaign.plant import DEADLINE_MS, GOOD_BIN, Plant, PlantError, Setup
 
@@ -59,6 +59,8 @@ class Campaign:
     pictures: int
     exit_code: int
     """Of the station's last, clean stop."""
+    blind_accepts: int
+    """Defective parts that a failed engine got accepted until a golden part showed it."""
 
 
 Tell = Callable[[Injection], None]
@@ -82,7 +84,7 @@ def run_campaign(
     with running(plant) as stop:
         clean = clean_outcomes_of(plant)
         for kind in kinds:
-            for number in range(kind.times or times):
+            for number in range(min(times, kind.times or times)):
                 if any((one.kind, one.number) == (kind.name, number) for one in done):
                     continue
                 injection = _inject(plant, kind, number, seed)
@@ -115,9 +117,9 @@ def clean_outcomes_of(plant: Plant) -> list[str]:
     assert plant.cell is not None
     pictures, until = len(plant.truths), time.monotonic() + START_S
     while True:
-        with contextlib.suppress(ValueError):
-            parts = plant.cell.parts()
-            if len(parts) >= 2 * pictures:
+        parts = plant.cell.parts()
+        if len(parts) >= 2 * pictures:
+            with contextlib.suppress(ValueError):
                 found = clean_outcomes(parts, pictures)
                 break
         if time.monotonic() > until:
@@ -180,7 +182,8 @@ def _judged(
 ) -> Campaign:
     """Everything checked against everything, after the clean stop."""
     evidence = read_evidence(plant.folder, plant.journal, clean, deadline_ms=DEADLINE_MS, good_bin=GOOD_BIN)
-    found = check(evidence, all_settled=True, lost_records=plant.lost_records)
+    blind = plant.noted("blind")
+    found = check(evidence, all_settled=True, lost_records=plant.noted("lost"), blind=blind)
     ordered = sorted(injections, key=lambda one: one.first_part)
     counts: dict[str, Counter[str]] = {}
     for record in evidence.records:
@@ -198,6 +201,7 @@ def _judged(
         escapes,
         len(truths),
         exit_code,
+        blind_accepts(evidence, blind),
     )
 
 
