@@ -47,7 +47,7 @@ class Kind:
 KINDS: dict[str, Kind] = {}
 
 SELDOM = 10
-"""Injections of a kind that resembles another one, or that ends the station and takes ten seconds each time."""
+"""Injections of a kind that resembles another one, or that takes ten seconds each time."""
 
 
 def kind(
