@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome
 from station.engines import open_engine
-from station.engines.canary import Canary
+from station.engines.canary import STEP_PATCHES, Canary
 from station.engines.folder import load_manifest, read_surface
 from station.engines.interface import Engine, EngineError, Scores
 from station.journal.audit import audit
@@ -37,9 +39,12 @@ class GoesBlind(Engine):
     def __init__(self, inner: Engine) -> None:
         self.inner, self.info = inner, inner.info
         self.blind = False
+        self.on_part: Callable[[], object] = lambda: None
 
     def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
         found = self.inner.scores(patches, timeout_s)
+        if len(patches) > STEP_PATCHES:
+            self.on_part()
         if not self.blind:
             return found
         sure = np.tile(np.array([1, 0, 0], np.float32), (len(patches), 1))
@@ -185,6 +190,40 @@ def test_parts_in_flight_when_the_engine_is_found_wrong_are_faulted(tiny: Tiny) 
     assert tiny.plant.outcomes() == {1: Outcome.ACCEPT, 2: Outcome.FAULT}
     assert tiny.plant.reason(2) == NOT_TRUSTED
     line.stop()
+
+
+def test_an_accept_that_waits_for_the_disk_is_withdrawn_when_the_engine_is_found_wrong(tiny: Tiny) -> None:
+    prepared, engine = tiny.prepared(0.5)
+    tiny.shows("good")
+    held, found = threading.Event(), threading.Event()
+
+    def hold_the_disk() -> None:
+        with closing(sqlite3.connect(tiny.plant.journal.segment_path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            held.set()
+            found.wait(10)
+            time.sleep(0.2)
+            other.execute("ROLLBACK")
+
+    def stall() -> None:
+        threading.Thread(target=hold_the_disk).start()
+        assert held.wait(5)
+        engine.blind = True
+
+    engine.on_part = stall
+    line = tiny.line(prepared)
+    line.start()
+    tiny.plant.sorter.ask(1)
+    wait_for(lambda: line.status().state is State.HALTED)
+    assert not tiny.plant.sorter.told
+    found.set()
+    wait_for(lambda: len(tiny.plant.sorter.told) == 1)
+    line.stop()
+    assert tiny.plant.outcomes() == {1: Outcome.FAULT}
+    with JournalReader(tiny.plant.journal.path) as reader:
+        kinds = [event.kind for event in reader.events(0) if event.record_id == 1]
+    assert kinds == ["opened", "verdict", "withdrawn", "receipt"]
+    assert audit(tiny.plant.journal.path).findings == ()
 
 
 def test_resume_does_not_bring_a_distrusted_engine_back_another_one_does(tiny: Tiny) -> None:
