@@ -27,6 +27,7 @@ from station.cli.journal_options import (
 )
 from station.cli.journal_summary import summary
 from station.cli.journal_tables import record_table, score_table, stage_table
+from station.cli.rows import console_for_tables
 
 app = typer.Typer(
     name="journal",
@@ -112,8 +113,6 @@ def show(
         station journal show --part 4711 --json
 
     """
-    from rich.console import Console
-
     from station.journal import JournalError
     from station.journal.export import plain
     from station.journal.reading import JournalReader
@@ -148,7 +147,7 @@ def show(
         events = [{"kind": one.kind, "at": one.at, "values": one.values} for one in later]
         print(json.dumps(plain(found) | {"events": events}, indent=1))
         return
-    console = Console()
+    console = console_for_tables()
     console.print(record_table(found, later))
     if found.stages_ms:
         console.print(stage_table(found))
@@ -357,7 +356,6 @@ def cursors(
         station journal cursors --delete telemetry
 
     """
-    from rich.console import Console
     from rich.table import Table
 
     from station.cli.text import told
@@ -383,4 +381,4 @@ def cursors(
         table.add_column(column, justify="right" if "event" in column else "left")
     for one in found:
         table.add_row(told(one.name), str(one.seq), str(head - one.seq), one.moved_at)
-    Console().print(table)
+    console_for_tables().print(table)

@@ -20,6 +20,7 @@ from station.cli.journal_options import (
     journal_path,
     selection,
 )
+from station.cli.rows import console_for_tables
 
 if TYPE_CHECKING:
     from station.journal.summary import Group
@@ -83,7 +84,6 @@ def summary(
 
 
 def _print(by: str, groups: list[Group]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from station.cli.journal_tables import local
@@ -119,4 +119,4 @@ def _print(by: str, groups: list[Group]) -> None:
             f"{group.first_part}\n{local(group.first_at)[5:16]}" if group.first_at else "",
             f"{group.last_part}\n{local(group.last_at)[5:16]}" if group.last_at else "",
         )
-    Console().print(table)
+    console_for_tables().print(table)

@@ -62,6 +62,8 @@ def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Tabl
     from station.cli.text import told
 
     table = Table(title=f"record {record.record_id}", title_justify="left", show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     mode = record.mode + (", simulated" if record.is_simulated else "")
     rows = [
         ("part", f"{record.part_id}" + (f", {told(record.serial_number)}" if record.serial_number else "")),

@@ -18,6 +18,7 @@ from station.cli.text import printable
 
 _GAP = "  "
 _INDENT = "    "
+_UNCUT = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,12 @@ class Row:
     remark: str = ""
     important: bool = True
     """Whether a narrow terminal gives the remark a line of its own; without it, the remark is left out."""
+
+
+def console_for_tables() -> Console:
+    """A console as wide as its terminal; where there is none, so wide that nothing is wrapped or cut."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_UNCUT)
 
 
 def print_rows(console: Console, columns: Sequence[Column], rows: Sequence[Row], remark: str) -> None:

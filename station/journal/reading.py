@@ -112,7 +112,8 @@ class JournalReader:
             if not may_hold(segment, selection):
                 continue
             low, high = self._range(segment, selection)
-            tables = "parts" if segment.schema < SCHEMA_VERSION else RECORD_TABLES
+            # A join costs more than the count itself, and only the lot needs one.
+            tables = "parts JOIN setups ON setups.id = parts.setup" if selection.lot is not None else "parts"
             hidden = "" if self._alone else segment.carried
             for _, wheres, values in ways_to(selection):
                 between = ("parts.record_id BETWEEN ? AND ?", f"parts.record_id NOT IN ({hidden})")

@@ -469,3 +469,11 @@ def test_the_station_says_its_version() -> None:
 
     done = CliRunner().invoke(station, ["--version"])
     assert (done.exit_code, done.stdout.split()[0]) == (0, "inspection-station")
+
+
+def test_what_is_piped_is_neither_wrapped_nor_cut_on_any_width(two_lots: Path) -> None:
+    for command in (("show", "1"), ("list",), ("summary",)):
+        narrow = CliRunner(env={"COLUMNS": "40"}).invoke(app, [*command, "-j", str(two_lots)]).stdout
+        assert narrow == station_journal(*command, "-j", str(two_lots)).stdout
+        assert "…" not in narrow
+    assert "e" * 64 in station_journal("show", "1", "-j", str(two_lots)).stdout
