@@ -111,7 +111,8 @@ def from_folders(
 def from_voc(
     images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
     boxes: Annotated[
-        Path, typer.Argument(help="Folder of the .xml files, which have the names of the pictures.")
+        Path,
+        typer.Argument(help="Folder of the .xml files (Pascal VOC), which have the paths of their pictures."),
     ],
     out: OutOption,
     pattern: PatternOption = None,
@@ -156,7 +157,12 @@ def from_voc(
 @app.command("from-masks")
 def from_masks(
     images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
-    masks: Annotated[Path, typer.Argument(help="Folder of the masks, which have the names of the pictures.")],
+    masks: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of the masks, which have their pictures' paths, perhaps with _mask or _label added."
+        ),
+    ],
     out: OutOption,
     pattern: PatternOption = None,
     classes: ClassesOption = "",
@@ -316,9 +322,10 @@ def split(
 
 @app.command("check")
 def check(dataset: SetArgument, reach: ReachOption = 12) -> None:
-    """Check a data set for changed files, for one picture in two splits, and for empty classes.
+    """Check a data set for changed and damaged files, for leaks between splits, and for empty classes.
 
-    The exit code is 1 if a fault is found.
+    A leak is one picture in two splits, also if it is a near duplicate, mirrored, turned, or a crop that
+    overlaps. The exit code is 1 if a fault is found.
 
     Examples:
 

@@ -121,7 +121,8 @@ def gan(
                 failed.append(f"{name}: {error}")
                 continue
             if world.first:
-                progress.console.print(f"{name}: {len(own)} real pictures, {weights}", highlight=False)
+                news = f"{name}: {len(own)} real pictures, {weights}"
+                progress.console.print(news, highlight=False, markup=False)
     if failed:
         raise TrainingError("; ".join(failed))
 

@@ -125,10 +125,10 @@ def model_digests(paths: list[Path]) -> tuple[str, ...]:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Progress bars on stderr, each with a field ``status``."""
+    """Progress bars on stderr, each with a field ``status``; names of classes may stand in all of them."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[status]}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=_console) as progress:
         yield progress
@@ -143,6 +143,6 @@ def counted(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
         def report(done: int, line: str) -> None:
             progress.update(task, completed=done)
             if line:
-                progress.console.print(line, highlight=False)
+                progress.console.print(line, highlight=False, markup=False)
 
         yield report

@@ -19,7 +19,7 @@ from drivers.cameras.picture_files import (
     shown,
 )
 from drivers.errors import os_remedy
-from retraining.data.manifest import MANIFEST, Dataset, Picture, Window
+from retraining.data.manifest import MANIFEST, TRUSTED, Dataset, Picture, Window, read_manifest
 from retraining.errors import DatasetError
 from retraining.surfaces.pairing import is_mask_of_another
 from retraining.surfaces.reading import Reporter, for_each, silent, stage
@@ -193,6 +193,8 @@ def make_dataset(
     """
     kept = [(named, window) for named, window in entries if named.label in classes]
     paths = sorted({named.path for named, _ in kept})
+    if labelled_by in TRUSTED:
+        _refuse_untrusted(root, paths)
     inside = root.resolve()
     found = for_each(
         lambda path: _digest(root, path, inside, sixteen_bit_white),
@@ -207,6 +209,29 @@ def make_dataset(
         for n, window in kept
     )
     return Dataset(root, classes, pictures, tuple(notes), sixteen_bit_white)
+
+
+def _refuse_untrusted(root: Path, paths: list[str]) -> None:
+    """Raise :class:`DatasetError` where a manifest near ``root`` says that no person labelled these pictures.
+
+    Else a second manifest would make labels by a person of labels by a network. Files of other programs with
+    the manifest's name say nothing.
+    """
+    wanted = {os.path.realpath(root / path) for path in paths}
+    above = [folder / MANIFEST for folder in Path(os.path.realpath(root)).parents]
+    for manifest in (*above, *sorted(root.rglob(MANIFEST))):
+        try:
+            known = read_manifest(manifest)
+        except DatasetError:
+            continue
+        doubtful = [p for p in known.pictures if p.labelled_by not in TRUSTED]
+        others = {p.labelled_by for p in doubtful if os.path.realpath(known.path_of(p)) in wanted}
+        if others:
+            named = " or ".join(sorted(others))
+            raise DatasetError(
+                f"{shown(manifest)} says that these pictures were labelled by {named}; use that data set, or "
+                f"--labelled-by {named}; remove the file only after a person has looked at every picture"
+            )
 
 
 def _digest(root: Path, name: str, inside: Path, sixteen_bit_white: int | None) -> tuple[str, bool]:

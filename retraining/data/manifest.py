@@ -31,6 +31,8 @@ VERSION = 1
 SPLITS = ("train", "validation", "test")
 LABELLERS = ("person", "station", "renderer", "synthetic")
 """Who may have labelled a picture; a label by the station is not a label by a person."""
+TRUSTED = ("person", "renderer")
+"""Whose labels are trained on unless asked otherwise: those that are right by looking, or by making."""
 
 Window = tuple[int, int, int, int]
 """Top, left, height, width, px."""

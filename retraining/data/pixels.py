@@ -12,13 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.data.manifest import Dataset, Picture
+from retraining.data.manifest import TRUSTED, Dataset, Picture
 from retraining.errors import DatasetError
 from retraining.surfaces.reading import for_each, read_picture
 from station.patching.area import resize_picture
-
-TRUSTED = ("person", "renderer")
-"""Whose labels are trained on unless asked otherwise: those that are right by looking, or by making."""
 
 _log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retraining.data.manifest import Dataset
-from retraining.data.pixels import TRUSTED, picture_pixels
+from retraining.data.manifest import TRUSTED, Dataset
+from retraining.data.pixels import picture_pixels
 from retraining.data.rendered_parts import patch_label, station_windows
 from retraining.errors import DatasetError
 from retraining.evaluation.part_runs import PartLog, in_processes

@@ -8,6 +8,7 @@ import pytest
 
 from drivers.cameras.picture_files import write_image
 from retraining import cli
+from retraining.cli.options import progress_bars
 
 
 def end_of(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -41,3 +42,18 @@ def test_an_error_shows_no_characters_that_move_the_cursor(
 ) -> None:
     assert end_of(monkeypatch, "data", "check", tmp_path / "no\x1b[2Jset") == 2
     assert "\x1b[2J" not in capsys.readouterr().err
+
+
+def test_names_of_classes_are_no_markup_wherever_they_are_shown(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--out", tmp_path / "set", "--rename", "line=[/b]", "--rename", "good=[red]"]
+    monkeypatch.setattr("sys.argv", ["retrain", "data", "from-folders", str(pictures), *map(str, given)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    with progress_bars() as bars:
+        bars.add_task("[/b]", status="[/red]")
+    said = capsys.readouterr()
+    assert "[red]" in said.out
+    assert "[/b]" in said.out

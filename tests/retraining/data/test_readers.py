@@ -8,6 +8,7 @@ import pytest
 
 from retraining.data.dataset import load_pixels
 from retraining.data.folders import Folders
+from retraining.data.listing import CLASS_FOLDERS
 from retraining.data.masks import windows_around
 from retraining.data.readers import READERS, build, open_reader
 from retraining.data.synthetic import write_synthetic
@@ -152,6 +153,22 @@ def test_synthetic_pictures_are_labelled_by_nobody(tmp_path: Path) -> None:
     assert (load_pixels(dataset, 8, 1, labelled_by=("synthetic",)).pixels == pixels).all()
     with pytest.raises(DatasetError, match="synthetic"):
         load_pixels(dataset, 8, 1)
+
+
+def test_synthetic_pictures_do_not_become_pictures_labelled_by_a_person(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (3, 8, 8, 1)).astype(np.uint8)
+    write_synthetic(tmp_path / "all" / "made", {"b": pixels}, "run-7", ("a", "b"))
+    for root, pattern in (
+        (tmp_path / "all", CLASS_FOLDERS),
+        (tmp_path / "all" / "made" / "b", "(?P<label>0)"),
+    ):
+        with pytest.raises(
+            DatasetError, match=r"dataset\.json says .* labelled by synthetic; use that data set"
+        ):
+            Folders(root, pattern).read()
+    assert len(Folders(tmp_path / "all" / "made", labelled_by="synthetic").read()) == 3
+    (tmp_path / "all" / "made" / "dataset.json").write_text("{}")
+    assert len(Folders(tmp_path / "all").read()) == 3
 
 
 def test_the_synthetic_door_refuses_other_pictures(make_dataset) -> None:
