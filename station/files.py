@@ -39,7 +39,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             sync_folder(path.parent)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename in (None, str(fresh)):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise

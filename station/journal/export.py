@@ -14,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from drivers.errors import explain_os_error
 from station.files import replacing
-from station.journal.errors import JournalError, explain
+from station.journal.errors import JournalError
 from station.journal.packing import scores_to_json
 from station.journal.record import COLUMNS, KINDS, PartRecord
 
@@ -60,7 +61,7 @@ def export(records: Iterable[PartRecord], target: str, kind: str) -> int:
             with fresh.open("w", encoding="utf-8", newline="") as file:
                 return _TEXT[kind](records, file)
     except OSError as error:
-        raise explain(error, path) from error
+        raise JournalError(explain_os_error(error, path)) from error
 
 
 def plain(record: PartRecord) -> dict[str, Any]:

@@ -37,8 +37,9 @@ def test_a_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
             fresh.symlink_to("/dev/full")
             fresh.write_bytes(b"new")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as full:
         onto_a_full_disk()
+    assert str(full.value).endswith(f"No space left on device: '{path}'"), "not the hidden name beside it"
     assert json.loads(path.read_text()) == "old"
 
 
