@@ -37,6 +37,9 @@ def check(
     sorter's line and waits for the cell to answer. A camera with a hardware trigger needs one pulse within
     15 s. Stop the station first.
 
+    As root, everything is tested with the rights of the user who owns the journal's folder, so that nothing
+    is proven that the service cannot do, and nothing of root's is left behind.
+
     Exit code: 0 everything passed, 1 something failed, 2 the configuration or the recipe cannot be read.
 
     Examples:
@@ -48,14 +51,19 @@ def check(
     from drivers.errors import explain_os_error
     from drivers.settings import accepted_risks
     from station.assembly import load
+    from station.cli.service_user import leaving_nothing_of_roots, run_as, service_user
     from station.cli.text import told
     from station.disk_budget import budget_problems, disk_uses
     from station.disks import share_warnings
 
     console = Console()
+    settings, recipe = load(config)
+    user = service_user(settings.paths.journal.parent)
+    if user is not None:
+        console.print(f"as user {told(user.name)}, who owns {told(settings.paths.journal.parent)}")
+        raise typer.Exit(run_as(user, ["check", "--config", str(config.resolve())]))
     for line in _found():
         console.print(line, highlight=False, markup=False)
-    settings, recipe = load(config)
     console.print(f"[green]passed[/]  configuration: {told(config)}", highlight=False)
     console.print(
         f"[green]passed[/]  recipe: {told(recipe.name)} version {recipe.version}, {recipe.patch_count} "
@@ -69,7 +77,8 @@ def check(
         console.print("[bold yellow]WARNING[/] ", end="")
         console.print(warning, highlight=False, markup=False)
     failed = 0
-    with _plant(settings, recipe):
+    folders = [settings.paths.images, settings.paths.cache]
+    with leaving_nothing_of_roots(settings.paths.journal, folders), _plant(settings, recipe):
         for name, step in _steps(settings, recipe):
             with console.status(name):
                 try:
@@ -124,8 +133,8 @@ def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
         ("camera", lambda: _camera(config, recipe)),
         ("sorter", lambda: _sorter(config, recipe)),
         ("journal", lambda: _journal(config)),
-        ("pictures", lambda: _disk(config.paths.images)),
-        ("cache", lambda: _disk(config.paths.cache)),
+        ("pictures", lambda: _pictures(config)),
+        ("cache", lambda: _cache(config.paths.cache)),
     ]
     if (rare := config.paths.rare) is not None:
         steps.append(("rare log", lambda: _disk(rare)))
@@ -205,6 +214,22 @@ def _journal(config: StationConfig) -> str:
         counts = journal.counts()
     disk = _disk(config.paths.journal.parent)
     return f"{counts.triggers} records, {counts.open} in doubt; {disk}"
+
+
+def _pictures(config: StationConfig) -> str:
+    from station.pictures.saving import PictureSaver
+
+    if config.images.save != "none":
+        PictureSaver(config.paths.images, quota_mb=config.images.quota_mb).probe()
+    return _disk(config.paths.images)
+
+
+def _cache(folder: Path) -> str:
+    said = _disk(folder)
+    for one in folder.rglob("*"):
+        if not one.is_symlink() and not os.access(one, os.W_OK):
+            raise OSError(f"{one} belongs to another user: remove it, or give it to the user of the service")
+    return said
 
 
 def _disk(folder: Path) -> str:

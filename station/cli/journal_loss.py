@@ -23,7 +23,7 @@ def accept_loss(
     this command while the station is stopped. It writes an event into the chain: what is missing, who
     acknowledged it, and why. Every later audit shows it. No record is made for the lost parts.
 
-    Run it as the user of the service, as every command that writes the journal.
+    As root, it is done with the rights of the user who owns the journal's folder.
 
     Exit code: 0 the loss is acknowledged, 2 nothing is lost or the journal cannot be written.
 
@@ -31,6 +31,7 @@ def accept_loss(
         station journal accept-loss --by "A. Weber" --why "the disk of the station was replaced"
 
     """
+    from station.cli.service_user import run_as, service_user
     from station.cli.text import printable
     from station.config import load_config
     from station.journal import Journal, JournalError
@@ -42,6 +43,10 @@ def accept_loss(
         path = journal_path(journal, config)
         if not path.parent.is_dir():
             raise JournalError(f"journal {path}: there is no folder {path.parent}: name the right journal")
+        user = service_user(path.parent)
+        if user is not None:
+            named = ["--journal", str(path.resolve())] if journal else ["--config", str(config.resolve())]
+            raise typer.Exit(run_as(user, ["journal", "accept-loss", "--by", by, "--why", why, *named]))
         name = load_config(config).station.name if journal is None else station_of(path)
         with Journal(path, station=name, accepted=Acceptance(by.strip(), why.strip())) as opened:
             loss, seq = opened.loss, opened.head.seq

@@ -11,7 +11,8 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,11 +113,12 @@ class PictureSaver(Observer):
     def observe(self, part: InspectedPart) -> None:
         """Draw and write the part's picture; a part without a frame has none.
 
-        Raises :class:`PictureError` or OSError.
+        Raises :class:`PictureError`.
         """
         view = self._view(part)
         if view is not None:
-            self._save(part, view)
+            with self._writing():
+                self._save(part, view)
         status = self.status()
         self.stored_bytes = status.bytes_used
         self.note = (
@@ -127,7 +129,7 @@ class PictureSaver(Observer):
         """Write and remove a file as large as the latest picture. Raises :class:`PictureError`."""
         self._require_quota(self._size)
         file = self.folder / PROBE
-        try:
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / INDEX).open("a", encoding="utf-8"):
                 pass
@@ -135,8 +137,6 @@ class PictureSaver(Observer):
                 file.write_bytes(bytes(self._size))
             finally:
                 file.unlink(missing_ok=True)
-        except OSError as error:
-            raise PictureError(f"{self.folder} cannot be written: {error.strerror or error}") from error
 
     def status(self) -> PictureStatus:
         """Counts, without waiting."""
@@ -194,6 +194,14 @@ class PictureSaver(Observer):
             self._saved += 1
         if self._on_saved is not None:
             self._on_saved(part.record_id, path, hashlib.sha256(content).hexdigest())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Name the folder in what the disk says. Raises :class:`PictureError`."""
+        try:
+            yield
+        except OSError as error:
+            raise PictureError(f"{self.folder} cannot be written: {error.strerror or error}") from error
 
     def _require_quota(self, size: int) -> None:
         if size > self._quota:

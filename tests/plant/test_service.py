@@ -323,6 +323,39 @@ def test_an_installed_station_gets_ready_comes_back_and_stops(machine: Machine) 
     machine.run(*AS_STATION, STATION, "journal", "audit", "--journal", JOURNAL)
 
 
+def test_a_check_as_root_proves_what_the_service_can_and_leaves_nothing_of_roots(machine: Machine) -> None:
+    check = (STATION, "check", "--config", "/etc/station/station.yaml")
+    status = (*AS_STATION, STATION, "status", "--json", "--config", "/etc/station/station.yaml")
+    images, kept = "/var/lib/station/images", ("/var/lib/station", "/var/cache/station")
+    machine.install()
+    machine.until(lambda: machine.ready)
+    machine.run("systemctl", "stop", "station")
+    machine.run("rm", "-rf", images)
+    said = machine.run(*check)
+    assert "as user station" in said
+    assert "everything passed" in said
+    assert machine.run("find", *kept, "-user", "root") == ""
+
+    machine.run("chown", "-R", "root", images)  # as an older release left it
+    said = machine.run(*check, check=False)
+    assert f"FAILED  pictures: {images} cannot be written: Permission denied" in said
+
+    def state() -> tuple[str, str]:
+        said = machine.run(*status, check=False)
+        found = json.loads(said) if said.startswith("{") else {"state": "", "reason": ""}
+        return found["state"], found["reason"]
+
+    machine.run("systemctl", "start", "station")
+    machine.until(lambda: state()[0] == "degraded")
+    assert f"pictures are lost: {images} cannot be written" in state()[1]
+    machine.run("chown", "-R", "station", images)
+    machine.until(lambda: state()[0] in ("ready", "single execution"))
+    machine.until(lambda: ".jpg" in machine.run("ls", images))
+    journal = ("journal", "events", "--kind", "degraded", "--journal", JOURNAL)
+    said = machine.run(*AS_STATION, STATION, *journal)
+    assert [json.loads(line)["values"]["is_over"] for line in said.splitlines()] == [False, True]
+
+
 @pytest.mark.slow
 def test_systemd_is_fed_by_the_watcher_which_ends_a_station_that_stands_still(machine: Machine) -> None:
     machine.install()
