@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from station.config import Rare
 from station.observers import Observers
@@ -124,6 +126,28 @@ def test_a_part_like_one_that_is_there_is_counted_and_not_kept(bench: Bench) -> 
     (same, other) = sorted(bench.store.entries(), key=lambda entry: entry.item.part_id)
     assert (same.item.part_id, same.times_seen) == (1, 4)
     assert (other.item.part_id, other.times_seen) == (5, 1)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(angles=st.lists(st.floats(0.0, 1.5), max_size=7), same_below=st.sampled_from([0.0, 0.02, 0.3]))
+def test_kept_items_are_apart_and_whatever_is_not_kept_is_like_one_that_is(
+    bench: Bench, angles: list[float], same_below: float
+) -> None:
+    shutil.rmtree(bench.folder, ignore_errors=True)
+    vectors = {bench.next_part + n: [np.cos(a), np.sin(a), 0, 0] for n, a in enumerate(angles)}
+    parts = [
+        bench.part("pits", p=0.6, features=np.array([vector, vector], np.float32))
+        for vector in vectors.values()
+    ]
+    show(bench, *parts, same_below=same_below)
+    entries = bench.store.entries() if parts else []
+    assert sum(entry.times_seen for entry in entries) == len(parts), "nothing is forgotten"
+    kept = [np.array(vectors[entry.item.part_id]) for entry in entries]
+    close = 0.002  # features are stored in 16 bits
+    for number, one in enumerate(kept):
+        assert all(1 - one @ other >= same_below - close for other in kept[:number])
+    for vector in vectors.values():
+        assert min(1 - np.array(vector) @ other for other in kept) <= same_below + close
 
 
 def test_parts_of_another_engine_or_class_or_of_an_unbiased_sample_are_never_alike(bench: Bench) -> None:
