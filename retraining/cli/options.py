@@ -31,7 +31,7 @@ TestSeedOption = Annotated[
 PartsPerClassOption = Annotated[int, typer.Option(min=1, help="Test parts of each class.")]
 MixedOption = Annotated[int, typer.Option(min=0, help="Test parts with several kinds of defect.")]
 BackendOption = Annotated[str, typer.Option(help="Back end that runs engine folders, or auto.")]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Number of processes that render.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, max=256, help="Number of processes that render.")]
 NetworkOption = Annotated[
     str, typer.Option(help="inception-cnn, resnet18 ...; `retrain networks` lists them all.")
 ]
@@ -59,7 +59,7 @@ PrecisionOption = Annotated[
     str, typer.Option(help="fp32, bf16 or auto; auto is bf16 where the processor has it.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-ThreadsOption = Annotated[int, typer.Option(min=0, help="Threads of the training; 0: all cores.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, max=256, help="Threads of the training; 0: all cores.")]
 ResumeOption = Annotated[bool, typer.Option(help="Continue from the run folder's checkpoint.")]
 
 

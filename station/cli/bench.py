@@ -18,11 +18,11 @@ def bench(
     ] = "servo-motor-housing",
     recipes: Annotated[Path, typer.Option(help="The folder of recipes.")] = Path("recipes"),
     engines: Annotated[Path, typer.Option(help="The folder of engines.")] = Path("engines"),
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads for each engine.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Processor threads for each engine.")] = 2,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Interleaved rounds; more rounds give steadier ratios.")
+        int, typer.Option(min=1, max=1000, help="Interleaved rounds; more rounds give steadier ratios.")
     ] = 5,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds per path and round.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds per path and round.")] = 3.0,
     with_rare: Annotated[
         bool,
         typer.Option("--with-rare", help="Measure the fastest path with the rare-defect log beside it too."),

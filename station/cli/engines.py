@@ -16,9 +16,9 @@ def engines(
         bool, typer.Option("--prove", help="Run the golden parts on every back end of this machine.")
     ] = False,
     backend: Annotated[str | None, typer.Option(help="Test only this back end; it must be present.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Processor threads.")] = 2,
     seconds: Annotated[
-        float, typer.Option(min=0.0, help="Seconds to measure per back end; 0 measures nothing.")
+        float, typer.Option(min=0.0, max=3600, help="Seconds to measure per back end; 0 measures nothing.")
     ] = 2.0,
 ) -> None:
     """List the inference back ends, say why some are absent, and measure the others.

@@ -72,7 +72,7 @@ def inspect(
         str, typer.Option(help="The back end; 'auto' takes the fastest one that is proven on this machine.")
     ] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8 or auto.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads for the engine.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Processor threads for the engine.")] = 2,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write one row per picture to this file."), FILE_MADE
     ] = None,

@@ -41,8 +41,11 @@ def parse_moment(text: str, now: datetime | None = None) -> datetime:
     now = now or datetime.now(UTC)
     try:
         if ago := _AGO.fullmatch(text.strip()):
-            return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
-        return datetime.fromisoformat(text.strip()).astimezone(UTC)
+            moment = now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
+        else:
+            moment = datetime.fromisoformat(text.strip()).astimezone(UTC)
+        # The journal compares times as text, which needs a year of four digits; no part is older than 1970.
+        return max(moment, datetime(1970, 1, 1, tzinfo=UTC))
     except OverflowError:
         raise ValueError(f"{text!r} is outside the years 1 to 9999: name a later time") from None
     except ValueError:

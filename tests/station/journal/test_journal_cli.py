@@ -76,6 +76,9 @@ def test_moments_are_understood_as_people_write_them() -> None:
     assert parse_moment("2 d", now) == now - timedelta(days=2)
     assert parse_moment("2031-03-01T06:00Z") == datetime(2031, 3, 1, 6, tzinfo=UTC)
     assert parse_moment("2031-03-01") == datetime(2031, 3, 1).astimezone(UTC)
+    assert (
+        parse_moment("0500-03-01T06:00Z") == parse_moment("700000d", now) == datetime(1970, 1, 1, tzinfo=UTC)
+    )
     with pytest.raises(ValueError, match="is not a time: write"):
         parse_moment("yesterday")
 
