@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from station.engines.interface import EngineError
@@ -42,7 +43,7 @@ _BYTES_OF_A_NUMBER = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11:
 """By ``TensorProto.DataType``: float, (u)int8 to (u)int64, bool, float16, double, bfloat16."""
 _OTHER_FORMATS = {b"ORTM": "ONNX Runtime's own format", b"TFL3": "TensorFlow Lite"}
 """Recognised by bytes 4 to 8, which in an ONNX file may be any text."""
-_MOST_FIELDS, _MOST_SIDES, _MOST_MISTAKES = 2_000_000, 8, 20
+_MOST_FIELDS, _MOST_SIDES, _MOST_MISTAKES, _LONGEST_TEXT = 200_000, 8, 20, 200
 _OWN_DOMAINS = ("", "ai.onnx")
 
 _NUMBER, _LONG, _BYTES, _SHORT = 0, 1, 2, 5
@@ -196,9 +197,9 @@ class _Look:
         if size is None:
             self._wrong(where, f"has numbers of type {kind}, which an engine may not use")
             return
-        sides = list(_numbers(tensor.get(1, [])))
+        sides = list(islice(_numbers(tensor.get(1, [])), _MOST_SIDES + 1))
         if len(sides) > _MOST_SIDES:
-            self._wrong(where, f"has {len(sides)} dimensions")
+            self._wrong(where, f"has more than {_MOST_SIDES} dimensions")
             return
         count = math.prod(sides)
         raw = [_message(given) for given in tensor.get(9, [])]
@@ -311,4 +312,5 @@ def _first_text(read: _Read, number: int) -> str:
 
 
 def _text(given: _Value) -> str:
-    return _message(given).tobytes().decode("utf-8", "replace")
+    """The beginning of a text: no name of a network is longer."""
+    return _message(given)[:_LONGEST_TEXT].tobytes().decode("utf-8", "replace")
