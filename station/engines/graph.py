@@ -138,7 +138,7 @@ def require_plain(content: bytes, file: Path) -> None:
     except _DamagedError as problem:
         look.mistakes.append(Mistake(0, "", str(problem), _AGAIN))
     if look.mistakes:
-        raise NetworkError(file, *look.mistakes[:_MOST_MISTAKES])
+        raise NetworkError(file, *look.mistakes)
 
 
 class _Look:
