@@ -55,14 +55,16 @@ def rare_cost(
 ) -> RareCost:
     """Measure in a folder for temporary files; name another disk's with ``TMPDIR``.
 
-    The same few frames come again and again, so that rejected parts are mostly like one that is kept.
+    The dearest case: every rejected part is kept, also when it is like one that is there. The share of
+    rejected parts is that of ``frames``.
     """
     pairs = []
     with tempfile.TemporaryDirectory(prefix="station-bench-") as folder:
         root = Path(folder)
         with Journal(root / "journal.db", station="bench") as journal:
-            store = RareStore(root / "rare", quota=2 * 10**9, same_below=Rare().same_below)
-            log = RareLog(store, Rare(), journal.path, Origin(journal.head.journal_id, "bench", True, None))
+            settings = Rare(class_items=10_000_000, same_below=0.0)
+            store = RareStore(root / "rare", quota=settings.quota_mb * 1_000_000)
+            log = RareLog(store, settings, journal.path, Origin(journal.head.journal_id, "bench", True, None))
             with Observers([log]) as observers:
                 beside = _Beside(engine, recipe, observers)
                 for number in range(rounds):

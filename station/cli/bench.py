@@ -25,7 +25,10 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds per path and round.")] = 3.0,
     with_rare: Annotated[
         bool,
-        typer.Option("--with-rare", help="Measure the fastest path with the rare-defect log beside it too."),
+        typer.Option(
+            "--with-rare",
+            help="Measure the fastest path with the rare-defect log too; 1 of 7 parts is defective.",
+        ),
     ] = False,
     rivals: Annotated[bool, typer.Option(help="Measure Algorithm 1 in torch too.")] = True,
     json_file: Annotated[
@@ -104,9 +107,11 @@ def bench(
             pace = {timing.name: timing.parts_per_s for timing in timings}
             fastest = max(zip(opened, contenders, strict=False), key=lambda pair: pace[pair[1].name])
             beside = fastest[1].name
+            show.update("rendering a housing with a defect")
+            defective = render_part(900_001, defects_per_part=1, level="obvious").frame()
             rare = rare_cost(
                 fastest[0],
-                list(frames.values()),
+                [defective, *frames.values()],
                 prepared,
                 rounds=rounds,
                 seconds=seconds,
