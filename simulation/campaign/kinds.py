@@ -46,8 +46,8 @@ class Kind:
 
 KINDS: dict[str, Kind] = {}
 
-SELDOM = 10
-"""Injections of a kind that resembles another one, or that takes ten seconds each time."""
+SELDOM, RARELY = 10, 5
+"""Injections of a kind that resembles another one; of one that ends the station and takes ten seconds."""
 
 
 def kind(
@@ -690,12 +690,23 @@ def _ask(plant: Plant, path: str, body: bytes, timeout_s: float = 5.0) -> bytes:
     return answer
 
 
-for _name in (
-    *("noise-to-cell", "frames-cut-to-cell", "frames-disordered-to-cell", "wrong-speed-to-cell"),
-    *("line-slow-to-cell", "frames-doubled-to-cell", "cell-late", "cell-duplicate", "cell-of-version-1"),
-    *("camera-white", "camera-saturated", "camera-dimmed", "camera-hot-pixels", "camera-noisy"),
-    *("camera-wrong-size", "camera-very-late", "camera-hangs", "engine-hangs", "engine-blind-at-start"),
-    *("engine-turns-blind", "engine-damaged", "disk-very-slow", "file-size-limit", "station-hangs"),
-    *("station-killed-at-start", "wal-deleted", "wal-cut", "wal-lost-in-a-crash"),
+for _names, _times in (
+    (
+        (
+            *("noise-to-cell", "frames-cut-to-cell", "frames-disordered-to-cell", "wrong-speed-to-cell"),
+            *("line-slow-to-cell", "frames-doubled-to-cell", "cell-late", "cell-duplicate"),
+            *("cell-of-version-1", "camera-white", "camera-saturated", "camera-dimmed", "camera-hot-pixels"),
+            *("camera-noisy", "camera-wrong-size", "camera-very-late", "engine-damaged", "disk-very-slow"),
+        ),
+        SELDOM,
+    ),
+    (
+        (
+            *("camera-hangs", "engine-hangs", "station-hangs", "engine-blind-at-start", "engine-turns-blind"),
+            *("file-size-limit", "station-killed-at-start", "wal-deleted", "wal-cut", "wal-lost-in-a-crash"),
+        ),
+        RARELY,
+    ),
 ):
-    KINDS[_name] = replace(KINDS[_name], times=SELDOM)
+    for _name in _names:
+        KINDS[_name] = replace(KINDS[_name], times=_times)
