@@ -162,6 +162,8 @@ def _report(
         notes.append(f"{unacknowledged} verdicts were not acknowledged by the cell")
     if withdrawn:
         notes.append(f"{withdrawn} verdicts were withdrawn, because they were written too late")
+    if path.exists() and segment_files(path) and not head_file(path).exists():
+        notes.append(f"{head_file(path).name} is missing: only a head noted elsewhere shows a cut end")
     notes += [loss for one in proofs.values() for loss in one.losses]
     if min(proofs) > 1:
         notes.append(f"the segments before {proofs[min(proofs)].file} were removed by the policy")

@@ -27,6 +27,7 @@ from station.journal.schema import (
     connect,
     connect_readonly,
     create_segment,
+    head_file,
     read_head,
     read_meta,
 )
@@ -89,6 +90,8 @@ def open_journal(journal: Path, station: str, accepted: Acceptance | None = None
             schema = int(connection.execute("PRAGMA user_version").fetchone()[0])
             journal_id = read_meta(connection, "journal_id")
             sealed = schema < SCHEMA_VERSION or last_kind(connection) == SEALED
+        if schema == SCHEMA_VERSION and not head_file(journal).exists():
+            log.warning("journal %s: its .head was missing: nothing shows whether its end was cut", journal)
         _mend_index(journal, journal_id, station, loss)
         if sealed:
             opened = begin_next(journal, number, path, station)
