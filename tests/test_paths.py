@@ -70,7 +70,8 @@ def arguments(command: Any, name: str, path: str) -> list[str]:
     line: list[str] = []
     for parameter in command.params:
         mine = parameter.name == name
-        if not mine and not parameter.required:
+        names_a_path = parameter.param_type_name == "argument" and takes_path(command, str(parameter.name))
+        if not mine and not parameter.required and not names_a_path:
             continue
         known = {"recipe": "servo-motor-housing", "target": "parts.csv"}
         other = "there" if takes_path(command, str(parameter.name)) else known.get(str(parameter.name), "1")
