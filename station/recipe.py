@@ -73,6 +73,10 @@ class ProductLimits(RiskySection):
     """the fraction of the product's pixels that may be black"""
     max_black_patch: Fraction = 0.75
     """the fraction of a single patch that may be black"""
+    max_beside: Annotated[float, Field(gt=0.0, le=64.0)] = 8.0
+    """the most grey levels by which the 12 px beside the product's edges may exceed the background"""
+    max_outside: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    """the most that is bright beside the product, as a fraction of the product's size"""
 
     def check(self) -> None:
         """Levels that contradict each other."""
@@ -97,6 +101,10 @@ class ProductLimits(RiskySection):
         ):
             if getattr(self, key) > most:
                 yield key, f"above {most:g} lets a surface pass on which nothing can be seen"
+        if self.max_beside > 24:
+            yield "max_beside", "above 24 lets a dark strip of the product be cut away"
+        if self.max_outside > 0.25:
+            yield "max_outside", "above 0.25 lets a piece of the product lie beside the region"
 
 
 class Texture(Section):

@@ -74,6 +74,11 @@ def limits(
     spent = median(part.texture_ms for part in found)
     print(f"{len(parts)} good parts, {refused} refused by {prepared.name} version {prepared.version}")
     print(f"one look at the texture: median {spent:.2f} ms of processor time on {processor()}")
+    off = max(part.width_off_px for part in found)
+    print(
+        f"widths differ from those of the recipe by up to {off} px; width_tolerance_px is "
+        f"{prepared.product.width_tolerance_px}"
+    )
     learnt = texture_limits(parts, margin)
     print(f"limits at {margin:g} of the least that was found, for the section product of the recipe:")
     print("  texture:")
@@ -93,7 +98,7 @@ def _pictures(paths: list[Path], recipe: Recipe, width_px: int | None) -> Iterat
         try:
             pixels = read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white)
         except CameraError as error:
-            yield GoodPart(shown(path), None, str(error), 0.0)
+            yield GoodPart(shown(path), None, str(error), 0, 0.0)
             continue
         yield look_at(shown(path), pixels, recipe, width_px)
 

@@ -24,6 +24,9 @@ SAMPLES = 15
 REACH = 80
 """How far from the coarse guess the edge is searched, px; 1.5 degrees over 3584 rows are +-47 px."""
 
+BENT_PX = 1.5
+"""How far from the edge's line a block of it may lie, px."""
+
 NOT_FOUND = -1.0
 
 
@@ -37,6 +40,8 @@ class Edge:
     spread: float
     found: float
     """The fraction of blocks in which the edge was seen."""
+    bent: float
+    """The fraction of blocks in which it was not seen, or not within ``BENT_PX`` of its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,10 @@ def find_edge(
     middle = (along[0] + along[1] - 1) / 2
     found = float(np.count_nonzero(seen)) / BLOCKS
     if found < 0.5:
-        return Edge(NOT_FOUND, 0.0, middle, 0.0, found)
+        return Edge(NOT_FOUND, 0.0, middle, 0.0, found, 1.0)
     slope, position, spread = _theil_sen(centres[seen] - middle, positions[seen])
-    return Edge(position, slope, middle, spread, found)
+    off = np.abs(positions - position - slope * (centres - middle)) > BENT_PX
+    return Edge(position, slope, middle, spread, found, float(np.count_nonzero(off | ~seen)) / BLOCKS)
 
 
 @compiled(types.float64, types.uint8[:, ::1], types.intp, types.intp)

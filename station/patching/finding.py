@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from station.patching.edges import Edge, Side, find_edge
 from station.patching.geometry import PatchingError, Reason, Region
+from station.patching.surroundings import check_beside, check_edges, check_outside
 from station.recipe import Product, Recipe
 
 ROW_STEP = 32
@@ -23,6 +24,8 @@ REST = 64
 UPRIGHT_PX = 2.0
 """A drift of a side of less than this is taken for upright."""
 
+
+SIDES = ("left", "right", "top", "bottom")
 
 CUT_PX = 2
 """A product that touches the frame's border must have its size to this, and is else truncated."""
@@ -40,10 +43,16 @@ def find_product(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int 
     sampled = pixels[::step] if pixels.ndim == 2 else np.ascontiguousarray(pixels[::step, :, 1])
     if product.background == "none":
         region = Region(0, 0, pixels.shape[1], pixels.shape[0])
-    else:
-        region = _find_on_dark(pixels, sampled, step, product)
+        _check_size(region, pixels, product, widths)
+        _check_light(sampled, step, region, product)
+        return region
+    edges, background = _find_on_dark(pixels, sampled, step, product)
+    region = _region(edges, product)
     _check_size(region, pixels, product, widths)
     _check_light(sampled, step, region, product)
+    check_edges(zip(SIDES, edges, strict=True))
+    check_beside(pixels, region, background, product)
+    check_outside(sampled, step, region, background, product)
     return region
 
 
@@ -73,7 +82,8 @@ def _as_recipe_sees(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uin
 
 def _find_on_dark(
     pixels: NDArray[np.uint8], sampled: NDArray[np.uint8], step: int, product: Product
-) -> Region:
+) -> tuple[list[Edge], float]:
+    """The four edges in the order of ``SIDES``, and the background's level."""
     height, width = pixels.shape[:2]
     columns = _profile(sampled, 0)
     background, level = _levels(columns, product, width)
@@ -130,7 +140,7 @@ def _find_on_dark(
         find_edge(pixels, Side(vertical=False, leading=leading), guess, along_x, background)
         for leading, guess in ((True, top), (False, bottom))
     ]
-    return _region(vertical, level_lines, product)
+    return [*vertical, *level_lines], background
 
 
 def _profile(sampled: NDArray[np.uint8], axis: int) -> NDArray[np.float32]:
@@ -163,14 +173,14 @@ def _runs(mask: NDArray[np.bool_], shortest: int, gap: int) -> list[tuple[int, i
     return joined
 
 
-def _region(vertical: list[Edge], level: list[Edge], product: Product) -> Region:
+def _region(edges: list[Edge], product: Product) -> Region:
     """The rectangle of the mean edges, and the drift of its sides."""
-    for line, name in zip((*vertical, *level), ("left", "right", "top", "bottom"), strict=True):
+    for line, name in zip(edges, SIDES, strict=True):
         if line.found < 0.5:
             raise PatchingError(
                 Reason.WRONG_SIZE, f"the product's {name} edge cannot be seen; check light and background"
             )
-    (left, right), (top, bottom) = vertical, level
+    left, right, top, bottom = edges
     drift_x, drift_y = (left.slope + right.slope) / 2, (top.slope + bottom.slope) / 2
     # The middles of the sides: where the mean edges meet the other axis' centre line.
     width, height = right.position - left.position, bottom.position - top.position

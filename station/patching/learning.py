@@ -24,6 +24,8 @@ class GoodPart:
     """None where no product was found."""
     refused: str
     """Why the recipe as it is makes it a fault; empty where it does not."""
+    width_off_px: int
+    """How much the width that was found differs from the nearest of the recipe."""
     texture_ms: float
     """The time that looking at its texture took, processor time of one thread."""
 
@@ -37,14 +39,15 @@ def look_at(name: str, frame: NDArray[np.uint8], recipe: Recipe, width_px: int |
         found = texture_of(pixels, region)
         spent_ms = (time.thread_time() - started) * 1000
     except PatchingError as error:
-        return GoodPart(name, None, str(error), 0.0)
+        return GoodPart(name, None, str(error), 0, 0.0)
     refused = ""
     if recipe.product.texture is not None:
         try:
             check_texture(pixels, region, recipe.product.texture)
         except PatchingError as error:
             refused = str(error)
-    return GoodPart(name, found, refused, spent_ms)
+    off = min(abs(region.width - width) for width in recipe.product.widths_px)
+    return GoodPart(name, found, refused, off, spent_ms)
 
 
 def texture_limits(parts: Iterable[GoodPart], margin: float) -> Texture:
