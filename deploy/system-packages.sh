@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing. Called by the Makefile and by deploy/station-service.sh.
 #   system-packages.sh          what a device needs
 #   system-packages.sh tests    and what the tests need: strace watches sockets, systemd runs the unit,
-#                                  gcc makes the fault campaign's disk
+#                                  gcc makes the fault campaign's disk, tmux shows the live view
 set -euo pipefail
 
 missing=()
@@ -20,6 +20,7 @@ case "${1:-device}" in
         need util-linux command -v unshare
         need gcc command -v cc
         need libc6-dev test -e /usr/include/stdio.h
+        need tmux command -v tmux
         ;;
     *)
         echo "system-packages.sh: '$1' is unknown; write nothing for a device, or: tests" >&2

@@ -1,12 +1,15 @@
-"""The live view on a terminal that is emulated: any size, changed while it runs, and nothing old stays."""
+"""The live view on a terminal (tmux's): any size, changed while it runs, and nothing old stays."""
 
 from __future__ import annotations
 
 import io
 import logging
 import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
 
-import pyte
 import pytest
 from rich.console import Console
 
@@ -20,20 +23,73 @@ SIZES = [(100, 50), (80, 24), (60, 16), (40, 10), (20, 5)]
 
 
 class Terminal(io.StringIO):
-    """What a person sees of what is written."""
+    """A pane of tmux, and what a person sees in it of what is written."""
 
-    def __init__(self, columns: int, rows: int) -> None:
+    def __init__(self, server: str, columns: int, rows: int) -> None:
         super().__init__()
-        self.screen = pyte.Screen(columns, rows)
-        self._stream = pyte.Stream(self.screen)
+        self._server = ("tmux", "-L", server, "-f", os.devnull)
+        size = ("-x", str(columns), "-y", str(rows))
+        self._tmux("new-session", "-d", *size, "stty raw -echo; echo started; exec sleep 600")
+        self._tmux("set-option", "-g", "status", "off")
+        self.resize(columns, rows)
+        while "started" not in self._tmux("capture-pane", "-p"):
+            time.sleep(0.005)
+        self._pane = os.open(
+            self._tmux("display-message", "-p", "#{pane_tty}").strip(), os.O_WRONLY | os.O_NOCTTY
+        )
+        self._marks = 0
+        self.write("\x1b[2J\x1b[H")
 
     def write(self, text: str) -> int:
-        self._stream.feed(text.replace("\n", "\r\n"))
+        rest = text.replace("\n", "\r\n").encode()
+        while rest:
+            rest = rest[os.write(self._pane, rest) :]
         return len(text)
 
     @property
     def shown(self) -> str:
-        return "\n".join(line.rstrip() for line in self.screen.display)
+        self._marks += 1
+        self.write(f"\x1b]2;mark {self._marks}\x07")  # the pane's title: it has read everything before it
+        until = time.monotonic() + 30
+        while self._tmux("display-message", "-p", "#{pane_title}").strip() != f"mark {self._marks}":
+            assert time.monotonic() < until, "tmux does not read"
+            time.sleep(0.002)
+        return self._tmux("capture-pane", "-p").rstrip("\n")
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
+    def end(self) -> None:
+        os.close(self._pane)
+        self._tmux("kill-server")
+
+    def _tmux(self, *arguments: str) -> str:
+        environment = {
+            name: os.environ[name] for name in os.environ if name not in ("TMUX", "COLUMNS", "LINES")
+        }
+        environment |= {"TERM": "xterm", "LC_ALL": "C.UTF-8"}
+        return subprocess.run(
+            (*self._server, *arguments),
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=30,
+        ).stdout
+
+
+@pytest.fixture
+def terminal_of() -> Iterator[Callable[[int, int], Terminal]]:
+    """Makes terminals of so many columns and rows; each is a server of its own."""
+    made: list[Terminal] = []
+
+    def make(columns: int, rows: int) -> Terminal:
+        made.append(Terminal(f"test-{uuid.uuid4().hex}", columns, rows))
+        return made[-1]
+
+    yield make
+    for terminal in made:
+        terminal.end()
 
 
 def in_trouble() -> LineStatus:
@@ -48,8 +104,10 @@ def in_trouble() -> LineStatus:
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES, ids=str)
-def test_nothing_of_an_earlier_moment_stays_whatever_its_height_was(columns: int, rows: int) -> None:
-    terminal = Terminal(columns, rows)
+def test_nothing_of_an_earlier_moment_stays_whatever_its_height_was(
+    columns: int, rows: int, terminal_of: Callable[[int, int], Terminal]
+) -> None:
+    terminal = terminal_of(columns, rows)
     console = Console(file=terminal, force_terminal=True, width=columns, height=rows, color_system=None)
     with live_view(console, "station test", 200) as show:
         show(status())
@@ -64,8 +122,10 @@ def test_nothing_of_an_earlier_moment_stays_whatever_its_height_was(columns: int
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES, ids=str)
-def test_state_and_counts_are_shown_on_the_smallest_terminal(columns: int, rows: int) -> None:
-    terminal = Terminal(columns, rows)
+def test_state_and_counts_are_shown_on_the_smallest_terminal(
+    columns: int, rows: int, terminal_of: Callable[[int, int], Terminal]
+) -> None:
+    terminal = terminal_of(columns, rows)
     console = Console(file=terminal, force_terminal=True, width=columns, height=rows, color_system=None)
     with live_view(console, "station test", 200) as show:
         show(in_trouble())
@@ -77,10 +137,12 @@ def test_state_and_counts_are_shown_on_the_smallest_terminal(columns: int, rows:
         assert "part 7: reject" in said
 
 
-def test_the_view_follows_a_change_of_the_terminals_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_follows_a_change_of_the_terminals_size(
+    monkeypatch: pytest.MonkeyPatch, terminal_of: Callable[[int, int], Terminal]
+) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.delenv("LINES", raising=False)
-    terminal = Terminal(100, 50)
+    terminal = terminal_of(100, 50)
     size = [100, 50]
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size(size))
     console = Console(file=terminal, force_terminal=True, color_system=None)
@@ -88,7 +150,7 @@ def test_the_view_follows_a_change_of_the_terminals_size(monkeypatch: pytest.Mon
         show(in_trouble())
         for columns, rows in [*SIZES, (40, 10), (80, 24)]:
             size[:] = [columns, rows]
-            terminal.screen.resize(rows, columns)
+            terminal.resize(columns, rows)
             show(in_trouble())
             show(status())
             assert "OLD" not in terminal.shown
@@ -96,8 +158,10 @@ def test_the_view_follows_a_change_of_the_terminals_size(monkeypatch: pytest.Mon
             assert "accepted" in terminal.shown
 
 
-def test_the_log_stands_in_the_view_and_is_printed_when_it_ends() -> None:
-    terminal, written = Terminal(80, 24), io.StringIO()
+def test_the_log_stands_in_the_view_and_is_printed_when_it_ends(
+    terminal_of: Callable[[int, int], Terminal],
+) -> None:
+    terminal, written = terminal_of(80, 24), io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=80, height=24, color_system=None)
     writer = logging.StreamHandler(written)
     root = logging.getLogger()
