@@ -16,15 +16,12 @@ Reading: ``station.journal.reading``. Checking: ``station.journal.audit``.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -43,9 +40,9 @@ from station.journal.events import (
     STATION_EVENTS,
     VERDICT,
     WITHDRAWN,
-    Row,
 )
 from station.journal.guard import FilesGuard
+from station.journal.jobs import Counts, Entry, FinishedPart, Job, chain_job, counted_by_outcome, text_of
 from station.journal.ledger import Ledger, Live, Text
 from station.journal.lock import take_lock
 from station.journal.loss import Acceptance
@@ -76,58 +73,6 @@ _TEMPORARY_ERRORS = ("SQLITE_FULL", "SQLITE_BUSY")
 """Errors after which a later write may succeed; after any other one the file must be opened again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Records by how they ended; ``triggers == accepted + rejected + faulted + open`` always."""
-
-    triggers: int
-    accepted: int
-    rejected: int
-    faulted: int
-    open: int
-    """Without a verdict: in hand, or in doubt after a crash until :meth:`Journal.recover`."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedPart:
-    """A part from trigger to receipt, for :meth:`Journal.write_finished`."""
-
-    trigger: Trigger
-    verdict: Verdict
-    details: PartDetails
-    receipt: Receipt
-    written_ns: int | None = None
-    told_ns: int | None = None
-    camera: CameraUsed | None = None
-    marks: PartMarks | None = None
-    picture: Mapping[str, Any] | None = None
-    """What the event ``picture`` says of it; None where no picture was kept."""
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One event to be written."""
-
-    kind: str
-    record_id: int
-    """0 stands for the next free one."""
-    values: Values
-    scores: bytes | None = None
-    texts: tuple[Text, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """Events of one caller, written together or not at all."""
-
-    entries: list[_Entry]
-    received_ns: int | None = None
-    done: bool = False
-    rows: list[Row] = field(default_factory=list)
-    """What the records look like after the events."""
-    error: JournalError | None = None
-
-
 class Journal:
     """The one writer of a journal. Thread-safe: any method from any thread."""
 
@@ -148,11 +93,11 @@ class Journal:
         """
         self.path = path
         self._station = station
-        self._configuration = None if configuration is None else _text_of("configuration", configuration)
+        self._configuration = None if configuration is None else text_of("configuration", configuration)
         self._settings = settings or JournalSettings()
         self._queue_lock = threading.Lock()
-        self._waiting: list[_Job] = []
-        self._receipts: dict[int, _Job] = {}
+        self._waiting: list[Job] = []
+        self._receipts: dict[int, Job] = {}
         self._write_lock = threading.Lock()
         self._in_doubt: frozenset[int] = frozenset()
         self._failure: JournalError | None = None
@@ -192,7 +137,7 @@ class Journal:
         """
         doubtful = sorted(self._in_doubt)
         rows = {one: self._live_record(one).row for one in doubtful}
-        job = _Job([_Entry(RECOVERED, one, values_of.recovered(row)) for one, row in rows.items()])
+        job = Job([Entry(RECOVERED, one, values_of.recovered(row)) for one, row in rows.items()])
         self._submit(job)
         self._in_doubt = frozenset()
         return [record_of(row) for row in job.rows]
@@ -221,8 +166,8 @@ class Journal:
             camera=camera,
             marks=marks,
         )
-        entry = _Entry(OPENED, 0, values, texts=self._texts(recipe))
-        job = _Job([entry], received_ns=trigger.received_ns)
+        entry = Entry(OPENED, 0, values, texts=self._texts(recipe))
+        job = Job([entry], received_ns=trigger.received_ns)
         self._submit(job)
         return int(job.rows[0]["record_id"])
 
@@ -236,7 +181,7 @@ class Journal:
         live = self._live_record(record_id)
         values = values_of.decided(verdict, details, live.received_ns)
         scores = None if details.scores is None else pack_scores(np.asarray(details.scores))
-        self._submit(_Job([_Entry(VERDICT, record_id, values, scores)]))
+        self._submit(Job([Entry(VERDICT, record_id, values, scores)]))
 
     def withdraw_verdict(self, record_id: int, fault: Verdict) -> None:
         """Make the record a fault, its verdict having been written too late to be sent; durable on return.
@@ -245,7 +190,7 @@ class Journal:
         there is no verdict to withdraw or ``fault`` is none, and when the disk does not take it.
         """
         self._live_record(record_id)
-        self._submit(_Job([_Entry(WITHDRAWN, record_id, values_of.withdrawn(fault))]))
+        self._submit(Job([Entry(WITHDRAWN, record_id, values_of.withdrawn(fault))]))
 
     def write_receipt(self, record_id: int, receipt: Receipt, *, told_ns: int | None = None) -> None:
         """Add the end of a ``send``; on the disk within :data:`RECEIPT_DELAY_S`, exactly one per verdict.
@@ -263,7 +208,7 @@ class Journal:
             self._require_usable()
             if record_id in self._receipts or self._ledger.find(record_id) is None:
                 raise JournalError(f"journal {self.path}: record {record_id}: a second receipt came")
-            self._receipts[record_id] = _Job([_Entry(RECEIPT, record_id, values)])
+            self._receipts[record_id] = Job([Entry(RECEIPT, record_id, values)])
             full = len(self._receipts) >= RECEIPTS_WAITING
         if full:
             self.flush()
@@ -282,7 +227,7 @@ class Journal:
             )
         if record_id is not None and not 0 < record_id <= self._ledger.last_record:
             raise JournalError(f"journal {self.path}: record {record_id} was never opened")
-        self._submit(_Job([_Entry(kind, record_id or 0, dict(values))]))
+        self._submit(Job([Entry(kind, record_id or 0, dict(values))]))
 
     def write_finished(
         self, parts: Iterable[FinishedPart], *, recipe: Recipe, mode: str, is_simulated: bool
@@ -291,7 +236,7 @@ class Journal:
 
         For what is measured or brought in from elsewhere. Raises :class:`JournalError`, with nothing written.
         """
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         number = self._ledger.last_record
         for part in parts:
             number += 1
@@ -312,17 +257,17 @@ class Journal:
             answer = values_of.received(
                 part.receipt, received_ns=received_ns, written_ns=part.written_ns, told_ns=part.told_ns
             )
-            entries.append(_Entry(OPENED, 0, opened, texts=self._texts(recipe)))
-            entries.append(_Entry(VERDICT, number, decided, scores))
-            entries.append(_Entry(RECEIPT, number, answer))
+            entries.append(Entry(OPENED, 0, opened, texts=self._texts(recipe)))
+            entries.append(Entry(VERDICT, number, decided, scores))
+            entries.append(Entry(RECEIPT, number, answer))
             if part.picture is not None:
-                entries.append(_Entry("picture", number, dict(part.picture)))
-        self._submit(_Job(entries))
+                entries.append(Entry("picture", number, dict(part.picture)))
+        self._submit(Job(entries))
         self.change_segment_when_full()
 
     def flush(self) -> None:
         """Put every receipt given so far on the disk. Raises :class:`JournalError`."""
-        self._submit(_Job([]))
+        self._submit(Job([]))
 
     def counts(self) -> Counts:
         """How many records, and how they ended; only what is on the disk counts."""
@@ -381,7 +326,7 @@ class Journal:
         """What other threads may read at any moment, each as one value that is on the disk."""
         ledger = self._ledger
         self._head = Head(self._segment.journal_id, ledger.seq, ledger.digest.hex())
-        self._counts = _counted(self._segment.outcomes)
+        self._counts = counted_by_outcome(self._segment.outcomes)
 
     def _texts(self, recipe: Recipe) -> tuple[Text, ...]:
         """The documents that a record's digests stand for; the journal writes each once in a segment."""
@@ -402,7 +347,7 @@ class Journal:
         if self._failure is not None:
             raise self._failure
 
-    def _submit(self, job: _Job) -> None:
+    def _submit(self, job: Job) -> None:
         """Write the job, by this thread or by another one that takes it along; raises its error."""
         with self._queue_lock:
             self._require_usable()
@@ -418,7 +363,7 @@ class Journal:
         with self._queue_lock:
             callers, self._waiting = self._waiting, []
             receipts = dict(self._receipts)
-        taken: list[_Job] = []
+        taken: list[Job] = []
         failure: JournalError | None = JournalError(f"journal {self.path}: the write was interrupted")
         try:
             if self._failure is not None:
@@ -427,7 +372,9 @@ class Journal:
                 self._begin_segment().connection.close()
             ledger = self._ledger.fork()
             for job in (*callers, *receipts.values()):
-                if self._chain(job, ledger):
+                if problem := chain_job(job, ledger):
+                    job.error = JournalError(f"journal {self.path}: {problem}")
+                else:
                     taken.append(job)
             if ledger.links:
                 self._write(ledger)
@@ -448,25 +395,6 @@ class Journal:
                     elif failure is None:
                         del self._receipts[record_id]
                     job.error = None  # it waits for the next commit
-
-    def _chain(self, job: _Job, ledger: Ledger) -> bool:
-        """Append the job's events to the ledger; False, its error set and nothing appended, when unlawful."""
-        own = ledger.fork()
-        record_id, rows = 0, []
-        try:
-            for entry in job.entries:
-                record_id = entry.record_id
-                for text in entry.texts:
-                    own.name_text(text)
-                record_id = own.append(entry.kind, record_id, entry.values, entry.scores, job.received_ns)
-                if record_id in own.rows:
-                    rows.append(own.rows[record_id])
-        except (ValueError, TypeError) as error:
-            job.error = JournalError(f"journal {self.path}: record {record_id}: {error}")
-            return False
-        own.keep()
-        job.rows = rows
-        return True
 
     def _write(self, ledger: Ledger) -> None:
         """One transaction, then - only then - what this object knows."""
@@ -572,7 +500,7 @@ class Journal:
 
     def write_removal(self, values: Values) -> None:
         """Append that the policy removes a sealed segment. Raises :class:`JournalError`."""
-        self._submit(_Job([_Entry(REMOVED, 0, values)]))
+        self._submit(Job([Entry(REMOVED, 0, values)]))
 
     def _begin_segment(self) -> OpenSegment:
         """Go on in a new file, with what this process knows of the records in hand; the file before."""
@@ -648,12 +576,3 @@ class Journal:
             if str(error) != self._head_error:
                 log.warning("journal %s: its head cannot be written beside it: %s", self.path, error)
             self._head_error = str(error)
-
-
-def _text_of(what: str, text: str) -> Text:
-    return Text(hashlib.sha256(text.encode()).hexdigest(), what, text)
-
-
-def _counted(outcomes: Counter[str | None]) -> Counts:
-    accepted, rejected, faulted = (outcomes[name] for name in ("accept", "reject", "fault"))
-    return Counts(sum(outcomes.values()), accepted, rejected, faulted, outcomes[None])
