@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +57,27 @@ ReachOption = Annotated[
     int,
     typer.Option(min=0, help="How many of the next file names are searched for overlapping crops; 0: none."),
 ]
+JoinOption = Annotated[
+    str,
+    typer.Option(
+        help="Duplicates that are put into one group: `all`, `exact` (the same pixels) or `none`; the others "
+        "are reported."
+    ),
+]
+GroupByOption = Annotated[
+    str,
+    typer.Option(
+        help="Which pictures belong together: `folder`, or a regular expression with `(?P<group>...)` "
+        "that is searched for in the path of a picture. Such groups are never joined."
+    ),
+]
+GroupsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="The same as a table: a CSV file with the columns `path` (below the folder of the pictures) and "
+        "`group`."
+    ),
+]
 WhiteOption = Annotated[
     int | None,
     typer.Option(
@@ -82,6 +104,9 @@ def from_folders(
     labelled_by: Annotated[
         str, typer.Option(help="Who labelled them: person, station, renderer or synthetic.")
     ] = "person",
+    group_by: GroupByOption = "",
+    groups: GroupsOption = None,
+    join: JoinOption = "all",
     reach: ReachOption = 12,
     sixteen_bit_white: WhiteOption = None,
 ) -> None:
@@ -93,6 +118,8 @@ def from_folders(
 
         retrain data from-folders flat --out data/mine --pattern "(?P<label>[a-z]+)_" --rename cr=crack
 
+        retrain data from-folders pictures --out data/mine --group-by "part(?P<group>[0-9]+)_"
+
     """
     from retraining.data.folders import Folders
     from retraining.data.listing import CLASS_FOLDERS
@@ -103,7 +130,7 @@ def from_folders(
             root, pattern or CLASS_FOLDERS, listed(classes), renamed, labelled_by, sixteen_bit_white, report
         ),
         out,
-        reach,
+        Grouping(reach, join, group_by, groups),
     )
 
 
@@ -124,6 +151,9 @@ def from_voc(
     margin: Annotated[
         float, typer.Option(min=0.0, help="Margin around a box on each side, as a share of its longer side.")
     ] = 0.1,
+    group_by: GroupByOption = "",
+    groups: GroupsOption = None,
+    join: JoinOption = "all",
     reach: ReachOption = 12,
     sixteen_bit_white: WhiteOption = None,
 ) -> None:
@@ -150,7 +180,7 @@ def from_voc(
             report=report,
         ),
         out,
-        reach,
+        Grouping(reach, join, group_by, groups),
     )
 
 
@@ -173,6 +203,9 @@ def from_masks(
     ] = 0,
     sound_windows: Annotated[int, typer.Option(min=0, help="Windows without a mark per picture.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the places of windows without a mark.")] = 1,
+    group_by: GroupByOption = "",
+    groups: GroupsOption = None,
+    join: JoinOption = "all",
     reach: ReachOption = 12,
     sixteen_bit_white: WhiteOption = None,
 ) -> None:
@@ -203,7 +236,7 @@ def from_masks(
             report,
         ),
         out,
-        reach,
+        Grouping(reach, join, group_by, groups),
     )
 
 
@@ -375,11 +408,28 @@ _SHORT = 300
 """Characters of a note that are shown; the manifest has all of it."""
 
 
-def _build(reader: Callable[[Reporter], Reader], out: Path, reach: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The options that say which pictures belong together."""
+
+    reach: int
+    join: str
+    by: str
+    table: Path | None
+
+
+def _build(reader: Callable[[Reporter], Reader], out: Path, grouping: Grouping) -> None:
     from retraining.data.readers import build
 
     with _stage_bars() as report:
-        dataset = build(reader(report), reach=reach, report=report)
+        dataset = build(
+            reader(report),
+            reach=grouping.reach,
+            join=grouping.join,
+            group_by=grouping.by,
+            groups=grouping.table,
+            report=report,
+        )
     _write(dataset, out)
 
 

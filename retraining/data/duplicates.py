@@ -12,6 +12,9 @@ Four kinds, each with a note:
 
 Lines must go because any two scratches are alike, the steel between them is not. Of pictures far apart in the
 NEU and X-SDD sets, hardly any two pass the proof; of neighbours in NEU-CLS about a third do.
+
+Groups that a person declared win: what is found between two of them is reported and never joined, because
+pictures of a fixed jig all look alike.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -30,8 +34,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
+from retraining.data.groups import is_declared
+from retraining.data.listing import counted_note
 from retraining.data.manifest import Dataset, Picture
 from retraining.data.pixels import cut_window
+from retraining.errors import DatasetError
 from retraining.surfaces.reading import Reporter, for_each, read_picture, silent, stage
 from station.patching.area import resize_picture
 
@@ -54,6 +61,14 @@ _LEAST_TEXTURE = 1.0
 """Grey levels; a blank quarter looks like any other."""
 
 
+_MOST_IN_ONE = 0.5
+"""Share of a set; a group that joining makes larger is told, because no split can be made of it."""
+_FEW = 8
+"""Pictures; smaller sets are not told about."""
+JOINED_KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"all": ("exact", "near", "mirrored", "overlapping"), "exact": ("exact",), "none": ()}
+)
+"""What may be joined, by the name of the choice; the rest is reported only."""
 _BLOCK = 64
 """Pairs that one thread compares in a row."""
 
@@ -80,13 +95,19 @@ class Looks:
     """``(N, 64, 64)``."""
 
 
-def group_duplicates(dataset: Dataset, *, reach: int = REACH, report: Reporter = silent) -> Dataset:
-    """The set with the groups of equal, similar and overlapping pictures joined, and notes about them.
+def group_duplicates(
+    dataset: Dataset, *, reach: int = REACH, join: str = "all", report: Reporter = silent
+) -> Dataset:
+    """The set with undeclared groups of equal, similar and overlapping pictures joined, and notes about them.
 
-    ``reach`` 0 leaves overlaps aside. Raises :class:`DatasetError` for a file that is no image.
+    Declared groups are never joined with one another. ``reach`` 0 leaves overlaps aside; ``join`` is one of
+    :data:`JOINED_KINDS`. Raises :class:`DatasetError` for a file that is no image.
     """
+    if join not in JOINED_KINDS:
+        raise DatasetError(f"what is joined is one of {', '.join(JOINED_KINDS)}, not {join!r}")
     pairs = find_duplicates(dataset, reach=reach, report=report)
-    joined = join_groups(dataset.pictures, pairs)
+    wanted = [pair for pair in pairs if pair.kind in JOINED_KINDS[join]]
+    joined = join_groups(dataset.pictures, wanted, is_declared(dataset))
     return dataset.with_pictures(joined, *_describe(dataset, joined, pairs))
 
 
@@ -133,8 +154,15 @@ def look_at(dataset: Dataset, report: Reporter = silent) -> Looks:
     return Looks(tuple(digests), hashes, textures)
 
 
-def join_groups(pictures: Iterable[Picture], pairs: Iterable[DuplicatePair]) -> tuple[Picture, ...]:
-    """The pictures with the groups of every pair made one; a joined group bears its first member's name."""
+def join_groups(
+    pictures: Iterable[Picture],
+    pairs: Iterable[DuplicatePair],
+    declared: Callable[[str], bool] = lambda group: False,
+) -> tuple[Picture, ...]:
+    """The pictures with the groups of every pair made one, except where both are declared.
+
+    A joined group bears the name of its declared member, else that of its first one.
+    """
     own = tuple(pictures)
     leader = {p.group: p.group for p in own}
 
@@ -145,8 +173,10 @@ def join_groups(pictures: Iterable[Picture], pairs: Iterable[DuplicatePair]) -> 
         return group
 
     for pair in pairs:
-        first, second = sorted((find(own[pair.first].group), find(own[pair.second].group)))
-        leader[second] = first
+        ends = (find(own[pair.first].group), find(own[pair.second].group))
+        first, second = sorted(ends, key=lambda group: (not declared(group), group))
+        if not declared(second):
+            leader[second] = first
     return tuple(p if find(p.group) == p.group else replace(p, group=find(p.group)) for p in own)
 
 
@@ -275,26 +305,40 @@ def _correlation(template: NDArray[np.float32], texture: NDArray[np.float32]) ->
 
 
 def _describe(dataset: Dataset, joined: tuple[Picture, ...], pairs: list[DuplicatePair]) -> list[str]:
-    """Notes on what was joined."""
+    """Notes on what was found, what was joined, and what was not."""
     notes = []
     pictures = dataset.pictures
-    for kind, meaning in (
-        ("exact", "the same pixels"),
-        ("near", "nearly the same picture"),
-        ("mirrored", "the same picture mirrored or turned"),
-    ):
-        own = [p for p in pairs if p.kind == kind]
+    sizes = Counter(p.group for p in joined)
+    together = [p for p in pairs if joined[p.first].group == joined[p.second].group]
+    apart = [p for p in pairs if joined[p.first].group != joined[p.second].group]
+    for kind, meaning in _MEANINGS.items():
+        own = [p for p in together if p.kind == kind]
         if own:
             named = ", ".join(f"{pictures[p.first].name} = {pictures[p.second].name}" for p in own)
             notes.append(f"{len(own)} pairs of {meaning} stay on one side of a split: {named}")
-    overlapping = [p for p in pairs if p.kind == "overlapping"]
+    overlapping = [p for p in together if p.kind == "overlapping"]
     if overlapping:
-        sizes = Counter(p.group for p in joined)
         alone = sum(1 for p in joined if sizes[p.group] == 1)
         notes.append(
             f"{len(overlapping)} pairs of neighbours show a part of the same surface and stay on one side "
             f"of a split: {alone} of {len(joined)} pictures are alone in their group, the largest group has "
             f"{max(sizes.values())}"
+        )
+    for kind, meaning in (*_MEANINGS.items(), ("overlapping", "a part of the same surface")):
+        own = [p for p in apart if p.kind == kind]
+        named_pairs = [f"{pictures[p.first].name} = {pictures[p.second].name}" for p in own]
+        notes += counted_note(
+            f"pairs of {meaning} are in groups that were not joined (declared groups win, --join), and a "
+            "split may part them",
+            named_pairs,
+        )
+    group, size = sizes.most_common(1)[0]
+    before = Counter(p.group for p in pictures)
+    if len(pictures) >= _FEW and size > max(before[group], _MOST_IN_ONE * len(pictures)):
+        notes.append(
+            f"warning: the group {group} holds {size} of {len(pictures)} pictures, because they look alike, "
+            "as pictures from a fixed jig do; such a set can hardly be split. Say which pictures belong "
+            "together by --group-by or --groups, or join the same pixels only by --join exact"
         )
     torn = [p for p in pairs if pictures[p.first].label != pictures[p.second].label]
     if torn:
@@ -305,3 +349,12 @@ def _describe(dataset: Dataset, joined: tuple[Picture, ...], pairs: list[Duplica
         )
         notes.append(f"{len(torn)} pairs show the same and have different labels: {named}")
     return notes
+
+
+_MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "exact": "the same pixels",
+        "near": "nearly the same picture",
+        "mirrored": "the same picture mirrored or turned",
+    }
+)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from retraining.data.boxes import VocBoxes
 from retraining.data.checks import shortcuts
 from retraining.data.duplicates import REACH, group_duplicates
 from retraining.data.folders import Folders
+from retraining.data.groups import declare_groups
 from retraining.data.manifest import Dataset
 from retraining.data.masks import Masks
 from retraining.data.rendered_parts import Rendered
@@ -65,8 +67,19 @@ def open_reader(name: str, **options: Any) -> Reader:
     return made(**options)
 
 
-def build(reader: Reader, *, reach: int = REACH, report: Reporter = silent) -> Dataset:
+def build(
+    reader: Reader,
+    *,
+    reach: int = REACH,
+    join: str = "all",
+    group_by: str = "",
+    groups: Path | None = None,
+    report: Reporter = silent,
+) -> Dataset:
     """The data set that a reader gives, with duplicates in one group and notes on shortcuts.
+
+    ``group_by`` and ``groups`` declare groups (:func:`declare_groups`), which are not joined with one
+    another; ``join`` says which duplicates are joined (:func:`group_duplicates`).
 
     Rendered and synthetic pictures are not searched for duplicates, because each of them was made by itself.
     ``reach`` is how many of the following names are searched for overlaps; 0: none.
@@ -74,7 +87,8 @@ def build(reader: Reader, *, reach: int = REACH, report: Reporter = silent) -> D
     dataset = reader.read()
     if isinstance(reader, Rendered | Synthetic):
         return dataset
-    grouped = group_duplicates(dataset, reach=reach, report=report)
+    declared = declare_groups(dataset, by=group_by, table=groups)
+    grouped = group_duplicates(declared, reach=reach, join=join, report=report)
     return grouped.with_pictures(grouped.pictures, *shortcuts(grouped))
 
 

@@ -12,6 +12,7 @@ from retraining.data.duplicates import find_duplicates, group_duplicates
 from retraining.data.folders import Folders
 from retraining.data.readers import build
 from retraining.data.splits import split_by_share
+from retraining.errors import DatasetError
 
 
 def _strip(seed: int, height: int = 128, width: int = 300) -> np.ndarray:
@@ -97,10 +98,89 @@ def test_groups_grow_through_a_chain_and_across_given_groups(pictures: Path) -> 
     strip = _strip(50)
     for number, left in ((21, 0), (22, 50), (23, 100)):
         cv2.imwrite(str(pictures / "a" / f"k{number}_1.png"), strip[:, left : left + 128])
-    cv2.imwrite(str(pictures / "a" / "k21_2.png"), _strip(51)[:, :128])
-    pattern = r"(?P<label>[ab])/(?P<group>(k\d+)|\d+)"
-    grouped = group_duplicates(Folders(pictures, pattern).read())
-    assert {p.group for p in grouped.pictures if "k2" in p.path} == {"k21"}
+    grouped = group_duplicates(Folders(pictures).read())
+    assert {p.group for p in grouped.pictures if "k2" in p.path} == {"a/k21_1.png"}
+
+
+def test_declared_groups_are_never_joined_and_what_looks_alike_in_them_is_reported(pictures: Path) -> None:
+    strip = _strip(50)
+    for number, left in ((21, 0), (22, 50)):
+        cv2.imwrite(str(pictures / "a" / f"k{number}_1.png"), strip[:, left : left + 128])
+    cv2.imwrite(str(pictures / "a" / "loose.png"), strip[:, :128])
+    grouped = build(Folders(pictures), group_by=r"(?P<group>k\d+)_")
+    groups = {p.path: p.group for p in grouped.pictures}
+    assert (groups["a/k21_1.png"], groups["a/k22_1.png"], groups["a/loose.png"]) == ("k21", "k22", "k21")
+    notes = "\n".join(grouped.notes)
+    assert "are in groups that were not joined" in notes
+    assert "a/k21_1.png = a/k22_1.png" in notes
+
+
+def test_pictures_of_a_fixed_jig_are_told_when_they_become_one_group_and_declared_groups_end_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a").mkdir()
+    random = np.random.default_rng(1)
+    part = _strip(1)[:, :128].astype(np.int16)
+    for number in range(10):
+        noisy = np.clip(part + random.integers(-3, 4, part.shape), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "a" / f"{number % 5}_{number}.png"), noisy)
+    alike = build(Folders(tmp_path))
+    assert len({p.group for p in alike.pictures}) == 1
+    assert "holds 10 of 10 pictures" in "\n".join(alike.notes)
+    declared = build(Folders(tmp_path), group_by=r"(?P<group>\d)_")
+    assert len({p.group for p in declared.pictures}) == 5
+    assert "warning" not in "\n".join(declared.notes)
+    assert faults(split_by_share(declared, {"train": 0.6, "test": 0.4}, 1)) == []
+    assert len({p.group for p in build(Folders(tmp_path), join="exact").pictures}) == 10
+    with pytest.raises(DatasetError, match="one of all, exact, none"):
+        build(Folders(tmp_path), join="some")
+
+
+def test_groups_are_declared_by_folder_or_by_a_table(tmp_path: Path, noise) -> None:
+    for number, name in enumerate(("a/one/1.png", "a/one/2.png", "b/3.png")):
+        noise(tmp_path / "pictures" / name, number)
+    folders = Folders(tmp_path / "pictures")
+    assert [p.group for p in build(folders, group_by="folder").pictures] == ["a/one", "a/one", "b"]
+    table = tmp_path / "groups.csv"
+    table.write_text(
+        "\ufeffgroup,path\nshift 1,a/one/1.png\nshift 1,b\\3.png\nx,gone.png\n", encoding="utf-8"
+    )
+    found = build(folders, groups=table)
+    assert [p.group for p in found.pictures] == ["shift 1", "a/one/2.png", "shift 1"]
+    notes = "\n".join(found.notes)
+    assert "1 pictures have no declared group" in notes
+    assert "1 paths of groups.csv are of no picture of the set: gone.png" in notes
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"path;group\n1.png;a\n", "needs path and group"),
+        (b"", "has the columns none"),
+        (b"path,group\na/0.png,\n", "line 2: the group is empty"),
+        (b"path,group\na/0.png,x\na/0.png,y\n", "line 3: a/0.png is in x and in y"),
+        (b"path,group\na/0.png,x\na/0.png,y\n,z\n", "2 files cannot be used|line 4"),
+        (b"path,group\nother.png,x\n", "names the group of no picture"),
+        (b"path,group\n\xff,x\n", "not UTF-8"),
+        (b'path,group\n"a,x\n', "not a CSV file"),
+        (b"path,group\na/0.png,a/0.png\n", "has the name of a picture"),
+    ],
+)
+def test_a_table_of_groups_that_cannot_be_meant_is_refused_by_line(
+    tmp_path: Path, noise, content: bytes, fault: str
+) -> None:
+    noise(tmp_path / "pictures" / "a" / "0.png", 1)
+    table = tmp_path / "groups.csv"
+    table.write_bytes(content)
+    with pytest.raises(DatasetError, match=fault):
+        build(Folders(tmp_path / "pictures"), groups=table)
+
+
+@pytest.mark.parametrize("by", ["(", "part", r"(?P<group>xyz)"])
+def test_an_expression_for_groups_that_names_none_is_refused(tmp_path: Path, noise, by: str) -> None:
+    noise(tmp_path / "a" / "0.png", 1)
+    with pytest.raises(DatasetError, match="--group-by"):
+        build(Folders(tmp_path), group_by=by)
 
 
 def test_the_same_picture_under_two_labels_is_told(pictures: Path) -> None:
