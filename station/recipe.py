@@ -31,7 +31,7 @@ SMALLEST_ON_DARK = 192
 """The smallest side of a product that is searched on a dark background, px."""
 
 
-TEXTURE_STRIP_PX, TEXTURE_BAND = 64, 96
+TEXTURE_STRIP_PX, TEXTURE_BAND = 64, 384
 """The width of a strip and the lines of a band in which a product's texture is looked at, px."""
 
 MOST_BLIND, MOST_BLIND_PATCH = 0.5, 0.9
@@ -111,11 +111,11 @@ class Texture(Section):
     """The least that the lines of a picture must show to be metal; `station limits` learns it."""
 
     min_change: Annotated[float, Field(gt=0.0, le=64.0)]
-    """the least mean difference between a line and the line before, in each of four strips, grey levels"""
+    """the least mean difference between neighbouring lines, in each of four strips, grey levels"""
     min_grain: Annotated[float, Field(gt=0.0, le=64.0)]
-    """the least mean difference between neighbouring pixels of a strip, in each 96 lines, grey levels"""
+    """the least mean difference between neighbouring pixels of a strip, in each 384 lines, grey levels"""
     min_texture: Annotated[float, Field(gt=0.0, le=64.0)]
-    """the least mean change of a strip's level from line to line, in each 96 lines, grey levels"""
+    """the least mean change of a strip's level from line to line, in each 384 lines, grey levels"""
     max_repeated_lines: Annotated[int, Field(ge=0, le=16)] = 0
     """the most lines that are equal to another line of the product"""
 

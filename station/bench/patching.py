@@ -58,7 +58,7 @@ def _time_width(recipe: Recipe, width: int, rounds: int, seed: int) -> PatchingT
     jobs: dict[str, Callable[[], object]] = {
         "find": lambda: find_product(frame, recipe),
         "resize": lambda: resize_area(frame, starts_x, starts_y, size[1], size[0], surface.channels),
-        "cut": lambda: cut(frame, recipe),
+        "cut": lambda: cut(frame, recipe, width),
         "opencv": lambda: cv2.resize(region, size, interpolation=cv2.INTER_AREA),
     }
     took: dict[str, list[float]] = {name: [] for name in jobs}

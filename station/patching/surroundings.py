@@ -22,7 +22,8 @@ GAP_PX = 3
 NEAR_PX = 12
 """So far beside the edge there must be background."""
 FAR_PX = (16, 48)
-"""Between these distances from the edge, the background's own level is taken."""
+"""Between these distances from the edge, the background's own level is taken, at every ``FAR_STEP``."""
+FAR_STEP = 6
 BRIGHT = 32
 """Grey levels above the background from which something beside the product is bright: noise is not."""
 SEGMENTS, SAMPLES = 8, 13
@@ -63,7 +64,7 @@ def check_beside(pixels: NDArray[np.uint8], region: Region, background: float, p
         near = _levels(lines, first, towards, (GAP_PX, NEAR_PX), along)
         if near is None:
             continue  # the product is at the frame's border: its size says whether it is whole
-        far = _levels(lines, first, towards, FAR_PX, along)
+        far = _levels(lines, first, towards, FAR_PX, along, FAR_STEP)
         beyond = np.full(SEGMENTS, background) if far is None else np.median(far, axis=0)
         above = near - beyond
         # A hot column is one line wide. A strip along less than two segments does not move the edge's line:
@@ -107,14 +108,16 @@ def _levels(
     towards: int,
     distances: tuple[int, int],
     along: NDArray[np.intp],
+    step: int = 1,
 ) -> NDArray[np.float64] | None:
     """The median level per distance from the edge and segment of it; None where the frame ends before."""
     begin, end = distances
     room = len(lines) - 1 - int(first.max()) if towards > 0 else int(first.min())
     end = min(end, room + 1)
-    if end - begin < 3:
+    beside = np.arange(begin, end, step)
+    if len(beside) < (3 if step == 1 else 1):
         return None
-    places = first[None, :] + towards * np.arange(begin, end)[:, None]
+    places = first[None, :] + towards * beside[:, None]
     along = np.clip(along, 0, lines.shape[1] - 1)
-    levels = np.sort(lines[places, along[None, :]].reshape(end - begin, SEGMENTS, SAMPLES), axis=2)
+    levels = np.sort(lines[places, along[None, :]].reshape(len(beside), SEGMENTS, SAMPLES), axis=2)
     return levels[:, :, SAMPLES // 2].astype(np.float64)

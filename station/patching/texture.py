@@ -3,12 +3,11 @@
 A sensor that repeats a line, a buffer that is delivered twice, or something smooth that is as bright as metal
 shows no part, however good it looks. Two neighbouring lines of a real surface differ by the sensor's noise at
 least, two neighbouring pixels of a line too, no line is equal to another one, and the level moves from line
-to line by more than the noise alone moves it. Four strips of every line are looked at.
+to line by more than the noise alone moves it.
 """
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +25,9 @@ INSET_PX = 4
 """Pixels beside the edges that are not looked at."""
 DARK, GLARING, MOSTLY = 12, 205, 0.6
 """Outside these mean levels of a strip of a line, light hides the metal; this share must be inside."""
-GRAIN_STEP = 4
-"""Every fourth line is looked at for the grain along it."""
+PAIR_STEP = 8
+"""Two neighbouring lines of so many are looked at in each strip; all lines in one strip."""
+NOTHING = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,83 +93,61 @@ def texture_of(pixels: NDArray[np.uint8], region: Region) -> TextureFound:
         )
     strips = min(STRIPS, (right - left) // strip)
     plane = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, pixels.shape[2] // 2])
-    rows, whole = bottom - top, bands * TEXTURE_BAND
     gap = (right - left - strip) // max(1, strips - 1)
-    seen, differences = _memory.of(rows, strips)
-    np.copyto(seen, _strips(plane[top:bottom, left:right], strips, gap))
-    lines, changes = seen.reshape(rows, -1), differences.reshape(rows, -1)
-    cv2.absdiff(lines[1:], lines[:-1], dst=changes[1:])
-    change = _sums(changes[1:], strip).reshape(rows - 1, strips)
-    levels = _sums(lines, strip).reshape(rows, strips)
-    lit = (levels > DARK * strip) & (levels < GLARING * strip)
+    pairs = _pairs(plane[top:bottom, left:right], bands * TEXTURE_BAND // PAIR_STEP, strips, gap)
+    first, second = (np.ascontiguousarray(pairs[:, line]).reshape(-1, strip) for line in (0, 1))
+    before, after = _sums(first), _sums(second)
+    change = _sums(cv2.absdiff(second, first))
+    rough = _sums(cv2.absdiff(first[:, 1:], first[:, :-1]))
+    # Where glare or shadow hides the metal, nothing is asked of it.
+    lit = (np.minimum(before, after) > DARK * strip) & (np.maximum(before, after) < GLARING * strip)
     if np.count_nonzero(lit) < MOSTLY * lit.size:
         raise PatchingError(
             Reason.NO_TEXTURE,
             "most of the product is too bright or too dark to see its texture; check the light",
         )
-    some = seen[:whole:GRAIN_STEP].reshape(-1, strip)
-    grain = _in_bands(_sums(cv2.absdiff(some[:, 1:], some[:, :-1]), strip - 1), bands, strips)
-    texture = _in_bands(np.abs(np.diff(levels[: whole + 1], axis=0)), bands, strips)
-    middle = strips // 2
-    repeated, repeated_at = _repeated(
-        np.ascontiguousarray(seen[:, middle]), np.ascontiguousarray(lit[:, middle])
+    change[~lit] = NOTHING
+    hidden = ~lit.reshape(bands, -1, strips).all(axis=1)
+    grain, texture = (
+        np.where(hidden, NOTHING, one.reshape(bands, -1, strips).sum(axis=1))
+        for one in (rough, np.abs(after - before))
     )
-    # Where glare or shadow hides the metal, nothing is asked of it.
-    change[~lit[1:]] = np.iinfo(np.int32).max
-    hidden = ~lit[:whole].reshape(bands, TEXTURE_BAND, strips).all(axis=1)
-    grain[hidden] = texture[hidden] = np.iinfo(np.int32).max
+    middle = left + gap * (strips // 2)
+    repeated, repeated_at = _repeated(
+        np.ascontiguousarray(plane[top:bottom, middle : middle + strip]), DARK * strip, GLARING * strip
+    )
     least, coarse, smooth = int(change.argmin()), int(grain.argmin()), int(texture.argmin())
+    lines = TEXTURE_BAND // PAIR_STEP
     return TextureFound(
         change=float(change.flat[least]) / strip,
-        change_at=top + 1 + least // strips,
-        grain=float(grain.flat[coarse]) / (TEXTURE_BAND // GRAIN_STEP * (strip - 1)),
+        change_at=top + least // strips * PAIR_STEP + 1,
+        grain=float(grain.flat[coarse]) / (lines * (strip - 1)),
         grain_at=top + coarse // strips * TEXTURE_BAND,
-        texture=float(texture.flat[smooth]) / (TEXTURE_BAND * strip),
+        texture=float(texture.flat[smooth]) / (lines * strip),
         texture_at=top + smooth // strips * TEXTURE_BAND,
         repeated=int(repeated),
         repeated_at=top + int(repeated_at),
     )
 
 
-class _Memory(threading.local):
-    """Two arrays that each thread keeps: to ask the system for a megabyte takes longer than to fill it."""
-
-    def __init__(self) -> None:
-        self._arrays = np.empty((2, 0), dtype=np.uint8)
-
-    def of(self, rows: int, strips: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Two arrays ``(rows, strips, px)`` of any content."""
-        size = rows * strips * TEXTURE_STRIP_PX
-        if self._arrays.shape[1] < size:
-            self._arrays = np.empty((2, size), dtype=np.uint8)
-        one, two = (array[:size].reshape(rows, strips, TEXTURE_STRIP_PX) for array in self._arrays)
-        return one, two
-
-
-_memory = _Memory()
-
-
-def _strips(product: NDArray[np.uint8], strips: int, gap: int) -> NDArray[np.uint8]:
-    """A view of the strips of every line, ``(lines, strips, px)``."""
+def _pairs(product: NDArray[np.uint8], count: int, strips: int, gap: int) -> NDArray[np.uint8]:
+    """A view of the strips of two neighbouring lines in every ``PAIR_STEP``, ``(pairs, 2, strips, px)``."""
     down, along = product.strides
-    shape = (len(product), strips, TEXTURE_STRIP_PX)
-    return np.lib.stride_tricks.as_strided(product, shape, (down, gap * along, along), writeable=False)
+    shape, strides = (count, 2, strips, TEXTURE_STRIP_PX), (PAIR_STEP * down, down, gap * along, along)
+    return np.lib.stride_tricks.as_strided(product, shape, strides, writeable=False)
 
 
-def _sums(differences: Any, strip: int) -> NDArray[np.int32]:
-    """The sum of every strip of every line."""
-    strips = np.asarray(differences).reshape(-1, strip)
+def _sums(strips: Any) -> NDArray[np.int32]:
+    """The sum of every strip."""
     return np.asarray(cv2.reduce(strips, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S), np.int32).ravel()
 
 
-def _in_bands(lines: NDArray[np.int32], bands: int, strips: int) -> NDArray[np.int32]:
-    """The sums of every strip over the lines of each band, ``(bands, strips)``."""
-    return np.asarray(lines.reshape(bands, -1, strips).sum(axis=1), np.int32)
+@compiled(types.UniTuple(types.intp, 2), grey(2), types.intp, types.intp)
+def _repeated(lines: Any, dark: Any, glaring: Any) -> Any:
+    """How many lines are equal to one before them, and the first that is; -1 where none is.
 
-
-@compiled(types.UniTuple(types.intp, 2), grey(2), types.boolean[::1])
-def _repeated(lines: Any, lit: Any) -> Any:
-    """How many of the ``lit`` lines are equal to one before them, and the first that is; -1 where none is."""
+    Lines whose sum is not between ``dark`` and ``glaring`` are left out.
+    """
     rows, px = lines.shape
     size = 1
     while size < 4 * rows:
@@ -177,11 +155,12 @@ def _repeated(lines: Any, lit: Any) -> Any:
     table = np.full(size, -1, dtype=np.int32)
     repeated, first = 0, -1
     for row in range(rows):
-        if not lit[row]:
-            continue
-        mark = np.uint64(0)
+        mark, level = np.uint64(0), 0
         for k in range(px):
+            level += lines[row, k]
             mark += np.uint64(lines[row, k]) * (np.uint64(2654435761) * np.uint64(2 * k + 1))
+        if not dark < level < glaring:
+            continue
         slot = np.intp((mark * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & (size - 1)
         while table[slot] >= 0:
             k = 0

@@ -143,5 +143,5 @@ def test_limits_of_texture_need_a_product_that_is_large_enough(tmp_path: Path) -
     limits = "{min_change: 1, min_grain: 1, min_texture: 1}"
     text = text.replace("widths_px: [500]", f"widths_px: [70]\n  texture: {limits}")
     file.write_text(text)
-    with pytest.raises(RecipeError, match=r"product\.texture: needs a product of 72 x 105 px or more"):
+    with pytest.raises(RecipeError, match=r"product\.texture: needs a product of 72 x 393 px or more"):
         load_recipe(file)
