@@ -14,7 +14,7 @@ from simulation.campaign.envelope import SECONDS, Reading, axes, measure, scratc
 from simulation.campaign.envelope import table as envelope_table
 from simulation.campaign.kinds import KINDS
 from simulation.campaign.plant import PlantError
-from simulation.campaign.report import TARGET_S, problems, put_between, slow, table, write_json
+from simulation.campaign.report import TARGET_S, notes, problems, put_between, slow, table, write_json
 from simulation.campaign.run import Injection, run_campaign
 from simulation.campaign.soak import chart, run_soak, trends
 from simulation.campaign.soak import table as soak_table
@@ -81,7 +81,7 @@ def _faults(options: argparse.Namespace) -> int:
         except PlantError as error:
             console.print(str(error), markup=False)
             return 2
-    lines, wrong = table(campaign), problems(campaign)
+    lines, wrong = table(campaign) + notes(campaign), problems(campaign)
     write_json(campaign, options.folder / "campaign.json")
     (options.folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if options.page is not None:

@@ -37,6 +37,31 @@ def table(campaign: Campaign) -> list[str]:
     return lines
 
 
+def notes(campaign: Campaign) -> list[str]:
+    """What the table does not say, as sentences."""
+    longest = max((one.recovery_s for one in campaign.injections if one.recovery_s is not None), default=0.0)
+    parts = sum(sum(count.values()) for count in campaign.counts.values())
+    lines = [
+        f"Seed {campaign.seed}; {len(campaign.injections)} injections, {parts:,} parts of "
+        f"{campaign.pictures} pictures, the longest recovery {longest:.1f} s. Of the defective pictures, the "
+        f"engine accepts {campaign.known_escapes} when nothing is wrong.",
+    ]
+    blind = sum(one.kind == "engine-turns-blind" for one in campaign.injections)
+    if blind:
+        lines.append(
+            f"An engine that turned blind while it ran ({blind} times, `engine.canary_s` 5) got "
+            f"{campaign.blind_accepts} defective parts accepted until a golden part showed it: the period of "
+            "the canary is the limit of what can be promised. They are not counted as broken laws."
+        )
+    late = slow(campaign)
+    lines.append(
+        f"p95 of the recovery is above {TARGET_S:g} s for: {', '.join(f'`{name}`' for name in late)}."
+        if late
+        else f"p95 of the recovery is at most {TARGET_S:g} s for every kind."
+    )
+    return [line for one in lines for line in ("", one)]
+
+
 def _row(
     name: str, says: str, injections: Sequence[Injection], campaign: Campaign, kinds: Sequence[str]
 ) -> str:

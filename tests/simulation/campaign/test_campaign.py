@@ -8,7 +8,7 @@ import pytest
 
 from simulation.campaign.envelope import judge
 from simulation.campaign.kinds import KINDS
-from simulation.campaign.report import problems, put_between, quantile, table
+from simulation.campaign.report import notes, problems, put_between, quantile, table
 from simulation.campaign.run import run_campaign
 from simulation.campaign.soak import Sample, chart, trends
 
@@ -26,6 +26,7 @@ def test_the_quickest_kinds_break_no_law(tmp_path: Path) -> None:
     assert problems(campaign) == []
     assert len(campaign.injections) == len(QUICK)
     assert len(table(campaign)) == len(QUICK) + 3
+    assert any(f"{len(QUICK)} injections" in line for line in notes(campaign))
 
 
 def test_quantiles_are_values_that_were_measured() -> None:
