@@ -92,6 +92,14 @@ def axes() -> list[Axis]:
             Axis("frame size", [Step(f"{size} px", cell={"rate_hz": 0.0})], Setup(margin=margin))
             for size, margin in frames
         ),
+        *(
+            Axis("observers", [Step(name, cell={"rate_hz": 0.0})], setup)
+            for name, setup in (
+                ("none", Setup(images="save: none")),
+                ("pictures of rejects", Setup()),
+                ("pictures of rejects, log of rare parts", Setup(keeps_rare=True)),
+            )
+        ),
         Axis("light", _switched("camera-light-by", (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 1.3, 1.6, 2.0), "x")),
         Axis("blur", _switched("camera-blur-px", (0.5, 1.0, 1.5, 2.0, 3.0, 5.0), "px (sigma)")),
         Axis("noise", _switched("camera-noise-levels", (1, 2, 4, 8, 16), "grey levels (sigma)")),

@@ -58,6 +58,8 @@ class Setup:
     camera: str = "exposure_ms: 5"
     """Further keys of the camera's section."""
     images: str = "save: rejects, quota_mb: 200"
+    keeps_rare: bool = False
+    """Whether the log of rare and doubtful parts looks at the parts, beside the saved pictures."""
     cell: tuple[tuple[str, Any], ...] = ()
 
 
@@ -123,10 +125,12 @@ class Plant:
     def write_config(self) -> None:
         """The station's configuration, as it is meant."""
         setup = self.setup
+        rare = ", rare: var/rare" if setup.keeps_rare else ""
         self.config.write_text(
             f"""station: {{name: campaign}}
 recipe: {ENGINE}
-paths: {{recipes: recipes, engines: engines, journal: var/journal.db, images: var/images, cache: var/cache}}
+paths: {{recipes: recipes, engines: engines, journal: var/journal.db, images: var/images,
+        cache: var/cache{rare}}}
 camera: {{kind: simulated, pool: pool, place: ./cell.place, switches: ./switches, log: ./camera.jsonl,
          preload_mb: 500, {setup.camera}}}
 sorter: {{kind: serial, port: ./station.pty}}
