@@ -254,9 +254,9 @@ def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) 
     [
         ("bin: 5}", "bin: 5, release_below: 1.0}", "classes[4].release_below: input should be less than"),
         ("bin: 5}", "bin: 5, release_below: 0.985}", "classes[4].release_below: above 0.98 lets defects"),
-        ("width_tolerance_px: 6", "width_tolerance_px: 384", "width_tolerance_px: is 384 of 385 px"),
-        ("width_tolerance_px: 6", "width_tolerance_px: 20", "width_tolerance_px: above 5% of 385 px lets"),
-        ("width_tolerance_px: 6", "width_tolerance_px: 60", "and 570 and 690 px are not told apart"),
+        ("width_tolerance_px: 3", "width_tolerance_px: 384", "width_tolerance_px: is 384 of 385 px"),
+        ("width_tolerance_px: 3", "width_tolerance_px: 20", "width_tolerance_px: above 5% of 385 px lets"),
+        ("width_tolerance_px: 3", "width_tolerance_px: 60", "and 570 and 690 px are not told apart"),
         ("height_tolerance_px: 6", "height_tolerance_px: 400", "height_tolerance_px: above 5% of 3584 px"),
         (
             "surface:",

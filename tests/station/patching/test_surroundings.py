@@ -14,7 +14,9 @@ from simulation.truth import Box
 from station.patching import PatchingError, Reason, cut
 from station.recipe import load_recipe
 
-HOUSING = load_recipe(Path(__file__).parents[3] / "recipes" / "servo-motor-housing.yaml")
+SHIPPED = load_recipe(Path(__file__).parents[3] / "recipes" / "servo-motor-housing.yaml")
+# With this tolerance the width alone does not tell that a strip of 6 px is cut away.
+HOUSING = SHIPPED.model_copy(update={"product": SHIPPED.product.model_copy(update={"width_tolerance_px": 6})})
 Image = NDArray[np.uint8]
 
 
@@ -89,3 +91,11 @@ def test_a_strip_that_is_missing_altogether_is_found_by_the_width(missing: int) 
     pixels, box = frame(690)
     pixels[strip_of(box, "right", missing)] = 3
     assert refused(pixels, 690) is Reason.WRONG_SIZE
+
+
+def test_the_shipped_recipe_notices_a_strip_of_four_pixels_by_the_width() -> None:
+    pixels, box = frame(1065)
+    pixels[strip_of(box, "left", 4)] = 3
+    with pytest.raises(PatchingError) as caught:
+        cut(pixels, SHIPPED, 1065)
+    assert caught.value.reason is Reason.WRONG_SIZE
