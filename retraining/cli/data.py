@@ -64,6 +64,18 @@ JoinOption = Annotated[
         "are reported."
     ),
 ]
+TrustBoxesOption = Annotated[
+    bool, typer.Option(help="Keep a box whose class is not that of its picture; default: leave it out.")
+]
+MarginOption = Annotated[
+    float, typer.Option(min=0.0, help="Margin around a box on each side, as a share of its longer side.")
+]
+BoxSideOption = Annotated[
+    int, typer.Option(min=0, help="Side of all windows, px; 0: as large as each box and its margin.")
+]
+SoundOption = Annotated[str, typer.Option(help="Class of pictures and windows without a mark.")]
+SoundWindowsOption = Annotated[int, typer.Option(min=0, help="Windows without a mark per picture.")]
+SoundSeedOption = Annotated[int, typer.Option(min=0, help="Seed of the places of windows without a mark.")]
 GroupByOption = Annotated[
     str,
     typer.Option(
@@ -145,12 +157,12 @@ def from_voc(
     pattern: PatternOption = None,
     classes: ClassesOption = "",
     rename: RenameOption = None,
-    trust_boxes: Annotated[
-        bool, typer.Option(help="Keep a box whose class is not that of its picture; default: leave it out.")
-    ] = False,
-    margin: Annotated[
-        float, typer.Option(min=0.0, help="Margin around a box on each side, as a share of its longer side.")
-    ] = 0.1,
+    trust_boxes: TrustBoxesOption = False,
+    margin: MarginOption = 0.1,
+    side: BoxSideOption = 0,
+    sound: SoundOption = "sound",
+    sound_windows: SoundWindowsOption = 0,
+    seed: SoundSeedOption = 1,
     group_by: GroupByOption = "",
     groups: GroupsOption = None,
     join: JoinOption = "all",
@@ -176,6 +188,191 @@ def from_voc(
             renamed,
             trust_boxes,
             margin=margin,
+            side=side,
+            sound=sound,
+            sound_windows=sound_windows,
+            seed=seed,
+            sixteen_bit_white=sixteen_bit_white,
+            report=report,
+        ),
+        out,
+        Grouping(reach, join, group_by, groups),
+    )
+
+
+@app.command("from-coco")
+def from_coco(
+    images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
+    annotations: Annotated[
+        Path, typer.Argument(help="The COCO file (.json); it names pictures by their paths below IMAGES.")
+    ],
+    out: OutOption,
+    pattern: PatternOption = None,
+    classes: ClassesOption = "",
+    rename: RenameOption = None,
+    trust_boxes: TrustBoxesOption = False,
+    trust_unmarked: Annotated[
+        bool,
+        typer.Option(
+            help="Take pictures that the file lists without a mark for sound; default: leave them out, "
+            "because nobody may have looked at them."
+        ),
+    ] = False,
+    margin: MarginOption = 0.1,
+    side: BoxSideOption = 0,
+    sound: SoundOption = "sound",
+    sound_windows: SoundWindowsOption = 1,
+    seed: SoundSeedOption = 1,
+    group_by: GroupByOption = "",
+    groups: GroupsOption = None,
+    join: JoinOption = "all",
+    reach: ReachOption = 12,
+    sixteen_bit_white: WhiteOption = None,
+) -> None:
+    """Make a data set of windows around the boxes, polygons or runs (RLE) of a COCO file, and away from them.
+
+    Examples:
+
+        retrain data from-coco images annotations.json --out data/coco
+
+        retrain data from-coco images annotations.json --side 128 --trust-unmarked --out data/coco
+
+    """
+    from retraining.data.boxes import NO_CLASS, CocoBoxes
+
+    renamed = _renamed(rename)
+    _build(
+        lambda report: CocoBoxes(
+            images,
+            annotations,
+            pattern or NO_CLASS,
+            listed(classes),
+            renamed,
+            trust_boxes,
+            margin=margin,
+            side=side,
+            sound=sound,
+            sound_windows=sound_windows,
+            seed=seed,
+            sixteen_bit_white=sixteen_bit_white,
+            trust_unmarked=trust_unmarked,
+            report=report,
+        ),
+        out,
+        Grouping(reach, join, group_by, groups),
+    )
+
+
+@app.command("from-yolo")
+def from_yolo(
+    images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of the .txt files, which have the paths of their pictures, perhaps with `labels` in "
+            "place of `images`."
+        ),
+    ],
+    names: Annotated[
+        Path, typer.Argument(help="data.yaml, or a text file with the name of one class per line.")
+    ],
+    out: OutOption,
+    pattern: PatternOption = None,
+    classes: ClassesOption = "",
+    rename: RenameOption = None,
+    trust_boxes: TrustBoxesOption = False,
+    margin: MarginOption = 0.1,
+    side: BoxSideOption = 0,
+    sound: SoundOption = "sound",
+    sound_windows: SoundWindowsOption = 1,
+    seed: SoundSeedOption = 1,
+    group_by: GroupByOption = "",
+    groups: GroupsOption = None,
+    join: JoinOption = "all",
+    reach: ReachOption = 12,
+    sixteen_bit_white: WhiteOption = None,
+) -> None:
+    """Make a data set of windows around YOLO's boxes or polygons, and away from them.
+
+    A picture with an empty file is sound; a picture without a file is not labelled and is left out.
+
+    Examples:
+
+        retrain data from-yolo yolo/images yolo/labels yolo/data.yaml --out data/yolo
+
+    """
+    from retraining.data.boxes import NO_CLASS, YoloBoxes
+
+    renamed = _renamed(rename)
+    _build(
+        lambda report: YoloBoxes(
+            images,
+            labels,
+            pattern or NO_CLASS,
+            listed(classes),
+            renamed,
+            trust_boxes,
+            margin=margin,
+            side=side,
+            sound=sound,
+            sound_windows=sound_windows,
+            seed=seed,
+            sixteen_bit_white=sixteen_bit_white,
+            names=names,
+            report=report,
+        ),
+        out,
+        Grouping(reach, join, group_by, groups),
+    )
+
+
+@app.command("from-labelme")
+def from_labelme(
+    images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
+    shapes: Annotated[
+        Path, typer.Argument(help="Folder of the .json files, which have the paths of their pictures.")
+    ],
+    out: OutOption,
+    pattern: PatternOption = None,
+    classes: ClassesOption = "",
+    rename: RenameOption = None,
+    trust_boxes: TrustBoxesOption = False,
+    margin: MarginOption = 0.1,
+    side: BoxSideOption = 0,
+    sound: SoundOption = "sound",
+    sound_windows: SoundWindowsOption = 1,
+    seed: SoundSeedOption = 1,
+    group_by: GroupByOption = "",
+    groups: GroupsOption = None,
+    join: JoinOption = "all",
+    reach: ReachOption = 12,
+    sixteen_bit_white: WhiteOption = None,
+) -> None:
+    """Make a data set of windows around LabelMe's shapes, and away from them.
+
+    A picture whose file has no shape is sound; a picture without a file is not labelled and is left out.
+
+    Examples:
+
+        retrain data from-labelme pictures pictures --side 128 --out data/labelme
+
+    """
+    from retraining.data.boxes import NO_CLASS, LabelMeBoxes
+
+    renamed = _renamed(rename)
+    _build(
+        lambda report: LabelMeBoxes(
+            images,
+            shapes,
+            pattern or NO_CLASS,
+            listed(classes),
+            renamed,
+            trust_boxes,
+            margin=margin,
+            side=side,
+            sound=sound,
+            sound_windows=sound_windows,
+            seed=seed,
             sixteen_bit_white=sixteen_bit_white,
             report=report,
         ),
@@ -197,12 +394,12 @@ def from_masks(
     pattern: PatternOption = None,
     classes: ClassesOption = "",
     rename: RenameOption = None,
-    sound: Annotated[str, typer.Option(help="Class of pictures and windows without a mark.")] = "sound",
+    sound: SoundOption = "sound",
     side: Annotated[
         int, typer.Option(min=0, help="Side of windows around defects, px; 0: whole pictures.")
     ] = 0,
-    sound_windows: Annotated[int, typer.Option(min=0, help="Windows without a mark per picture.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the places of windows without a mark.")] = 1,
+    sound_windows: SoundWindowsOption = 1,
+    seed: SoundSeedOption = 1,
     group_by: GroupByOption = "",
     groups: GroupsOption = None,
     join: JoinOption = "all",

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import pictures_in, shown
 from retraining.data.listing import (
@@ -21,10 +19,10 @@ from retraining.data.listing import (
     make_dataset,
 )
 from retraining.data.manifest import Dataset, Window
+from retraining.data.windows import LEAST_AREA, windows_around, windows_away
 from retraining.errors import DatasetError
 from retraining.surfaces.pairing import pair
 from retraining.surfaces.reading import (
-    EDGE_PX,
     Reporter,
     for_each,
     read_mask_of,
@@ -33,9 +31,6 @@ from retraining.surfaces.reading import (
     stage,
 )
 
-_LEAST_AREA = 4
-"""px; smaller specks of a mask are a codec's, not a defect's."""
-_TRIES = 60
 _MOST = 0.5
 """Share of a picture; a mask that marks more is probably black on the defect."""
 
@@ -116,7 +111,7 @@ class Masks:
                 around = [] if is_sound else look.around
                 if look.marked and not is_sound and not around:
                     specks = (
-                        f"pictures have marks of less than {_LEAST_AREA} px only and give no window of them"
+                        f"pictures have marks of less than {LEAST_AREA} px only and give no window of them"
                     )
                     left[specks].append(named.path)
                 entries += [(named, window) for window in around]
@@ -171,47 +166,6 @@ class _Look:
     """Windows around the marks."""
     away: list[Window]
     """Windows without a mark."""
-
-
-def windows_around(mask: NDArray[np.uint8], side: int) -> list[Window]:
-    """Square windows that together show every marked spot of a mask ``(H, W)``, each at least in part.
-
-    A spot larger than a window is shown by one around its middle.
-    """
-    count, _, boxes, centres = cv2.connectedComponentsWithStats(mask)
-    order = sorted(range(1, count), key=lambda i: -int(boxes[i, cv2.CC_STAT_AREA]))
-    found: list[Window] = []
-    for i in order:
-        left, top, width, height, area = (int(v) for v in boxes[i])
-        shown = any(
-            r <= top and c <= left and top + height <= r + side and left + width <= c + side
-            for r, c, _, _ in found
-        )
-        if shown or area < _LEAST_AREA:
-            continue
-        middle = (top + height // 2, left + width // 2)
-        if max(height, width) > side:
-            middle = (round(float(centres[i][1])), round(float(centres[i][0])))
-        row, column = (
-            min(max(at - side // 2, 0), limit - side) for at, limit in zip(middle, mask.shape, strict=True)
-        )
-        if (row, column, side, side) not in found:
-            found.append((row, column, side, side))
-    return found
-
-
-def windows_away(mask: NDArray[np.uint8], side: int, count: int, rng: np.random.Generator) -> list[Window]:
-    """Up to ``count`` windows away from marks and their soft edges, and from one another by half a side."""
-    found: list[Window] = []
-    near = cv2.dilate(mask, np.ones((1 + 2 * EDGE_PX,) * 2, np.uint8))
-    for _ in range(_TRIES * count):
-        if len(found) == count:
-            break
-        row, column = (int(rng.integers(0, limit - side + 1)) for limit in mask.shape)
-        apart = all(max(abs(row - r), abs(column - c)) >= side // 2 for r, c, _, _ in found)
-        if apart and not near[row : row + side, column : column + side].any():
-            found.append((row, column, side, side))
-    return found
 
 
 def _mask_files(root: Path, images: Path) -> list[str]:

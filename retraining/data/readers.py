@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from retraining.data.boxes import VocBoxes
+from retraining.data.boxes import CocoBoxes, LabelMeBoxes, VocBoxes, YoloBoxes
 from retraining.data.checks import shortcuts
 from retraining.data.duplicates import REACH, group_duplicates
 from retraining.data.folders import Folders
@@ -42,6 +42,9 @@ READERS: Mapping[str, Callable[..., Reader]] = MappingProxyType(
     {
         "folders": Folders,
         "voc": VocBoxes,
+        "coco": CocoBoxes,
+        "yolo": YoloBoxes,
+        "labelme": LabelMeBoxes,
         "masks": Masks,
         "rendered": Rendered,
         "synthetic": Synthetic,

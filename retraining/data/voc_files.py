@@ -8,52 +8,16 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.cameras.picture_files import shown
+from retraining.data.marks import Mark, MarkedPicture
 from retraining.errors import DatasetError
 
 _MOST_BYTES = 16_000_000
-Size = tuple[int, int]
-"""Height and width, px."""
 
 
-@dataclass(frozen=True, slots=True)
-class VocBox:
-    """One object: its class and the corners, px as VOC counts them, from 1 and with the last one included."""
-
-    label: str
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the corners lie the wrong way round, or in one place."""
-        return self.right <= self.left or self.bottom <= self.top
-
-    def is_within(self, size: Size) -> bool:
-        """Whether the box lies in a picture of this size; tools that count from 0 may begin at 0."""
-        return min(self.left, self.top) >= 0 and self.right <= size[1] and self.bottom <= size[0]
-
-    def __str__(self) -> str:
-        return f"x {self.left} to {self.right}, y {self.top} to {self.bottom}"
-
-
-@dataclass(frozen=True, slots=True)
-class VocFile:
-    """What one file says."""
-
-    stated: Size | None
-    """None where the tool wrote 0 x 0, which stands for a size that it did not know."""
-    picture: str
-    """The name in ``<filename>``; "" without one. It is compared and never opened."""
-    boxes: tuple[VocBox, ...]
-
-
-def read_voc(file: Path) -> VocFile:
+def read_voc(file: Path) -> MarkedPicture:
     """Read one file; raises :class:`DatasetError` that names file, field and remedy."""
     try:
         if not file.is_file():
@@ -68,7 +32,7 @@ def read_voc(file: Path) -> VocFile:
     except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DatasetError(f"{shown(file)} is not a VOC file: {reason}; repair or remove it") from None
-    return VocFile(None if height == width == 0 else (height, width), name, boxes)
+    return MarkedPicture(None if height == width == 0 else (height, width), name, boxes)
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):
@@ -76,15 +40,24 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
         raise ValueError("it declares a document type (<!DOCTYPE>), which box files do not need")
 
 
-def _box(item: ElementTree.Element, number: int) -> VocBox:
+def _box(item: ElementTree.Element, number: int) -> Mark:
     try:
         label = " ".join(_text(item, "name").splitlines())
         if not label:
             raise ValueError("its name is empty")
-        corners = (_whole(item, f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax"))
-        return VocBox(label, *corners)
+        left, top, right, bottom = (
+            _whole(item, f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")
+        )
     except ValueError as error:
         raise ValueError(f"object {number}: {error}") from None
+    said = f"x {left} to {right}, y {top} to {bottom}"
+    (left, right), (top, bottom) = _from_zero(left, right), _from_zero(top, bottom)
+    return Mark(label, left, top, right, bottom, said)
+
+
+def _from_zero(first: int, last: int) -> tuple[int, int]:
+    """VOC counts from 1 and includes the last pixel; tools that count from 0 may begin at 0."""
+    return (first, first) if last <= first else (max(first - 1, 0) if first >= 0 else first, last)
 
 
 def _whole(element: ElementTree.Element, path: str) -> int:

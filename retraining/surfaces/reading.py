@@ -82,11 +82,14 @@ def read_picture(path: Path, channels: int, sixteen_bit_white: int | None = None
         raise DatasetError(str(error)) from None
 
 
-def size_and_turn(path: Path, sixteen_bit_white: int | None = None) -> tuple[tuple[int, int], bool]:
+def size_and_turn(
+    path: Path, sixteen_bit_white: int | None = None, *, sized: bool = True
+) -> tuple[tuple[int, int], bool]:
     """Height and width of a picture as it is read, px, and whether its labels may be for another turn.
 
-    They may where the picture's EXIF data turns or mirrors it without a change of its size: then no size
-    tells whether the labelling tool turned it, too. Raises :class:`DatasetError`.
+    They may where the picture's EXIF data turns or mirrors it without a change of its size, or at all where
+    the labels state no size (not ``sized``): then nothing tells whether the labelling tool turned it, too.
+    Raises :class:`DatasetError`.
     """
     try:
         data = read_file(path)
@@ -94,7 +97,8 @@ def size_and_turn(path: Path, sixteen_bit_white: int | None = None) -> tuple[tup
     except ImageFileError as error:
         raise DatasetError(str(error)) from None
     stored = claimed_size(data)
-    return (height, width), is_turned(data) and (stored is None or stored == (width, height))
+    told_by_size = sized and stored is not None and stored != (width, height)
+    return (height, width), is_turned(data) and not told_by_size
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:

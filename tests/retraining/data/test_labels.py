@@ -14,8 +14,9 @@ from PIL import Image
 
 from drivers.cameras.picture_files import encode_image, write_image
 from retraining.data.boxes import VocBoxes
-from retraining.data.masks import Masks, windows_away
+from retraining.data.masks import Masks
 from retraining.data.voc_files import read_voc
+from retraining.data.windows import windows_away
 from retraining.errors import BadFilesError, DatasetError
 from retraining.surfaces.pairing import pair
 from retraining.surfaces.reading import read_mask

@@ -9,9 +9,9 @@ import pytest
 from retraining.data.dataset import load_pixels
 from retraining.data.folders import Folders
 from retraining.data.listing import CLASS_FOLDERS
-from retraining.data.masks import windows_around
 from retraining.data.readers import READERS, build, open_reader
 from retraining.data.synthetic import write_synthetic
+from retraining.data.windows import windows_around
 from retraining.errors import DatasetError
 
 
@@ -181,7 +181,7 @@ def test_the_synthetic_door_refuses_other_pictures(make_dataset) -> None:
 
 
 def test_unknown_doors_and_options_are_refused_by_name() -> None:
-    assert set(READERS) == {"folders", "voc", "masks", "rendered", "synthetic"}
+    assert set(READERS) == {"folders", "voc", "coco", "yolo", "labelme", "masks", "rendered", "synthetic"}
     with pytest.raises(DatasetError, match="use folders"):
         open_reader("window")
     with pytest.raises(DatasetError, match="not colour"):
