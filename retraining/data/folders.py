@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retraining.data.listing import CLASS_FOLDERS, class_order, counted_note, list_named, make_dataset
+from retraining.data.listing import CLASS_FOLDERS, class_order, list_named, make_dataset
 from retraining.data.manifest import Dataset
 from retraining.surfaces.reading import Reporter, silent
 
@@ -31,10 +31,6 @@ class Folders:
         """See :class:`retraining.data.readers.Reader`."""
         found, notes = list_named(self.root, self.pattern, self.rename)
         classes = class_order((n.label for n in found), tuple(self.classes))
-        notes += counted_note(
-            "pictures were left out because --classes does not name their classes",
-            [n.path for n in found if n.label not in classes],
-        )
         if self.pattern == CLASS_FOLDERS and all(n.path.count("/") > 1 for n in found):
             notes.append(
                 f"all pictures lie in folders below those of the classes {', '.join(classes)}; if the deeper "

@@ -186,12 +186,18 @@ def make_dataset(
     sixteen_bit_white: int | None = None,
     report: Reporter = silent,
 ) -> Dataset:
-    """The data set of some named pictures or windows; other classes are left out.
+    """The data set of some named pictures or windows; other classes are left out with a note.
 
     Each file is read once, digested and decoded. Raises :class:`DatasetError` that names every file that is
     damaged, empty, no picture, or outside ``root``.
     """
-    kept = [(named, window) for named, window in entries if named.label in classes]
+    everything = list(entries)
+    kept = [(named, window) for named, window in everything if named.label in classes]
+    others = [named.path for named, _ in everything if named.label not in classes]
+    notes = notes + counted_note(
+        "pictures were left out, or windows of them, because --classes does not name their classes",
+        list(dict.fromkeys(others)),
+    )
     paths = sorted({named.path for named, _ in kept})
     if labelled_by in TRUSTED:
         _refuse_untrusted(root, paths)

@@ -261,6 +261,12 @@ def test_yolo_gives_windows_of_boxes_and_polygons_and_sound_ones_of_empty_files(
     assert dataset.notes == ()
 
 
+def test_classes_that_are_not_asked_for_are_left_out_with_a_note_of_their_windows(yolo: YoloBoxes) -> None:
+    dataset = YoloBoxes(yolo.images, yolo.boxes, classes=("sound", "pits"), names=yolo.names).read()
+    assert dataset.classes == ("sound", "pits")
+    assert "because --classes does not name their classes: 0.png" in notes(dataset)
+
+
 def test_a_picture_without_a_yolo_file_is_not_labelled_and_never_sound(yolo: YoloBoxes) -> None:
     (yolo.boxes / "2.txt").unlink()
     dataset = yolo.read()

@@ -200,6 +200,7 @@ def turned(pixels: np.ndarray, orientation: int) -> bytes:
         ((100, 60), 3, (60, 100), False),  # upside down: the same
         ((100, 60), 6, (100, 60), True),  # the boxes state the size that the reader sees
         ((100, 60), 6, (60, 100), False),  # the boxes state the size before the turn
+        ((100, 60), 6, (0, 0), False),  # the file states no size, so that nothing proves a turn
         ((100, 100), 1, (100, 100), True),
     ],
 )
