@@ -171,6 +171,12 @@ class Boxes:
         if not entries:
             folders = left[_ANOTHER_CLASS + "left out"]
             remedy = "; if the folders are no classes, add --pattern '(?P<label>)'" if folders else ""
+            if (
+                self.sound_windows
+                and not self.side
+                and any(not kept and avoided == [] for *_, kept, avoided in looks)
+            ):
+                remedy += "; to take windows of sound pictures alone, give their size by --side"
             raise DatasetError(f"no box is left: {'; '.join(notes) or 'the files hold none'}{remedy}")
         classes = class_order((named.label for named, _ in entries), tuple(self.classes))
         if self.sound in classes and not self.classes:

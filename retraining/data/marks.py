@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,8 +161,8 @@ def _no_number(text: str) -> float:
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise FormatError(f"the key {_short(next(k for k in keys if keys.count(k) > 1))} is given twice")
+        counts = Counter(key for key, _ in pairs)
+        raise FormatError(f"the key {_short(counts.most_common(1)[0][0])} is given twice")
     return content
 
 

@@ -261,6 +261,15 @@ def test_yolo_gives_windows_of_boxes_and_polygons_and_sound_ones_of_empty_files(
     assert dataset.notes == ()
 
 
+def test_sound_pictures_alone_need_a_size_of_their_windows(yolo: YoloBoxes) -> None:
+    for file in yolo.boxes.iterdir():
+        file.write_text("")
+    with pytest.raises(DatasetError, match=r"no box is left: .* by --side"):
+        yolo.read()
+    dataset = YoloBoxes(yolo.images, yolo.boxes, side=32, sound_windows=2, names=yolo.names).read()
+    assert dataset.count() == {"sound": 6}
+
+
 def test_classes_that_are_not_asked_for_are_left_out_with_a_note_of_their_windows(yolo: YoloBoxes) -> None:
     dataset = YoloBoxes(yolo.images, yolo.boxes, classes=("sound", "pits"), names=yolo.names).read()
     assert dataset.classes == ("sound", "pits")
