@@ -15,9 +15,10 @@ from pathlib import Path
 from drivers import heartbeat
 from drivers.cameras import FAMILIES
 from drivers.cameras.interface import Camera
+from drivers.cameras.settings import Mode
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
-from station.config import StationConfig, load_config
+from station.config import ConfigError, StationConfig, load_config
 from station.engines.canary import Canary
 from station.engines.choose import open_chosen
 from station.engines.folder import load_manifest
@@ -29,8 +30,9 @@ from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
 from station.prepared import Prepared
-from station.recipe import Recipe, prepared_recipe, split_size
+from station.recipe import Recipe, RecipeError, prepared_recipe, split_size
 from station.simulated_plant import Progress, camera_section, simulated_plant
+from station.strict_yaml import Mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,9 @@ class Station:
         changed.
         """
         chosen = prepared_recipe(recipe, self.config.paths.recipes)
+        mistake = _width_missing(self.config, chosen, recipe)
+        if mistake is not None:
+            raise RecipeError(self.config.paths.recipes, mistake)
         self._change_over(chosen, chosen.engine, split_size(recipe)[1])
 
     def activate(self, engine: str) -> None:
@@ -76,7 +81,22 @@ class Station:
 def load(path: Path) -> tuple[StationConfig, Recipe]:
     """The configuration and the recipe it names. Raises ``ConfigError``, ``RecipeError``."""
     config = load_config(path)
-    return config, prepared_recipe(config.recipe, config.paths.recipes)
+    recipe = prepared_recipe(config.recipe, config.paths.recipes)
+    mistake = _width_missing(config, recipe, config.recipe)
+    if mistake is not None:
+        raise ConfigError(path, mistake)
+    return config, recipe
+
+
+def _width_missing(config: StationConfig, recipe: Recipe, named: str) -> Mistake | None:
+    """Why each part would be a fault of a free-running station; None if the width of its parts is known."""
+    widths = recipe.product.widths_px
+    free_running = config.camera.mode is Mode.FREE_RUNNING
+    if not free_running or len(widths) == 1 or split_size(named)[1] is not None:
+        return None
+    known = ", ".join(map(str, widths))
+    problem = f"{named} has the widths {known}, and no cell says which one a free-running station sees"
+    return Mistake(0, "recipe", problem, f"name one, as in {recipe.name}@{widths[0]}")
 
 
 def make_camera(config: StationConfig) -> Camera:

@@ -73,7 +73,13 @@ def check(
     for risk in accepted_risks(settings) + accepted_risks(recipe):
         console.print("[bold yellow]RISK[/]    ", end="")
         console.print(risk, highlight=False, markup=False)
-    for warning in share_warnings(settings) + budget_problems(disk_uses(settings)):
+    warnings = share_warnings(settings) + budget_problems(disk_uses(settings))
+    if recipe.product.texture is None:
+        warnings.append(
+            "the recipe has no product.texture: frozen or repeated lines are not found; learn its limits "
+            "from pictures of good parts with `station limits`"
+        )
+    for warning in warnings:
         console.print("[bold yellow]WARNING[/] ", end="")
         console.print(warning, highlight=False, markup=False)
     failed = 0

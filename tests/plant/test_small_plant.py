@@ -96,6 +96,7 @@ def test_check_passes_on_a_plant_that_is_whole(small_plant: Any) -> None:
     done = small_plant.station_command("check", "--config", str(small_plant.folder / "station.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "everything passed" in done.stdout
+    assert "WARNING the recipe has no product.texture" in done.stdout
 
 
 def test_check_says_what_to_do_about_a_cell_that_does_not_answer(small_plant: Any) -> None:
@@ -248,6 +249,20 @@ def test_free_running_every_frame_of_the_camera_is_a_part(small_plant: Any) -> N
     assert sorted(records) == list(range(1, 41))
     assert {"accept", "reject", "fault"} <= {record["outcome"] for record in records.values()}
     audited(small_plant)
+
+
+def test_a_free_running_station_starts_only_if_the_width_of_its_parts_is_known(small_plant: Any) -> None:
+    with_chute(small_plant)
+    recipe = small_plant.folder / "recipes" / "tiny.yaml"
+    recipe.write_text(recipe.read_text().replace("widths_px: [32]", "widths_px: [32, 64]"))
+    code, out = small_plant.station_to_its_end("--parts", "2")
+    assert code == 2, out
+    assert "station.yaml: recipe: tiny has the widths 32, 64" in " ".join(out.split())
+    assert "tiny@32" in out
+    config = small_plant.folder / "station.yaml"
+    config.write_text(config.read_text().replace("recipe: tiny\n", "recipe: tiny@32\n"))
+    code, out = small_plant.station_to_its_end("--parts", "2")
+    assert code == 0, out
 
 
 @pytest.mark.parametrize("parts", [3, 15])
