@@ -26,7 +26,8 @@ PatternOption = Annotated[
     str | None,
     typer.Option(
         help="Regular expression for the path of a picture, with `(?P<label>...)` and, where names tell "
-        "which pictures belong together, `(?P<group>...)`. Default: one sub-folder per class."
+        "which pictures belong together, `(?P<group>...)`. Default: one sub-folder per class; folders "
+        "of COCO, YOLO and LabelMe name no class."
     ),
 ]
 ClassesOption = Annotated[
@@ -34,7 +35,9 @@ ClassesOption = Annotated[
 ]
 RenameOption = Annotated[
     list[str] | None,
-    typer.Option(help="LABEL=CLASS: name of the class for a label of the pattern; may be repeated."),
+    typer.Option(
+        help="LABEL=CLASS: name of the class for a label of the pattern or of a box; may be repeated."
+    ),
 ]
 ReachOption = Annotated[
     int,

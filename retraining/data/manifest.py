@@ -51,7 +51,8 @@ class Picture:
     group: str
     """What a split never cuts: a part, a tile, a commutator, a cluster of near duplicates."""
     source: str
-    """Where it was read from: ``folder``, ``voc``, ``mask``, ``rendered``, ``synthetic:<run digest>``."""
+    """Where it was read from: ``folder``, ``voc``, ``coco``, ``yolo``, ``labelme``, ``mask``, ``rendered``,
+    ``synthetic:<run digest>``."""
     labelled_by: str
     """One of :data:`LABELLERS`."""
     split: str = ""
