@@ -10,6 +10,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from drivers import heartbeat
 from drivers.cameras.interface import (
@@ -28,6 +32,12 @@ from station.supervision import Readiness
 log = logging.getLogger(__name__)
 
 PROBE_EVERY_S = 1.0
+COMPARED_EVERY = 32
+"""Of two pictures that follow each other, every so many lines are compared."""
+FROZEN = (
+    "the picture is equal to the one before, bit by bit, and a sensor never sees the same twice: the camera "
+    "or its driver is frozen; switch the camera off and on"
+)
 
 
 class NoFrameError(Exception):
@@ -72,6 +82,8 @@ class Acquisition:
         """Whether a finite source has delivered its last frame."""
         self._next_frame_id = 0
         """The number that the next exposure's frame must have; they count since the camera was armed."""
+        self._lines_before: NDArray[np.uint8] | None = None
+        """Some lines of the picture before."""
 
     def open(self) -> None:
         """Open and arm. Raises :class:`CameraError`."""
@@ -141,7 +153,8 @@ class Acquisition:
 
         After a lost exposure the frame at hand may be an earlier part's: it is discarded with all others.
         The same holds for a frame of another number than this exposure has, such as one that is delivered
-        twice. By wire it must be the first one since :meth:`prepare`.
+        twice. By wire it must be the first one since :meth:`prepare`. A picture that is equal to the one
+        before is no picture of this part.
         """
         try:
             with _asking():
@@ -162,6 +175,8 @@ class Acquisition:
             wanted = "the first one since" if self.by_wire else "the one of"
             raise NoFrameError(f"frame {frame.frame_id} is not {wanted} the part's trigger")
         self._next_frame_id += 1
+        if self._is_frozen(frame):
+            raise NoFrameError(FROZEN)
         return frame
 
     def following(self) -> Frame | None:
@@ -181,7 +196,7 @@ class Acquisition:
             log.warning("camera: frame %d was delivered twice; it is one part", frame.frame_id)
             return None
         self._next_frame_id = frame.frame_id + 1
-        return frame
+        return replace(frame, complete=False, problem=FROZEN) if self._is_frozen(frame) else frame
 
     def probe(self) -> None:
         """Ask an idle camera, once per second, whether it is connected: a loss at night is noticed at night.
@@ -230,6 +245,12 @@ class Acquisition:
                 else "came too late"
             )
             log.warning("camera: discarded %d frame(s) that %s", discarded, why)
+
+    def _is_frozen(self, frame: Frame) -> bool:
+        """Whether the sensor's noise is the same as in the picture before; pictures of files may be equal."""
+        lines, before = frame.pixels[::COMPARED_EVERY].copy(), self._lines_before
+        self._lines_before = lines
+        return before is not None and np.array_equal(lines, before) and not self._camera.health().simulated
 
     def _arm(self) -> None:
         self._camera.arm()

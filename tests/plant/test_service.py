@@ -352,8 +352,12 @@ def test_a_check_as_root_proves_what_the_service_can_and_leaves_nothing_of_roots
     machine.until(lambda: state()[0] in ("ready", "single execution"))
     machine.until(lambda: ".jpg" in machine.run("ls", images))
     journal = ("journal", "events", "--kind", "degraded", "--journal", JOURNAL)
-    said = machine.run(*AS_STATION, STATION, *journal)
-    assert [json.loads(line)["values"]["is_over"] for line in said.splitlines()] == [False, True]
+
+    def ended() -> list[bool]:
+        said = machine.run(*AS_STATION, STATION, *journal)
+        return [json.loads(line)["values"]["is_over"] for line in said.splitlines()]
+
+    machine.until(lambda: ended() == [False, True])
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ class ScriptedCamera(Camera):
         self.pace_s = 0.0
         self.slow_to_fire_s = 0.0
         self.not_ready = 0
+        self.has_noise = False
         self._next_id = 0
         self._fired_ns = 0
 
@@ -121,7 +122,9 @@ class ScriptedCamera(Camera):
             raise CameraLostError("does not answer")
 
     def health(self) -> CameraHealth:
-        return CameraHealth(self.connected, "scripted", 0, 0, 0, self.opened - 1)
+        return CameraHealth(
+            self.connected, "scripted", 0, 0, 0, self.opened - 1, simulated=not self.has_noise
+        )
 
     def close(self) -> None:
         self.connected = False

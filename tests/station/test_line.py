@@ -83,6 +83,25 @@ def test_a_lost_exposure_faults_the_part_because_the_frame_may_be_another_parts(
     assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
 
 
+def test_a_picture_equal_to_the_one_before_is_no_picture_of_the_part(plant: Plant) -> None:
+    plant.camera.has_noise = True
+    other = np.full((32, 16), 101, np.uint8)
+    plant.camera.script = [plant.camera.good(pixels=other), plant.camera.good(), plant.camera.good()]
+    plant.run(1, 2, 3)
+    assert plant.outcomes() == {1: Outcome.ACCEPT, 2: Outcome.ACCEPT, 3: Outcome.FAULT}
+    assert "equal to the one before" in plant.reason(3)
+
+
+def test_free_running_too_a_frozen_camera_shows_no_part(plant: Plant) -> None:
+    plant.camera.has_noise = True
+    line = plant.line(mode=Mode.FREE_RUNNING)
+    line.start(parts=3)
+    assert line.wait(5)
+    line.stop()
+    assert plant.outcomes() == {1: Outcome.ACCEPT, 2: Outcome.FAULT, 3: Outcome.FAULT}
+    assert balanced(line)
+
+
 def test_by_wire_only_the_first_frame_since_the_trigger_is_the_parts(plant: Plant) -> None:
     plant.camera.wired = True
     plant.camera.script = [plant.camera.good(frame_id=0), plant.camera.good(frame_id=1)]

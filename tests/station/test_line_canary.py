@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from drivers.cameras.settings import Mode
-from drivers.sorters.interface import Outcome
+from drivers.sorters.interface import Outcome, Result
 from station.engines import open_engine
 from station.engines.canary import STEP_PATCHES, Canary
 from station.engines.folder import load_manifest, read_surface
@@ -174,13 +174,19 @@ def test_an_engine_that_says_good_to_everything_withdraws_ready_within_one_perio
 def test_parts_in_flight_when_the_engine_is_found_wrong_are_faulted(tiny: Tiny) -> None:
     prepared, engine = tiny.prepared(1.0)
     tiny.shows("good")
-    sorter, go_on = tiny.plant.sorter, threading.Event()
-    sorter.on_tell = lambda result: None if result.part_id > 1 else [None, go_on.wait(10)][0]
+    sorter, told, go_on = tiny.plant.sorter, threading.Event(), threading.Event()
+
+    def hold_the_first(result: Result) -> None:
+        if result.part_id == 1:
+            told.set()
+            assert go_on.wait(10)
+
+    sorter.on_tell = hold_the_first
     sorter.patient = False
     line = tiny.line(prepared, in_place_s=5.0)
     line.start()
     sorter.ask(1)
-    wait_for(lambda: line.status().queues[2].highest > 0)
+    assert told.wait(10)
     sorter.ask(2)
     wait_for(lambda: line.status().queues[2].length == 1)
     engine.blind = True
