@@ -54,6 +54,7 @@ def run(
     from station.assembly import assemble
     from station.bench.memory import MemoryLog
     from station.cli.live import live_view, save_picture
+    from station.cli.service_user import warnings_of_root
     from station.cli.summary import print_summary
     from station.cli.text import printable, told
     from station.control.server import ControlServer
@@ -83,7 +84,7 @@ def run(
         progress.stop()
         for record in station.doubtful:
             console.print(f"[yellow]left over from the last run:[/] {told(record)}", highlight=False)
-        for warning in share_warnings(station.config):
+        for warning in share_warnings(station.config) + warnings_of_root(station.config.paths.journal.parent):
             console.print(Text(printable(f"warning: {warning}"), style="yellow"))
         for risk in accepted_risks(station.config):
             console.print(Text(printable(f"risk: {risk}"), style="bold yellow"))

@@ -57,6 +57,17 @@ def service_user(folder: Path) -> ServiceUser | None:
     return ServiceUser(account.pw_name, account.pw_uid, account.pw_gid, account.pw_dir)
 
 
+def warnings_of_root(folder: Path) -> list[str]:
+    """What comes of root's working in this folder of another user's, and what to do."""
+    user = service_user(folder)
+    if user is None:
+        return []
+    return [
+        f"root works in {folder}, which belongs to user {user.name}: a service of this user cannot write what "
+        f"root leaves there; stop, and run it as this user (`sudo -u {user.name} station run`)"
+    ]
+
+
 def run_as(user: ServiceUser, words: Iterable[str]) -> int:
     """Run ``station WORDS`` with this user's rights; its exit code. Raises :class:`ServiceUserError`."""
     groups = {user.gid}

@@ -161,7 +161,10 @@ def _report(
     if unacknowledged:
         notes.append(f"{unacknowledged} verdicts were not acknowledged by the cell")
     if withdrawn:
-        notes.append(f"{withdrawn} verdicts were withdrawn, because they were written too late")
+        notes.append(
+            f"{withdrawn} verdicts were withdrawn and sent as faults: written too late, or by an engine that "
+            "failed a golden part"
+        )
     if path.exists() and segment_files(path) and not head_file(path).exists():
         notes.append(f"{head_file(path).name} is missing: only a head noted elsewhere shows a cut end")
     notes += [loss for one in proofs.values() for loss in one.losses]

@@ -1,7 +1,7 @@
 """What the journal is made of: events, their hash chain, and the records they add up to.
 
 No I/O here. A record grows by events - ``opened`` with the trigger, ``verdict``, ``receipt``, or
-``withdrawn`` when the verdict was written too late to be sent, ``recovered`` when a station that ended too
+``withdrawn`` when the verdict may not be sent any more, ``recovered`` when a station that ended too
 early left it unfinished - and events of different records
 interleave with each other and with those of the station (:data:`STATION_EVENTS`). Events are only ever
 appended, and each is chained to the one before::

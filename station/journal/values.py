@@ -142,7 +142,7 @@ def decided(verdict: Verdict, details: PartDetails, received_ns: int | None) -> 
 
 
 def withdrawn(fault: Verdict) -> Values:
-    """What the record says instead of the verdict that was written too late."""
+    """What the record says instead of the verdict that was withdrawn."""
     return {
         "outcome": str(fault.outcome),
         "class_name": _text(fault.class_name),

@@ -184,7 +184,7 @@ class Journal:
         self._submit(Job([Entry(VERDICT, record_id, values, scores)]))
 
     def withdraw_verdict(self, record_id: int, fault: Verdict) -> None:
-        """Make the record a fault, its verdict having been written too late to be sent; durable on return.
+        """Make the record a fault, its verdict being wrong or too late by now; durable on return.
 
         The verdict's own event stays in the chain. Raises :class:`JournalError`, with nothing written, where
         there is no verdict to withdraw or ``fault`` is none, and when the disk does not take it.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from station.cli.service_user import leaving_nothing_of_roots, service_user
+from station.cli.service_user import leaving_nothing_of_roots, service_user, warnings_of_root
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it needs root")
 
@@ -19,6 +19,14 @@ def test_the_service_is_whose_folder_it_is_also_where_the_folder_is_still_to_be_
     found = service_user(tmp_path / "var" / "images" / "more")
     assert found is not None
     assert (found.uid, found.gid) == (65534, 65534)
+
+
+def test_root_is_told_whose_folder_it_works_in(tmp_path: Path) -> None:
+    assert warnings_of_root(tmp_path) == []
+    os.chown(tmp_path, 65534, 65534)
+    (warning,) = warnings_of_root(tmp_path / "var")
+    assert "belongs to user nobody" in warning
+    assert "sudo -u nobody station run" in warning
 
 
 def test_what_root_made_in_a_test_is_removed_and_what_was_there_stays(tmp_path: Path) -> None:
