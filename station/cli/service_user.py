@@ -63,8 +63,8 @@ def warnings_of_root(folder: Path) -> list[str]:
     if user is None:
         return []
     return [
-        f"root works in {folder}, which belongs to user {user.name}: a service of this user cannot write what "
-        f"root leaves there; stop, and run it as this user (`sudo -u {user.name} station run`)"
+        f"root works in {folder}, which belongs to user {user.name}: a service of this user cannot write "
+        f"what root leaves there; stop, and run it as this user (`sudo -u {user.name} station run`)"
     ]
 
 
