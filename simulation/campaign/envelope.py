@@ -27,7 +27,7 @@ from typing import Any
 from simulation.campaign.plant import Plant, Setup
 from simulation.campaign.run import running
 
-SECONDS = 7.0
+SECONDS = 5.0
 SETTLES_S = 1.0
 BASE: dict[str, Any] = {"rate_hz": 6.0, "in_flight": 3}
 STABLE_SHARE, FAILS_SHARE, PACE_SHARE = 1.0, 0.5, 0.95
@@ -154,11 +154,23 @@ def _read(plant: Plant, quantity: str, step: Step, seconds: float) -> Reading:
         began = time.monotonic_ns()
         time.sleep(seconds)
         ended = time.monotonic_ns()
-        time.sleep(min(3.5, float(cell.get("verdict_ms", 3000.0)) / 1000))
+        parts = _parts_between(plant, began, ended)
     plant.switches.set({})
-    assert plant.cell is not None
-    parts = [part for part in plant.cell.parts() if began <= part["triggered_ns"] < ended]
     return judge(quantity, step.value, parts, plant.truths, seconds, float(cell["rate_hz"]))
+
+
+def _parts_between(plant: Plant, began: int, ended: int) -> list[dict[str, Any]]:
+    """The cell's lines about the parts that were triggered in this time, when it has sorted them all."""
+    assert plant.cell is not None
+    until = time.monotonic() + 3.5
+    while True:
+        parts = plant.cell.parts()
+        later = [part["part_id"] for part in parts if part["triggered_ns"] >= ended]
+        known = {part["part_id"] for part in parts}
+        is_whole = bool(later) and all(number in known for number in range(min(known), min(later)))
+        if is_whole or time.monotonic() > until:
+            return [part for part in parts if began <= part["triggered_ns"] < ended]
+        time.sleep(0.1)
 
 
 def judge(
