@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """How long a stage sleeps at most before it looks whether the line is stopping."""
+UNTIL_SETTLED = 1 << 62
 NOT_TRUSTED = "the engine no longer reproduces its golden parts"
 
 
@@ -85,7 +86,9 @@ class Line:
         self._ahead: Trigger | None = None
         """A trigger that came before the part before it had its frame; it is the next to be taken."""
         self._before_camera = (0, 0)
-        """The record of the part that was acknowledged last, and until when it must lie before the camera."""
+        """The record of the part that was taken last, and until when it must lie before the camera."""
+        self._lay_there_until_ns = 0
+        """The same time of the part before it."""
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
@@ -292,7 +295,7 @@ class Line:
                 self._settle(part, self._fault(part, asked))
             elif self._halted and trigger.received_ns > self._halted_ns:
                 self._settle(part, self._fault(part, "the cell triggered while the station was halted"))
-            elif not self._acquisition.by_wire and trigger.received_ns < self._before_camera[1]:
+            elif not self._acquisition.by_wire and trigger.received_ns < self._lay_there_until_ns:
                 early = "the cell triggered it while the part before had to lie before the camera"
                 self._settle(part, self._fault(part, f"{early}: the frame would show either"))
             elif (acknowledged_ns := self._welcome(part)) is not None:
@@ -358,6 +361,8 @@ class Line:
             self._statistics.trigger()
             with self._lock:
                 self._in_hand[record_id] = part
+                self._lay_there_until_ns = self._before_camera[1]
+                self._before_camera = (record_id, UNTIL_SETTLED)
         finally:
             with self._lock:
                 self._entering -= 1

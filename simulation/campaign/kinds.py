@@ -242,9 +242,9 @@ _switch(
 )
 
 
-@kind("cell-crowds", "cell", "a burst: twelve parts at once, without waiting for the place before the camera")
+@kind("cell-crowds", "cell", "a burst: twelve parts are triggered one after the other, as fast as it goes")
 def _cell_crowds(plant: Plant, rng: random.Random) -> None:
-    with _switched(plant, cell_in_flight=12, cell_crowds=1):
+    with _switched(plant, cell_in_flight=12):
         time.sleep(rng.uniform(0.2, 0.8))
 
 

@@ -188,7 +188,7 @@ class Cell:
             and not self.stop_requested
             and self.protocol.station_ready
             and len(self.protocol.waiting) < self._switched("cell-in-flight", settings.in_flight)
-            and (self.protocol.before_camera is None or self._switched("cell-crowds", 0) > 0)
+            and self.protocol.before_camera is None
         )
 
     def _switched(self, name: str, otherwise: float) -> float:

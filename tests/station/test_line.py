@@ -446,6 +446,13 @@ def test_a_next_trigger_before_the_frame_of_this_part_faults_it(plant: Plant, wi
     assert ("while the part before had to lie before the camera" in plant.reason(2)) == (not wired)
 
 
+def test_triggers_that_come_all_at_once_bring_only_the_first_part_before_the_camera(plant: Plant) -> None:
+    plant.sorter.patient = False
+    plant.run(1, 2, 3, 4)
+    assert set(plant.outcomes().values()) == {Outcome.FAULT}
+    assert all("while the part before had to lie" in plant.reason(part_id) for part_id in (2, 3, 4))
+
+
 def test_a_trigger_after_the_time_that_a_part_surely_lies_there_is_the_next_parts(plant: Plant) -> None:
     plant.sorter.patient = False
     plant.camera.pace_s = 0.1
