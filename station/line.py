@@ -682,8 +682,14 @@ class Line:
         prepared = self.prepared
         while (canary := prepared.canary) is not None and not (prepared.doubt or self._ended.is_set()):
             part_waits = self._patches.status().length > 0
-            with self._calling("engine"):
-                worked = canary.step(part_waits)
+            try:
+                with self._calling("engine"):
+                    worked = canary.step(part_waits)
+            except Exception as error:
+                log.exception("engine: no scores for a golden part")
+                if canary.failures >= self._settings.engine_failures_allowed and prepared is self.prepared:
+                    self._fail(f"the engine failed {canary.failures} golden parts in a row: {error}")
+                return
             if prepared.doubt:
                 self._distrust(prepared)
             if part_waits or not worked:

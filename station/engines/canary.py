@@ -6,7 +6,8 @@ no part waits for it. All golden parts follow the start as soon as there is time
 every period, spread evenly. Where parts leave no time, the canary takes it: what is overdue is done between
 two parts, a few patches at a time, so that no part waits longer than one such step.
 
-One deviation, and the engine is never trusted again: another start or activation opens a new one.
+One deviation, and the engine is never trusted again: another start or activation opens a new one. An engine
+that gives no scores at all has accepted nothing: that is a failure, as with any part.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from station.decision import Rules
-from station.engines.folder import EngineManifest, read_golden
+from station.engines.folder import EngineManifest, GoldenSurface, read_golden
 from station.engines.interface import Engine, Scores
 from station.engines.prove import deviation
 from station.recipe import Recipe
@@ -78,11 +79,14 @@ class Canary:
         self._longest_ms = 0.0
         self.problem = ""
         """Why the engine is not trusted any more; empty while it is."""
+        self.failures = 0
+        """How many times in a row the engine gave no scores for a golden part."""
 
     def step(self, part_waits: bool) -> bool:
         """Score a few patches of a golden part if it is due, or overdue where ``part_waits``; whether it did.
 
-        Never raises: what fails is a deviation, and :attr:`problem` says so.
+        A wrong answer is said by :attr:`problem`. Raises what the engine raises; the golden part is then
+        begun again, and :attr:`failures` counts how often in a row.
         """
         due, overdue = self._due()
         if self.problem or self._now() < (overdue if part_waits else due):
@@ -92,14 +96,16 @@ class Canary:
         started = self._now()
         try:
             self._scored.append(self._engine.scores(patches[at : at + STEP_PATCHES]))
-            if at + STEP_PATCHES < len(patches):
-                return True
-            scores, self._scored = _joined(self._scored), []
-            _, problem = deviation(scores, part, self._manifest, self._engine.info, self._rules)
-        except Exception as error:
-            problem = f"no scores: {error}"
+        except Exception:
+            self._scored = []
+            self.failures += 1
+            raise
         finally:
             self._longest_ms = max(self._longest_ms, (self._now() - started) * 1000)
+        self.failures = 0
+        if at + STEP_PATCHES < len(patches):
+            return True
+        problem = self._wrong_in(part)
         if problem:
             self.problem = f"golden part {part.name}: {problem}"
             return True
@@ -108,6 +114,14 @@ class Canary:
         if self._passed == len(self._golden):
             self._grid = self._last
         return True
+
+    def _wrong_in(self, part: GoldenSurface) -> str:
+        """What is wrong with the scores of a golden part, all of which are there; empty if they are right."""
+        scored, self._scored = self._scored, []
+        try:
+            return deviation(_joined(scored), part, self._manifest, self._engine.info, self._rules)[1]
+        except Exception as error:  # scores of odd shapes
+            return f"scores that make no sense: {error!r}"
 
     def _due(self) -> tuple[float, float]:
         """When the golden part in turn may be judged, and when no part may keep it from being judged."""

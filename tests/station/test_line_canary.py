@@ -39,9 +39,12 @@ class GoesBlind(Engine):
     def __init__(self, inner: Engine) -> None:
         self.inner, self.info = inner, inner.info
         self.blind = False
+        self.broken = False
         self.on_part: Callable[[], object] = lambda: None
 
     def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
+        if self.broken:
+            raise EngineError("the device is gone")
         found = self.inner.scores(patches, timeout_s)
         if len(patches) > STEP_PATCHES:
             self.on_part()
@@ -230,6 +233,19 @@ def test_an_accept_that_waits_for_the_disk_is_withdrawn_when_the_engine_is_found
         kinds = [event.kind for event in reader.events(0) if event.record_id == 1]
     assert kinds == ["opened", "verdict", "withdrawn", "receipt"]
     assert audit(tiny.plant.journal.path).findings == ()
+
+
+def test_an_engine_that_gives_no_scores_for_golden_parts_ends_the_line(
+    tiny: Tiny,
+) -> None:
+    prepared, engine = tiny.prepared(0.5)
+    line = tiny.line(prepared)
+    line.start()
+    engine.broken = True
+    assert line.wait(10)
+    assert line.status().state is State.ERROR
+    assert "golden parts in a row: the device is gone" in line.status().failure
+    line.stop()
 
 
 def test_resume_does_not_bring_a_distrusted_engine_back_another_one_does(tiny: Tiny) -> None:

@@ -149,7 +149,7 @@ def test_any_other_deviation_is_one_too(
 
 
 @pytest.mark.parametrize("error", [EngineError("the device is gone"), ValueError("odd"), MemoryError()])
-def test_an_engine_that_fails_on_a_golden_part_is_not_trusted(
+def test_an_engine_that_gives_no_scores_has_failed_and_the_golden_part_is_begun_again(
     make: Callable[[float], Canary], engine: Watched, error: Exception
 ) -> None:
     def fail(scores: Scores) -> Scores:
@@ -157,8 +157,14 @@ def test_an_engine_that_fails_on_a_golden_part_is_not_trusted(
 
     canary = make(60.0)
     engine.change = fail
+    for times in (1, 2):
+        with pytest.raises(type(error)):
+            canary.step(False)
+        assert canary.failures == times
+    engine.change = lambda scores: scores
     _idle(canary)
-    assert "no scores" in canary.problem
+    assert (canary.problem, canary.failures) == ("", 0)
+    assert canary.status().passed == canary.status().golden
 
 
 def test_golden_parts_in_memory_are_those_that_were_checked(tiny_engine: Path, tiny_recipe: Recipe) -> None:
