@@ -21,6 +21,9 @@ WARM_UP = 0.1
 MB_PER_HOUR = 20.0
 """More growth than this, by the fitted line, is a leak; an hour of parts is 20,000."""
 
+POINTS = 120
+"""Of each line of the chart, about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -132,6 +135,7 @@ def chart(samples: Sequence[Sample]) -> str:
     """Memory, threads and descriptors over time, as SVG."""
     processes = list(dict.fromkeys(one.process for one in samples))
     times = sorted({one.at_s for one in samples})
+    times = times[:: max(1, len(times) // POINTS)]
     by_key = {(one.process, one.at_s): one for one in samples}
     whole = [name for name in processes if all((name, at) in by_key for at in times)]
     panels = {"PSS, MB": "pss_mb", "threads": "threads", "descriptors": "descriptors"}
