@@ -6,6 +6,8 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,9 +68,6 @@ def run(
         logging.getLogger().setLevel(logging.INFO)
     console = Console(force_terminal=False if plain else None)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-
     begun = time.monotonic()
     progress = Progress(console=console, transient=True)
     bar = progress.add_task("rendering the simulated frames (once)", visible=False)
@@ -79,8 +78,12 @@ def run(
         if not console.is_terminal and done % 10 == 0 and done < total:
             console.print(f"rendering the simulated frames (once): {done} of {total}", highlight=False)
 
-    progress.start()
-    with assemble(config, parts, rendered) as station, ControlServer(station, station.config.control_socket):
+    with (
+        _set_by_signals(stop),
+        progress,
+        assemble(config, parts, rendered) as station,
+        ControlServer(station, station.config.control_socket),
+    ):
         progress.stop()
         for record in station.doubtful:
             console.print(f"[yellow]left over from the last run:[/] {told(record)}", highlight=False)
@@ -126,6 +129,18 @@ def run(
         print_summary(console, status, str(memory), confusion, _pictures(station))
     if status.failure:
         raise typer.Exit(3 if status.died else 1)
+
+
+@contextmanager
+def _set_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Meanwhile, SIGTERM and Ctrl-C ask for a clean stop."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _pictures(station: Station) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,13 @@ def ended_by(error: BaseException) -> int:
     with pytest.raises(SystemExit) as end:
         run("station", command)
     return int(end.value.code or 0)
+
+
+def test_a_run_that_ended_leaves_the_signals_of_its_process_as_they_were(tmp_path: Path) -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    assert CliRunner().invoke(station, ["run", "--config", str(tmp_path / "none.yaml")]).exit_code
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 @pytest.mark.parametrize(
