@@ -80,7 +80,7 @@ class Canary:
         self.problem = ""
         """Why the engine is not trusted any more; empty while it is."""
         self.failures = 0
-        """How many times in a row the engine gave no scores for a golden part."""
+        """How many times in a row a golden part could not be judged, because the engine gave no scores."""
 
     def step(self, part_waits: bool) -> bool:
         """Score a few patches of a golden part if it is due, or overdue where ``part_waits``; whether it did.
@@ -102,9 +102,9 @@ class Canary:
             raise
         finally:
             self._longest_ms = max(self._longest_ms, (self._now() - started) * 1000)
-        self.failures = 0
         if at + STEP_PATCHES < len(patches):
             return True
+        self.failures = 0
         problem = self._wrong_in(part)
         if problem:
             self.problem = f"golden part {part.name}: {problem}"

@@ -167,6 +167,25 @@ def test_an_engine_that_gives_no_scores_has_failed_and_the_golden_part_is_begun_
     assert canary.status().passed == canary.status().golden
 
 
+def test_an_engine_that_fails_now_and_then_within_every_golden_part_is_counted_too(
+    make: Callable[[float], Canary], engine: Watched
+) -> None:
+    calls = iter(range(1000))
+
+    def fail_every_second_time(scores: Scores) -> Scores:
+        if next(calls) % 2:
+            raise EngineError("the device is gone")
+        return scores
+
+    canary = make(60.0)
+    engine.change = fail_every_second_time
+    for times in (1, 2, 3):
+        assert canary.step(False)
+        with pytest.raises(EngineError):
+            canary.step(False)
+        assert canary.failures == times
+
+
 def test_golden_parts_in_memory_are_those_that_were_checked(tiny_engine: Path, tiny_recipe: Recipe) -> None:
     manifest = load_manifest(tiny_engine)
     engine = open_engine(tiny_engine, "onnxruntime-cpu", "fp32", cache=tiny_engine.parent / "cache")
