@@ -20,16 +20,25 @@ from numpy.typing import NDArray
 from deploy.features import name_features
 from deploy.golden import DoubtfulPartError, GoldenRule
 from deploy.quantise import cast_first
-from deploy.scoring import onnx_features
+from deploy.scoring import onnx_features, onnx_novelty
 from drivers.cameras.picture_files import encode_image
 from station.decision import Rules, decide_by
 from station.engines.folder import MANIFEST, EngineManifest, load_manifest, read_surface
 from station.engines.graph import require_plain
 from station.engines.interface import EngineError
-from station.engines.manifest import FORMAT, INT8_SIGNED, EngineRules, Int8Gate, PartFigures, Variant
+from station.engines.manifest import (
+    FORMAT,
+    INT8_SIGNED,
+    NOVELTY,
+    EngineRules,
+    Int8Gate,
+    Novelty,
+    PartFigures,
+    Variant,
+)
 from station.files import write_file
 from station.patching.geometry import cut_surface
-from station.recipe import PatchGrid, Recipe, SurfaceSize
+from station.recipe import UNKNOWN, PatchGrid, Recipe, SurfaceSize
 
 MODEL_FILES: Mapping[Variant, str] = {
     "fp32": "model.onnx",
@@ -58,6 +67,9 @@ class EngineDescription:
     tolerance: float = 0.02
     int8_tolerance: float = 0.1
     features_tolerance: float = 0.1
+    novelty: Novelty | None = None
+    """How the networks' output ``novelty`` was made; needed where they have it, refused where they do not."""
+    novelty_tolerance: float = 0.1
 
     @classmethod
     def for_recipe(
@@ -91,6 +103,8 @@ class EngineDescription:
             tolerance=manifest.tolerance,
             int8_tolerance=manifest.int8_tolerance,
             features_tolerance=manifest.features_tolerance,
+            novelty=manifest.novelty,
+            novelty_tolerance=manifest.novelty_tolerance,
         )
 
     def proven_for(self, recipe: Recipe) -> Self:
@@ -120,7 +134,11 @@ class EngineDescription:
 def golden_rule(folder: Path, description: EngineDescription) -> GoldenRule:
     """What decides on golden parts of the ONNX files in ``folder``. Raises :class:`EngineError`."""
     return GoldenRule(
-        _files(folder), description.decision_rules(), description.tolerance, description.int8_tolerance
+        _files(folder),
+        description.decision_rules(),
+        description.tolerance,
+        description.int8_tolerance,
+        description.novelty_tolerance if description.novelty is not None else None,
     )
 
 
@@ -132,8 +150,11 @@ def write_engine_folder(
     ``golden`` are class names with surfaces uint8 ``(H, W)`` or ``(H, W, C)`` as patching makes them. A
     surface that :class:`deploy.golden.GoldenRule` refuses is an :class:`EngineError`.
     """
-    unproven = [name for name in description.classes if name not in {truth for truth, _ in golden}]
+    one_class = len(description.classes) == 1
+    needed = (*description.classes, *([UNKNOWN] if one_class else []))
+    unproven = [name for name in needed if name not in {truth for truth, _ in golden}]
     files = _files(folder)
+    _require_same_novelty(files, description)
     if unproven:
         raise EngineError(
             f"there is no golden part of {', '.join(unproven)}; give one of every class at least"
@@ -141,8 +162,10 @@ def write_engine_folder(
     networks, features = _prepared(files)
     rule = golden_rule(folder, description)
     look = {variant: onnx_features(content) for variant, content in networks.items() if features}
+    far = {variant: onnx_novelty(content) for variant, content in networks.items() if description.novelty}
     recorded: dict[str, dict[str, list[list[float]]]] = {}
     seen: dict[str, dict[str, dict[str, object]]] = {}
+    distances: dict[str, dict[str, list[float]]] = {}
     for name, (truth, surface) in zip(_names(golden), golden, strict=True):
         pixels = surface.reshape(surface.shape[0], surface.shape[1], description.surface.channels)
         try:
@@ -154,7 +177,11 @@ def write_engine_folder(
             # Significant digits, not decimals: a temperature makes much of the small probabilities.
             rows = [[float(f"{p:.6g}") for p in row] for row in scores]
             recorded.setdefault(precision, {})[name] = rows
-        patch = decide_by(found["fp32"], description.decision_rules()).patch or 0
+        for variant, novelty_of in far.items():
+            values = [float(f"{value:.6g}") for value in novelty_of(patches)]
+            distances.setdefault(variant, {})[name] = values
+        novelty = np.array(distances["fp32"][name], np.float32) if far else None
+        patch = decide_by(found["fp32"], description.decision_rules(), novelty).patch or 0
         for variant, features_of in look.items():
             values = [float(f"{value:.3g}") for value in features_of(patches[patch : patch + 1])[0]]
             seen.setdefault(variant, {})[name] = {"patch": patch, "values": values}
@@ -170,7 +197,8 @@ def write_engine_folder(
         path = places / name
         write_file(path, encode_image(surface, ".png"))
         parts.append({"path": f"golden/{name}", "sha256": _digest(path), "truth": truth})
-    tables: dict[str, object] = {"scores": recorded} | ({"features": seen} if seen else {})
+    tables: dict[str, object] = {"scores": recorded}
+    tables |= ({"features": seen} if seen else {}) | ({"novelty": distances} if distances else {})
     for name, values_of in tables.items():
         write_file(places / f"{name}.json", json.dumps(values_of, separators=(",", ":")) + "\n")
     document = {
@@ -183,11 +211,13 @@ def write_engine_folder(
         "patch": description.patch.model_dump(),
         "rules": description.rules.model_dump(),
         "features": features,
+        **({"novelty": description.novelty.model_dump()} if description.novelty is not None else {}),
         "files": {variant: {"path": path.name, "sha256": _digest(path)} for variant, path in files.items()},
         "golden": {
             "tolerance": description.tolerance,
             "int8_tolerance": description.int8_tolerance,
             "features_tolerance": description.features_tolerance,
+            **({"novelty_tolerance": description.novelty_tolerance} if description.novelty else {}),
             **{
                 name: {"path": f"golden/{name}.json", "sha256": _digest(places / f"{name}.json")}
                 for name in tables
@@ -229,6 +259,21 @@ def _files(folder: Path) -> dict[Variant, Path]:
     for path in files.values():
         require_plain(path.read_bytes(), path)
     return files
+
+
+def _require_same_novelty(files: Mapping[Variant, Path], description: EngineDescription) -> None:
+    """All networks have the output ``novelty`` and the description says how it was made, or neither."""
+    import onnx
+
+    for path in files.values():
+        outputs = {output.name for output in onnx.load(str(path)).graph.output}
+        if (NOVELTY in outputs) != (description.novelty is not None):
+            has = "has" if NOVELTY in outputs else "lacks"
+            raise EngineError(
+                f"{path} {has} the output `{NOVELTY}`, which the engine's description "
+                f"{'does not explain' if NOVELTY in outputs else 'promises'}; write the novelty into all "
+                "networks again with `retrain novelty --engine`"
+            )
 
 
 def _names(golden: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[str]:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.scoring import onnx_scorer
-from station.decision import FAULT_CLASS, Rules, decide_by
+from deploy.scoring import onnx_novelty, onnx_scorer
+from station.decision import FAR, Rules, decide_by
 from station.engines.interface import EngineError, Scorer
 from station.engines.manifest import INT8_SIGNED, Variant
 
@@ -36,6 +36,7 @@ class DoubtfulPartError(EngineError):
 class _StandIn:
     name: str
     score: Scorer
+    novelty: Scorer | None
     recorded: Variant
     """Whose recorded scores the back end it stands for will be compared with."""
     limit: float
@@ -45,32 +46,52 @@ class GoldenRule:
     """Decides whether a surface may be a golden part of these networks, and what is recorded for it."""
 
     def __init__(
-        self, files: Mapping[Variant, Path], rules: Rules, tolerance: float, int8_tolerance: float
+        self,
+        files: Mapping[Variant, Path],
+        rules: Rules,
+        tolerance: float,
+        int8_tolerance: float,
+        novelty_tolerance: float | None = None,
     ) -> None:
+        """``novelty_tolerance``: that of the networks' novelty; None where they give none."""
         import onnx
 
         self._rules = rules
-        self._recorded = {name: onnx_scorer(files[name]) for name in ("fp32", "int8") if name in files}
+        self._novelty_tolerance = novelty_tolerance
+        far = novelty_tolerance is not None
+        kept: tuple[Variant, ...] = ("fp32", "int8")
+        recorded = [name for name in kept if name in files]
+        self._recorded = {name: onnx_scorer(files[name]) for name in recorded}
+        self._novelty = {name: onnx_novelty(files[name]) for name in recorded if far}
         rounded = rounded_to_bf16(onnx.load(str(files["fp32"]))).SerializeToString()
-        self._stand_ins = [_StandIn("bf16", onnx_scorer(rounded, optimised=False), "fp32", SHARE * tolerance)]
+        far_rounded = onnx_novelty(rounded, optimised=False) if far else None
+        bf16 = onnx_scorer(rounded, optimised=False)
+        self._stand_ins = [_StandIn("bf16", bf16, far_rounded, "fp32", SHARE * tolerance)]
         if INT8_SIGNED in files:
             signed = onnx_scorer(files[INT8_SIGNED])
-            self._stand_ins.append(_StandIn(INT8_SIGNED, signed, "int8", SHARE * int8_tolerance))
+            far_signed = onnx_novelty(files[INT8_SIGNED]) if far else None
+            self._stand_ins.append(_StandIn(INT8_SIGNED, signed, far_signed, "int8", SHARE * int8_tolerance))
 
     def record(self, truth: str, patches: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """The scores to record, by precision. Raises :class:`DoubtfulPartError`."""
-        recorded = {precision: score(patches) for precision, score in self._recorded.items()}
+        recorded: dict[str, NDArray[np.float32]] = {
+            precision: score(patches) for precision, score in self._recorded.items()
+        }
+        novelty: dict[str, NDArray[np.float32]] = {
+            precision: far(patches) for precision, far in self._novelty.items()
+        }
         for precision, scores in recorded.items():
-            found = self._named(scores)
+            found = self._named(scores, novelty.get(precision))
             if found != truth:
                 raise DoubtfulPartError(f"the {precision} network takes it for {found}")
             ordered = np.sort(scores, axis=1)
-            margin = float((ordered[:, -1] - ordered[:, -2]).min())
+            margin = float((ordered[:, -1] - ordered[:, -2]).min()) if scores.shape[1] > 1 else 1.0
             if margin < MARGIN:
                 raise DoubtfulPartError(
                     f"to the {precision} network a patch lies {margin:.3f} between two classes, "
                     f"less than {MARGIN}"
                 )
+            self._require_clear(precision, novelty.get(precision))
         for other in self._stand_ins:
             scores = other.score(patches)
             moved = float(np.abs(scores - recorded[other.recorded]).max())
@@ -78,14 +99,24 @@ class GoldenRule:
                 raise DoubtfulPartError(
                     f"{other.name} alone moves a probability by {moved:.3f}, more than {other.limit:g}"
                 )
-            if self._named(scores) != truth:
-                raise DoubtfulPartError(f"{other.name} takes it for {self._named(scores)}")
+            seen = None if other.novelty is None else other.novelty(patches)
+            if self._named(scores, seen) != truth:
+                raise DoubtfulPartError(f"{other.name} takes it for {self._named(scores, seen)}")
         return recorded
 
-    def _named(self, scores: NDArray[np.float32]) -> str:
+    def _require_clear(self, precision: str, novelty: NDArray[np.float32] | None) -> None:
+        """Refuse a part that is unknown or not by less than a back end may round."""
+        if novelty is None or self._novelty_tolerance is None or not self._rules.reject_unknown:
+            return
+        highest = float(novelty.max())
+        if abs(highest - FAR) < self._novelty_tolerance * max(highest, 1.0):
+            raise DoubtfulPartError(
+                f"to the {precision} network its novelty {highest:.3f} lies at the threshold {FAR:g}"
+            )
+
+    def _named(self, scores: NDArray[np.float32], novelty: NDArray[np.float32] | None) -> str:
         """The class that the decision gives a part of these scores."""
-        index = decide_by(scores, self._rules).class_index
-        return "a fault" if index == FAULT_CLASS else self._rules.classes[index]
+        return self._rules.name_of(decide_by(scores, self._rules, novelty).class_index)
 
 
 def rounded_to_bf16(model: Any) -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from station.engines.graph import require_plain
 from station.engines.interface import EngineError, Scorer
-from station.engines.manifest import FEATURES, PATCHES, PROBABILITIES
+from station.engines.manifest import FEATURES, NOVELTY, PATCHES, PROBABILITIES
 
 
 def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -> Scorer:
@@ -23,6 +23,11 @@ def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -
 def onnx_features(model: Path | bytes, threads: int = 2) -> Scorer:
     """A function from uint8 patches to features ``(N, features)`` of a network that gives them."""
     return _output(model, FEATURES, threads, optimised=True)
+
+
+def onnx_novelty(model: Path | bytes, threads: int = 2, optimised: bool = True) -> Scorer:
+    """A function from uint8 patches to the novelty ``(N,)`` of a network that gives it."""
+    return _output(model, NOVELTY, threads, optimised)
 
 
 def _output(model: Path | bytes, name: str, threads: int, optimised: bool) -> Scorer:

@@ -11,7 +11,12 @@ probability. A recipe may extend it:
   whole defect probability (the sum of all defect classes) is below t, and no threshold is reached. This
   is the only rule that makes fewer patches defective; every step up of it lets more defects escape.
 
-Equal probabilities go to the defect. Whatever is not a full set of probabilities is a fault.
+- ``decision.unknown: reject``: a part that no class rejects, and one of whose patches is far from what the
+  engine was trained on (novelty > 1), is rejected as class ``unknown``. It can only add rejects. A recipe
+  with one class has nothing else to reject by.
+
+Equal probabilities go to the defect. Whatever is not a full set of probabilities is a fault; where unknown
+parts are rejected, so is whatever is not a novelty of every patch.
 
 :func:`decide_by` is the rule itself; it needs no bins, so that an engine is judged by it, too.
 :func:`decide` adds the bin. Nothing else names a part's class or says which patches are defective.
@@ -26,10 +31,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
-from station.recipe import Recipe
+from station.recipe import UNKNOWN, Recipe
 
 FAULT_CLASS = 255
 """The class index of a fault."""
+
+UNKNOWN_CLASS = 254
+"""The class index of a part that no class rejected and that is far from what the engine was trained on."""
+
+FAR = 1.0
+"""The novelty above which a patch is far from what the engine was trained on."""
 
 SUM_TOLERANCE = 1e-3
 """The largest difference from 1 of the sum of a patch's probabilities."""
@@ -48,6 +59,8 @@ class Rules:
     """The probability from which a patch counts as a class; 0 = not used."""
     releases: tuple[float, ...]
     """The sum of defect probabilities below which a patch of a class counts as good; 0 = never."""
+    reject_unknown: bool = False
+    """Whether a part is rejected that is far from what the engine was trained on."""
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
@@ -58,7 +71,13 @@ class Rules:
             recipe.decision.temperature,
             tuple(entry.threshold for entry in recipe.classes),
             tuple(entry.release_below for entry in recipe.classes),
+            recipe.decision.unknown == "reject",
         )
+
+    def name_of(self, class_index: int) -> str:
+        """A class index in words; ``a fault`` for a fault."""
+        special = {FAULT_CLASS: "a fault", UNKNOWN_CLASS: UNKNOWN}
+        return special.get(class_index) or self.classes[class_index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +97,14 @@ class Verdict:
 
     outcome: Outcome
     class_index: int
-    """Index in the recipe's classes; 255 for a fault."""
+    """Index in the recipe's classes; 255 for a fault, 254 for ``unknown``."""
     class_name: str
-    """``fault`` for a fault."""
+    """``fault`` for a fault, ``unknown`` for a part that is far from what the engine was trained on."""
     confidence: float
-    """Reject: the deciding probability. Accept: the lowest defect-free one of all patches. Fault: 0."""
+    """Reject: the deciding probability. Accept: the lowest defect-free one of all patches. Fault: 0.
+
+    Unknown: 1 - 1 / novelty of the deciding patch: 0 at the threshold, 0.5 at twice the threshold.
+    """
     patch: int | None
     """The patch that decided: the deciding one of a reject, the least certain one of an accept."""
     bin: int
@@ -92,36 +114,62 @@ class Verdict:
     """The class index of every patch, 0 where it is not defective; empty for a fault."""
 
 
-def decide(scores: NDArray[np.float32], recipe: Recipe) -> Verdict:
+def decide(
+    scores: NDArray[np.float32], recipe: Recipe, novelty: NDArray[np.float32] | None = None
+) -> Verdict:
     """The verdict from ``scores`` (patches, classes), probabilities in the recipe's class order.
 
+    ``novelty`` (patches,) is looked at only where the recipe rejects unknown parts, and is needed there.
     Never raises for bad scores: they are a fault.
     """
-    found = decide_by(scores, Rules.of(recipe))
+    found = decide_by(scores, Rules.of(recipe), novelty)
     if found.class_index == FAULT_CLASS:
         return fault(found.reason, recipe)
-    own = recipe.classes[found.class_index]
+    if found.class_index == UNKNOWN_CLASS:
+        name, to = UNKNOWN, recipe.decision.unknown_bin
+        assert to is not None, "a recipe that rejects unknown parts names their bin"
+    else:
+        name, to = recipe.classes[found.class_index].name, recipe.classes[found.class_index].bin
     outcome = Outcome.REJECT if found.class_index else Outcome.ACCEPT
     return Verdict(
-        outcome,
-        found.class_index,
-        own.name,
-        found.confidence,
-        found.patch,
-        own.bin,
-        found.reason,
-        found.labels,
+        outcome, found.class_index, name, found.confidence, found.patch, to, found.reason, found.labels
     )
 
 
-def decide_by(scores: NDArray[np.float32], rules: Rules) -> Decision:
+def decide_by(
+    scores: NDArray[np.float32], rules: Rules, novelty: NDArray[np.float32] | None = None
+) -> Decision:
     """The class of a part from ``scores`` (patches, classes), probabilities in the rules' order.
 
+    ``novelty`` (patches,) is looked at only where the rules reject unknown parts, and is needed there.
     Never raises for bad scores: they are a fault.
     """
-    problem = _problem(scores, rules)
+    problem = _problem(scores, rules) or _problem_of_novelty(novelty, rules)
     if problem:
         return Decision(FAULT_CLASS, 0.0, None, problem, ())
+    decision = _by_classes(scores, rules) if len(rules.classes) > 1 else None
+    if rules.reject_unknown and novelty is not None and (decision is None or not decision.class_index):
+        decision = _by_novelty(novelty, rules) or decision
+    return decision or Decision(FAULT_CLASS, 0.0, None, "nothing to decide by", ())
+
+
+def _by_novelty(novelty: NDArray[np.float32], rules: Rules) -> Decision | None:
+    """The decision by the novelty alone: unknown, or good where there is one class; else None."""
+    far = novelty > FAR
+    patch = int(np.argmax(novelty))
+    highest = float(novelty[patch])
+    if not far.any():
+        if len(rules.classes) > 1:
+            return None
+        reason = f"all {len(far)} patches {rules.classes[0]}, highest novelty {highest:.3g} at {patch}"
+        return Decision(0, 1.0, patch, reason, (0,) * len(far))
+    reason = f"patch {patch}: far from training, novelty {highest:.3g} (threshold {FAR:g})"
+    labels = tuple(np.where(far, UNKNOWN_CLASS, 0).tolist())
+    return Decision(UNKNOWN_CLASS, 1.0 - FAR / highest, patch, reason, labels)
+
+
+def _by_classes(scores: NDArray[np.float32], rules: Rules) -> Decision:
+    """The decision by the probabilities alone."""
     probabilities = tempered(scores, rules.temperature)
     names = rules.classes
     thresholds = np.array([threshold or np.inf for threshold in rules.thresholds])
@@ -193,6 +241,22 @@ def _problem(scores: NDArray[np.float32], rules: Rules) -> str:
     if not right.all():
         patch = int(np.argmin(right))
         return f"patch {patch}: scores are no probabilities (sum {sums[patch]:.4g})"
+    return ""
+
+
+def _problem_of_novelty(novelty: NDArray[np.float32] | None, rules: Rules) -> str:
+    """Why unknown parts cannot be told by this novelty; empty where they can, or are not rejected."""
+    if not rules.reject_unknown:
+        return "" if len(rules.classes) > 1 else "with one class, only unknown parts can be rejected"
+    shape = getattr(novelty, "shape", None)
+    if novelty is None or shape is None or not np.issubdtype(novelty.dtype, np.floating):
+        return "unknown parts are to be rejected, and the engine gives no novelty"
+    if shape != (rules.patches,):
+        return f"novelty has shape {shape}, not {(rules.patches,)} (patches)"
+    right = np.isfinite(novelty) & (novelty >= 0.0)
+    if not right.all():
+        patch = int(np.argmin(right))
+        return f"patch {patch}: novelty is {novelty[patch]:g}, not a number from 0 on"
     return ""
 
 

@@ -493,7 +493,7 @@ class Line:
             if part.claimed or part.scores is None:
                 continue
             try:
-                verdict = decide(part.scores.probabilities, part.prepared.recipe)
+                verdict = decide(part.scores.probabilities, part.prepared.recipe, part.scores.novelty)
             except Exception as error:
                 log.exception("part %d: decision failed", part.trigger.part_id)
                 verdict = self._fault(part, f"no decision: {error!r}")

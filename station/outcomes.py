@@ -1,6 +1,7 @@
 """Verdicts counted against the truth: what is right, an escape, overkill - for every screen and report.
 
-- *right*: the verdict names a class that is on the part. A fault is never right.
+- *right*: the verdict names a class that is on the part; `unknown` is right where a class is on the part that
+  the recipe does not have. A fault is never right.
 - *escape*: a defective part that was accepted.
 - *overkill*: a good part that was not accepted. A good part that was faulted goes to the reject side, too, so
   that it counts as overkill; ``good_faults`` says how many of the overkill those are.
@@ -9,10 +10,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from drivers.sorters.interface import Outcome
+from station.recipe import UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,15 @@ class Judgement:
         return not self.defective and self.outcome != Outcome.ACCEPT
 
 
-def judge(on_part: Collection[str], good: str, outcome: Outcome | str, found: str) -> Judgement:
+def judge(on_part: Collection[str], classes: Sequence[str], outcome: Outcome | str, found: str) -> Judgement:
     """A verdict (``outcome``, and ``found``, the class it names) beside the classes that are on the part.
 
-    ``good`` is the class of good parts; a part is defective when any other class is on it.
+    ``classes`` are the recipe's; the first is that of good parts, and a part is defective when any other
+    class is on it.
     """
-    defective = any(name != good for name in on_part)
-    return Judgement(defective, Outcome(outcome), found in on_part)
+    defective = any(name != classes[0] for name in on_part)
+    strange = any(name not in classes for name in on_part)
+    return Judgement(defective, Outcome(outcome), found in on_part or (found == UNKNOWN and strange))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from drivers.settings import RiskySection, Section, mistake
-from station.strict_yaml import DocumentError, Mistake, closest, load_document, read_bytes
+from station.strict_yaml import DocumentError, Mistake, closest, line_of, load_document, read_bytes
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Variant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9]{1,5})?$")]
@@ -48,6 +48,10 @@ SURE, TOO_SURE = 0.98, 0.99
 
 CALM, FLAT = 0.25, 4.0
 """Temperatures outside these turn sure probabilities into unsure ones, or the other way round."""
+
+
+UNKNOWN = "unknown"
+"""The class name of a part that is far from what the engine was trained on; no class may have it."""
 
 
 class RecipeError(DocumentError):
@@ -253,6 +257,20 @@ class DecisionRules(RiskySection):
     temperature: Annotated[float, Field(ge=0.05, le=20.0)] = 1.0
     """the number by which log-probabilities are divided (1 = unchanged)"""
 
+    unknown: Literal["report", "reject"] = "report"
+    """`report` (a part that is far from what the engine was trained on keeps its verdict) or `reject`"""
+    unknown_bin: Bin | None = None
+    """the bin, 0..255, for parts rejected as `unknown`; needed with `unknown: reject`, refused without"""
+
+    def check(self) -> None:
+        """Unknown parts without a bin, or a bin without them."""
+        if self.unknown == "reject" and self.unknown_bin is None:
+            remedy = "write the bin for unknown parts, 0..255, on the reject side"
+            raise mistake("unknown_bin", "is missing, and `unknown: reject` needs it", remedy)
+        if self.unknown == "report" and self.unknown_bin is not None:
+            problem = "is not used: with `unknown: report` no part is rejected as unknown"
+            raise mistake("unknown_bin", problem, "write `unknown: reject`, or remove the key")
+
     def risks(self) -> Iterator[tuple[str, str]]:
         """A temperature that no calibration gives."""
         if not CALM <= self.temperature <= FLAT:
@@ -276,7 +294,7 @@ class Recipe(Section):
     """the patches of the surface"""
     engine: Name
     """the name of the engine's folder below the engines directory"""
-    classes: Annotated[tuple[ProductClass, ...], Field(min_length=2, max_length=255)]
+    classes: Annotated[tuple[ProductClass, ...], Field(min_length=1, max_length=254)]
     """the engine's classes in its order; the first one is the good one"""
     decision: DecisionRules = DecisionRules()
     """rules of the decision in addition to Algorithm 1"""
@@ -297,6 +315,10 @@ class Recipe(Section):
         """Patches of one part."""
         rows, columns = self.grid
         return rows * columns
+
+    def line_of(self, key: str) -> int:
+        """The line of a dotted key in the recipe's file, from 1; 0 where it is not in the file."""
+        return line_of(self.text, key)
 
     @model_validator(mode="after")
     def _grid_fits(self) -> Self:
@@ -325,11 +347,21 @@ class Recipe(Section):
             if index and entry.bin == good.bin:
                 problem = f"sends '{entry.name}' to bin {good.bin}, the bin of good parts"
                 raise mistake("classes", problem, "give the defect another bin")
+            if entry.name == UNKNOWN:
+                problem = f"has the name '{UNKNOWN}', which is for parts far from what the engine knows"
+                raise mistake("classes", problem, "give the class another name")
+        if len(self.classes) == 1 and self.decision.unknown != "reject":
+            problem = f"has only '{good.name}', so that nothing would ever be rejected"
+            remedy = "add the defect classes, or write `unknown: reject` and `unknown_bin` below `decision`"
+            raise mistake("classes", problem, remedy)
         if good.threshold or good.release_below:
             problem = f"gives the good class '{good.name}' a threshold"
             raise mistake(
                 "classes", problem, "set thresholds on defect classes: they decide what is rejected"
             )
+        if self.decision.unknown_bin == good.bin:
+            problem = f"is {good.bin}, the bin of good parts"
+            raise mistake("decision.unknown_bin", problem, "write a bin on the reject side")
         if self.fault_bin == good.bin:
             raise mistake(
                 "fault_bin", f"is {good.bin}, the bin of good parts", "write a bin on the reject side"

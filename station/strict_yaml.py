@@ -89,6 +89,16 @@ def load_document(
         raise error(path, *mistakes) from None
 
 
+def line_of(text: str, key: str) -> int:
+    """The line of a dotted key in the text of a document that was read before; 0 where it is not there."""
+    lines: dict[Location, int] = {}
+    try:
+        _plain(_compose(text), (), lines)
+    except _DocumentMistake:
+        return 0
+    return lines.get(tuple(key.split(".")), 0)
+
+
 def read_bytes(path: Path, error: type[DocumentError]) -> bytes:
     """The bytes of a regular file of at most 1 MB; nothing is waited for. Raises ``error``."""
     try:

@@ -45,6 +45,36 @@ def given_data() -> Callable[[str], Path]:
 
 def tiny_network() -> "onnx.ModelProto":  # noqa: F821
     """A hand-made classifier of 16-px grey patches by their mean: below 0.3 dark, above 0.6 bright."""
+    return _tiny_network(far_from=None)
+
+
+def tiny_network_with_novelty() -> "onnx.ModelProto":  # noqa: F821
+    """The same, and a novelty: the mean's distance from 0.45, in units of 0.25.
+
+    Bright and dark patches of :func:`tiny_surface` have novelties of 1.6 to 1.9, good ones of less than 0.1.
+    """
+    return _tiny_network(far_from=0.45)
+
+
+def tiny_network_of_one_class() -> "onnx.ModelProto":  # noqa: F821
+    """A network that knows good patches only: probabilities of ones, and the novelty of the one above."""
+    import onnx
+
+    model = tiny_network_with_novelty()
+    graph = model.graph
+    kept = {"planes", "levels", "scaled", "mean", "off", "distance", "novelty"}
+    nodes = [node for node in graph.node if node.output[0] in kept]
+    nodes.append(onnx.helper.make_node("Unsqueeze", ["novelty", "last_axis"], ["one"]))
+    nodes.append(onnx.helper.make_node("Softmax", ["one"], ["probabilities"], axis=1))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), "last_axis"))
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _tiny_network(far_from: float | None) -> "onnx.ModelProto":  # noqa: F821
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -97,11 +127,21 @@ def tiny_network() -> "onnx.ModelProto":  # noqa: F821
         helper.make_node("Gemm", ["flat", "head.w", "head.b"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(TINY_CLASSES)])]
+    if far_from is not None:
+        constants |= {"usual": np.float32(far_from), "unit": np.float32(0.25)}
+        nodes += [
+            helper.make_node("ReduceMean", ["scaled"], ["mean"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Sub", ["mean", "usual"], ["off"]),
+            helper.make_node("Abs", ["off"], ["distance"]),
+            helper.make_node("Div", ["distance", "unit"], ["novelty"]),
+        ]
+        outputs.append(helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["N"]))
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("patches", TensorProto.UINT8, ["N", TINY_PATCH, TINY_PATCH, 1])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(TINY_CLASSES)])],
+        outputs,
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

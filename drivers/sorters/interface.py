@@ -46,7 +46,7 @@ class Result:
     bin: int
     """0..255, as the recipe names them."""
     class_index: int
-    """Index in the recipe's classes; 255 for a fault."""
+    """Index in the recipe's classes; 254 for a part rejected as unknown, 255 for a fault."""
     reason: str
     """For people, at most 64 ASCII characters on the wire."""
 

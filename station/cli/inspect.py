@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PatchDetails = dict[str, Any]
-"""The patches in the JSON file: ``patch_scores``, and ``patch_labels`` (0 = not defective)."""
+"""The patches in the JSON file: ``patch_scores``, ``patch_labels`` (0 = not defective), ``patch_novelty``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +204,15 @@ def _inspect_one(
     from station.pictures.saving import PictureError, write_overlay
 
     patches: Patches | None = None
-    scores = None
+    scores = novelty = None
     started = time.perf_counter()
     try:
         pixels = read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white)
         started = time.perf_counter()
         patches = cut(pixels, recipe, width_px)
-        scores = engine.probabilities(patches.pixels)
-        verdict: Verdict = decide(scores, recipe)
+        found = engine.scores(patches.pixels)
+        scores, novelty = found.probabilities, found.novelty
+        verdict: Verdict = decide(scores, recipe, novelty)
     except InspectionError as error:
         verdict = fault(str(error), recipe)
     except Exception as error:  # this picture's own: the others are inspected, and the exit code says so
@@ -241,7 +242,9 @@ def _inspect_one(
         milliseconds=milliseconds,
     )
     table = None if scores is None else [[float(p) for p in line] for line in scores]
-    return row, {"patch_scores": table, "patch_labels": list(verdict.labels)}, not_drawn
+    far = None if novelty is None else [float(value) for value in novelty]
+    detail = {"patch_scores": table, "patch_labels": list(verdict.labels), "patch_novelty": far}
+    return row, detail, not_drawn
 
 
 COLUMNS = (

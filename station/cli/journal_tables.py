@@ -133,6 +133,7 @@ def score_table(record: PartRecord) -> Table:
     from rich.table import Table
 
     from station.cli.text import told
+    from station.decision import UNKNOWN_CLASS
 
     assert record.scores is not None
     scores = record.scores if record.scores.ndim == 2 else record.scores.reshape(-1, 1)
@@ -150,7 +151,8 @@ def score_table(record: PartRecord) -> Table:
             style = ("green" if column == 0 else "bold red") if column == label else "dim"
             cells.append(f"[{style}]{value:.4f}[/]")
         decided = index == record.patch
-        remark = "< decided" if decided else "< defective" if label > 0 else ""
+        remark = "< unknown" if label == UNKNOWN_CLASS else "< defective" if label > 0 else ""
+        remark = "< decided" if decided else remark
         table.add_row(str(index), *cells, remark, style="reverse" if decided else None)
     return table
 

@@ -147,7 +147,9 @@ class Canary:
 
 def _joined(steps: list[Scores]) -> Scores:
     features = [step.features for step in steps if step.features is not None]
+    novelty = [step.novelty for step in steps if step.novelty is not None]
     return Scores(
         np.concatenate([step.probabilities for step in steps]),
         np.concatenate(features) if len(features) == len(steps) else None,
+        np.concatenate(novelty) if len(novelty) == len(steps) else None,
     )

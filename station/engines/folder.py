@@ -25,6 +25,7 @@ from station.engines.manifest import (
     EngineRules,
     FileEntry,
     Int8Gate,
+    Novelty,
     PartFigures,
     Variant,
 )
@@ -54,6 +55,8 @@ class GoldenSurface:
     """Recorded scores (patches, classes) by precision: ``fp32`` and, where there is one, ``int8``."""
     features: Mapping[Variant, tuple[int, NDArray[np.float32]]]
     """Recorded features of one patch by ONNX file: its index and ``(features,)``; empty without any."""
+    novelty: Mapping[Variant, NDArray[np.float32]]
+    """Recorded novelty (patches,) by ONNX file; empty without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class EngineManifest:
     """The same, as the decision wants them."""
     features: int
     """Features of a patch; 0: the networks give none."""
+    novelty: Novelty | None
+    """How the novelty of a patch was made; None: the networks give none."""
     files: Mapping[Variant, Path]
     digests: Mapping[Variant, str]
     """SHA-256 of each file, hex."""
@@ -82,6 +87,7 @@ class EngineManifest:
     tolerance: float
     int8_tolerance: float
     features_tolerance: float
+    novelty_tolerance: float
     figures: Mapping[Variant, PartFigures]
     int8_gate: Int8Gate | None
     digest: str
@@ -98,8 +104,9 @@ class EngineManifest:
         return self.surface.channels
 
     def one_of_each_class(self) -> tuple[GoldenSurface, ...]:
-        """The first golden part of every class."""
-        return tuple(next(part for part in self.golden if part.truth == name) for name in self.classes)
+        """The first golden part of every class, and the first that is unknown where there is one."""
+        truths = dict.fromkeys(part.truth for part in self.golden)
+        return tuple(next(part for part in self.golden if part.truth == name) for name in truths)
 
     def int8_refusal(self, variant: Variant = "int8") -> str:
         """Why an INT8 file is not accurate enough by its own figures, or an empty string."""
@@ -146,14 +153,16 @@ def load_manifest(folder: Path) -> EngineManifest:
         require_plain(_checked(path, f"files.{variant}", folder, entry, MAX_MODEL_BYTES), folder / entry.path)
     recorded = _recorded_scores(path, folder, document)
     features = _recorded_features(path, folder, document)
+    novelty = _recorded_novelty(path, folder, document)
     golden = []
     for index, part in enumerate(document.golden.parts):
         _checked(path, f"golden.parts[{index}]", folder, part, MAX_GOLDEN_BYTES)
         name = Path(part.path).name
         scores = {precision: table[name] for precision, table in recorded.items()}
         own_features = {variant: table[name] for variant, table in features.items()}
+        own_novelty = {variant: values[name] for variant, values in novelty.items()}
         file = folder / part.path
-        golden.append(GoldenSurface(name, part.truth, file, part.sha256, scores, own_features))
+        golden.append(GoldenSurface(name, part.truth, file, part.sha256, scores, own_features, own_novelty))
     return EngineManifest(
         folder=folder,
         name=document.name,
@@ -165,12 +174,14 @@ def load_manifest(folder: Path) -> EngineManifest:
         rules=document.rules,
         own_rules=document.decision_rules(),
         features=document.features,
+        novelty=document.novelty,
         files=files,
         digests={variant: entry.sha256 for variant, entry in document.files.items()},
         golden=tuple(golden),
         tolerance=document.golden.tolerance,
         int8_tolerance=document.golden.int8_tolerance,
         features_tolerance=document.golden.features_tolerance,
+        novelty_tolerance=document.golden.novelty_tolerance,
         figures=document.figures,
         int8_gate=document.int8_gate,
         digest=hashlib.sha256(content).hexdigest(),
@@ -275,6 +286,36 @@ def _recorded_features(
                 if not np.isfinite(values).all():
                     raise ValueError(f"{variant} features of {name} are not all numbers")
                 found[variant][name] = patch, values
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
+        what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be used ({problem})"
+        raise ManifestError(
+            folder / entry.path, Mistake(0, "", what, "record the golden parts again with this engine")
+        ) from None
+    return found
+
+
+def _recorded_novelty(
+    path: Path, folder: Path, document: EngineDocument
+) -> dict[Variant, dict[str, NDArray[np.float32]]]:
+    """Novelty of every patch by ONNX file and part; empty where the engine gives none."""
+    entry = document.golden.novelty
+    if entry is None:
+        return {}
+    content = _checked(path, "golden.novelty", folder, entry, MAX_GOLDEN_BYTES)
+    patches = document.decision_rules().patches
+    found: dict[Variant, dict[str, NDArray[np.float32]]] = {}
+    try:
+        tables = json.loads(content)
+        for variant in document.files:
+            found[variant] = {}
+            for part in document.golden.parts:
+                name = Path(part.path).name
+                values = np.array(tables[variant][name], dtype=np.float32)
+                if values.shape != (patches,):
+                    raise ValueError(f"{variant} novelty of {name} has shape {values.shape}")
+                if not (np.isfinite(values).all() and (values >= 0).all()):
+                    raise ValueError(f"{variant} novelty of {name} is not all numbers from 0 on")
+                found[variant][name] = values
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be used ({problem})"
         raise ManifestError(

@@ -1,8 +1,8 @@
 """The small interface every inference back end stands behind.
 
 An engine takes uint8 patches and returns probabilities and, where its network gives them, the features
-that they are computed from; scaling to 0..1 and the softmax are inside the graph, so that no back end can
-normalise differently from the others.
+that they are computed from and the novelty of each patch. Scaling to 0..1, the softmax and the distances
+are inside the graph, so that no back end can compute them differently from the others.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ class Scores:
     """``(N, classes)``."""
     features: NDArray[np.float32] | None = None
     """``(N, features)``, the pooled features that the network's head is given; None where it gives none."""
+    novelty: NDArray[np.float32] | None = None
+    """``(N,)``, how far a patch is from what the engine was trained on, in units of the engine's own
+    threshold: above 1 is far. None where the engine gives none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class EngineInfo:
     load_ms: float
     features: int = 0
     """Features of a patch; 0: the engine gives none."""
+    novelty: bool = False
+    """Whether it says how far a patch is from what it was trained on."""
 
 
 class EngineError(InspectionError):

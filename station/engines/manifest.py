@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from station.decision import Rules
 from station.outcomes import Outcomes
-from station.recipe import PatchGrid, Recipe, SurfaceSize
+from station.recipe import UNKNOWN, PatchGrid, Recipe, SurfaceSize
 
 FORMAT = 2
 """The format of engine.yaml; format 1 did not record the patches and rules that it was proven with."""
@@ -30,8 +30,8 @@ FORMAT = 2
 INT8_SIGNED: Final = "int8-signed"
 """The variant with signed activations and floating-point biases, the only INT8 that TensorRT reads."""
 
-PATCHES, PROBABILITIES, FEATURES = "patches", "probabilities", "features"
-"""The names of a network's input and of its outputs in every ONNX file; features are optional."""
+PATCHES, PROBABILITIES, FEATURES, NOVELTY = "patches", "probabilities", "features", "novelty"
+"""The names of a network's input and of its outputs in every ONNX file; the last two are optional."""
 
 Variant = Literal["fp32", "int8", "int8-signed"]
 
@@ -85,7 +85,7 @@ class GoldenPart(FileEntry):
     """A surface, losslessly stored, whose scores are recorded."""
 
     truth: ClassName
-    """the class that is on the part"""
+    """the class that is on the part; `unknown` for a known bad part that no class of the engine names"""
 
 
 class EngineRules(_Section):
@@ -97,6 +97,8 @@ class EngineRules(_Section):
     """by class, the probability from which a patch counts as this class"""
     release_below: dict[ClassName, Share] = {}
     """by class, the sum of defect probabilities below which a patch counts as good"""
+    unknown: Literal["report", "reject"] = "report"
+    """whether a part that is far from what the engine was trained on is rejected"""
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
@@ -105,6 +107,7 @@ class EngineRules(_Section):
             temperature=recipe.decision.temperature,
             thresholds={one.name: one.threshold for one in recipe.classes if one.threshold},
             release_below={one.name: one.release_below for one in recipe.classes if one.release_below},
+            unknown=recipe.decision.unknown,
         )
 
     def for_classes(self, classes: tuple[str, ...], surface: SurfaceSize, patch: PatchGrid) -> Rules:
@@ -116,7 +119,23 @@ class EngineRules(_Section):
             self.temperature,
             tuple(self.thresholds.get(name, 0.0) for name in classes),
             tuple(self.release_below.get(name, 0.0) for name in classes),
+            self.unknown == "reject",
         )
+
+
+class Novelty(_Section):
+    """How far a patch is from what the engine was trained on: the output `novelty`, 1 = the threshold."""
+
+    method: Name
+    """how the distance is computed, for example mahalanobis"""
+    features: Name
+    """the features in which it is computed: `own` (the classifier's) or the name of a pretrained network"""
+    good_parts: Annotated[int, Field(ge=1)]
+    """good parts, none of them trained on, by which the threshold was chosen"""
+    good_above: Share
+    """the share of these good parts of which a patch is above the threshold"""
+    description: Annotated[str, StringConstraints(max_length=2000)] = ""
+    """a sentence for people: what was fitted on what"""
 
 
 class Golden(_Section):
@@ -128,10 +147,14 @@ class Golden(_Section):
     """the largest difference of an INT8 probability from its own recorded one"""
     features_tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     """the largest difference of a patch's features from the recorded ones, as a share of their length"""
+    novelty_tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    """the largest difference of a patch's novelty from the recorded one, as a share of it, or of 1 if less"""
     scores: FileEntry
     """the recorded scores, JSON: {"fp32": {"01-scratch.png": [[p, ...], ...]}, "int8": {...}}"""
     features: FileEntry | None = None
     """recorded features, JSON: {"fp32": {"01-scratch.png": {"patch": 3, "values": [...]}}, "int8": ...}"""
+    novelty: FileEntry | None = None
+    """recorded novelty of every patch, JSON: {"fp32": {"01-scratch.png": [0.3, ...]}, "int8": {...}}"""
     parts: Annotated[tuple[GoldenPart, ...], Field(min_length=1, max_length=100)]
     """the golden parts, at least one of each class; twelve are usual"""
 
@@ -191,8 +214,8 @@ class EngineDocument(_Section):
     """a sentence for people"""
     network: Name
     """the network's name, for example inception-cnn"""
-    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=255)]
-    """the class names in the order of the outputs; the first is the good one"""
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=254)]
+    """the class names in the order of the outputs; the first is the good one; one only needs `novelty`"""
     surface: SurfaceSize
     """the size of the surfaces that the engine was proven on, px, and their channels"""
     patch: PatchGrid
@@ -201,6 +224,8 @@ class EngineDocument(_Section):
     """the decision rules that the engine was proven with"""
     features: Annotated[int, Field(ge=0, le=65_536)] = 0
     """the number of features per patch beside the probabilities; 0 = none"""
+    novelty: Novelty | None = None
+    """how the output `novelty` was made; without it, the engine gives none"""
     files: Annotated[dict[Variant, FileEntry], Field(min_length=1, max_length=3)]
     """the ONNX files: fp32, and optionally int8 and int8-signed"""
     golden: Golden
@@ -221,11 +246,16 @@ class EngineDocument(_Section):
         for index, name in enumerate(self.classes):
             if name in self.classes[:index]:
                 raise _wrong("classes", f"has {name!r} twice", "give each class its own name")
+        if UNKNOWN in self.classes:
+            problem = f"has {UNKNOWN!r}, which is for parts far from what the engine knows"
+            raise _wrong("classes", problem, "give the class another name")
+        self._check_novelty()
         for part in self.golden.parts:
-            if part.truth not in self.classes:
-                raise _wrong(
-                    "golden.parts", f"has the unknown truth {part.truth!r}", "use a name of `classes`"
-                )
+            if part.truth not in self.golden_truths:
+                remedy = "use a name of `classes`"
+                if part.truth == UNKNOWN:
+                    remedy += "; `unknown` needs `rules.unknown: reject`"
+                raise _wrong("golden.parts", f"has the unknown truth {part.truth!r}", remedy)
         for side in (self.surface.height, self.surface.width):
             if not self.patch.fills(side):
                 problem = (
@@ -240,7 +270,9 @@ class EngineDocument(_Section):
             if strange:
                 problem = f"has {strange[0]!r}, which is no defect class of the engine"
                 raise _wrong(f"rules.{key}", problem, f"use one of {', '.join(self.classes[1:])}")
-        unproven = [name for name in self.classes if name not in {part.truth for part in self.golden.parts}]
+        # Beside one class a known bad part is needed: an engine that says good to everything must fail.
+        needed = self.classes if len(self.classes) > 1 else self.golden_truths
+        unproven = [name for name in needed if name not in {part.truth for part in self.golden.parts}]
         if unproven:
             problem = f"has no part of class {unproven[0]!r}: an engine that never says it would pass"
             raise _wrong("golden.parts", problem, "record golden parts of every class")
@@ -252,6 +284,22 @@ class EngineDocument(_Section):
         if len(set(paths)) != len(paths):
             raise _wrong("golden.parts", "has a file twice", "keep one of the two")
         return self
+
+    def _check_novelty(self) -> None:
+        """One class or `reject` without novelty, novelty without what proves it."""
+        if self.novelty is None and (self.rules.unknown == "reject" or self.golden.novelty is not None):
+            problem = "is missing, though `rules` or `golden` speak of it"
+            raise _wrong("novelty", problem, "record the golden parts again with this engine")
+        if self.novelty is not None and self.golden.novelty is None:
+            raise _wrong("golden.novelty", "is missing", "record the golden parts again with this engine")
+        if len(self.classes) == 1 and self.rules.unknown != "reject":
+            problem = f"is only {self.classes[0]!r}, so that nothing would ever be rejected"
+            raise _wrong("classes", problem, "write `unknown: reject` below `rules`, or train defect classes")
+
+    @property
+    def golden_truths(self) -> tuple[str, ...]:
+        """What a golden part may be: a class, and `unknown` where the engine rejects unknown parts."""
+        return (*self.classes, UNKNOWN) if self.rules.unknown == "reject" else self.classes
 
     def decision_rules(self) -> Rules:
         """What the decision must know of the engine's own rules."""

@@ -2,13 +2,13 @@
 
 fp32, bf16 and fp16 must name the same most probable class for every patch as was recorded, with every
 probability within the manifest's tolerance (0.02) of the fp32 one. INT8 is another network: it must be
-within its own tolerance of its own recorded scores. Features, where the engine gives them, must be near the
-recorded ones.
+within its own tolerance of its own recorded scores. Features and novelty, where the engine gives them, must
+be near those recorded with the same file.
 
 Of every precision the verdict must be right, and the decision alone says what it is: by the rules that the
 engine was proven with it must name what is on the part, and by the rules of the prepared recipe it must be
-the verdict on fp32's scores and accept no defective part. Every class is among the golden parts, so that an
-engine that says *good* to everything fails.
+the verdict on fp32's scores and accept no defective part. Every class is among the golden parts, and
+beside one class a known bad part, so that an engine that says *good* to everything fails.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from station.decision import FAULT_CLASS, Rules, decide_by
+from station.decision import Rules, decide_by
 from station.engines.folder import EngineManifest, GoldenSurface, read_golden
 from station.engines.interface import Engine, EngineError, EngineInfo, Scores
+from station.engines.manifest import Variant
 from station.recipe import PatchGrid, Recipe, SurfaceSize
 
 
@@ -55,7 +56,10 @@ class GoldenReport:
 
 
 def require_fit(manifest: EngineManifest, recipe: Recipe) -> None:
-    """Refuse an engine that was proven on patches other than the recipe's. Raises :class:`EngineError`."""
+    """Refuse an engine that was proven on patches other than the recipe's, or cannot decide by its rules.
+
+    Raises :class:`EngineError`.
+    """
     classes = tuple(entry.name for entry in recipe.classes)
     if manifest.classes != classes:
         raise EngineError(
@@ -69,6 +73,13 @@ def require_fit(manifest: EngineManifest, recipe: Recipe) -> None:
             f"engine {manifest.name!r} was proven on {proven_on}; recipe {recipe.name!r} cuts {cuts}: write "
             "the engine's `surface` and `patch` into the recipe, or record the engine for this recipe by "
             "`retrain golden --keep`"
+        )
+    if recipe.decision.unknown == "reject" and manifest.novelty is None:
+        raise EngineError(
+            f"recipe {recipe.name!r}, line {recipe.line_of('decision.unknown')}: decision.unknown: is "
+            f"`reject`, and engine {manifest.name!r} does not say how far a part is from what it was trained "
+            "on: add its novelty by `retrain novelty --engine`, or write `unknown: report` and remove "
+            "`unknown_bin`"
         )
 
 
@@ -141,8 +152,9 @@ def deviation(
 ) -> tuple[float, str]:
     """How far the scores of a golden part are from the recorded ones, and what is wrong, or nothing."""
     difference, problem = _compare(scores, part, manifest, info.precision)
-    problem = problem or _misjudged(scores.probabilities, part, manifest, recipe_rules)
-    return difference, problem or _other_features(scores, part, manifest, info)
+    problem = problem or _misjudged(scores, part, manifest, recipe_rules)
+    problem = problem or _other_features(scores, part, manifest, info)
+    return difference, problem or _other_novelty(scores, part, manifest, info)
 
 
 def _tolerance(manifest: EngineManifest, precision: str) -> float:
@@ -168,22 +180,22 @@ def _compare(
 
 
 def _misjudged(
-    scores: NDArray[np.float32], part: GoldenSurface, manifest: EngineManifest, recipe_rules: Rules | None
+    scores: Scores, part: GoldenSurface, manifest: EngineManifest, recipe_rules: Rules | None
 ) -> str:
     """What is wrong with the verdict on a golden part; empty when nothing is."""
-    fp32 = part.scores["fp32"]
+    named = manifest.own_rules.name_of
 
-    def named(index: int) -> str:
-        return "a fault" if index == FAULT_CLASS else manifest.classes[index]
+    def taken_for(rules: Rules) -> int:
+        return decide_by(scores.probabilities, rules, scores.novelty).class_index
 
     for rules in filter(None, (manifest.own_rules, recipe_rules)):
-        found, wanted = decide_by(scores, rules).class_index, decide_by(fp32, rules).class_index
-        if found != wanted:
-            return f"taken for {named(found)}, fp32 takes it for {named(wanted)}"
-    found = decide_by(scores, manifest.own_rules).class_index
+        fp32 = decide_by(part.scores["fp32"], rules, part.novelty.get("fp32")).class_index
+        if taken_for(rules) != fp32:
+            return f"taken for {named(taken_for(rules))}, fp32 takes it for {named(fp32)}"
+    found = taken_for(manifest.own_rules)
     if named(found) != part.truth:
         return f"taken for {named(found)}, it is {part.truth}"
-    if recipe_rules is not None and found and decide_by(scores, recipe_rules).class_index == 0:
+    if recipe_rules is not None and found and taken_for(recipe_rules) == 0:
         return (
             f"accepted by the recipe although it is {part.truth}; lower `release_below` of {part.truth}, or "
             "choose golden parts with this recipe (`retrain golden`)"
@@ -197,16 +209,43 @@ def _other_features(scores: Scores, part: GoldenSurface, manifest: EngineManifes
         return ""
     if scores.features is None:
         return "the engine gives no features, though engine.yaml says so"
-    own = [part.features[name] for name, digest in manifest.digests.items() if digest == info.digest]
-    if not own:
+    variant = _variant(manifest, info)
+    if variant is None:
         return f"the engine computes {info.digest[:12]}..., which is no file of engine.yaml"
-    patch, recorded = own[0]
+    patch, recorded = part.features[variant]
     distance = float(np.linalg.norm(scores.features[patch] - recorded))
     share = distance / max(float(np.linalg.norm(recorded)), 1e-6)
     if not share <= manifest.features_tolerance:
         limit = f"more than {manifest.features_tolerance:.1%}"
         return f"the features of patch {patch} are off by {share:.1%} of their length, {limit}"
     return ""
+
+
+def _other_novelty(scores: Scores, part: GoldenSurface, manifest: EngineManifest, info: EngineInfo) -> str:
+    """How a patch's novelty differs from the recorded one; empty when it does not, or there is none."""
+    if manifest.novelty is None:
+        return ""
+    if scores.novelty is None:
+        return "the engine gives no novelty, though engine.yaml says so"
+    variant = _variant(manifest, info)
+    if variant is None:
+        return f"the engine computes {info.digest[:12]}..., which is no file of engine.yaml"
+    recorded = part.novelty[variant]
+    if scores.novelty.shape != recorded.shape:
+        return f"novelty has shape {scores.novelty.shape}, recorded was {recorded.shape}"
+    off = np.abs(scores.novelty - recorded) / np.maximum(recorded, 1.0)
+    patch = int(np.argmax(off))
+    if not off[patch] <= manifest.novelty_tolerance:
+        return (
+            f"the novelty of patch {patch} is {scores.novelty[patch]:.3f}, recorded was "
+            f"{recorded[patch]:.3f}: off by more than {manifest.novelty_tolerance:.1%}"
+        )
+    return ""
+
+
+def _variant(manifest: EngineManifest, info: EngineInfo) -> Variant | None:
+    """The ONNX file of engine.yaml that an engine computes."""
+    return next((name for name, digest in manifest.digests.items() if digest == info.digest), None)
 
 
 def describe_grid(surface: SurfaceSize, patch: PatchGrid) -> str:

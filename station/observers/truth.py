@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from drivers.sorters.interface import Outcome
 from station.observers.interface import Observer, ObserverSetup
 from station.outcomes import Judgement, Outcomes, count_outcomes, judge
+from station.recipe import UNKNOWN
 
 if TYPE_CHECKING:
     from station.decision import Verdict
@@ -75,9 +76,10 @@ class GroundTruth(Observer):
     def count(self, part_id: int, verdict: Verdict, truth: Truth, classes: list[str]) -> None:
         """Compare one verdict; a part with several kinds of defect is right under any of their names."""
         found = "fault" if verdict.outcome is Outcome.FAULT else verdict.class_name
-        judgement = judge(truth.labels, classes[0], verdict.outcome, found)
+        judgement = judge(truth.labels, classes, verdict.outcome, found)
         with self._lock:
-            self._classes += [name for name in (*classes, truth.label) if name not in self._classes]
+            named = (*classes, truth.label, *([UNKNOWN] if found == UNKNOWN else []))
+            self._classes += [name for name in named if name not in self._classes]
             self._counts[truth.label, found] += 1
             self._judgements[judgement] += 1
             self._right_by_another += judgement.right and found != truth.label
@@ -98,7 +100,8 @@ class GroundTruth(Observer):
             outcomes = count_outcomes(self._judgements)
             escaped, overkilled = tuple(self._escaped), tuple(self._overkilled)
             by_another = self._right_by_another
-        rows = {true: {found: counts[true, found] for found in (*classes, "fault")} for true in classes}
+        true_classes = [name for name in classes if name != UNKNOWN]
+        rows = {true: {found: counts[true, found] for found in (*classes, "fault")} for true in true_classes}
         return Confusion(rows, outcomes, by_another, escaped, overkilled)
 
 

@@ -311,13 +311,16 @@ def _draw_others(canvas: Picture, view: PartView, corner: tuple[int, int]) -> No
 
 
 def _named(view: PartView, index: int) -> str:
-    """The class that the decision gave a patch, and its probability."""
-    return f"{_class_name(view, view.verdict.labels[index])} {_probability(view, index):.2f}"
+    """The class that the decision gave a patch, and its probability where the engine has the class."""
+    name = _class_name(view, view.verdict.labels[index])
+    return f"{name} {_probability(view, index):.2f}" if name in view.classes else name
 
 
 def _probability(view: PartView, index: int) -> float:
-    """The probability of the class that the decision gave a patch; 0 where no scores are at hand."""
-    return 0.0 if view.scores is None else float(view.scores[index, view.verdict.labels[index]])
+    """The probability of the class that the decision gave a patch; 0 without scores, and for `unknown`."""
+    label = view.verdict.labels[index]
+    known = view.scores is not None and label < view.scores.shape[1]
+    return float(view.scores[index, label]) if view.scores is not None and known else 0.0
 
 
 def _class_name(view: PartView, index: int) -> str:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
-from station.decision import Verdict
+from station.decision import FAULT_CLASS, UNKNOWN_CLASS, Verdict
 from station.journal.events import utc_ago
 from station.part import InspectedPart
 from station.patching import BoxMm, Patches, Region, Surface, cut_surface
-from station.recipe import PatchGrid
+from station.recipe import UNKNOWN, PatchGrid
 
 
 class Reason(StrEnum):
@@ -153,7 +153,8 @@ class Item:
 
     def verdict(self) -> Verdict:
         """The station's verdict again."""
-        index = self.classes.index(self.class_name) if self.class_name in self.classes else 255
+        special = UNKNOWN_CLASS if self.class_name == UNKNOWN else FAULT_CLASS
+        index = self.classes.index(self.class_name) if self.class_name in self.classes else special
         outcome = Outcome(self.outcome)
         return Verdict(
             outcome,

@@ -50,7 +50,7 @@ VERDICTS = {
 def test_every_part_is_right_an_escape_overkill_or_a_defect_under_another_name(
     pairs: list[tuple[tuple[str, ...], str]],
 ) -> None:
-    judged = [judge(on_part, "good", VERDICTS[found], found) for on_part, found in pairs]
+    judged = [judge(on_part, NAMES, VERDICTS[found], found) for on_part, found in pairs]
     counts = count_outcomes(judged)
     misnamed = sum(one.defective and not one.right and not one.escaped for one in judged)
     assert counts.right + counts.escapes + counts.overkill + misnamed == counts.parts == len(pairs)
@@ -59,14 +59,14 @@ def test_every_part_is_right_an_escape_overkill_or_a_defect_under_another_name(
 
 
 def test_a_faulted_good_part_is_overkill_and_a_faulted_defective_part_no_escape() -> None:
-    good, bad = judge(("good",), "good", "fault", "fault"), judge(("pits",), "good", "fault", "fault")
+    good, bad = judge(("good",), NAMES, "fault", "fault"), judge(("pits",), NAMES, "fault", "fault")
     counts = count_outcomes([good, bad])
     assert counts == Outcomes(2, 1, 1, right=0, escapes=0, overkill=1, faults=2, good_faults=1)
 
 
 def test_figures_of_an_engine_are_the_same_counts() -> None:
     counts = count_outcomes(
-        [judge(("good",), "good", "fault", "fault"), judge(("pits",), "good", "accept", "good")]
+        [judge(("good",), NAMES, "fault", "fault"), judge(("pits",), NAMES, "accept", "good")]
     )
     assert PartFigures(**asdict(counts)).outcomes == counts
 
@@ -120,7 +120,7 @@ def test_inspection_evaluation_thresholds_and_the_summary_of_a_run_count_alike(
     with (tmp_path / "v.csv").open() as file:
         rows = list(csv.DictReader(file))
     inspected = count_outcomes(
-        judge((part.truth,), "good", row["outcome"], row["class_name"])
+        judge((part.truth,), TINY_CLASSES, row["outcome"], row["class_name"])
         for part, row in zip(shown, rows, strict=True)
     )
 

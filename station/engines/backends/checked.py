@@ -10,11 +10,28 @@ from numpy.typing import NDArray
 
 from station.decision import SUM_TOLERANCE
 from station.engines.interface import Engine, EngineDeadlineError, EngineError, EngineInfo, Scores
+from station.engines.manifest import FEATURES, NOVELTY, PROBABILITIES
 
 LOW_PRECISION_SUM_TOLERANCE = 0.02
 """The decision's tolerance for bf16 and fp16, where a softmax of a few classes is rounded to 8 or 11 bits."""
 GRACE_S = 2.0
 """How long an inference that missed its deadline has to stop before the engine counts as broken."""
+
+
+def outputs(info: EngineInfo) -> list[str]:
+    """The outputs of an engine's networks, by the names that they have in the ONNX file and in Scores."""
+    optional = {FEATURES: info.features > 0, NOVELTY: info.novelty}
+    return [PROBABILITIES, *(name for name, given in optional.items() if given)]
+
+
+def empty_outputs(info: EngineInfo, patches: int) -> dict[str, NDArray[np.float32]]:
+    """Memory for what an engine says of some patches, by output."""
+    shapes = {
+        PROBABILITIES: (patches, len(info.classes)),
+        FEATURES: (patches, info.features),
+        NOVELTY: (patches,),
+    }
+    return {name: np.empty(shapes[name], np.float32) for name in outputs(info)}
 
 
 class CheckedEngine(Engine):
@@ -78,7 +95,8 @@ class CheckedEngine(Engine):
             )
         if low:
             scores = (scores / sums[:, None]).astype(np.float32)
-        return Scores(scores, self._checked_features(found.features, patches))
+        features = self._checked_features(found.features, patches)
+        return Scores(scores, features, self._checked_novelty(found.novelty, patches))
 
     def _checked_features(
         self, found: NDArray[np.float32] | None, patches: int
@@ -93,3 +111,16 @@ class CheckedEngine(Engine):
                 "choose a back end that passes"
             )
         return features
+
+    def _checked_novelty(self, found: NDArray[np.float32] | None, patches: int) -> NDArray[np.float32] | None:
+        if not self.info.novelty:
+            return None
+        novelty = np.array(found, dtype=np.float32)
+        right = novelty.shape == (patches,) and np.isfinite(novelty).all() and (novelty >= 0).all()
+        if not right:
+            raise EngineError(
+                f"{self.info.backend} {self.info.precision} gave novelty of shape {novelty.shape}, not "
+                f"numbers from 0 on of shape {(patches,)}; run `station engines --prove` and "
+                "choose a back end that passes"
+            )
+        return novelty

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from station.engines.backends.checked import GRACE_S, CheckedEngine
+from station.engines.backends.checked import GRACE_S, CheckedEngine, outputs
 from station.engines.cached import own_folder
 from station.engines.folder import EngineManifest, model_bytes
 from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions, Scores
-from station.engines.manifest import FEATURES, INT8_SIGNED, PATCHES, PROBABILITIES, Variant
+from station.engines.manifest import INT8_SIGNED, PATCHES, Variant
 
 CPU, CUDA, TENSORRT = "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt"
 PROVIDERS = {
@@ -106,6 +106,7 @@ class OnnxRuntimeEngine(CheckedEngine):
                 channels=manifest.channels,
                 load_ms=(time.perf_counter() - started) * 1000,
                 features=manifest.features,
+                novelty=manifest.novelty is not None,
             )
         )
 
@@ -133,12 +134,13 @@ class OnnxRuntimeEngine(CheckedEngine):
             ) from problem
 
     def _run(self, patches: NDArray[np.uint8], run: Any) -> Scores:
-        wanted = [PROBABILITIES, FEATURES] if self.info.features else [PROBABILITIES]
+        wanted = outputs(self.info)
         batches = [
             self._session.run(wanted, {PATCHES: patches[start : start + self._batch]}, run)
             for start in range(0, len(patches), self._batch)
         ]
-        return Scores(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+        joined = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return Scores(**dict(zip(wanted, joined, strict=True)))
 
     def close(self) -> None:
         """End the worker and free the session."""

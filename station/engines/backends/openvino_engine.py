@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from station.engines.backends.checked import GRACE_S, CheckedEngine
+from station.engines.backends.checked import GRACE_S, CheckedEngine, empty_outputs, outputs
 from station.engines.folder import EngineManifest, model_bytes
 from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions, Scores
-from station.engines.manifest import FEATURES, PROBABILITIES, Variant
+from station.engines.manifest import Variant
 from station.machine import processor
 
 NAME = "openvino"
@@ -63,6 +63,19 @@ class OpenVinoEngine(CheckedEngine):
         variant: Variant = "int8" if precision == "int8" else "fp32"
         content = model_bytes(manifest, variant)
         self._chunk = options.chunk or CHUNKS[0]
+        info = EngineInfo(
+            name=manifest.name,
+            digest=manifest.digests[variant],
+            backend=NAME,
+            precision=precision,
+            device=str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip(),
+            classes=manifest.classes,
+            patch_px=manifest.patch_px,
+            channels=manifest.channels,
+            load_ms=0.0,
+            features=manifest.features,
+            novelty=manifest.novelty is not None,
+        )
         try:
             model = core.read_model(content)
             side = manifest.patch_px
@@ -76,8 +89,7 @@ class OpenVinoEngine(CheckedEngine):
                     "INFERENCE_PRECISION_HINT": _HINTS[precision],
                 },
             )
-            names = [PROBABILITIES, FEATURES] if manifest.features else [PROBABILITIES]
-            self._outputs = [compiled.output(name) for name in names]
+            self._outputs = [compiled.output(name) for name in outputs(info)]
             self._requests = [
                 compiled.create_infer_request() for _ in range(options.threads * _REQUESTS_PER_STREAM)
             ]
@@ -86,20 +98,7 @@ class OpenVinoEngine(CheckedEngine):
                 f"OpenVINO cannot load {manifest.files[variant]} ({_first_line(problem)}); "
                 "prove the folder with another back end, or update openvino"
             ) from problem
-        super().__init__(
-            EngineInfo(
-                name=manifest.name,
-                digest=manifest.digests[variant],
-                backend=NAME,
-                precision=precision,
-                device=str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip(),
-                classes=manifest.classes,
-                patch_px=manifest.patch_px,
-                channels=manifest.channels,
-                load_ms=0.0,
-                features=manifest.features,
-            )
-        )
+        super().__init__(info)
         self._abandoned: object = None
         self.info = _loaded(self.info, started)
 
@@ -107,8 +106,7 @@ class OpenVinoEngine(CheckedEngine):
         requests = self._requests
         if not requests:
             raise EngineError(f"engine {self.info.name} is closed; open it again")
-        widths = (len(self.info.classes), self.info.features)
-        found = [np.empty((len(patches), width), np.float32) for width in widths[: len(self._outputs)]]
+        found = empty_outputs(self.info, len(patches))
         running: list[tuple[Any, int, NDArray[np.uint8]]] = []
         try:
             for number, start in enumerate(range(0, len(patches), self._chunk)):
@@ -136,12 +134,12 @@ class OpenVinoEngine(CheckedEngine):
             raise EngineError(
                 f"OpenVINO failed on {len(patches)} patches ({_first_line(problem)}); restart the station"
             ) from problem
-        return Scores(*found)
+        return Scores(**found)
 
     def _collect(
         self,
         job: tuple[Any, int, NDArray[np.uint8]],
-        found: list[NDArray[np.float32]],
+        found: dict[str, NDArray[np.float32]],
         deadline: float | None,
     ) -> None:
         """Wait for a chunk and put its scores in place; the job holds the memory the request reads."""
@@ -150,7 +148,7 @@ class OpenVinoEngine(CheckedEngine):
             request.wait()
         elif not request.wait_for(max(0, int((deadline - time.monotonic()) * 1000))):
             raise TimeoutError
-        for whole, output in zip(found, self._outputs, strict=True):
+        for whole, output in zip(found.values(), self._outputs, strict=True):
             rows = whole[start : start + self._chunk]
             rows[:] = request.get_tensor(output).data[: len(rows)]
 

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from station.engines.backends.checked import GRACE_S, CheckedEngine
+from station.engines.backends.checked import GRACE_S, CheckedEngine, empty_outputs
 from station.engines.cached import own_folder
 from station.engines.folder import EngineManifest, model_bytes
 from station.engines.interface import BackendStatus, EngineError, EngineInfo, EngineOptions, Scores
-from station.engines.manifest import FEATURES, INT8_SIGNED, PATCHES, PROBABILITIES, Variant
+from station.engines.manifest import INT8_SIGNED, PATCHES, Variant
 from station.files import write_file
 
 NAME = "tensorrt"
@@ -104,33 +104,29 @@ class TensorRtEngine(CheckedEngine):
         self._runtime, self._engine, self._context = runtime, engine, context
         self._stream = _call(self._cuda.cudaStreamCreate())
         self._patches = _Buffer(self._cuda, (LARGEST_BATCH, side, side, channels), np.dtype(np.uint8))
-        widths = {PROBABILITIES: len(manifest.classes)}
-        if manifest.features:
-            widths[FEATURES] = manifest.features
+        info = EngineInfo(
+            name=manifest.name,
+            digest=digest,
+            backend=NAME,
+            precision=precision,
+            device=here.device,
+            classes=manifest.classes,
+            patch_px=side,
+            channels=channels,
+            load_ms=0.0,
+            features=manifest.features,
+            novelty=manifest.novelty is not None,
+        )
         self._outputs = {
-            name: _Buffer(self._cuda, (LARGEST_BATCH, width), np.dtype(np.float32))
-            for name, width in widths.items()
+            name: _Buffer(self._cuda, empty.shape, empty.dtype)
+            for name, empty in empty_outputs(info, LARGEST_BATCH).items()
         }
         for name, buffer in {PATCHES: self._patches, **self._outputs}.items():
             if not context.set_tensor_address(name, buffer.device):
                 raise EngineError(
                     f"the network has no {name!r}; the ONNX file does not belong to this engine.yaml"
                 )
-        super().__init__(
-            EngineInfo(
-                name=manifest.name,
-                digest=digest,
-                backend=NAME,
-                precision=precision,
-                device=here.device,
-                classes=manifest.classes,
-                patch_px=side,
-                channels=channels,
-                load_ms=0.0,
-                features=manifest.features,
-            )
-        )
-        self.info = replace(self.info, load_ms=(time.perf_counter() - started) * 1000)
+        super().__init__(replace(info, load_ms=(time.perf_counter() - started) * 1000))
 
     def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> Scores:
         if self._context is None:
@@ -143,7 +139,8 @@ class TensorRtEngine(CheckedEngine):
                 stopped = self._finished(time.monotonic() + GRACE_S)
                 raise self._late(len(patches), stopped)
             found.append([buffer.host[: len(batch)].copy() for buffer in self._outputs.values()])
-        return Scores(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        joined = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Scores(**dict(zip(self._outputs, joined, strict=True)))
 
     def _launch(self, batch: NDArray[np.uint8]) -> None:
         """Copy in, compute, copy out; all on the stream, nothing waits."""
