@@ -135,6 +135,9 @@ def show(
     if one.scores is not None and one.patch is not None:
         pairs = zip(one.classes, one.scores[one.patch], strict=True)
         row("its scores", ", ".join(f"{name} {p:.3f}" for name, p in pairs))
+    if one.novelty is not None:
+        highest = max(range(len(one.novelty)), key=one.novelty.__getitem__)
+        row("novelty", f"{one.novelty[highest]:.3f} at patch {highest} (above 1 is far from training)")
     row("recipe", f"{one.recipe} {one.recipe_digest}")
     row("engine", f"{one.engine} {one.engine_digest}, {one.backend} {one.precision}")
     row("configuration", one.config_digest or "unknown")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
-from station.decision import FAULT_CLASS, UNKNOWN_CLASS, Verdict
+from station.decision import FAR, FAULT_CLASS, UNKNOWN_CLASS, Verdict
 from station.journal.events import utc_ago
 from station.part import InspectedPart
 from station.patching import BoxMm, Patches, Region, Surface, cut_surface
@@ -34,6 +34,8 @@ class Reason(StrEnum):
     TWO_CLASSES_CLOSE = "two classes close"
     RARE_CLASS = "rare class"
     """A defect class of which the log has had few items so far."""
+    FAR_FROM_TRAINING = "far from training"
+    """A patch is unlike everything that the engine was trained on: perhaps a kind not seen before."""
     OPERATOR = "operator"
     """A person said what the part is."""
 
@@ -119,6 +121,8 @@ class Item:
     said_class: str | None = None
     """What a person says that the part is."""
     said_by: str | None = None
+    novelty: tuple[float, ...] | None = None
+    """(patches,), above 1 = far from training; None where the engine gives none."""
 
     @property
     def worth(self) -> float:
@@ -189,7 +193,7 @@ class Item:
             place = Place(
                 Region(**place["in_surface"]), Region(**place["in_frame"]), BoxMm(**place["on_product"])
             )
-        scores = values["scores"]
+        scores, novelty = values["scores"], values.get("novelty")
         return cls(
             **values
             | {
@@ -199,6 +203,7 @@ class Item:
                 "classes": tuple(values["classes"]),
                 "labels": tuple(values["labels"]),
                 "scores": None if scores is None else tuple(map(tuple, scores)),
+                "novelty": None if novelty is None else tuple(novelty),
                 "whys": tuple(
                     Why(Reason(one["reason"]), one["strength"], one["text"]) for one in values["whys"]
                 ),
@@ -224,7 +229,8 @@ class Sighting:
     pixels: NDArray[np.uint8]
     """The surface, ``(H, W, C)``."""
     features: NDArray[np.float32] | None
-    """``(F,)``, of the deciding patch; None where the network gives none, or no patch decided."""
+    """``(F,)``, of the deciding patch, or of the furthest one of a part that is far from training; None where
+    the network gives none, or no patch decided."""
 
 
 def sighting_of(inspected: InspectedPart, patches: Patches, origin: Origin) -> Sighting:
@@ -263,8 +269,12 @@ def sighting_of(inspected: InspectedPart, patches: Patches, origin: Origin) -> S
         overlap_px=recipe.patch.overlap_px,
         classes=tuple(entry.name for entry in recipe.classes),
         scores=None if scores is None else tuple(map(tuple, scores.probabilities.tolist())),
+        novelty=None if scores is None or scores.novelty is None else tuple(scores.novelty.tolist()),
     )
     features = None
     if scores is not None and scores.features is not None and patch is not None:
-        features = scores.features[patch]
+        far = scores.novelty is not None and scores.novelty.max() > FAR
+        features = scores.features[
+            int(scores.novelty.argmax()) if far and scores.novelty is not None else patch
+        ]
     return Sighting(item, patches.surface.pixels, features)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drivers.sorters.interface import Outcome
-from station.decision import tempered
+from station.decision import FAR, UNKNOWN_CLASS, tempered
 from station.rare.items import Reason, Why
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def reasons_of(inspected: InspectedPart, settings: Rare, *, items_of_class: int,
     if inspected.verdict.outcome is Outcome.FAULT:
         return []
     found = (
+        _far_from_training(inspected),
         _rare_class(inspected, settings, items_of_class),
         _two_close(inspected, settings),
         _low_confidence(inspected, settings),
@@ -43,9 +44,22 @@ def draw_of(journal_id: str, record_id: int) -> float:
     return int.from_bytes(digest[:7]) / 2**56
 
 
+def _far_from_training(inspected: InspectedPart) -> Why | None:
+    scores = inspected.part.scores
+    if scores is None or scores.novelty is None:
+        return None
+    patch = int(scores.novelty.argmax())
+    highest = float(scores.novelty[patch])
+    if highest <= FAR:
+        return None
+    text = f"patch {patch}: novelty {highest:.3g} (threshold {FAR:g})"
+    return Why(Reason.FAR_FROM_TRAINING, 1 - FAR / highest, text)
+
+
 def _rare_class(inspected: InspectedPart, settings: Rare, items: int) -> Why | None:
     verdict = inspected.verdict
-    if verdict.outcome is not Outcome.REJECT or items >= settings.class_items:
+    known = verdict.class_index != UNKNOWN_CLASS
+    if verdict.outcome is not Outcome.REJECT or not known or items >= settings.class_items:
         return None
     text = f"item {items + 1} of {verdict.class_name}; rare until {settings.class_items}"
     return Why(Reason.RARE_CLASS, 1 - items / settings.class_items, text)
@@ -53,7 +67,7 @@ def _rare_class(inspected: InspectedPart, settings: Rare, items: int) -> Why | N
 
 def _two_close(inspected: InspectedPart, settings: Rare) -> Why | None:
     verdict, part = inspected.verdict, inspected.part
-    if part.scores is None or verdict.patch is None:
+    if part.scores is None or verdict.patch is None or len(part.prepared.recipe.classes) < 2:
         return None
     recipe = part.prepared.recipe
     p = tempered(part.scores.probabilities[verdict.patch], recipe.decision.temperature)
@@ -67,7 +81,7 @@ def _two_close(inspected: InspectedPart, settings: Rare) -> Why | None:
 
 def _low_confidence(inspected: InspectedPart, settings: Rare) -> Why | None:
     p = inspected.verdict.confidence
-    if p >= settings.low_confidence:
+    if p >= settings.low_confidence or inspected.verdict.class_index == UNKNOWN_CLASS:
         return None
     return Why(Reason.LOW_CONFIDENCE, 1 - p, f"{inspected.verdict.class_name} {p:.3f}")
 

@@ -73,6 +73,7 @@ class Bench:
         engine: str = "a",
         broken: str = "",
         cut_too: bool = True,
+        novelty: tuple[float, float] | None = None,
     ) -> InspectedPart:
         """A part whose first patch has this class with this probability, recorded in the journal.
 
@@ -94,7 +95,9 @@ class Bench:
             part = part.seen(Frame(pixels, number, 0, True, time.monotonic_ns()))
             part = part.cut(cut(pixels, recipe), keep_frame=False)
         if not broken:
-            part = part.scored(Scores(scores, vectors))
+            part = part.scored(
+                Scores(scores, vectors, None if novelty is None else np.array(novelty, np.float32))
+            )
         verdict = fault(broken, recipe) if broken else decide(scores, recipe)
         self.journal.write_verdict(record_id, verdict, part.details())
         return InspectedPart(part, verdict, time.monotonic_ns())

@@ -56,6 +56,24 @@ def test_confident_parts_are_not_kept_and_doubtful_ones_are(bench: Bench) -> Non
     }
 
 
+def test_a_part_far_from_training_is_kept_whatever_its_verdict_and_is_worth_more_than_a_rare_class(
+    bench: Bench,
+) -> None:
+    accepted = bench.part(novelty=(0.2, 1.5))
+    rejected = bench.part("pits", novelty=(1.01, 0.1))
+    known = bench.part("pits", novelty=(0.99, 0.1))
+    show(bench, accepted, rejected, known, class_items=2)
+    assert bench.kept() == {
+        accepted.part_id: ["far from training"],
+        rejected.part_id: ["far from training", "rare class"],
+        known.part_id: ["rare class"],
+    }
+    items = {entry.item.part_id: entry.item for entry in bench.store.entries()}
+    assert items[accepted.part_id].whys[0].text == "patch 1: novelty 1.5 (threshold 1)"
+    assert items[accepted.part_id].novelty == pytest.approx((0.2, 1.5))
+    assert items[accepted.part_id].worth > items[known.part_id].worth
+
+
 def test_a_defect_class_is_rare_until_enough_of_it_was_kept_also_after_a_restart(bench: Bench) -> None:
     show(bench, *(bench.part("pits") for _ in range(2)), class_items=3)
     show(bench, *(bench.part("pits") for _ in range(2)), bench.part("scratches"), class_items=3)
