@@ -17,6 +17,7 @@ from retraining.cli import (
     gan,
     golden,
     networks,
+    novelty,
     paste,
     patches,
     report,
@@ -48,6 +49,7 @@ app.command(
 app.command("patches")(patches.patches)
 app.command("classifier", cls=classifier.ClassifierCommand)(classifier.classifier)
 app.command("networks")(networks.networks)
+app.command("novelty")(novelty.novelty)
 app.command("evaluate")(evaluate.evaluate_engines)
 app.command("golden")(golden.golden)
 app.command("robustness")(robustness.robustness)

@@ -39,7 +39,9 @@ class Mixture:
     faint_share: float = 0.35
     """Share of the other parts whose defects are all moderate or marginal; the rest has every level."""
     defects: tuple[int, int] = (3, 7)
-    """Defects per part, of mixed kinds."""
+    """Defects per part."""
+    one_kind: bool = False
+    """Whether all defects of a part are of one kind, so that the parts of a kind can be left out."""
 
 
 VALIDATION = Mixture(sound_share=0.4, faint_share=0.35, defects=(1, 1))
@@ -58,9 +60,11 @@ def training_part(seed: int, mixture: Mixture) -> RenderedPart:
     if rng.random() < mixture.faint_share:
         level = "moderate" if rng.random() < 0.6 else "marginal"
     low, high = mixture.defects
-    for count in range(int(rng.integers(low, high + 1)), 0, -1):
+    count = int(rng.integers(low, high + 1))
+    kind = str(rng.choice(CLASS_NAMES[1:])) if mixture.one_kind else "mixed"
+    for fewer in range(count, 0, -1):
         try:
-            return render_part(seed, kind="mixed", defects_per_part=count, level=level)
+            return render_part(seed, kind=kind, defects_per_part=fewer, level=level)
         except SimulationError:
             continue
     return render_part(seed)
