@@ -23,51 +23,66 @@ from retraining.cli.options import (
 from station.cli.parameters import FOLDER_MADE
 
 if TYPE_CHECKING:
-    from retraining.novelty.material import Material
+    from retraining.novelty.material import Material, RenderedMaterial
     from retraining.surfaces import Surfaces
     from retraining.surfaces.rendered import Mixture
     from station.recipe import Recipe
 
 
 def novelty(
+    context: typer.Context,
+    engine: Annotated[
+        Path | None,
+        typer.Option(help="Engine folder that gets the output `novelty`; its verdicts stay as they are."),
+    ] = None,
     leave_out: Annotated[
         str,
         typer.Option(
-            help="Train without this class, and count how many of its parts surface; all: each class."
+            help="Train without this class and count how many of its parts surface; all: each class."
         ),
-    ],
+    ] = "",
     recipe: RecipeOption = "servo-motor-housing",
     recipes: RecipesOption = Path("recipes"),
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A data set of whole pictures, split into train and test. Default: rendered parts."
+            help="A data set, split into train and others. Default: rendered parts. With --engine, the "
+            "recipe cuts its pictures; with --leave-out, each picture is one patch."
         ),
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="With --engine: mahalanobis, nearest, energy, or auto for the best of them.")
+    ] = "auto",
     good: Annotated[
-        str, typer.Option(help="The data set's class of good parts, where it has one (with --data).")
+        str,
+        typer.Option(help="With --leave-out and --data: the class of good parts, where there is one."),
     ] = "",
     side: SideOption = 128,
     epochs: Annotated[
-        float, typer.Option(min=0.01, help="Passes over the training pictures (with --data).")
+        float, typer.Option(min=0.01, help="With --leave-out and --data: passes over the training pictures.")
     ] = 20.0,
     network: NetworkOption = "inception-cnn",
-    parts: Annotated[int, typer.Option(min=20, help="Rendered parts to train on.")] = 300,
+    parts: Annotated[int, typer.Option(min=20, help="Rendered parts to train or fit on.")] = 300,
     good_parts: Annotated[
         int,
         typer.Option(
             min=4,
-            help="Further good parts: half of them set the threshold, the others are counted.",
+            help="Further rendered good parts, which set the threshold. With --leave-out, half of them "
+            "set it and the others are counted.",
         ),
     ] = 400,
     defective_parts: Annotated[
-        int, typer.Option(min=8, help="Further parts with one defect, of all kinds together.")
+        int, typer.Option(min=8, help="Further rendered parts with one defect, of all kinds together.")
     ] = 240,
     small_steps: Annotated[
-        int, typer.Option(min=0, help="Steps of the first stage, on 128-px patches; 0 leaves it out.")
+        int,
+        typer.Option(
+            min=0, help="With --leave-out: steps of the first stage, on 128-px patches; 0 leaves it out."
+        ),
     ] = 450,
     steps: Annotated[
-        int, typer.Option(min=1, help="Steps of the second stage, on the recipe's patches.")
+        int,
+        typer.Option(min=1, help="With --leave-out: steps of the second stage, on the recipe's patches."),
     ] = 90,
     threads: ThreadsOption = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training and of the rendered parts.")] = 21,
@@ -77,13 +92,21 @@ def novelty(
         Path, typer.Option(help="Run folder: one folder per class that is left out."), FOLDER_MADE
     ] = Path("runs/novelty"),
 ) -> None:
-    """Leave a class out of a training and count how many of its parts are far from training.
+    """Add to an engine how far a part is from its training, or measure whether unknown kinds surface.
 
-    The threshold lets 2 % of unseen good parts be above it. All methods are measured beside each other; the
-    table is written to `OUT/novelty.md`, with the worst class named. Ctrl-C or SIGTERM stops a run with a
-    checkpoint; the same command continues it.
+    `--engine` fits all methods on known parts, measures them beside each other, writes the best one into
+    every network of the folder, and records the golden parts again. No probability changes. The threshold
+    lets 2 % of unseen good parts be above it.
+
+    `--leave-out` trains without a class and counts how many of its parts are far from training. The table is
+    written to `OUT/novelty.md`, with the worst class named. Ctrl-C or SIGTERM stops a run with a checkpoint;
+    the same command continues it.
 
     Examples:
+
+        retrain novelty --engine engines/servo-motor-housing
+
+        retrain novelty --engine engines/commutator --recipe commutator --data sets/commutators
 
         retrain novelty --leave-out all
 
@@ -94,33 +117,102 @@ def novelty(
     """
     import torch
 
-    from retraining.novelty.leaving_out import leave_out as leave_one_out
-    from retraining.novelty.leaving_out import surfaced_table
-    from station.files import write_file
-
+    if (engine is None) == (not leave_out):
+        raise typer.BadParameter("give one of --engine FOLDER and --leave-out CLASS")
+    _refuse_unused(context, engine is not None, data is not None)
     if threads:
         torch.set_num_threads(threads)
+    chosen = load_named_recipe(recipe, recipes)
+    counts = (parts, good_parts, defective_parts)
+    if engine is not None:
+        _add(engine, chosen, data, method, counts, seed, cache, processes)
+        return
     material: Material
     if data is not None:
         material = _pictures(data, good, side, epochs, network, seed)
     else:
-        chosen = load_named_recipe(recipe, recipes)
-        material = _rendered(
-            chosen,
-            network,
-            (parts, good_parts, defective_parts),
-            (small_steps, steps),
-            seed,
-            cache,
-            processes,
+        stages = (small_steps, steps)
+        material = _rendered(chosen, network, counts, stages, seed, cache, processes)
+    _leave_out(material, leave_out, out)
+
+
+_ONLY_FOR = {
+    "engine": ("method",),
+    "leave out": ("network", "out"),
+    "leave out, rendered": ("small_steps", "steps"),
+    "leave out, data": ("good", "side", "epochs"),
+    "rendered": ("parts", "good_parts", "defective_parts", "cache", "processes"),
+}
+
+
+def _refuse_unused(context: typer.Context, adds: bool, has_data: bool) -> None:
+    """Refuse options that this way of the command does not use."""
+    used = {
+        "engine": adds,
+        "leave out": not adds,
+        "leave out, rendered": not adds and not has_data,
+        "leave out, data": not adds and has_data,
+        "rendered": not has_data,
+    }
+    for way, names in _ONLY_FOR.items():
+        for name in names:
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE" and not used[way]:
+                option = "--" + name.replace("_", "-")
+                raise typer.BadParameter(f"{option} is not used here ({way}); leave it out")
+
+
+def _add(
+    folder: Path,
+    recipe: Recipe,
+    data: Path | None,
+    method: str,
+    counts: tuple[int, int, int],
+    seed: int,
+    cache: Path,
+    processes: int,
+) -> None:
+    from deploy.novelty import what_it_says
+    from retraining.data.dataset import load_dataset
+    from retraining.novelty.engine import add_novelty
+    from retraining.novelty.known import pictured_parts, rendered_parts
+    from retraining.novelty.leaving_out import surfaced_table
+    from station.engines.folder import load_manifest, model_bytes
+    from station.engines.prove import require_fit
+
+    manifest = load_manifest(folder)
+    require_fit(manifest, recipe)
+    with _bars() as show:
+
+        def report(what: str, done: int, total: int) -> None:
+            show(what, done, total, "")
+
+        if data is not None:
+            say = what_it_says(model_bytes(manifest, "fp32"))
+            known = pictured_parts(load_dataset(data), recipe, say, report)
+        else:
+            material = _rendered(recipe, "inception-cnn", counts, (0, 1), seed, cache, processes)
+            known = rendered_parts(material)
+        added = add_novelty(folder, known, method, report)
+    if added.compared:
+        print("fitted without the class, which the network has learned all the same:\n")
+        print(surfaced_table(added.compared, "good parts") + "\n")
+    for variant, above in added.above.items():
+        print(
+            f"{variant}: {added.novelty.method}, {above:.1%} of {added.novelty.good_parts} good parts above"
         )
-    names = (
-        [name for name in material.classes if name != material.good] if leave_out == "all" else [leave_out]
-    )
+    print(f"engine folder: {folder}")
+
+
+def _leave_out(material: Material, named: str, out: Path) -> None:
+    from retraining.novelty.leaving_out import leave_out, surfaced_table
+    from station.files import write_file
+
+    names = [name for name in material.classes if name != material.good] if named == "all" else [named]
     found = []
     for name in names:
         with _bars() as report:
-            found += leave_one_out(material, name, out / name.replace(" ", "-"), report=report)
+            found += leave_out(material, name, out / name.replace(" ", "-"), report=report)
     table = surfaced_table(found, material.usual)
     write_file(out / "novelty.md", table + "\n")
     print(table)
@@ -134,7 +226,7 @@ def _rendered(
     seed: int,
     cache: Path,
     processes: int,
-) -> Material:
+) -> RenderedMaterial:
     from retraining.classifiers.patch_sizes import plan_stages
     from retraining.classifiers.plan import TrainingPlan
     from retraining.novelty.material import RenderedMaterial

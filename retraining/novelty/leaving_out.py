@@ -109,14 +109,14 @@ def leave_out(
     for name, fit in METHODS.items():
         distance = fit(trained[0], labels)
         far = [np.array([distance(values).max() for values in group]) for group in seen]
-        found.append(_counted(name, left_out, far, rejected))
+        found.append(counted_parts(name, left_out, far, rejected))
     for name, fit_patches in (others or {}).items():
         away = fit_patches(patches, labels)
         far = []
         for number, group in enumerate(groups):
             report(f"{name} without {left_out}", number, len(groups), "")
             far.append(np.array([away(part).max() for part in group]))
-        found.append(_counted(name, left_out, far, rejected))
+        found.append(counted_parts(name, left_out, far, rejected))
     write_json(folder / "surfaced.json", [asdict(one) for one in found])
     return found
 
@@ -153,9 +153,10 @@ def _cell(count: int, of: int) -> str:
     return f"{count / of:.1%} ({within.low:.0%} to {within.high:.0%}, {count} of {of})"
 
 
-def _counted(
+def counted_parts(
     method: str, left_out: str, far: Sequence[NDArray[np.floating[Any]]], rejected: Sequence[bool]
 ) -> Surfaced:
+    """What a method found: ``far`` are the parts' distances, for the threshold, usual and strange ones."""
     for_threshold, counted, strange = far
     above = strange > threshold_of(for_threshold)
     return Surfaced(

@@ -1,0 +1,190 @@
+"""``retrain novelty``: an engine gets its novelty, and kinds that are left out of a training surface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from drivers.sorters.interface import Outcome
+from retraining.cli import app
+from retraining.errors import DatasetError
+from retraining.novelty.engine import KnownParts, add_novelty
+from retraining.novelty.leaving_out import leave_out, surfaced_table, threshold_of
+from retraining.novelty.material import Labelled, Patches, Report
+from station.decision import decide
+from station.engines import open_engine
+from station.engines.folder import load_manifest, model_bytes
+from station.engines.interface import EngineError
+from station.patching import cut_surface
+from station.recipe import PatchGrid, Recipe
+from tests.conftest import TINY_CLASSES, tiny_surface
+
+
+def part(kind: str, seed: int) -> NDArray[np.uint8]:
+    """The patches of a part; one that is striped is as bright as a good one."""
+    surface = tiny_surface("good" if kind == "striped" else kind, seed)
+    if kind == "striped":
+        surface[:16, :16] = np.where(np.arange(16) % 2, 255, 0)[None].astype(np.uint8)
+    return cut_surface(surface[..., None], PatchGrid(size=16))
+
+
+def labelled(kinds: tuple[str, ...], count: int = 20) -> Labelled:
+    """Patches and their classes, by their brightness."""
+    patches = np.concatenate([part(kind, seed) for kind in kinds for seed in range(count)])
+    mean = patches.mean(axis=(1, 2, 3)) / 255
+    labels = np.where(mean > 0.6, "bright", np.where(mean < 0.3, "dark", "good"))
+    return patches, np.array([kinds.index(name) for name in labels], np.int64)
+
+
+@pytest.fixture
+def known() -> KnownParts:
+    return KnownParts(
+        labelled(TINY_CLASSES),
+        [part("good", 1000 + seed) for seed in range(60)],
+        {kind: [part(kind, 2000 + seed) for seed in range(10)] for kind in TINY_CLASSES[1:]},
+        "tiny surfaces",
+    )
+
+
+def test_an_engine_gets_novelty_in_every_network_and_its_probabilities_and_figures_stay(
+    tiny_engine: Path, known: KnownParts, tiny_patches: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    before = load_manifest(tiny_engine)
+    recorded = [part.scores for part in before.golden]
+    added = add_novelty(tiny_engine, known)
+    manifest = added.manifest
+    assert manifest.novelty is not None
+    assert manifest.novelty.good_parts == 60
+    assert manifest.novelty.good_above <= 0.02
+    assert {one.method for one in added.compared} == {"mahalanobis", "nearest", "energy"}
+    assert (manifest.figures, manifest.rules, manifest.int8_gate) == (
+        before.figures,
+        before.rules,
+        before.int8_gate,
+    )
+    for old, new in zip(recorded, manifest.golden, strict=True):
+        for precision, scores in old.items():
+            np.testing.assert_array_equal(new.scores[precision], scores)
+    for backend, precision in (
+        ("onnxruntime-cpu", "fp32"),
+        ("onnxruntime-cpu", "int8"),
+        ("openvino", "int8"),
+    ):
+        if backend == "openvino":
+            pytest.importorskip("openvino")
+        engine = open_engine(tiny_engine, backend, precision, cache=tmp_path / "cache")
+        far = engine.scores(part("bright", 5000)).novelty
+        assert far is not None
+        assert far.shape == (8,)
+        engine.close()
+    assert [path.name for path in tiny_engine.parent.iterdir()] == ["tiny"], "nothing is left beside it"
+    again = add_novelty(tiny_engine, known).manifest
+    assert again.digests == manifest.digests
+
+
+def test_a_kind_that_nobody_knows_is_accepted_or_rejected_as_the_recipe_says(
+    tiny_engine: Path, known: KnownParts, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    add_novelty(tiny_engine, known, "mahalanobis")
+    decision = tiny_recipe.decision.model_copy(update={"unknown": "reject", "unknown_bin": 4})
+    strict = tiny_recipe.model_copy(update={"decision": decision})
+    engine = open_engine(tiny_engine, "onnxruntime-cpu", "fp32", cache=tmp_path / "cache", recipe=strict)
+    found = engine.scores(part("striped", 7))
+    assert decide(found.probabilities, tiny_recipe, found.novelty).outcome is Outcome.ACCEPT
+    verdict = decide(found.probabilities, strict, found.novelty)
+    assert (verdict.outcome, verdict.class_name, verdict.bin, verdict.patch) == (
+        Outcome.REJECT,
+        "unknown",
+        4,
+        0,
+    )
+
+
+def test_what_cannot_be_done_leaves_the_folder_as_it_was(tiny_engine: Path, known: KnownParts) -> None:
+    before = load_manifest(tiny_engine).digest
+    with pytest.raises(DatasetError, match="no method is called 'guess'"):
+        add_novelty(tiny_engine, known, "guess")
+    few = KnownParts(known.training, known.good[:1], {}, "too few")
+    with pytest.raises(DatasetError, match="needs good parts"):
+        add_novelty(tiny_engine, few)
+    (tiny_engine / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(EngineError, match="the file was changed or damaged"):
+        add_novelty(tiny_engine, known)
+    assert [path.name for path in tiny_engine.parent.iterdir()] == ["tiny"]
+    assert before
+
+
+class TinyMaterial:
+    """Parts of good, bright and striped patches; what is trained is ready, and knows no stripes."""
+
+    classes = ("good", "bright", "dark", "striped")
+    good = "good"
+    usual = "good parts"
+
+    def __init__(self, engine: Path) -> None:
+        self.engine, self.trainings = engine, 0
+
+    def train(self, left_out: str, folder: Path, report: Report) -> Path:
+        self.trainings += 1
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(model_bytes(load_manifest(self.engine), "fp32"))
+        return folder / "model.onnx"
+
+    def training_patches(self, left_out: str) -> Labelled:
+        return labelled(TINY_CLASSES)
+
+    def usual_parts(self, left_out: str) -> tuple[list[Patches], list[Patches]]:
+        return [part("good", 100 + n) for n in range(50)], [part("good", 300 + n) for n in range(50)]
+
+    def parts_of(self, name: str) -> list[Patches]:
+        return [part(name, 600 + n) for n in range(10)]
+
+
+def test_a_kind_left_out_of_the_training_surfaces_and_a_run_continues(
+    tiny_engine: Path, tmp_path: Path
+) -> None:
+    material = TinyMaterial(tiny_engine)
+
+    def by_contrast(patches: Patches, labels: NDArray[np.int64]):  # type: ignore[no-untyped-def]
+        return lambda asked: asked.std(axis=(1, 2, 3)).astype(np.float32)
+
+    found = leave_out(material, "striped", tmp_path / "run", others={"contrast": by_contrast})
+    assert [one.method for one in found] == ["mahalanobis", "nearest", "energy", "contrast"]
+    by_method = {one.method: one for one in found}
+    for method in ("mahalanobis", "contrast"):
+        assert (by_method[method].surfaced, by_method[method].parts) == (10, 10)
+        assert by_method[method].usual_above <= 5
+    again = leave_out(material, "striped", tmp_path / "run")
+    assert again == found[:3]
+    assert material.trainings == 1, "what is trained is not trained again"
+    table = surfaced_table(found, material.usual)
+    assert "| mahalanobis | 100.0% (72% to 100%, 10 of 10) | 100.0% | striped 100.0% |" in table
+    with pytest.raises(DatasetError, match="all or one of bright, dark, striped"):
+        leave_out(material, "good", tmp_path / "other")
+
+
+@pytest.mark.parametrize(("count", "above"), [(1, 0), (49, 0), (50, 1), (100, 2), (400, 8)])
+def test_at_most_one_good_part_in_fifty_is_above_the_threshold(count: int, above: int) -> None:
+    distances = np.random.default_rng(count).normal(5, 1, count)
+    assert int((distances > threshold_of(distances)).sum()) == above
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "give one of --engine"),
+        (("--engine", "e", "--leave-out", "all"), "give one of --engine"),
+        (("--engine", "e", "--steps", "3"), "--steps is not used here"),
+        (("--leave-out", "all", "--method", "energy"), "--method is not used here"),
+        (("--leave-out", "all", "--data", "d", "--parts", "30"), "--parts is not used here"),
+        (("--leave-out", "all", "--epochs", "3"), "--epochs is not used here"),
+    ],
+)
+def test_options_that_are_not_used_are_refused(words: tuple[str, ...], message: str) -> None:
+    done = CliRunner().invoke(app, ["novelty", *words])
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.replace("│", " ").split())
