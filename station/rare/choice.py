@@ -34,7 +34,9 @@ def nearest(vector: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[i
     """
     if not len(others):
         return -1, float("inf")
-    distances = 1.0 - _unit(others) @ _unit(vector[None])[0]
+    lengths = np.sqrt(np.einsum("nf,nf->n", others, others)) * float(np.linalg.norm(vector))
+    products = others @ vector
+    distances = 1.0 - np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
     row = int(np.argmin(distances))
     return row, max(float(distances[row]), 0.0)
 
@@ -47,8 +49,10 @@ def make_room(there: Sequence[Standing], new: Standing | None, quota: int) -> li
     item gives way to a less informative one. A person's word displaces anything but another person's word.
     Without ``new``, as much as must go goes.
     """
+    total = sum(one.size for one in there) + (new.size if new else 0)
+    if total <= quota:
+        return []
     left = sorted(there, key=lambda one: (one.worth, one.order))
-    total = sum(one.size for one in left) + (new.size if new else 0)
     audits = sum(one.size for one in left if one.audit) + (new.size if new and new.audit else 0)
     dropped: list[Standing] = []
     while total > quota:
@@ -71,9 +75,3 @@ def _gives_way(one: Standing, new: Standing | None, crowded: bool) -> bool:
     if one.audit or (new is not None and new.audit and crowded):
         return one.audit and crowded
     return new is None or new.stays or new.audit or one.worth <= new.worth
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = vectors.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.asarray(np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0))

@@ -39,6 +39,9 @@ CREATE TABLE IF NOT EXISTS items (
 );
 CREATE INDEX IF NOT EXISTS items_by_record ON items (record);
 CREATE INDEX IF NOT EXISTS items_alike ON items (engine_digest, class_name) WHERE features IS NOT NULL;
+CREATE INDEX IF NOT EXISTS items_by_worth ON items (worth, number, item_id, size, audit, stays, dropped)
+    WHERE NOT dropped;
+CREATE INDEX IF NOT EXISTS items_leaving ON items (number, file, dropped) WHERE dropped;
 CREATE TABLE IF NOT EXISTS rare_so_far (
     recipe TEXT NOT NULL, class_name TEXT NOT NULL, items INTEGER NOT NULL, PRIMARY KEY (recipe, class_name)
 );
@@ -83,12 +86,27 @@ def transaction(index: sqlite3.Connection) -> Iterator[None]:
 
 
 def standing(index: sqlite3.Connection) -> list[Standing]:
-    """Every item as the choice sees it."""
-    rows = index.execute("SELECT item_id, size, worth, number, audit, stays FROM items WHERE NOT dropped")
+    """Every item as the choice sees it, the least informative first."""
+    rows = index.execute(
+        "SELECT item_id, size, worth, number, audit, stays FROM items WHERE NOT dropped "
+        "ORDER BY worth, number"
+    )
     return [
         Standing(name, size, worth, number, bool(audit), bool(stays))
         for name, size, worth, number, audit, stays in rows
     ]
+
+
+def sizes(index: sqlite3.Connection) -> tuple[int, int, int, int]:
+    """Items, those of which a person spoke, bytes of all, and bytes of the smallest (0 where there is none).
+
+    From an index alone, whatever the rows hold: it is asked for each part that is kept.
+    """
+    items, said, used, smallest = index.execute(
+        "SELECT count(*), coalesce(sum(stays), 0), coalesce(sum(size), 0), coalesce(min(size), 0) "
+        "FROM items WHERE NOT dropped"
+    ).fetchone()
+    return items, said, used, smallest
 
 
 def insert(index: sqlite3.Connection, values: dict[str, Any]) -> None:
