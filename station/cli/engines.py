@@ -66,8 +66,17 @@ def engines(
     manifest = load_manifest(folder)
     patches = golden_patches(manifest)
     features = f"{manifest.features} features of a patch" if manifest.features else "no features"
+    novelty = "no novelty"
+    if manifest.novelty is not None:
+        of = manifest.novelty
+        novelty = (
+            f"novelty by {told(of.method)} in {told(of.features)} features, {of.good_above:.1%} of "
+            f"{of.good_parts} unseen good parts above its threshold"
+        )
     proven_on = describe_grid(manifest.surface, manifest.patch)
-    console.print(f"engine {told(manifest.name)}: proven on {proven_on}; {features}", highlight=False)
+    console.print(
+        f"engine {told(manifest.name)}: proven on {proven_on}; {features}; {novelty}", highlight=False
+    )
     table = Table(
         title=f"engine {told(manifest.name)}, one part of {len(patches)} patches", title_justify="left"
     )
