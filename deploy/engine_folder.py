@@ -69,7 +69,7 @@ class EngineDescription:
     features_tolerance: float = 0.1
     novelty: Novelty | None = None
     """How the networks' output ``novelty`` was made; needed where they have it, refused where they do not."""
-    novelty_tolerance: float = 0.1
+    novelty_tolerance: float = 0.2
 
     @classmethod
     def for_recipe(

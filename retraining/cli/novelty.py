@@ -70,7 +70,7 @@ def novelty(
             help="Further rendered good parts, which set the threshold. With --leave-out, half of them "
             "set it and the others are counted.",
         ),
-    ] = 400,
+    ] = 240,
     defective_parts: Annotated[
         int, typer.Option(min=8, help="Further rendered parts with one defect, of all kinds together.")
     ] = 240,

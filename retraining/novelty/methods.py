@@ -23,7 +23,7 @@ from deploy.novelty import LOGITS, Distance, Step, Values
 from retraining.errors import TrainingError
 from station.engines.manifest import FEATURES
 
-AXES = 96
+AXES = 32
 """Axes of the features that are kept one by one."""
 CORE_SET = 384
 """Training patches of ``nearest``."""

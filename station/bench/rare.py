@@ -69,7 +69,7 @@ def rare_cost(
                 beside = _Beside(engine, recipe, observers)
                 for number in range(rounds):
                     progress(f"round {number + 1} of {rounds}: rare log")
-                    alone = sustained(engine.probabilities, frames, recipe, seconds)
+                    alone = sustained(engine.scores, frames, recipe, seconds)
                     pairs.append((alone, sustained(beside.score, frames, recipe, seconds, beside.show)))
             (status,) = observers.status()
     alone, both = np.array(pairs).T
@@ -93,9 +93,9 @@ class _Beside:
         self._scores: Scores | None = None
         self._parts = 0
 
-    def score(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def score(self, pixels: NDArray[np.uint8]) -> Scores:
         self._scores = self._engine.scores(pixels)
-        return self._scores.probabilities
+        return self._scores
 
     def show(self, patches: Patches, verdict: Verdict) -> None:
         self._parts += 1

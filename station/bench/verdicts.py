@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
 from station.decision import Verdict, decide
-from station.engines.interface import Engine, Scorer
+from station.engines.interface import Engine, Scorer, Scores
 from station.patching import Patches, cut
 from station.queues import BoundedQueue
 from station.recipe import Recipe
 from station.statistics import Percentiles
+
+Scoring = Callable[[NDArray[np.uint8]], Scores]
+"""uint8 patches ``(N, patch, patch, C)`` -> what an engine says of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Contender:
     """One way to score a part's patches."""
 
     name: str
-    scorer: Scorer
+    scorer: Scoring
     pipelined: bool = False
     """Measured sustained too: cutting the next part while this one is scored, as the line does."""
 
@@ -93,41 +96,52 @@ def rivals(recipe: Recipe) -> list[Contender]:
     Each entry point is a function of the recipe that returns a :data:`Scorer`; the workshop brings
     Algorithm 1 taken literally, in torch, which a device does not have.
     """
-    found = []
+    found: list[Contender] = []
+    if recipe.decision.unknown == "reject":  # none of them says how far a part is from its training
+        return found
     for point in entry_points(group="station.bench"):
         try:
-            found.append(Contender(point.name, point.load()(recipe)))
+            found.append(Contender(point.name, _scoring(point.load()(recipe))))
         except ImportError:
             continue
     return found
 
 
+def _scoring(score: Scorer) -> Scoring:
+    return lambda patches: Scores(score(patches))
+
+
+def decided(scores: Scores, recipe: Recipe) -> Verdict:
+    """The verdict from what an engine says of a part's patches."""
+    return decide(scores.probabilities, recipe, scores.novelty)
+
+
 def contender(name: str, engine: Engine, *, pipelined: bool) -> Contender:
     """An engine as a contender."""
-    return Contender(name, engine.probabilities, pipelined)
+    return Contender(name, engine.scores, pipelined)
 
 
 def _check(contender: Contender, frame: NDArray[np.uint8], recipe: Recipe) -> None:
-    verdict = decide(contender.scorer(cut(frame, recipe).pixels), recipe)
+    verdict = decided(contender.scorer(cut(frame, recipe).pixels), recipe)
     if verdict.outcome is Outcome.FAULT:
         raise RuntimeError(f"{contender.name} cannot be measured: {verdict.reason}")
 
 
 def _one_at_a_time(
-    scorer: Scorer, frames: Sequence[NDArray[np.uint8]], recipe: Recipe, seconds: float
+    scorer: Scoring, frames: Sequence[NDArray[np.uint8]], recipe: Recipe, seconds: float
 ) -> list[float]:
     times: list[float] = []
     until = time.perf_counter() + seconds
     while not times or time.perf_counter() < until:
         frame = frames[len(times) % len(frames)]
         started = time.perf_counter()
-        decide(scorer(cut(frame, recipe).pixels), recipe)
+        decided(scorer(cut(frame, recipe).pixels), recipe)
         times.append((time.perf_counter() - started) * 1000)
     return times
 
 
 def sustained(
-    scorer: Scorer,
+    scorer: Scoring,
     frames: Sequence[NDArray[np.uint8]],
     recipe: Recipe,
     seconds: float,
@@ -157,7 +171,7 @@ def sustained(
             patches = ready.get(5.0)
             if patches is None:
                 raise RuntimeError("cutting stopped")
-            show(patches, decide(scorer(patches.pixels), recipe))
+            show(patches, decided(scorer(patches.pixels), recipe))
             done += 1
         return done / (time.perf_counter() - started)
     finally:

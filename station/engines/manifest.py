@@ -147,7 +147,7 @@ class Golden(_Section):
     """the largest difference of an INT8 probability from its own recorded one"""
     features_tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     """the largest difference of a patch's features from the recorded ones, as a share of their length"""
-    novelty_tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    novelty_tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.2
     """the largest difference of a patch's novelty from the recorded one, as a share of it, or of 1 if less"""
     scores: FileEntry
     """the recorded scores, JSON: {"fp32": {"01-scratch.png": [[p, ...], ...]}, "int8": {...}}"""

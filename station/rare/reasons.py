@@ -45,8 +45,10 @@ def draw_of(journal_id: str, record_id: int) -> float:
 
 
 def _far_from_training(inspected: InspectedPart) -> Why | None:
+    """For parts that no class rejected: a known defect lies far from good surfaces, too, and is no news."""
     scores = inspected.part.scores
-    if scores is None or scores.novelty is None:
+    by_a_class = inspected.verdict.class_index not in (0, UNKNOWN_CLASS)
+    if scores is None or scores.novelty is None or by_a_class:
         return None
     patch = int(scores.novelty.argmax())
     highest = float(scores.novelty[patch])

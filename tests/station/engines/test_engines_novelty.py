@@ -130,7 +130,7 @@ def test_an_engine_without_it_gives_none(
     "change",
     [
         lambda scores: replace(scores, novelty=None),
-        lambda scores: replace(scores, novelty=scores.novelty + np.float32(0.2)),
+        lambda scores: replace(scores, novelty=scores.novelty + np.float32(0.5)),
         lambda scores: replace(scores, novelty=scores.novelty * 0),
         lambda scores: replace(scores, novelty=scores.novelty * np.float32("nan")),
         lambda scores: replace(scores, novelty=scores.novelty[1:]),
