@@ -113,14 +113,16 @@ class Paths(Section):
         return self.control or self.journal.with_suffix(".sock")
 
 
+Backend = Literal["openvino", "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
+Precision = Literal["int8", "bf16", "fp16", "fp32"]
+
+
 class EngineChoice(Section):
     """The back end that computes the network."""
 
-    backend: Literal[
-        "auto", "openvino", "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"
-    ] = "auto"
+    backend: Literal["auto", Backend] = "auto"
     """the back end, or `auto` for the fastest that reproduces the golden parts"""
-    precision: Literal["auto", "int8", "bf16", "fp16", "fp32"] = "auto"
+    precision: Literal["auto", Precision] = "auto"
     """the precision, or `auto` for the fastest that reproduces the golden parts"""
     threads: Annotated[int, Field(ge=1, le=256)] = 2
     """processor threads for one part"""
@@ -218,6 +220,17 @@ class Images(Section):
     """pictures that can wait to be written; further pictures are dropped (not saved) and counted"""
 
 
+class SecondOpinion(Section):
+    """The same engine on another back end or in another precision, beside the line."""
+
+    backend: Backend
+    """the back end"""
+    precision: Precision
+    """the precision; not the one of the line on the same back end"""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    """the share of parts that it judges, drawn by the record's number"""
+
+
 class Rare(Section):
     """What the log of rare and doubtful parts keeps, docs/rare-defects.md."""
 
@@ -239,6 +252,8 @@ class Rare(Section):
     """the share of confident good parts that is kept, to find escapes"""
     audit_bad: Share = 0.02
     """the share of confident rejected parts that is kept, to find overkill"""
+    second_opinion: SecondOpinion | None = None
+    """judges a share of the parts again; parts on which the two disagree are kept"""
 
 
 class Pool(Section):
@@ -359,6 +374,16 @@ class StationConfig(Section):
             )
         if "rare" in self.model_fields_set and self.paths.rare is None:
             raise mistake("paths.rare", "is missing", "name a folder for the log, or leave `rare` out")
+        second = self.rare.second_opinion
+        if second is not None and (second.backend, second.precision) == (
+            self.engine.backend,
+            self.engine.precision,
+        ):
+            raise mistake(
+                "rare.second_opinion.precision",
+                f"is {second.precision} on {second.backend}, as `engine` says for the line",
+                "name another precision or back end, or leave rare.second_opinion out",
+            )
         if cell is not None and not isinstance(self.sorter, SerialSettings):
             raise mistake(
                 "simulation.cell",

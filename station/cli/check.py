@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from station.config import StationConfig
+    from station.config import SecondOpinion, StationConfig
     from station.recipe import Recipe
 
 Step = tuple[str, Callable[[], str]]
@@ -144,6 +144,8 @@ def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
     ]
     if (rare := config.paths.rare) is not None:
         steps.append(("rare log", lambda: _disk(rare)))
+    if (second := config.rare.second_opinion) is not None:
+        steps.append(("second opinion", lambda: _second_opinion(config, second, recipe)))
     return steps
 
 
@@ -158,6 +160,17 @@ def _engine(config: StationConfig, recipe: Recipe) -> str:
         info = engine.info
         loaded = f"{info.name} {info.digest[:12]} on {info.backend} {info.precision}"
         return f"{loaded}; golden parts: {report.summary}"
+    finally:
+        engine.close()
+
+
+def _second_opinion(config: StationConfig, wanted: SecondOpinion, recipe: Recipe) -> str:
+    from station.observers.second_opinion import open_second
+
+    engine = open_second(config, wanted, recipe.engine, recipe)
+    try:
+        info = engine.info
+        return f"{info.name} on {info.backend} {info.precision}, {wanted.share:.1%} of the parts"
     finally:
         engine.close()
 

@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     PICTURE = "picture"
     DEGRADED = "degraded"
     CANARY = "canary"
+    OPINION = "opinion"
     LOSS = "loss"
 
 

@@ -127,9 +127,17 @@ class _ObserverThread:
         self._thread.start()
 
     def offer(self, part: InspectedPart) -> None:
-        if part.verdict.outcome in self._outcomes and not self._ended.is_set():
+        if part.verdict.outcome in self._outcomes and not self._ended.is_set() and self._wanted(part):
             whole = self.needs_frame or (self._uncut_frames and part.part.patches is None)
             self._parts.offer(part if whole else part.without_frame())
+
+    def _wanted(self, part: InspectedPart) -> bool:
+        try:
+            return self.observer.wants(part)
+        except Exception as error:  # on the decision path, which it must not touch
+            self._failed += 1
+            self._last_error = str(error) or repr(error)
+            return False
 
     @property
     def keeps(self) -> str:

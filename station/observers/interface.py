@@ -54,6 +54,13 @@ class Observer(ABC):
     stored_bytes: int | None = None
     """What it stores on the disk, where it stores something; it sets this, others read it."""
 
+    def wants(self, part: InspectedPart) -> bool:
+        """Whether to offer it this part, where it looks at a share of them only.
+
+        Called on the decision path: it must be quick and wait for nothing.
+        """
+        return True
+
     @abstractmethod
     def observe(self, part: InspectedPart) -> None:
         """Look at one part. An exception is counted and shown, and only this part's observation is lost."""

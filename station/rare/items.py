@@ -34,6 +34,8 @@ class Reason(StrEnum):
     TWO_CLASSES_CLOSE = "two classes close"
     RARE_CLASS = "rare class"
     """A defect class of which the log has had few items so far."""
+    ENGINES_DISAGREE = "engines disagree"
+    """Another engine judged the part differently, so one of the two verdicts is wrong."""
     FAR_FROM_TRAINING = "far from training"
     """A patch is unlike everything that the engine was trained on: perhaps a kind not seen before."""
     OPERATOR = "operator"

@@ -20,7 +20,7 @@ from station.journal.reading import JournalReader
 from station.observers.interface import Observer
 from station.rare.index import NoRoomError, RareLogError
 from station.rare.items import Origin, Reason, Sighting, Why, sighting_of
-from station.rare.reasons import draw_of, reasons_of
+from station.rare.reasons import disagreement, draw_of, reasons_of
 from station.rare.store import Kept, RareStore
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ log = logging.getLogger(__name__)
 
 CURSOR = "rare"
 """The name of this reader of the journal."""
+VOICES = ("review", "opinion")
+"""What is said of a part after its verdict: by a person, or by another engine."""
 LOOK_EVERY_S = 2.0
-"""How often the journal is asked for new reviews."""
+"""How often the journal is asked what was said; sooner where parts would be forgotten before that."""
 MOVE_EVERY_S = 60.0
 """How often the cursor is moved on when there is none: each move waits for the disk."""
 
@@ -62,10 +64,18 @@ class RareLog(Observer):
         """Parts that should have been kept, and could not be written."""
         self._too_late = 0
         """Reviews of parts whose picture was gone."""
+        self._forgotten = 0
+        """Parts on which engines disagree, and whose picture was gone."""
         self._fill = "not opened yet"
         self._cursor: Cursor | None = None
         self._seen_seq = 0
         self._looked = self._moved = 0.0
+        self._newest = 0
+        """The record of the part that was looked at last."""
+        self._early: deque[JournalEvent] = deque(maxlen=settings.remember)
+        """Disagreements about parts that wait to be looked at."""
+        self._parts_since = 0
+        """Parts since the last look."""
         self._deaf = ""
         """Why reviews are not heard now."""
 
@@ -76,15 +86,16 @@ class RareLog(Observer):
 
     def observe(self, part: InspectedPart) -> None:
         """Keep the part if there is a reason to. Raises :class:`RareLogError`; the part is then lost."""
-        self._look_for_reviews()
+        self._parts_since += 1
+        self._listen(now=self._parts_since > self._settings.remember // 2)
         try:
             self._observe(part)
         finally:
             self._note()
 
     def idle(self) -> None:
-        """Nothing waits: look for reviews."""
-        if self._look_for_reviews():
+        """Nothing waits: look for what was said."""
+        if self._listen():
             self._note()
 
     def probe(self) -> None:
@@ -98,9 +109,9 @@ class RareLog(Observer):
         self.trouble = ""
 
     def close(self) -> None:
-        """Take the last reviews, and give the folder back."""
+        """Take what was said last, and give the folder back."""
         try:
-            self._look_for_reviews(now=True)
+            self._listen(now=True)
             if self._cursor is not None and self._cursor.seq < self._seen_seq:
                 advance(self._cursor, self._seen_seq)
         finally:
@@ -115,6 +126,7 @@ class RareLog(Observer):
         words = f"part {inspected.part_id}, a fault: {inspected.verdict.reason}"
         self._after = words if is_fault else ""
         patches, record_id = inspected.part.patches, inspected.part.record_id
+        self._newest = record_id
         sighting = sighting_of(inspected, patches, self._origin) if patches is not None else None
         if sighting is not None:
             self._recent.append(sighting)
@@ -161,22 +173,22 @@ class RareLog(Observer):
             self._open = True
             self._show_fill()
 
-    # ------------------------------------------------------------------ reviews
+    # ------------------------------------------------------------------ what is said later
 
-    def _look_for_reviews(self, *, now: bool = False) -> bool:
-        """Take what people said since the last look; True when it is time to show something new.
+    def _listen(self, *, now: bool = False) -> bool:
+        """Take what was said since the last look; True when it is time to show something new.
 
         What fails here is tried again at the next look and costs no part.
         """
         moment = time.monotonic()
         if moment < self._looked + LOOK_EVERY_S and not now:
             return False
-        self._looked = moment
+        self._looked, self._parts_since = moment, 0
         try:
             if self._cursor is None:  # what was reviewed before there was a log has no picture here
                 self._cursor = open_cursor(self._journal, CURSOR, at_head=True)
                 self._seen_seq = self._cursor.seq
-            self._take_reviews(self._cursor, moment)
+            self._take_voices(self._cursor, moment)
             self._deaf = ""
         except (RareLogError, JournalError) as error:
             if str(error) != self._deaf:
@@ -185,24 +197,34 @@ class RareLog(Observer):
             self._open = self._open and not isinstance(error, RareLogError)
         return True
 
-    def _take_reviews(self, cursor: Cursor, moment: float) -> None:
+    def _take_voices(self, cursor: Cursor, moment: float) -> None:
         with JournalReader(self._journal) as reader:
             head = reader.head().seq
-            reviews = list(reader.station_events(("review",), after_seq=self._seen_seq))
-        if reviews:
+            said = list(reader.station_events(VOICES, after_seq=self._seen_seq))
+        reviewed = False
+        for voice in said:
+            if voice.kind == "review":
+                self._require_open()
+                self._hear(voice)
+                reviewed = True
+            elif not voice.values["agrees"]:
+                self._early.append(voice)
+            self._seen_seq = voice.seq
+        while self._early and self._early[0].record_id <= self._newest:
             self._require_open()
-        for review in reviews:
-            self._hear(review)
-            self._seen_seq = review.seq
+            self._hear_engine(self._early[0])
+            self._early.popleft()
         self._seen_seq = max(self._seen_seq, head)
-        if self._seen_seq > cursor.seq and (reviews or moment > self._moved + MOVE_EVERY_S):
+        if self._seen_seq > cursor.seq and (reviewed or moment > self._moved + MOVE_EVERY_S):
             self._cursor = advance(cursor, self._seen_seq)
             self._moved = moment
 
     def _hear(self, review: JournalEvent) -> None:
         """One person's word. Heard twice, it changes nothing."""
         class_name, by = str(review.values["class_name"]), str(review.values["by"])
-        if self._store.say(self._origin.journal_id, review.record_id, class_name, by):
+        if self._store.amend(
+            self._origin.journal_id, review.record_id, lambda item: item.said(class_name, by)
+        ):
             return
         found = next((one for one in self._recent if one.item.record_id == review.record_id), None)
         if found is None:
@@ -215,6 +237,18 @@ class RareLog(Observer):
             self._lost += 1
             log.error("%s", error)
         self._show_fill()
+
+    def _hear_engine(self, opinion: JournalEvent) -> None:
+        """Another engine's verdict, which is not the station's. Heard twice, it changes nothing."""
+        why = disagreement(opinion.values)
+        if self._store.amend(self._origin.journal_id, opinion.record_id, lambda item: item.because(why)):
+            return
+        found = next((one for one in self._recent if one.item.record_id == opinion.record_id), None)
+        if found is None:
+            self._forgotten += 1
+        else:
+            self._counts[self._store.keep(replace(found, item=found.item.because(why)))] += 1
+            self._show_fill()
 
     # ------------------------------------------------------------------ what people see
 
@@ -233,6 +267,7 @@ class RareLog(Observer):
             (self._counts[Kept.NO_ROOM], "less informative than all kept"),
             (self._lost, "LOST"),
             (self._too_late, "reviewed too late"),
+            (self._forgotten, "judged again too late"),
         ):
             if count:
                 words.append(f"{count} {what}")

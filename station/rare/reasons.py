@@ -7,7 +7,7 @@ A further voice, for example a second engine that judges beside the active one, 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from station.decision import FAR, UNKNOWN_CLASS, tempered
 from station.rare.items import Reason, Why
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from station.config import Rare
     from station.part import InspectedPart
 
@@ -38,9 +40,21 @@ def reasons_of(inspected: InspectedPart, settings: Rare, *, items_of_class: int,
     return whys or _audit(inspected, settings, draw)
 
 
-def draw_of(journal_id: str, record_id: int) -> float:
-    """A number in [0, 1) that depends on the record only, so that the audit's parts can be drawn again."""
-    digest = hashlib.sha256(f"{journal_id}/{record_id}".encode()).digest()
+def disagreement(values: Mapping[str, Any]) -> Why:
+    """The reason to keep a part that another engine judged differently; ``values`` of its ``opinion``."""
+    who = f"{values['engine']} on {values['backend']} {values['precision']}"
+    text = (
+        f"{who} says {values['class_name']} {values['confidence']:.3f}; the station said {values['verdict']}"
+    )
+    return Why(Reason.ENGINES_DISAGREE, float(values["confidence"]), text)
+
+
+def draw_of(journal_id: str, record_id: int, what: str = "") -> float:
+    """A number in [0, 1) that depends on the record only, so that the audit's parts can be drawn again.
+
+    ``what``: another draw of the same record, independent of this one.
+    """
+    digest = hashlib.sha256(f"{journal_id}/{record_id}{what}".encode()).digest()
     return int.from_bytes(digest[:7]) / 2**56
 
 

@@ -15,7 +15,7 @@ import hashlib
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -225,8 +225,8 @@ class RareStore:
             self._finish_drops(index)
         return Kept.NEW
 
-    def say(self, journal_id: str, record_id: int, class_name: str, by: str) -> bool:
-        """Add a person's word to the item of a record, which then stays; False where it is not in the log.
+    def amend(self, journal_id: str, record_id: int, change: Callable[[Item], Item]) -> bool:
+        """Put what became known later into the item of a record; False where it is not in the log.
 
         Raises :class:`RareLogError`.
         """
@@ -238,7 +238,7 @@ class RareStore:
             ).fetchone()
             if found is None:
                 return False
-            rewrite(index, found[0], self._item(found[1]).said(class_name, by))
+            rewrite(index, found[0], change(self._item(found[1])))
         return True
 
     def rare_so_far(self) -> Counter[tuple[str, str]]:
