@@ -48,6 +48,15 @@ class Timing:
     """Sustained where pipelined, else the inverse of the median."""
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Parts judged one after the other for some seconds."""
+
+    parts_per_s: float
+    verdict_ms: list[float]
+    """Of each part, from the frame in memory to the verdict; it includes the wait for the part before it."""
+
+
 def run(
     contenders: Sequence[Contender],
     frames: Sequence[NDArray[np.uint8]],
@@ -67,7 +76,7 @@ def run(
             progress(f"round {number + 1} of {rounds}: {contender.name}")
             singles[contender.name] += _one_at_a_time(contender.scorer, frames, recipe, seconds)
             if contender.pipelined:
-                paces[contender.name].append(sustained(contender.scorer, frames, recipe, seconds))
+                paces[contender.name].append(sustained(contender.scorer, frames, recipe, seconds).parts_per_s)
     timings = []
     for contender in contenders:
         times = Percentiles.of(singles[contender.name])
@@ -146,34 +155,43 @@ def sustained(
     recipe: Recipe,
     seconds: float,
     show: Callable[[Patches, Verdict], None] = lambda patches, verdict: None,
-) -> float:
-    """Parts per second with the next part's patches cut while this part is scored.
+    pace: float | None = None,
+) -> Run:
+    """Judge parts for some seconds, with the next part's patches cut while this part is scored.
 
-    ``show`` is called with each part after its decision, as observers are.
+    ``show`` is called with each part after its decision, as observers are. ``pace``: frames that come
+    per second; None: each comes as soon as it can be cut.
     """
-    ready: BoundedQueue[Patches] = BoundedQueue("patches", 2)
+    ready: BoundedQueue[tuple[float, Patches]] = BoundedQueue("patches", 2)
     ended = threading.Event()
 
     def cut_ahead() -> None:
-        number = 0
+        number, begun = 0, time.perf_counter()
         while not ended.is_set():
+            came = time.perf_counter()
+            if pace is not None:
+                came = begun + number / pace
+                if ended.wait(max(came - time.perf_counter(), 0.0)):
+                    return
             patches = cut(frames[number % len(frames)], recipe)
-            while not ready.put(patches, 0.05) and not ended.is_set():
+            while not ready.put((came, patches), 0.05) and not ended.is_set():
                 pass
             number += 1
 
     cutter = threading.Thread(target=cut_ahead, name="cut ahead")
     cutter.start()
-    done = 0
+    times: list[float] = []
     started = time.perf_counter()
     try:
-        while time.perf_counter() - started < seconds or done < 2:
-            patches = ready.get(5.0)
-            if patches is None:
+        while time.perf_counter() - started < seconds or len(times) < 2:
+            next_one = ready.get(5.0 + (0.0 if pace is None else 1 / pace))
+            if next_one is None:
                 raise RuntimeError("cutting stopped")
-            show(patches, decided(scorer(patches.pixels), recipe))
-            done += 1
-        return done / (time.perf_counter() - started)
+            came, patches = next_one
+            verdict = decided(scorer(patches.pixels), recipe)
+            times.append((time.perf_counter() - came) * 1000)
+            show(patches, verdict)
+        return Run(len(times) / (time.perf_counter() - started), times)
     finally:
         ended.set()
         cutter.join()

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from station.cli.parameters import FILE_MADE
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from station.bench.beside import Cost
 
 
 def bench(
@@ -27,9 +32,21 @@ def bench(
         bool,
         typer.Option(
             "--with-rare",
-            help="Measure the fastest path with the rare-defect log too; 1 of 7 parts is defective.",
+            help="Measure the fastest path with the rare-defect log too; 1 of 7 parts is defective and kept.",
         ),
     ] = False,
+    beside: Annotated[
+        Path | None,
+        typer.Option(help="Measure the fastest path with all observers of this configuration too."),
+    ] = None,
+    pace: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=1000,
+            help="With --with-rare or --beside: parts per second; else the highest.",
+        ),
+    ] = None,
     rivals: Annotated[bool, typer.Option(help="Measure Algorithm 1 in torch too.")] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file."), FILE_MADE
@@ -43,6 +60,9 @@ def bench(
     The command first renders simulated housings of all six widths. It then measures every back end and
     precision that this machine has. Where torch is installed, it also measures Algorithm 1 as printed.
 
+    With --with-rare or --beside, it also measures the fastest path with observers and without them in turn.
+    The p99 of a slow pace needs many seconds: at 5.8 parts/s, 60 s are 348 parts.
+
     With --against, it measures this checkout and another one in turn, each round in a new process.
 
     Examples:
@@ -52,9 +72,17 @@ def bench(
 
         station bench --with-rare --no-rivals
 
+        station bench --beside station.yaml --pace 5.8 --seconds 60 --no-rivals
+
         git worktree add ../before HEAD~20 && station bench --against ../before
 
     """
+    if with_rare and beside is not None:
+        raise typer.BadParameter("give --with-rare or --beside, not both", param_hint="--beside")
+    if pace is not None and not with_rare and beside is None:
+        raise typer.BadParameter("needs --with-rare or --beside", param_hint="--pace")
+    if against is not None and (with_rare or beside is not None):
+        raise typer.BadParameter("measures neither --with-rare nor --beside", param_hint="--against")
     if against is not None:
         _compare(against, rounds, seconds, json_file)
         return
@@ -64,9 +92,10 @@ def bench(
     from simulation.rendering.parts import render_part
     from simulation.truth import PRODUCT_WIDTHS
     from station.bench import verdicts as benchmark
+    from station.bench.beside import cost_beside, observers_of, rare_log
     from station.bench.patching import patching_timings
-    from station.bench.rare import rare_cost
     from station.cli.text import told
+    from station.config import load_config
     from station.engines import open_engine, runnable
     from station.engines.interface import EngineError
     from station.files import write_json
@@ -74,6 +103,7 @@ def bench(
     from station.recipe import find_recipe, load_recipe
 
     console, status = Console(), Console(stderr=True)
+    make = rare_log if beside is None else observers_of(load_config(beside))
     prepared = load_recipe(find_recipe(recipe, recipes))
     folder = engines / prepared.engine
     choices = runnable(folder)
@@ -102,19 +132,21 @@ def bench(
         timings = benchmark.run(
             contenders, list(frames.values()), prepared, rounds=rounds, seconds=seconds, progress=show.update
         )
-        rare, beside = None, ""
-        if with_rare and opened:
-            pace = {timing.name: timing.parts_per_s for timing in timings}
-            fastest = max(zip(opened, contenders, strict=False), key=lambda pair: pace[pair[1].name])
-            beside = fastest[1].name
+        cost, measured_beside = None, ""
+        if (with_rare or beside is not None) and opened:
+            reached = {timing.name: timing.parts_per_s for timing in timings}
+            fastest = max(zip(opened, contenders, strict=False), key=lambda pair: reached[pair[1].name])
+            measured_beside = fastest[1].name
             show.update("rendering a housing with a defect")
             defective = render_part(900_001, defects_per_part=1, level="obvious").frame()
-            rare = rare_cost(
+            cost = cost_beside(
+                make,
                 fastest[0],
                 [defective, *frames.values()],
                 prepared,
                 rounds=rounds,
                 seconds=seconds,
+                pace=pace,
                 progress=show.update,
             )
     for engine in opened:
@@ -145,14 +177,8 @@ def bench(
             f"{best / timing.parts_per_s:.2f}",
         )
     console.print(table)
-    if rare is not None:
-        console.print(
-            f"{beside} with the rare-defect log beside it: {rare.with_rare:.1f} parts/s, "
-            f"{rare.without:.1f} without, {rare.ratio:.3f} of it; {rare.looked_at} parts looked at, "
-            f"{rare.dropped} dropped; {rare.note}",
-            highlight=False,
-            markup=False,
-        )
+    if cost is not None:
+        _print_cost(console, measured_beside, cost)
     for reason in refused:
         console.print(f"not measured: {reason}", highlight=False, markup=False)
     if json_file is not None:
@@ -162,9 +188,34 @@ def bench(
             "patching_ms": {str(width): asdict(times) for width, times in cuts.items()},
             "paths": [asdict(timing) for timing in timings],
             "not_measured": refused,
-            "with_rare": asdict(rare) if rare is not None else None,
+            "beside": asdict(cost) if cost is not None else None,
         }
         write_json(json_file, document)
+
+
+def _print_cost(console: Console, name: str, cost: Cost) -> None:
+    """Print what the observers cost."""
+    from rich.table import Table
+
+    from station.cli.text import told
+
+    came = "as fast as it goes" if cost.pace is None else f"{cost.pace:g} parts/s"
+    rounds = f"{told(name)}, {came}: median of the rounds (lowest to highest)"
+    table = Table(title=rounds, title_justify="left")
+    for column in ("", "parts/s", "verdict: median ms", "p99 ms", "parts"):
+        table.add_column(column, justify="left" if not column else "right")
+    for what, side in (("without observers", cost.without), ("with observers", cost.beside)):
+        times = side.verdict
+        table.add_row(what, str(side.parts_per_s), f"{times.p50:.1f}", f"{times.p99:.1f}", str(times.count))
+    table.add_row("with / without", str(cost.pace_ratio), "", str(cost.p99_ratio), "")
+    console.print(table)
+    for one in cost.observers:
+        lost = f", {one.failed} failed" if one.failed else ""
+        console.print(
+            f"{one.name}: {one.observed} parts looked at, {one.dropped} dropped{lost}; {one.note}",
+            highlight=False,
+            markup=False,
+        )
 
 
 def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -> None:
