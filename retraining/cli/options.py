@@ -92,13 +92,22 @@ def open_scorers(
     """One scorer per ONNX file, and one per precision that an engine folder has a file for.
 
     bf16 and fp16 are computed from the fp32 file. Raises :class:`EngineError`, also where the back end does
-    not compute one of the precisions, or an engine was proven on other patches than the recipe cuts.
+    not compute one of the precisions, an engine was proven on other patches than the recipe cuts, or the
+    recipe rejects unknown parts.
     """
     from deploy.scoring import onnx_scorer
     from station.engines import open_engine
     from station.engines.folder import load_manifest
+    from station.engines.interface import EngineError
     from station.engines.prove import require_fit
 
+    if recipe.decision.unknown == "reject":
+        line = recipe.line_of("decision.unknown")
+        raise EngineError(
+            f"recipe {recipe.name}, line {line}: decision.unknown: rejects parts by their novelty, and this "
+            "command looks at probabilities alone; name a copy of the recipe with `unknown: report`, or use "
+            "`station inspect`, which decides by both"
+        )
     found: dict[str, Scorer] = {}
     for path in paths:
         if path.is_file():

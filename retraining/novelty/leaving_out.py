@@ -131,7 +131,7 @@ def surfaced_table(found: Sequence[Surfaced], usual: str) -> str:
     """A row per method: the share of parts of each left-out class that surface, the mean, the worst."""
     classes = list(dict.fromkeys(one.left_out for one in found))
     lines = [
-        f"| method | {' | '.join(classes)} | mean | worst | or named wrongly | {usual} above |",
+        f"| method | {' | '.join(classes)} | mean | worst | or rejected by a class | {usual} above |",
         "|---|" + "---|" * (len(classes) + 4),
     ]
     for method in dict.fromkeys(one.method for one in found):

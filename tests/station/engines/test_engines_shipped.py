@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.novelty import remove_novelty
+from deploy.scoring import onnx_scorer
 from station.decision import decide_by
 from station.engines import open_engine, runnable
 from station.engines.folder import load_manifest, read_golden
@@ -27,6 +29,23 @@ def test_the_recorded_scores_name_what_is_on_every_golden_part() -> None:
     for part in manifest.golden:
         for scores in part.scores.values():
             assert manifest.classes[decide_by(scores, manifest.own_rules).class_index] == part.truth
+
+
+def test_its_novelty_is_in_every_network_and_changed_no_probability() -> None:
+    import onnx
+
+    manifest = load_manifest(FOLDER)
+    assert manifest.novelty is not None
+    assert manifest.novelty.good_above <= 0.02
+    part = manifest.golden[0]
+    patches = read_golden(manifest, part)[:4]
+    for variant, path in manifest.files.items():
+        bare = onnx.load(str(path))
+        remove_novelty(bare)
+        before = onnx_scorer(bare.SerializeToString())(patches)
+        np.testing.assert_array_equal(onnx_scorer(path)(patches), before)
+        assert part.novelty[variant].max() < 1 < manifest.golden[1].novelty[variant].max()
+        assert path.stat().st_size < 20e6
 
 
 def test_int8_passes_the_gate_of_its_own_figures() -> None:
