@@ -83,6 +83,7 @@ class LossWatch:
         elif now >= one.over_at:
             one.is_losing = False
             self._say(one, is_over=True, reason="", lost=lost - one.lost_before)
+            one.lost_before = lost  # the next loss may begin before the next look
 
     def _say(self, one: _Watched, *, is_over: bool, reason: str, lost: int) -> None:
         what = one.post.keeps

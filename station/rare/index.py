@@ -152,7 +152,10 @@ def remedy(error: sqlite3.Error | OSError, folder: Path) -> str:
         errno.EPERM,
         errno.EROFS,
     ):
-        return f"give the station's user permission to write in {folder}"
+        return (
+            f"give the station's user permission to write in {folder}; "
+            "if its disk went read-only, check the disk and mount it again"
+        )
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return f"{INDEX} is damaged: move the folder away, the station begins a new one"
     return "check the disk, and that the folder is there"
