@@ -196,7 +196,7 @@ def _add(
         added = add_novelty(folder, known, method, report)
     if added.compared:
         print("fitted without the class, which the network has learned all the same:\n")
-        print(surfaced_table(added.compared, "good parts") + "\n")
+        print(surfaced_table(added.compared, "good parts", rejected=False) + "\n")
     for variant, above in added.above.items():
         print(
             f"{variant}: {added.novelty.method}, {above:.1%} of {added.novelty.good_parts} good parts above"

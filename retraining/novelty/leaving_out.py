@@ -127,12 +127,17 @@ def read_surfaced(folder: Path) -> list[Surfaced]:
     return [Surfaced(**one) for one in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
 
 
-def surfaced_table(found: Sequence[Surfaced], usual: str) -> str:
-    """A row per method: the share of parts of each left-out class that surface, the mean, the worst."""
+def surfaced_table(found: Sequence[Surfaced], usual: str, *, rejected: bool = True) -> str:
+    """One row per method: the share of parts of each left-out class that surface, the mean, the worst.
+
+    ``rejected``: also how many surface or are rejected by a class, which means nothing for a network that has
+    learned the class.
+    """
     classes = list(dict.fromkeys(one.left_out for one in found))
     lines = [
-        f"| method | {' | '.join(classes)} | mean | worst | or rejected by a class | {usual} above |",
-        "|---|" + "---|" * (len(classes) + 4),
+        f"| method | {' | '.join(classes)} | mean | worst | "
+        f"{'or rejected by a class | ' if rejected else ''}{usual} above |",
+        "|---|" + "---|" * (len(classes) + 3 + rejected),
     ]
     for method in dict.fromkeys(one.method for one in found):
         own = {one.left_out: one for one in found if one.method == method}
@@ -143,7 +148,7 @@ def surfaced_table(found: Sequence[Surfaced], usual: str) -> str:
         above = _cell(sum(one.usual_above for one in own.values()), sum(one.usual for one in own.values()))
         lines.append(
             f"| {method} | {' | '.join(cells)} | {mean:.1%} | {worst.left_out} {worst.share:.1%} | "
-            f"{noticed:.1%} | {above} |"
+            f"{f'{noticed:.1%} | ' if rejected else ''}{above} |"
         )
     return "\n".join(lines)
 
