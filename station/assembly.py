@@ -19,6 +19,7 @@ from drivers.cameras.settings import Mode
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
 from station.config import ConfigError, StationConfig, load_config
+from station.disk_budget import disk_uses, too_large_for_the_disk
 from station.engines.canary import Canary
 from station.engines.choose import open_chosen
 from station.engines.folder import load_manifest
@@ -82,9 +83,11 @@ def load(path: Path) -> tuple[StationConfig, Recipe]:
     """The configuration and the recipe it names. Raises ``ConfigError``, ``RecipeError``."""
     config = load_config(path)
     recipe = prepared_recipe(config.recipe, config.paths.recipes)
-    mistake = _width_missing(config, recipe, config.recipe)
-    if mistake is not None:
-        raise ConfigError(path, mistake)
+    mistakes = too_large_for_the_disk(disk_uses(config), path.read_text(encoding="utf-8"))
+    if width := _width_missing(config, recipe, config.recipe):
+        mistakes.append(width)
+    if mistakes:
+        raise ConfigError(path, *mistakes)
     return config, recipe
 
 

@@ -1,9 +1,11 @@
-"""Whether a path lies on a network share, where a journal may lose what it was told is written."""
+"""What a path's disk is good for: a network share may lose a journal, a nearly full disk is the journal's."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
     from station.config import StationConfig
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
+PICTURES_RESERVE_MB: Final = 400.0
+"""Pictures are not written any more where less is free; a small disk has less, see :func:`require_room`."""
+RARE_RESERVE_MB: Final = 200.0
+"""The same for rare parts. The journal writes as long as there is room: it is the last to lose anything."""
 SHARES: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "davfs"}
 )
@@ -30,6 +36,22 @@ FUSE_SHARES: Final = frozenset(
     }
 )
 """The same for programs behind FUSE, whose type is ``fuse.NAME``."""
+
+
+def require_room(folder: Path, size: int, reserve_mb: float) -> None:
+    """Refuse to write ``size`` bytes into a folder whose disk is nearly full: the rest is the journal's.
+
+    ``reserve_mb`` must stay free, or on a small disk the same share of it as of 10 GB. Raises OSError (no
+    space left).
+    """
+    disk = shutil.disk_usage(folder)
+    reserve = min(reserve_mb * 1e6, disk.total * reserve_mb / 10_000)
+    if disk.free < size + reserve:
+        raise OSError(
+            errno.ENOSPC,
+            f"{os.strerror(errno.ENOSPC)} but the last {reserve / 1e6:.1f} MB, which are for the journal",
+            str(folder),
+        )
 
 
 def share_of(path: Path, mounts: str | None = None) -> str:

@@ -60,6 +60,7 @@ def run(
     from station.cli.summary import print_summary
     from station.cli.text import printable, told
     from station.control.server import ControlServer
+    from station.disk_budget import budget_problems, disk_uses
     from station.disks import share_warnings
     from station.observers.truth import GroundTruth
     from station.supervision import Watcher, sd_notify, start_takes
@@ -87,7 +88,8 @@ def run(
         progress.stop()
         for record in station.doubtful:
             console.print(f"[yellow]left over from the last run:[/] {told(record)}", highlight=False)
-        for warning in share_warnings(station.config) + warnings_of_root(station.config.paths.journal.parent):
+        warnings = share_warnings(station.config) + budget_problems(disk_uses(station.config))
+        for warning in warnings + warnings_of_root(station.config.paths.journal.parent):
             console.print(Text(printable(f"warning: {warning}"), style="yellow"))
         for risk in accepted_risks(station.config):
             console.print(Text(printable(f"risk: {risk}"), style="bold yellow"))

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from drivers.cameras.picture_files import ImageFileError, decode_image, encode_image, in_channels
 from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
+from station.disks import PICTURES_RESERVE_MB, require_room
 from station.files import write_file
 from station.observers.interface import Observer
 from station.pictures.drawing import (
@@ -134,6 +135,7 @@ class PictureSaver(Observer):
             with (self.folder / INDEX).open("a", encoding="utf-8"):
                 pass
             try:
+                require_room(self.folder, self._size, PICTURES_RESERVE_MB)
                 file.write_bytes(bytes(self._size))
             finally:
                 file.unlink(missing_ok=True)
@@ -183,6 +185,7 @@ class PictureSaver(Observer):
         self._size = len(content)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._make_room(len(content), fault=verdict.outcome is Outcome.FAULT)
+        require_room(self.folder, len(content), PICTURES_RESERVE_MB)
         # Noted before it is there: a kill in between leaves a line without a file, not a file for ever.
         with (self.folder / INDEX).open("a", encoding="utf-8") as index:
             index.write(f"{path.name} {len(content)}\n")
@@ -259,6 +262,11 @@ def write_contact_sheet(
     if not tiles:
         raise PictureError(f"{target}: there are no parts to show")
     write_drawn(target, draw_sheet(tiles, title, columns=columns))
+
+
+def stored_bytes(folder: Path) -> int:
+    """What the pictures take that were saved into a folder; by its own list."""
+    return sum(_read_index(folder).values())
 
 
 def _oldest(names: Sequence[str], sizes: Mapping[str, int], too_much: float) -> list[str]:

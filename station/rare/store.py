@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import decode_image, encode_image
+from station.disks import RARE_RESERVE_MB, require_room
 from station.files import write_file
 from station.rare.choice import Standing, make_room, nearest
 from station.rare.index import (
@@ -150,6 +151,7 @@ class RareStore:
         with self._explained():
             file = self.folder / ".probe"
             try:
+                require_room(self.folder, size, RARE_RESERVE_MB)
                 file.write_bytes(bytes(size))
             finally:
                 file.unlink(missing_ok=True)
@@ -197,6 +199,7 @@ class RareStore:
                     )
                 return Kept.NO_ROOM
             file = self.folder / ITEMS / f"{item_id}-{sha256[:12]}.png"
+            require_room(self.folder, new.size, RARE_RESERVE_MB)
             write_file(file, content)
             try:
                 values = {
