@@ -62,7 +62,7 @@ def disk_uses(config: StationConfig, observers: Iterable[ObserverStatus] | None 
 
 
 def too_large_for_the_disk(uses: Iterable[DiskUse], text: str) -> list[Mistake]:
-    """The limits that together are more than their whole disk, by the lines of the configuration's ``text``."""
+    """The limits that together are more than their whole disk, by the lines of the configuration."""
     mistakes = []
     for here in _by_disk(uses):
         limited = sorted((use for use in here if use.limit_mb), key=lambda use: -(use.limit_mb or 0.0))
