@@ -20,6 +20,7 @@ from retraining.cli import (
     novelty,
     paste,
     patches,
+    product,
     report,
     robustness,
     shares,
@@ -40,6 +41,7 @@ app = typer.Typer(
     epilog=ending.EPILOG,
 )
 app.command("engine")(engine.engine)
+app.command("product")(product.product)
 app.command("fine-tune")(fine_tune.fine_tune)
 app.command(
     "further",

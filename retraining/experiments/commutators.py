@@ -29,6 +29,7 @@ from retraining.classifiers.loop import (
     train,
 )
 from retraining.errors import DatasetError
+from retraining.evaluation.ranking import average_precision
 from retraining.shipping.export import export_onnx
 from retraining.surfaces.crops import RandomCrops
 from retraining.surfaces.photographs import (
@@ -195,17 +196,6 @@ def picture_score(picture: Picture, recipe: Recipe, score: Scorer) -> float:
     """The highest probability of a defect among the picture's patches."""
     patches = cut_photograph(picture.path, recipe)
     return float(score(patches.pixels)[:, 1].max())
-
-
-def average_precision(truth: list[bool], scores: list[float]) -> float:
-    """Area under the precision-recall steps; equal scores count as one step."""
-    order = np.argsort(scores)[::-1]
-    ranked = np.asarray(scores)[order]
-    hits = np.cumsum(np.asarray(truth)[order])
-    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
-    precision = (hits / np.arange(1, len(hits) + 1))[last_of_tie]
-    recall = (hits / hits[-1])[last_of_tie]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def commutator_table(results: list[SeedResult]) -> str:

@@ -50,6 +50,18 @@ def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Pat
     return Patches(patches, Surface(surface, region), recipe.patch, recipe.grid[1], mm)
 
 
+def straightened(pixels: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
+    """The pixels ``(height, width)`` of a region of ``(H, W)``, its lean taken out as :func:`cut` does.
+
+    Not resized: for masks, whose values are classes and no brightness.
+    """
+    rows = _starts(region.x, region.lean_x, region.height, pixels.shape[1] - region.width).astype(np.intp)
+    columns = _starts(region.y, region.lean_y, region.width, pixels.shape[0] - region.height).astype(np.intp)
+    down = np.arange(region.height)[:, None] + columns[None, :]
+    across = rows[:, None] + np.arange(region.width)[None, :]
+    return np.ascontiguousarray(pixels[down, across])
+
+
 def _check_patches(patches: NDArray[np.uint8], recipe: Recipe) -> None:
     """Refuse a part with a patch that is too bright or too dark."""
     limits = recipe.product.limits

@@ -1,0 +1,173 @@
+"""``retrain product``: an engine for a station from a person's own labelled pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from retraining.cli.options import (
+    L2Option,
+    LearningRateOption,
+    NetworkOption,
+    PrecisionOption,
+    RecipesOption,
+    ResumeOption,
+    ThreadsOption,
+    progress_bars,
+)
+from station.cli.parameters import FOLDER_MADE
+
+if TYPE_CHECKING:
+    from retraining.classifiers.plan import TrainingPlan
+
+_console = Console(stderr=True)
+
+
+def product(
+    data: Annotated[
+        Path,
+        typer.Argument(help="A `dataset.json` of whole pictures, or its folder; `retrain data` makes it."),
+    ],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Recipe of the product, by name or path.")],
+    recipes: RecipesOption = Path("recipes"),
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of masks, bright on the defect; needed where a part has several patches."),
+    ] = None,
+    network: NetworkOption = "inception-cnn",
+    steps: Annotated[
+        int, typer.Option(min=0, help="Steps of the training; 0 chooses by the number of parts.")
+    ] = 0,
+    batch: Annotated[int, typer.Option(min=2, help="Patches per step.")] = 32,
+    learning_rate: LearningRateOption = 1e-3,
+    l2: L2Option = 1e-5,
+    escape_rate: Annotated[
+        float,
+        typer.Option(min=0.0, max=0.5, help="Escape rate that the thresholds allow on the validation parts."),
+    ] = 0.0,
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
+    split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split, where the set has none.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; the engine is written below it. Default: runs/<recipe>."),
+        FOLDER_MADE,
+    ] = None,
+    resume: ResumeOption = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read, cut and split the pictures, say what there is, and end.")
+    ] = False,
+) -> None:
+    """Train an engine for a product on your own pictures, test it as the station would, and write its folder.
+
+    Every picture is cut by the recipe's own patching. The set is split by group (its own split is kept): the
+    network learns on the training parts, thresholds are chosen on the validation parts, and the figures are
+    those of the test parts. The run folder then holds the engine, the recipe with its thresholds, and the
+    verdict on each test part. Ctrl-C or SIGTERM stops a run with a checkpoint; the same command continues it.
+
+    Examples:
+
+        retrain product data/mine --recipe recipes/mine.yaml --masks pictures/masks
+
+        retrain product data/mine --recipe mine --dry-run
+
+        retrain product data/mine --recipe mine --steps 1500 --seed 2 --out runs/mine-2
+
+    """
+    import torch
+
+    from retraining.classifiers.plan import TrainingPlan
+    from retraining.data.manifest import file_digest, load_dataset
+    from retraining.product.card import confusion, figures, honesty, model_card
+    from retraining.product.making import make_engine, require_same_run, stages_for, train_network
+    from retraining.product.parts import read_parts, split_parts, usable
+    from station.recipe import find_recipe, load_recipe
+
+    if threads:
+        torch.set_num_threads(threads)
+    file = find_recipe(recipe, recipes)
+    chosen = load_recipe(file)
+    manifest = data / "dataset.json" if data.is_dir() else data
+    dataset = load_dataset(data, verify=True)
+    ready = split_parts(usable(dataset, chosen), split_seed)
+    with progress_bars() as progress:
+        task = progress.add_task("cutting the parts", total=len(ready), status="")
+        parts = read_parts(
+            ready, chosen, masks, lambda stage, done, total: progress.update(task, completed=done)
+        )
+    left_out = len(dataset) - len(ready)
+    for split in ("train", "validation", "test"):
+        counts = ", ".join(f"{count} {name}" for name, count in parts.count(split).items())
+        _console.print(f"{split}: {counts}, in {parts.groups(split)} groups", markup=False, highlight=False)
+    if left_out:
+        _console.print(
+            f"left out: {left_out} pictures that no person labelled", markup=False, highlight=False
+        )
+    if dry_run:
+        return
+    base = TrainingPlan(
+        network=network, batch=batch, learning_rate=learning_rate, l2=l2, seed=seed, precision=precision
+    )
+    stages = stages_for(chosen, base, steps, sum(parts.count("train").values()))
+    folder = out or Path("runs") / chosen.name
+    digest = file_digest(manifest)
+    require_same_run(
+        folder,
+        {
+            "data": digest, "recipe": chosen.digest, "masks": masks is not None, "network": network,
+            "batch": batch, "learning_rate": learning_rate, "l2": l2, "seed": seed, "split_seed": split_seed,
+            "steps": [s.plan.steps for s in stages],
+        },
+    )  # fmt: skip
+    with progress_bars() as progress:
+        bars = {
+            s.patch_px: progress.add_task(f"{s.patch_px}-px patches", total=s.plan.steps, status="")
+            for s in stages
+        }
+        trained = train_network(
+            parts, chosen, stages, folder, resume=resume,
+            report=lambda stage, step, line: progress.update(
+                bars[stage.patch_px], completed=step, status=line
+            ),
+        )  # fmt: skip
+        task = progress.add_task("engine", total=4, status="")
+
+        def show(stage: str) -> None:
+            progress.update(task, advance=1, status=stage)
+
+        made = make_engine(
+            trained, parts, file, chosen, folder, network_name=network, target=escape_rate, report=show
+        )
+        progress.update(task, completed=4, status="")
+    settings = {f"stage {n}, {s.patch_px} px": _described(s.plan) for n, s in enumerate(stages, start=1)}
+    command = f"retrain product {data} --recipe {recipe} --seed {seed}" + (
+        f" --masks {masks}" if masks else ""
+    )
+    described = f"{len(ready)} pictures of a data set (SHA-256 of its manifest {digest[:16]}). " + " ".join(
+        f"{note}." for note in dataset.notes
+    )
+    card = model_card(chosen, parts, made, settings, command, described)
+    (made.engine / "card.md").write_text(card, encoding="utf-8")
+    best = made.tested.get("int8", made.tested["fp32"])
+    print(figures(made.tested))
+    print()
+    print(confusion(best, parts.surfaces.classes))
+    print()
+    print(honesty(best, parts))
+    if made.int8_refusal:
+        print(f"\nno INT8 file: {made.int8_refusal}")
+    print(
+        f"\nengine: {made.engine}\nrecipe: {made.recipe}\nverdict on each test part: {folder}/test-parts.csv"
+    )
+    print(f"try: station inspect PICTURES --recipe {made.recipe} --engines {made.engine.parent}")
+
+
+def _described(plan: TrainingPlan) -> str:
+    return (
+        f"{plan.steps} steps of {plan.batch} patches, one cycle to {plan.learning_rate:g}, l2 {plan.l2:g}, "
+        f"seed {plan.seed}"
+    )

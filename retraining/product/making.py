@@ -1,0 +1,281 @@
+"""Training, thresholds, INT8, test and golden parts of one product, in the order in which they follow."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
+from deploy.golden import DoubtfulPartError
+from deploy.quantise import QuantiseError, QuantiseReport, quantise
+from deploy.scoring import onnx_scorer
+from drivers.sorters.interface import Outcome
+from retraining.classifiers.loop import build_network, load_weights
+from retraining.classifiers.patch_sizes import Stage, plan_stages, train_in_stages
+from retraining.classifiers.plan import TrainingPlan
+from retraining.classifiers.validation import part_validator, recipe_at
+from retraining.data.pixels import PictureSet
+from retraining.data.source import PictureSource
+from retraining.errors import ExportError, TrainingError
+from retraining.evaluation.ranking import average_precision
+from retraining.evaluation.recipe_numbers import write_recipe
+from retraining.evaluation.scored_parts import ScoredPart, patch_labels
+from retraining.evaluation.thresholds import OperatingPoint, choose, trade_off, with_levels
+from retraining.product.parts import Parts
+from retraining.shipping.export import calibration_patches, export_onnx
+from retraining.surfaces import SOUND, Surfaces
+from retraining.surfaces.crops import RandomCrops, Source
+from retraining.surfaces.training_set import join_surfaces
+from station.decision import decide
+from station.engines.interface import Scorer
+from station.engines.manifest import PartFigures, Variant
+from station.files import write_file
+from station.outcomes import Judgement, Outcomes, count_outcomes
+from station.patching import cut_surface
+from station.recipe import Recipe
+
+GOLDEN_OF_A_CLASS = 3
+STAGES = ("reading", "training", "thresholds", "INT8", "test", "golden parts")
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """One test part and its verdict by one file of the engine."""
+
+    precision: str
+    part: str
+    truth: str
+    found: str
+    outcome: str
+    highest_defect: float
+    """The highest defect probability of its patches."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What one file of the engine makes of the test parts."""
+
+    outcomes: Outcomes
+    average_precision: float
+    rows: tuple[PartRow, ...]
+
+    def confusion(self) -> Counter[tuple[str, str]]:
+        """Parts by truth and verdict."""
+        return Counter((row.truth, row.found) for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What :func:`make_engine` wrote and measured."""
+
+    engine: Path
+    recipe: Path
+    point: OperatingPoint
+    """The chosen thresholds, counted on the validation parts."""
+    tested: Mapping[str, Tested]
+    """By precision."""
+    int8_refusal: str
+    """Why there is no INT8 file; empty where there is one."""
+    quantised: QuantiseReport | None
+    deviation: float
+
+
+def source_of(surfaces: Surfaces, recipe: Recipe) -> Source:
+    """What training draws from: random crops with masks, or the whole parts where a part is one patch."""
+    if recipe.patch_count > 1:
+        return RandomCrops(surfaces, recipe.patch)
+    labels = np.array([surfaces.part_class(index) for index in range(len(surfaces))], np.int64)
+    pictures = PictureSet(surfaces.pixels, labels, surfaces.classes, surfaces.names, surfaces.names)
+    return PictureSource(pictures, sampling="balanced", sound=SOUND)
+
+
+def stages_for(recipe: Recipe, base: TrainingPlan, steps: int, training_parts: int) -> tuple[Stage, ...]:
+    """The stages of a training; ``steps`` 0 chooses by the number of parts.
+
+    A part of one patch: 25 passes, 300 to 2,000 steps. Parts of several patches: 400 steps, on large patches
+    as many before on small ones.
+    """
+    if steps == 0 and recipe.patch_count == 1:
+        steps = min(2000, max(300, round(25 * training_parts / base.batch)))
+    steps = steps or 400
+    side = recipe.patch.size
+    small = steps if recipe.patch_count > 1 and recipe.surface.height > 128 else 0
+    base = replace(base, validate_every=max(1, min(100, steps // 4)))
+    return plan_stages(side, base, small, steps)
+
+
+def train_network(
+    parts: Parts,
+    recipe: Recipe,
+    stages: tuple[Stage, ...],
+    folder: Path,
+    *,
+    resume: bool = True,
+    report: Callable[[Stage, int, str], None] = lambda stage, step, line: None,
+) -> nn.Module:
+    """Train on the training parts, keep the weights with the best validation, and return the network."""
+    known, watched = parts.of("train"), parts.of("validation")
+
+    def source_for(patch_px: int) -> Source:
+        return source_of(known, recipe_at(recipe, patch_px))
+
+    weights = train_in_stages(
+        stages, source_for, folder, resume=resume, report=report,
+        validator_for=lambda patch_px: part_validator(watched, recipe_at(recipe, patch_px)),
+    )  # fmt: skip
+    network = build_network(stages[-1].plan, source_for(stages[-1].patch_px))
+    network.load_state_dict(load_weights(weights))
+    return network
+
+
+def make_engine(
+    network: nn.Module,
+    parts: Parts,
+    original: Path,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    network_name: str,
+    target: float = 0.0,
+    report: Callable[[str], None] = lambda stage: None,
+) -> Product:
+    """Write ``folder/engines/<engine>`` and ``folder/<recipe>.yaml`` from a trained network.
+
+    Thresholds are chosen on the validation parts for an escape rate of ``target``; figures are those of the
+    test parts, which nothing before has seen. ``original`` is the recipe's file. Raises :class:`ExportError`
+    where no part of a class can be golden.
+    """
+    engine = folder / "engines" / recipe.engine
+    for old in engine.glob("*.onnx"):  # one of another training would be taken for this one's
+        old.unlink()
+    fp32 = engine / MODEL_FILES["fp32"]
+    deviation = export_onnx(network, fp32, recipe.patch.size, recipe.surface.channels)
+    report("thresholds")
+    validation = scored(parts.of("validation"), recipe, onnx_scorer(fp32))
+    point = choose(trade_off(validation, recipe, recipe.decision.temperature), target)
+    written = folder / f"{recipe.name}.yaml"
+    written.unlink(missing_ok=True)
+    tuned = with_levels(recipe, point.levels, recipe.decision.temperature)
+    tuned = write_recipe(original, written, tuned)
+    report("INT8")
+    quantised, refusal = None, ""
+    try:
+        quantised = quantise(fp32, engine / MODEL_FILES["int8"], _calibration(parts.of("train"), recipe))
+    except QuantiseError as error:
+        refusal = str(error)
+        (engine / MODEL_FILES["int8"]).unlink(missing_ok=True)
+    report("test")
+    names: tuple[Variant, ...] = ("fp32", "int8") if quantised else ("fp32",)
+    unseen = parts.of("test")
+    tested = {str(name): test(unseen, tuned, onnx_scorer(engine / MODEL_FILES[name]), name) for name in names}
+    write_rows(folder / "test-parts.csv", [row for one in tested.values() for row in one.rows])
+    report("golden parts")
+    description = EngineDescription.for_recipe(
+        tuned,
+        network=network_name,
+        description=f"{recipe.description} Trained on a person's own pictures; see card.md.",
+        figures={name: PartFigures(**asdict(tested[name].outcomes)) for name in names},
+    )
+    chosen = golden_parts(
+        join_surfaces(parts.of("train"), parts.of("validation")), tuned, engine, description
+    )
+    write_engine_folder(engine, description, chosen)
+    return Product(engine, written, point, tested, refusal, quantised, deviation)
+
+
+def scored(surfaces: Surfaces, recipe: Recipe, score: Scorer) -> list[ScoredPart]:
+    """Every part's scores beside its truth."""
+    found = []
+    for index, name in enumerate(surfaces.names):
+        scores = score(cut_surface(surfaces.pixels[index], recipe.patch))
+        truth = patch_labels(np.asarray(surfaces.masks[index]), recipe)
+        found.append(ScoredPart(name, (surfaces.part_class(index),), scores, truth))
+    return found
+
+
+def test(surfaces: Surfaces, recipe: Recipe, score: Scorer, precision: str) -> Tested:
+    """The station's verdict on every part, cut and decided as on the line."""
+    rows, judgements = [], []
+    for index, name in enumerate(surfaces.names):
+        label = surfaces.part_class(index)
+        scores = score(cut_surface(surfaces.pixels[index], recipe.patch))
+        verdict = decide(scores, recipe)
+        judgements.append(Judgement(label != SOUND, verdict.outcome, verdict.class_index == label))
+        highest = float((1.0 - scores[:, SOUND]).max()) if verdict.outcome != Outcome.FAULT else 1.0
+        truth = surfaces.classes[label]
+        rows.append(
+            PartRow(precision, name, truth, verdict.class_name, str(verdict.outcome), highest, verdict.reason)
+        )
+    sound = surfaces.classes[SOUND]
+    ranked = average_precision([row.truth != sound for row in rows], [row.highest_defect for row in rows])
+    return Tested(count_outcomes(judgements), ranked, tuple(rows))
+
+
+def golden_parts(
+    surfaces: Surfaces, recipe: Recipe, engine: Path, description: EngineDescription
+) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Up to :data:`GOLDEN_OF_A_CLASS` parts of every class that the engine is sure of: good and known bad.
+
+    Raises :class:`ExportError` that names every class without one, and why its last part was refused.
+    """
+    rule = golden_rule(engine, description)
+    chosen: dict[str, list[NDArray[np.uint8]]] = {entry.name: [] for entry in recipe.classes}
+    doubts: dict[str, str] = {}
+    for index in range(len(surfaces)):
+        name = surfaces.classes[surfaces.part_class(index)]
+        if len(chosen[name]) == GOLDEN_OF_A_CLASS:
+            continue
+        surface = surfaces.pixels[index]
+        try:
+            rule.record(name, cut_surface(surface, recipe.patch))
+        except DoubtfulPartError as doubt:
+            doubts[name] = str(doubt)
+            continue
+        chosen[name].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
+    lacking = [
+        f"{name} (the last: {doubts.get(name, 'there is none')})" for name in chosen if not chosen[name]
+    ]
+    if lacking:
+        raise ExportError(
+            f"no part can prove the engine for {'; '.join(lacking)}; train longer by --steps, or add parts"
+        )
+    return [(name, surface) for name, own in chosen.items() for surface in own]
+
+
+def require_same_run(folder: Path, described: Mapping[str, object]) -> None:
+    """Write down what a run folder is for, or refuse one that is for something else.
+
+    Raises :class:`TrainingError`.
+    """
+    file = folder / "product.json"
+    text = json.dumps(described, indent=1, sort_keys=True) + "\n"
+    if file.is_file() and file.read_text(encoding="utf-8") != text:
+        raise TrainingError(
+            f"{folder} holds a run with other data, recipe or settings; name another --out, or remove it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(file, text)
+
+
+def write_rows(path: Path, rows: list[PartRow]) -> None:
+    """One line of CSV per test part and file of the engine."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(PartRow.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def _calibration(surfaces: Surfaces, recipe: Recipe) -> NDArray[np.uint8]:
+    if recipe.patch_count > 1:
+        return calibration_patches(surfaces, recipe)
+    source = source_of(surfaces, recipe)
+    return source.cut(source.draw(np.random.default_rng(0), 240)).pixels

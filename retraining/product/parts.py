@@ -1,0 +1,199 @@
+"""The parts of a product: whole pictures, cut by the recipe as the station cuts them, with a class per pixel.
+
+A picture's class is that of its part. Where on the part the defect is, a mask says; a recipe that makes one
+patch of a part needs none. Labels of whole pictures do not say which of sixteen patches is defective: a
+network that learned from them would call sound metal a defect, so such data are refused, with the remedy.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.cameras.picture_files import pictures_in
+from retraining.data.manifest import SPLITS, TRUSTED, Dataset, Picture
+from retraining.data.splits import split_by_share, torn_groups
+from retraining.errors import BadFilesError, DatasetError
+from retraining.surfaces import SOUND, Surfaces
+from retraining.surfaces.pairing import pair
+from retraining.surfaces.photographs import cut_photograph
+from retraining.surfaces.reading import Reporter, for_each, read_mask_of, silent, stage
+from retraining.surfaces.training_set import resize_mask
+from station.patching.cutting import straightened
+from station.recipe import Recipe
+
+SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
+"""Of the groups of a data set that is not split."""
+FEWEST_PARTS = 6
+"""Of each class: with fewer there is nothing to train on, to choose thresholds with and to test by."""
+FEWEST_GROUPS = 3
+"""Of each class: one for each split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """``P`` parts of one product as the station sees them."""
+
+    surfaces: Surfaces
+    pictures: tuple[Picture, ...]
+    """Of each part, with its split."""
+
+    def of(self, split: str) -> Surfaces:
+        """The surfaces of one split, copied."""
+        return self.surfaces.select([i for i, picture in enumerate(self.pictures) if picture.split == split])
+
+    def count(self, split: str | None = None) -> dict[str, int]:
+        """Parts by class, of one split or of all."""
+        chosen = [p.label for p in self.pictures if split is None or p.split == split]
+        return {name: chosen.count(name) for name in self.surfaces.classes}
+
+    def groups(self, split: str) -> int:
+        """Groups of one split: parts of one group look alike, and count as one in what can be claimed."""
+        return len({p.group for p in self.pictures if p.split == split})
+
+
+def split_parts(dataset: Dataset, seed: int) -> Dataset:
+    """The data set in train, validation and test, by group; its own split is kept where it has all three.
+
+    A set that has only train and test gives a fifth of the training groups to validation. Raises
+    :class:`DatasetError` that names every class with too few parts or groups.
+    """
+    have = {p.split for p in dataset.pictures if p.split}
+    if torn := torn_groups(dataset):
+        raise DatasetError(
+            f"{len(torn)} groups lie in more than one split, such as {torn[0]}: the test would know its "
+            "pictures; split the set again by `retrain data split`"
+        )
+    if have == set(SPLITS) and all(p.split for p in dataset.pictures):
+        return dataset
+    if have == {"train", "test"} and all(p.split for p in dataset.pictures):
+        _require_enough(dataset.select(split="train"), groups=2)
+        learned = split_by_share(dataset.select(split="train"), {"train": 0.8, "validation": 0.2}, seed)
+        return dataset.with_pictures((*learned.pictures, *dataset.select(split="test").pictures))
+    if have:
+        raise DatasetError(
+            f"the data set has pictures of the splits {', '.join(sorted(have))} and perhaps some of none; "
+            "give all of them to train, validation and test by `retrain data split`, or none"
+        )
+    _require_enough(dataset, groups=FEWEST_GROUPS)
+    return split_by_share(dataset, SHARES, seed)
+
+
+def _require_enough(dataset: Dataset, groups: int) -> None:
+    short = []
+    for name, count in dataset.count().items():
+        own = len({p.group for p in dataset.pictures if p.label == name})
+        if count < FEWEST_PARTS or own < groups:
+            short.append(f"{name} has {count} parts in {own} groups")
+    if short:
+        raise DatasetError(
+            f"{'; '.join(short)}: not enough to train on, to choose thresholds with and to test by. A class "
+            f"needs {FEWEST_PARTS} parts or more in {groups} groups or more; label more parts of it, or "
+            "leave it out of recipe and data. Where pictures share a group only because they look alike, say "
+            "which ones belong together by `retrain data ... --group-by`"
+        )
+
+
+def usable(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The pictures that persons or the renderer labelled, with the recipe's classes in its order.
+
+    Raises :class:`DatasetError` with every reason why the set does not fit the recipe.
+    """
+    names = tuple(entry.name for entry in recipe.classes)
+    own = dataset.select(labelled_by=TRUSTED)
+    counts = own.count()
+    faults = []
+    strange = [f"{name!r} ({counts[name]} pictures)" for name in own.classes if name not in names]
+    if strange:
+        faults.append(
+            f"the data have the classes {', '.join(strange)}, which recipe {recipe.name} does not have "
+            f"({', '.join(names)}); rename them by `retrain data ... --rename`, or add them to the recipe"
+        )
+    lacking = [name for name in names if not counts.get(name)]
+    if lacking:
+        faults.append(
+            f"no picture of {', '.join(lacking)} was labelled by a person; add pictures, or take the class "
+            f"out of recipe {recipe.name}"
+        )
+    windows = sum(p.window is not None for p in own.pictures)
+    if windows:
+        faults.append(
+            f"{windows} entries are windows of pictures; an engine is tested on whole parts: make the set "
+            "without --side, or train on ready patches by `retrain patches`"
+        )
+    labels: dict[str, dict[str, str]] = defaultdict(dict)
+    for picture in own.pictures:
+        labels[picture.digest].setdefault(picture.label, picture.path)
+    for both in labels.values():
+        if len(both) > 1:
+            named = " and ".join(f"{path} is {label}" for label, path in both.items())
+            faults.append(f"{named}, but they are the same picture; keep the right one")
+    if faults:
+        raise DatasetError(faults[0]) if len(faults) == 1 else BadFilesError(tuple(faults))
+    return Dataset(own.root, names, own.pictures, own.notes, own.sixteen_bit_white)
+
+
+def read_parts(
+    dataset: Dataset, recipe: Recipe, masks: Path | None = None, report: Reporter = silent
+) -> Parts:
+    """The parts of a data set that is :func:`usable` and split, cut by the recipe.
+
+    ``masks`` is a folder of masks, bright on the defect, named like their pictures. Raises
+    :class:`DatasetError` that names every picture that the station would not cut, every defective part
+    whose mask is missing or marks nothing on the product, and every good one whose mask marks something.
+    """
+    found = _masks_of(dataset, recipe, masks)
+    size = recipe.surface
+
+    def read(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        label = dataset.classes.index(picture.label)
+        path = dataset.path_of(picture)
+        patches = cut_photograph(path, recipe)
+        surface = patches.surface
+        if picture.path not in found:
+            return surface.pixels, np.full((size.height, size.width), label, np.uint8)
+        mask = straightened(
+            read_mask_of(path, found[picture.path], dataset.sixteen_bit_white), surface.region
+        )
+        if bool(mask.any()) != (label != SOUND):
+            what = "marks a defect" if label == SOUND else "marks nothing on the product"
+            raise DatasetError(
+                f"{picture.path} is labelled {picture.label}, but its mask {what}; correct one of the two"
+            )
+        return surface.pixels, resize_mask(mask * np.uint8(label), size.height, size.width)
+
+    made = for_each(read, dataset.pictures, stage(report, "parts cut", len(dataset)))
+    pixels, marks = zip(*made, strict=True)
+    names = tuple(picture.path for picture in dataset.pictures)
+    surfaces = Surfaces(np.stack(pixels), np.stack(marks), dataset.classes, names)
+    return Parts(surfaces, dataset.pictures)
+
+
+def _masks_of(dataset: Dataset, recipe: Recipe, masks: Path | None) -> dict[str, Path]:
+    """The mask of each picture that has one. Raises :class:`DatasetError`."""
+    sound = dataset.classes[SOUND]
+    defective = [p.path for p in dataset.pictures if p.label != sound]
+    if masks is None:
+        if recipe.patch_count > 1:
+            raise DatasetError(
+                f"recipe {recipe.name} cuts {recipe.patch_count} patches of each part, and the labels of "
+                f"{len(defective)} defective pictures do not say which of them are defective; name the "
+                "folder of their masks by --masks, or use a recipe that makes one patch of a part"
+            )
+        return {}
+    if not masks.is_dir():
+        raise DatasetError(f"{masks} is not a folder; name the folder of the masks")
+    files = [path.relative_to(masks).as_posix() for path in pictures_in(masks, recursive=True)]
+    pairs = pair((p.path for p in dataset.pictures), files, masks=True)
+    faults = [f"{path} has no mask in {masks}; add it" for path in defective if path not in pairs.of]
+    faults += [
+        f"{file} fits {' and '.join(fitting)}; lay the masks out in the folders of their pictures"
+        for file, fitting in pairs.unclear.items()
+    ]
+    if faults:
+        raise DatasetError(faults[0]) if len(faults) == 1 else BadFilesError(tuple(faults))
+    return {picture: masks / file for picture, file in pairs.of.items()}

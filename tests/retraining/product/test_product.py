@@ -1,0 +1,202 @@
+"""A person's own pictures become an engine that the station takes, or an error that says what to mend."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from drivers.cameras.picture_files import write_image
+from retraining.cli import app as retrain
+from retraining.errors import DatasetError, TrainingError
+from station.cli import app as station
+from station.engines.folder import load_manifest
+from station.recipe import load_recipe
+
+SIDE = 64
+RECIPE = """
+name: disc
+version: 1
+product: {{background: none, widths_px: [64], height_px: 64, mm_per_px_x: 0.1, mm_per_px_y: 0.1}}
+surface: {{height: {side}, width: {side}}}
+patch: {{size: 32}}
+engine: disc
+classes:
+  - {{name: good, bin: 1}}
+  - {{name: spot, bin: 2}}
+fault_bin: 9
+"""
+GROUPS = "(?P<group>[a-z]+-[0-9]+)"
+QUICK = ["--network", "simple-fcn", "--steps", "40", "--batch", "16", "--learning-rate", "0.003"]
+
+
+def draw(rng: np.random.Generator, spot: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A grey disc's face with fine grain, and where its spot is."""
+    pixels = np.clip(rng.normal(110, 12, (SIDE, SIDE)), 0, 255).astype(np.uint8)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    if spot:
+        top, left = rng.integers(2, SIDE - 22, 2)
+        mask[top : top + 20, left : left + 20] = 255
+        pixels[mask > 0] = 235
+    return pixels, mask
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(5)
+    for folder in ("photos/good", "photos/spot", "masks/spot"):
+        (root / folder).mkdir(parents=True)
+    for name, spot in (("good", False), ("spot", True)):
+        for number in range(12):
+            pixels, mask = draw(rng, spot)
+            write_image(root / "photos" / name / f"{name}-{number:02d}.png", pixels)
+            if spot:
+                write_image(root / "masks" / name / f"{name}-{number:02d}.png", mask)
+    return root
+
+
+@pytest.fixture
+def own(pictures: Path, tmp_path: Path) -> Path:
+    shutil.copytree(pictures, tmp_path / "own")
+    return tmp_path / "own"
+
+
+def run(*words: object) -> str:
+    result = CliRunner().invoke(retrain, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def data_set(root: Path) -> Path:
+    run("data", "from-folders", root / "photos", "--out", root / "data", "--group-by", GROUPS)
+    return root / "data"
+
+
+def recipe(root: Path, side: int = SIDE) -> Path:
+    path = root / "disc.yaml"
+    path.write_text(RECIPE.format(side=side), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("patches", [4, 1], ids=["four patches with masks", "one patch without"])
+def test_pictures_become_an_engine_that_the_station_takes(own: Path, tmp_path: Path, patches: int) -> None:
+    masks = ["--masks", own / "masks"] if patches == 4 else []
+    file = recipe(own, SIDE if patches == 4 else 32)
+    out = run("product", data_set(own), "--recipe", file, *masks, *QUICK, "--out", tmp_path / "run")
+
+    engine = load_manifest(tmp_path / "run" / "engines" / "disc")
+    assert {part.truth for part in engine.golden} == {"good", "spot"}
+    assert engine.figures["fp32"].outcomes.parts == 6
+    assert engine.figures["fp32"].outcomes.escapes == 0
+    assert "With 95 % confidence" in out
+    assert "With 95 % confidence" in (engine.folder / "card.md").read_text(encoding="utf-8")
+    written = load_recipe(tmp_path / "run" / "disc.yaml")
+    assert written.version == 2
+
+    report = tmp_path / "report.json"
+    result = CliRunner().invoke(
+        station,
+        ["inspect", str(own / "photos"), "--recipe", str(tmp_path / "run" / "disc.yaml"), "--engines",
+         str(tmp_path / "run" / "engines"), "--json", str(report)],
+    )  # fmt: skip
+    assert report.is_file(), result.output
+    found = {row["file"]: row["class_name"] for row in json.loads(report.read_text())["pictures"]}
+    right = sum(name.split("/")[-1].startswith(verdict) for name, verdict in found.items())
+    assert right >= 22, found
+
+    with pytest.raises(TrainingError, match="holds a run with other data, recipe or settings"):
+        run("product", own / "data", "-r", file, *masks, *QUICK, "--seed", 3, "--out", tmp_path / "run")
+
+
+def test_a_dry_run_says_what_there_is_and_trains_nothing(own: Path, tmp_path: Path) -> None:
+    file = recipe(own)
+    run("product", data_set(own), "-r", file, "--masks", own / "masks", "--dry-run", "--out", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def refused(root: Path, *words: object) -> str:
+    with pytest.raises(DatasetError) as caught:
+        run("product", data_set(root), "-r", recipe(root), *words)
+    return str(caught.value)
+
+
+def keep(number: int) -> Callable[[Path], None]:
+    def few(root: Path) -> None:
+        for path in sorted((root / "photos" / "spot").iterdir())[number:]:
+            path.unlink()
+
+    return few
+
+
+def rename_class(root: Path) -> None:
+    (root / "photos" / "spot").rename(root / "photos" / "blot")
+
+
+def one_class(root: Path) -> None:
+    shutil.rmtree(root / "photos" / "spot")
+
+
+def two_labels(root: Path) -> None:
+    shutil.copy(root / "photos" / "spot" / "spot-03.png", root / "photos" / "good" / "good-99.png")
+
+
+def another_size(root: Path) -> None:
+    for name in ("spot-01", "spot-02"):
+        pixels, _ = draw(np.random.default_rng(1), spot=True)
+        write_image(root / "photos" / "spot" / f"{name}.png", pixels[:40])
+
+
+def no_mask(root: Path) -> None:
+    for name in ("spot-01", "spot-02"):
+        (root / "masks" / "spot" / f"{name}.png").unlink()
+
+
+def empty_mask(root: Path) -> None:
+    write_image(root / "masks" / "spot" / "spot-05.png", np.zeros((SIDE, SIDE), np.uint8))
+
+
+def marked_good_part(root: Path) -> None:
+    (root / "masks" / "good").mkdir()
+    shutil.copy(root / "masks" / "spot" / "spot-05.png", root / "masks" / "good" / "good-05.png")
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (keep(3), ["spot has 3 parts in 3 groups", "not enough to train on"]),
+        (rename_class, ["'blot' (12 pictures)", "no picture of spot"]),
+        (one_class, ["no picture of spot was labelled by a person"]),
+        (two_labels, ["good-99.png is good", "spot-03.png is spot", "the same picture"]),
+        (another_size, ["spot-01.png", "spot-02.png"]),
+        (no_mask, ["spot/spot-01.png has no mask", "spot/spot-02.png has no mask"]),
+        (empty_mask, ["spot/spot-05.png is labelled spot, but its mask marks nothing"]),
+        (marked_good_part, ["good/good-05.png is labelled good, but its mask marks a defect"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_pictures_that_cannot_give_an_engine_are_all_named(
+    own: Path, harm: Callable[[Path], None], says: list[str]
+) -> None:
+    harm(own)
+    message = refused(own, "--masks", own / "masks")
+    assert [text for text in says if text not in message] == []
+
+
+def test_labels_of_whole_pictures_are_not_taken_for_labels_of_patches(own: Path) -> None:
+    assert "name the folder of their masks by --masks" in refused(own)
+
+
+def test_windows_of_pictures_are_no_parts(own: Path) -> None:
+    run("data", "from-masks", own / "photos", own / "masks", "--side", 32, "--sound", "good", "--out",
+        own / "windows")  # fmt: skip
+    with pytest.raises(DatasetError, match="are windows of pictures"):
+        run("product", own / "windows", "-r", recipe(own))
+
+
+def test_an_option_of_another_command_is_refused(own: Path) -> None:
+    result = CliRunner().invoke(retrain, ["product", str(own), "-r", "x", "--parts", "3"])
+    assert result.exit_code == 2
