@@ -54,7 +54,9 @@ def product(
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split, where the set has none.")] = 1,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder; the engine is written below it. Default: runs/<recipe>."),
+        typer.Option(
+            help="Run folder; the engine is written below it. Default: below runs/, by the name of the recipe."
+        ),
         FOLDER_MADE,
     ] = None,
     resume: ResumeOption = True,
