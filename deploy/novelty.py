@@ -7,7 +7,7 @@ method and its threshold, and are appended to the very graphs that ship, in fp32
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +86,15 @@ class Distance:
             for name, value in self.constants.items()
         ]
         return nodes, stored, named(self.steps[-1].makes)
+
+
+def furthest(distance: Distance, parts: Sequence[Values]) -> NDArray[np.float32]:
+    """The distance of each part's furthest patch, ``(parts,)``."""
+    if not parts:
+        return np.empty(0, np.float32)
+    sizes = [len(part[distance.reads]) for part in parts]
+    whole = distance({distance.reads: np.concatenate([part[distance.reads] for part in parts])})
+    return np.maximum.reduceat(whole, np.cumsum([0, *sizes[:-1]]))
 
 
 def what_it_says(

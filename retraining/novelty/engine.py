@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.engine_folder import EngineDescription, write_engine_folder
-from deploy.novelty import Values, append_novelty, what_it_says
+from deploy.novelty import Values, append_novelty, furthest, what_it_says
 from retraining.errors import DatasetError
 from retraining.novelty.leaving_out import Surfaced, counted_parts, threshold_of
 from retraining.novelty.material import Labelled, Patches
@@ -96,9 +96,9 @@ def add_novelty(
         said = good
         if variant != "fp32":
             said = _said(what_it_says(content), parts.good, f"scoring good parts by {variant}", report)
-        furthest = [float(distance(values).max()) for values in said]
-        threshold = threshold_of(furthest)
-        above[variant] = float(np.mean(np.array(furthest) > threshold))
+        far = furthest(distance, said)
+        threshold = threshold_of(far)
+        above[variant] = float(np.mean(far > threshold))
         model = append_novelty(onnx.load_from_string(content), distance, threshold)
         networks[variant] = model.SerializeToString()
     novelty = Novelty(
@@ -143,9 +143,7 @@ def _compare(
         values = {key: value[kept] for key, value in trained.items()}
         for method, fit in METHODS.items():
             distance = fit(values, labels[kept])
-            far = [
-                np.array([distance(one).max() for one in group]) for group in (good[::2], good[1::2], strange)
-            ]
+            far = [furthest(distance, group) for group in (good[::2], good[1::2], strange)]
             found.append(counted_parts(method, name, far, [False] * len(strange)))
     return found
 

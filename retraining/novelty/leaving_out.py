@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.novelty import LOGITS, Values, what_it_says
+from deploy.novelty import LOGITS, Values, furthest, what_it_says
 from retraining.errors import DatasetError
 from retraining.metrics.intervals import wilson
 from retraining.novelty.material import Material, Patches
@@ -108,7 +108,7 @@ def leave_out(
     found = []
     for name, fit in METHODS.items():
         distance = fit(trained[0], labels)
-        far = [np.array([distance(values).max() for values in group]) for group in seen]
+        far = [furthest(distance, group) for group in seen]
         found.append(counted_parts(name, left_out, far, rejected))
     for name, fit_patches in (others or {}).items():
         away = fit_patches(patches, labels)
