@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from deploy.novelty import what_it_says
+from drivers.cameras.picture_files import write_image
 from drivers.sorters.interface import Outcome
 from retraining.cli import app
+from retraining.data.manifest import Dataset, Picture, load_dataset, save_dataset
 from retraining.errors import DatasetError
 from retraining.novelty.engine import KnownParts, add_novelty
+from retraining.novelty.known import pictured_parts
 from retraining.novelty.leaving_out import leave_out, surfaced_table, threshold_of
 from retraining.novelty.material import Labelled, Patches, Report
 from station.decision import decide
@@ -188,3 +193,39 @@ def test_options_that_are_not_used_are_refused(words: tuple[str, ...], message: 
     done = CliRunner().invoke(app, ["novelty", *words])
     assert done.exit_code == 2
     assert message in " ".join(done.output.replace("│", " ").split())
+
+
+def pictures(folder: Path, *, splits: tuple[str, ...] = ("train", "train", "validation")) -> Path:
+    """A data set of whole tiny surfaces, every class in every split."""
+    listed = []
+    for number in range(90):
+        kind, split = TINY_CLASSES[number % 3], splits[(number // 3) % len(splits)]
+        name = f"{number:02d}-{kind}.png"
+        write_image(folder / "pictures" / name, tiny_surface(kind, 3000 + number))
+        digest = hashlib.sha256((folder / "pictures" / name).read_bytes()).hexdigest()
+        listed.append(Picture(name, digest, kind, f"part-{number}", "folder", "person", split))
+    return save_dataset(Dataset(folder / "pictures", TINY_CLASSES, tuple(listed)), folder)
+
+
+def test_an_engine_gets_its_novelty_from_a_data_set_of_whole_pictures(
+    tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    data = pictures(tmp_path / "set")
+    words = ["--engine", tiny_engine, "--recipe", tmp_path / "tiny.yaml", "--data", data]
+    done = CliRunner().invoke(app, ["novelty", *map(str, words)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "good parts above" in done.output
+    novelty = load_manifest(tiny_engine).novelty
+    assert novelty is not None
+    assert novelty.good_parts == 10
+    assert "60 pictures of the split train" in novelty.description
+
+
+def test_a_data_set_without_unseen_good_pictures_is_refused(
+    tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    data = load_dataset(pictures(tmp_path / "set", splits=("train",)))
+    with pytest.raises(DatasetError, match="30 are in the split train and 0 in others"):
+        pictured_parts(data, tiny_recipe, what_it_says(model_bytes(load_manifest(tiny_engine), "fp32")))
