@@ -6,10 +6,13 @@
  *   disk-sync-s S        a sync takes S seconds longer      disk-eio 1        writes and syncs fail with EIO
  *   disk-full 1          writes fail with ENOSPC            images-full 1     writes of pictures do
  *   clock-jump-s S       the wall clock differs by S seconds
+ *
+ * FAULT_KILL_AT N kills the process (SIGKILL) before its Nth write, sync, rename or removal below FAULT_JOURNAL.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,9 +63,23 @@ static int is_of(int fd, const char *variable)
     return strstr(path, wanted) != NULL;
 }
 
+static void one_step_more(void)
+{
+    static long steps;
+    const char *last = getenv("FAULT_KILL_AT");
+    if (last && ++steps == atol(last)) kill(getpid(), SIGKILL);
+}
+
+static void step_below(const char *path)
+{
+    const char *wanted = getenv("FAULT_JOURNAL");
+    if (wanted && strstr(path, wanted)) one_step_more();
+}
+
 static int fails_to_write(int fd)
 {
     look();
+    if (getenv("FAULT_KILL_AT") && is_of(fd, "FAULT_JOURNAL")) one_step_more();
     if (eio == 0 && full == 0 && images_full == 0) return 0;
     if ((eio || full) && is_of(fd, "FAULT_JOURNAL")) return eio ? EIO : ENOSPC;
     if (images_full && is_of(fd, "FAULT_IMAGES")) return ENOSPC;
@@ -72,6 +89,7 @@ static int fails_to_write(int fd)
 static int slow_or_failed(int fd)
 {
     look();
+    if (getenv("FAULT_KILL_AT") && is_of(fd, "FAULT_JOURNAL")) one_step_more();
     if ((sync_s || eio) && is_of(fd, "FAULT_JOURNAL")) {
         if (eio) return EIO;
         struct timespec wait = {(time_t)sync_s, (long)((sync_s - (time_t)sync_s) * 1e9)};
@@ -83,6 +101,8 @@ static int slow_or_failed(int fd)
 #define REAL(name) static typeof(&name) real; if (!real) real = (typeof(&name))dlsym(RTLD_NEXT, #name)
 #define FAILED(error) do { int failed = (error); if (failed) { errno = failed; return -1; } } while (0)
 
+int rename(const char *from, const char *to) { REAL(rename); step_below(to); return real(from, to); }
+int unlink(const char *path) { REAL(unlink); step_below(path); return real(path); }
 int fsync(int fd) { REAL(fsync); FAILED(slow_or_failed(fd)); return real(fd); }
 int fdatasync(int fd) { REAL(fdatasync); FAILED(slow_or_failed(fd)); return real(fd); }
 ssize_t write(int fd, const void *data, size_t size) { REAL(write); FAILED(fails_to_write(fd)); return real(fd, data, size); }

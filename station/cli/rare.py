@@ -86,7 +86,9 @@ def show(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show everything about one item, after a check that its picture is what was written.
+    """Show everything about one item, and check that its picture is what was written.
+
+    An item with a damaged picture is shown without it, and the command fails.
 
     Examples:
         station rare show 1204
@@ -99,22 +101,28 @@ def show(
     from station.cli.text import told
     from station.pictures.drawing import draw_picture
     from station.pictures.saving import write_drawn
+    from station.rare.index import RareLogError
 
     store = _store(config, folder)
     found = store.entry(item)
-    pixels = store.read_picture(found)
-    one = found.item
-    if picture is not None:
+    one, problem = found.item, None
+    try:
+        height, width = store.read_picture(found).shape[:2]
+        stands = f"{width} x {height} px, sha256 {found.sha256}, intact"
+    except RareLogError as error:
+        problem, stands = error, f"DAMAGED, it had sha256 {found.sha256}"
+    if picture is not None and problem is None:
         write_drawn(picture, draw_picture(_view(found, store)))
     if as_json:
         print(json.dumps(json.loads(one.to_json()) | _beside(found), indent=1))
+        if problem is not None:
+            raise problem
         return
     console = Console()
 
     def row(name: str, text: object) -> None:
         console.print(f"[dim]{name:<16}[/]{told(text)}", highlight=False, soft_wrap=True)
 
-    height, width = pixels.shape[:2]
     region = one.region
     row("item", f"{found.item_id}, kept {one.kept_at}, {found.times_seen} times seen")
     row("part", f"{one.part_id}, record {one.record_id} of journal {one.journal_id}")
@@ -123,7 +131,7 @@ def show(
     row("person says", f"{one.said_class} ({one.said_by})" if one.said_class else "nothing")
     for why in one.whys:
         row("why", f"{why.reason}: {why.text}")
-    row("picture", f"{found.picture}, {width} x {height} px, sha256 {found.sha256}, intact")
+    row("picture", f"{found.picture}, {stands}")
     row("in the frame", f"{region.width} x {region.height} px at {region.x}, {region.y}")
     if one.place is not None:
         box, frame, mm = one.place.in_surface, one.place.in_frame, one.place.on_product
@@ -142,6 +150,8 @@ def show(
     row("engine", f"{one.engine} {one.engine_digest}, {one.backend} {one.precision}")
     row("configuration", one.config_digest or "unknown")
     row("calibration", one.calibration_digest or "none")
+    if problem is not None:
+        raise problem
 
 
 @app.command()
@@ -157,6 +167,8 @@ def sheet(
 ) -> None:
     """Write a contact sheet: the items on one picture, the most informative first.
 
+    Items with a damaged picture are left out and named, and the command fails.
+
     Examples:
         station rare sheet rare.png
 
@@ -164,11 +176,20 @@ def sheet(
 
     """
     from station.pictures.saving import write_contact_sheet
+    from station.rare.index import RareLogError
 
     store = _store(config, folder)
-    found = _chosen(store, reason, class_name, limit)
-    write_contact_sheet([_view(one, store) for one in found], target, f"{len(found)} rare and doubtful parts")
-    print(f"{len(found)} items on {target}")
+    views, problems = [], []
+    for one in _chosen(store, reason, class_name, limit):
+        try:
+            views.append(_view(one, store))
+        except RareLogError as error:
+            problems.append(str(error))
+    if views or not problems:
+        write_contact_sheet(views, target, f"{len(views)} rare and doubtful parts")
+        print(f"{len(views)} items on {target}")
+    if problems:
+        raise RareLogError("\n".join(problems))
 
 
 @app.command()

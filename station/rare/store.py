@@ -130,10 +130,10 @@ class RareStore:
                 rows = {str(name) for (name,) in index.execute("SELECT file FROM items")}
                 files = {file.name: file for file in (self.folder / ITEMS).iterdir()}
                 for name in sorted(rows - set(files)):
-                    found.append(f"the picture {name} is missing; its row is removed")
+                    found.append(f"the picture {name!r} is missing; its row is removed")
                     index.execute("DELETE FROM items WHERE file = ?", (name,))
                 for name in sorted(set(files) - rows):
-                    found.append(f"{name} has no row; it is in {QUARANTINE}/ now")
+                    found.append(f"{name!r} has no row; it is in {QUARANTINE}/ now")
                     os.replace(files[name], self._free_name(name))
                 leaving = make_room(standing(index), None, self._quota - self._quarantine()[1])
                 if leaving:
@@ -394,7 +394,10 @@ class RareStore:
     def _finish_drops(self, index: sqlite3.Connection) -> None:
         """Delete what is marked: the picture, then its row."""
         for number, name in index.execute("SELECT number, file FROM items WHERE dropped").fetchall():
-            (self.folder / ITEMS / name).unlink(missing_ok=True)
+            try:
+                (self.folder / ITEMS / name).unlink(missing_ok=True)
+            except IsADirectoryError:  # somebody's, in the picture's place
+                os.replace(self.folder / ITEMS / name, self._free_name(name))
             index.execute("DELETE FROM items WHERE number = ?", (number,))
 
     def _entry(self, row: Sequence[Any]) -> Entry:
@@ -411,14 +414,16 @@ class RareStore:
             ) from error
 
     def _quarantine(self) -> tuple[int, int]:
-        sizes = [file.stat().st_size for file in (self.folder / QUARANTINE).iterdir()]
+        files = (self.folder / QUARANTINE).iterdir()
+        sizes = [file.lstat().st_size for file in files]  # a link may lead nowhere
         return len(sizes), sum(sizes)
 
     def _free_name(self, name: str) -> Path:
         target = self.folder / QUARANTINE / name
+        short = os.fsdecode(os.fsencode(name)[:240])  # with the number it must not be too long for a name
         number = 1
-        while target.exists():
-            target, number = self.folder / QUARANTINE / f"{name}.{number}", number + 1
+        while os.path.lexists(target):
+            target, number = self.folder / QUARANTINE / f"{short}.{number}", number + 1
         return target
 
     @contextmanager
