@@ -55,7 +55,7 @@ def product(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder; the engine is written below it. Default: below runs/, by the name of the recipe."
+            help="Run folder; the engine is written below it. Default: below runs/, by recipe name."
         ),
         FOLDER_MADE,
     ] = None,
