@@ -33,7 +33,10 @@ def novelty(
     context: typer.Context,
     engine: Annotated[
         Path | None,
-        typer.Option(help="Engine folder that gets the output `novelty`; its verdicts stay as they are."),
+        typer.Option(
+            help="Engine folder that gets the output `novelty`; its verdicts stay as they are. Default: the "
+            "recipe's engine in engines/."
+        ),
     ] = None,
     leave_out: Annotated[
         str,
@@ -117,15 +120,15 @@ def novelty(
     """
     import torch
 
-    if (engine is None) == (not leave_out):
-        raise typer.BadParameter("give one of --engine FOLDER and --leave-out CLASS")
-    _refuse_unused(context, engine is not None, data is not None)
+    if engine is not None and leave_out:
+        raise typer.BadParameter("--engine adds novelty and --leave-out measures it; give one of the two")
+    _refuse_unused(context, not leave_out, data is not None)
     if threads:
         torch.set_num_threads(threads)
     chosen = load_named_recipe(recipe, recipes)
     counts = (parts, good_parts, defective_parts)
-    if engine is not None:
-        _add(engine, chosen, data, method, counts, seed, cache, processes)
+    if not leave_out:
+        _add(engine or Path("engines") / chosen.engine, chosen, data, method, counts, seed, cache, processes)
         return
     material: Material
     if data is not None:

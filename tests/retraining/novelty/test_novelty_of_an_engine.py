@@ -181,8 +181,7 @@ def test_at_most_one_good_part_in_fifty_is_above_the_threshold(count: int, above
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "give one of --engine"),
-        (("--engine", "e", "--leave-out", "all"), "give one of --engine"),
+        (("--engine", "e", "--leave-out", "all"), "give one of the two"),
         (("--engine", "e", "--steps", "3"), "--steps is not used here"),
         (("--leave-out", "all", "--method", "energy"), "--method is not used here"),
         (("--leave-out", "all", "--data", "d", "--parts", "30"), "--parts is not used here"),
