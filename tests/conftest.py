@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from station.quiet import switch_off
 
 switch_off()  # before a test imports a library that sends
+
+# How long an example takes says how busy the machine is. What must be quick is measured by a test of its own.
+settings.register_profile("on a busy machine", parent=settings(), deadline=None)
+settings.load_profile("on a busy machine")
 
 TINY_CLASSES = ("good", "bright", "dark")
 TINY_PATCH = 16

@@ -144,7 +144,7 @@ def cost_beside(
                 measure = partial(sustained, frames=frames, recipe=recipe, seconds=seconds, pace=pace)
                 progress("the observers open what they need")
                 while beside.parts < WARM_UP_PARTS:
-                    sustained(beside.score, frames, recipe, 0.1, beside.show)
+                    sustained(beside.score, frames, recipe, seconds, beside.show)
                 _settled(observers)
                 for number in range(rounds):
                     for watched in (False, True) if number % 2 == 0 else (True, False):

@@ -20,7 +20,6 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 HOUSING = load_recipe(RECIPES / "servo-motor-housing.yaml")
 COMMUTATOR = load_recipe(RECIPES / "commutator.yaml")
 Scores = NDArray[np.float32]
-settings.register_profile("decision", deadline=None)
 
 
 def with_rules(recipe: Recipe, temperature: float = 1.0, **rules: dict[str, float]) -> Recipe:
