@@ -69,6 +69,8 @@ class Side:
     parts_per_s: Spread
     verdict: Percentiles
     """Milliseconds from the frame in memory to the verdict, of the parts of all rounds."""
+    processor_ms: Spread
+    """Of all threads, per part: the steadiest figure on a machine that does other things too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Cost:
     """Parts per second, with / without, of each round."""
     p99_ratio: Spread
     """The 99th percentile of the time to the verdict, with / without, of each round."""
+    processor_ratio: Spread
+    """Processor time per part, with / without, of each round."""
     observers: tuple[Watching, ...]
 
 
@@ -135,6 +139,7 @@ def cost_beside(
     """
     alone: list[Run] = []
     both: list[Run] = []
+    spent: tuple[list[float], list[float]] = ([], [])
     with tempfile.TemporaryDirectory(prefix="station-bench-") as name:
         folder = Path(name)
         with Journal(folder / "journal.db", station="bench") as journal:
@@ -149,28 +154,32 @@ def cost_beside(
                 for number in range(rounds):
                     for watched in (False, True) if number % 2 == 0 else (True, False):
                         progress(f"round {number + 1} of {rounds}: {'with' if watched else 'without'}")
+                        begun = time.process_time()
                         if watched:
-                            both.append(measure(beside.score, show=beside.show))
+                            run = measure(beside.score, show=beside.show)
                             _settled(observers)
                         else:
-                            alone.append(measure(engine.scores))
+                            run = measure(engine.scores)
+                        (both if watched else alone).append(run)
+                        spent[watched].append((time.process_time() - begun) * 1000 / len(run.verdict_ms))
             watching = tuple(
                 Watching(one.name, one.observed, one.queue.shed, one.failed, one.note)
                 for one in observers.status()
             )
     return Cost(
         pace,
-        _side(alone),
-        _side(both),
+        _side(alone, spent[False]),
+        _side(both, spent[True]),
         Spread.of([one.parts_per_s / other.parts_per_s for one, other in zip(both, alone, strict=True)]),
         Spread.of([_p99(one) / _p99(other) for one, other in zip(both, alone, strict=True)]),
+        Spread.of([one / other for other, one in zip(*spent, strict=True)]),
         watching,
     )
 
 
-def _side(runs: Sequence[Run]) -> Side:
+def _side(runs: Sequence[Run], spent: Sequence[float]) -> Side:
     times = [time_ms for run in runs for time_ms in run.verdict_ms]
-    return Side(Spread.of([run.parts_per_s for run in runs]), Percentiles.of(times))
+    return Side(Spread.of([run.parts_per_s for run in runs]), Percentiles.of(times), Spread.of(spent))
 
 
 def _p99(run: Run) -> float:

@@ -202,12 +202,21 @@ def _print_cost(console: Console, name: str, cost: Cost) -> None:
     came = "as fast as it goes" if cost.pace is None else f"{cost.pace:g} parts/s"
     rounds = f"{told(name)}, {came}: median of the rounds (lowest to highest)"
     table = Table(title=rounds, title_justify="left")
-    for column in ("", "parts/s", "verdict: median ms", "p99 ms", "parts"):
+    for column in ("", "parts/s", "verdict: median ms", "p99 ms", "processor ms", "parts"):
         table.add_column(column, justify="left" if not column else "right")
     for what, side in (("without observers", cost.without), ("with observers", cost.beside)):
         times = side.verdict
-        table.add_row(what, str(side.parts_per_s), f"{times.p50:.1f}", f"{times.p99:.1f}", str(times.count))
-    table.add_row("with / without", str(cost.pace_ratio), "", str(cost.p99_ratio), "")
+        table.add_row(
+            what,
+            str(side.parts_per_s),
+            f"{times.p50:.1f}",
+            f"{times.p99:.1f}",
+            str(side.processor_ms),
+            str(times.count),
+        )
+    table.add_row(
+        "with / without", str(cost.pace_ratio), "", str(cost.p99_ratio), str(cost.processor_ratio), ""
+    )
     console.print(table)
     for one in cost.observers:
         lost = f", {one.failed} failed" if one.failed else ""
