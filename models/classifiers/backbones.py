@@ -33,6 +33,9 @@ SMALLEST_PX: Mapping[str, int] = MappingProxyType(
         "mobilenetv2_100": 32,
         "efficientnet_b0": 32,
         "tf_efficientnetv2_s": 32,
+        "tf_efficientnet_lite0": 32,
+        "tf_efficientnet_lite1": 32,
+        "tf_efficientnet_lite2": 32,
         "inception_v3": 75,
     }
 )
@@ -66,6 +69,7 @@ class Backbone(nn.Module):
         define_missing_operators()
         import timm
 
+        self.name = name
         network: Any = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels)
         published = network.pretrained_cfg
         self.network: nn.Module = network

@@ -53,6 +53,7 @@ def train_in_stages(
     folder: Path,
     *,
     validator_for: Callable[[int], Validator | None] = lambda patch_px: None,
+    start_from: Path | None = None,
     resume: bool = True,
     report: Callable[[Stage, int, str], None] = lambda stage, step, line: None,
 ) -> Path:
@@ -61,7 +62,7 @@ def train_in_stages(
     ``source_for`` and ``validator_for`` get the patch size. Each stage has its own folder below ``folder``;
     a stage that is finished is not run again, and an interrupted one continues from its checkpoint.
     """
-    weights: Path | None = None
+    weights = start_from
     for stage in plan:
 
         def show(step: int, line: str, stage: Stage = stage) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.classifiers.backbones import Backbone
 from retraining.classifiers.plan import TrainingPlan, same_settings
+from retraining.classifiers.pretrained import IMAGENET, imagenet_weights
 from retraining.errors import TrainingError
 from retraining.runs.folder import save_state
 
@@ -40,10 +41,18 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def begin_with(network: nn.Module, path: Path) -> None:
-    """Start a network from a ``best.pt`` of another run, or a backbone from a published weights file.
+    """Start a network from a ``best.pt`` of another run, or a backbone from a published weights file
+    or, for ``imagenet``, from the weights of an installed package (:mod:`.pretrained`).
 
     Raises :class:`TrainingError`.
     """
+    if str(path) == IMAGENET:
+        if not isinstance(network, Backbone):
+            raise TrainingError(
+                "only tf_efficientnet_lite0, 1 and 2 can start from ImageNet weights; choose one by --network"
+            )
+        network.adopt(imagenet_weights(network.name))
+        return
     weights = load_weights(path)
     if isinstance(network, Backbone) and not any(name.startswith("network.") for name in weights):
         try:

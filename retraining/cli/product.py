@@ -22,11 +22,18 @@ from station.cli.parameters import FOLDER_MADE
 
 if TYPE_CHECKING:
     from retraining.classifiers.plan import TrainingPlan
+    from retraining.product.parts import Parts
+    from station.recipe import Recipe
 
 _console = Console(stderr=True)
+_OF_A_CLASSIFIER = (
+    "masks", "network", "weights", "steps", "batch", "learning_rate", "l2", "escape_rate", "precision",
+    "resume",
+)  # fmt: skip
 
 
 def product(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(help="A `dataset.json` of whole pictures, or its folder; `retrain data` makes it."),
@@ -37,7 +44,19 @@ def product(
         Path | None,
         typer.Option(help="Folder of masks, bright on the defect; needed where a part has several patches."),
     ] = None,
+    good_only: Annotated[
+        bool,
+        typer.Option(
+            "--good-only",
+            help="Fit on good parts alone; what differs from them is rejected as unknown. Needs the extra "
+            "`pretrained`.",
+        ),
+    ] = False,
     network: NetworkOption = "inception-cnn",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Start from these weights: a best.pt, a backbone's published file, or `imagenet`."),
+    ] = None,
     steps: Annotated[
         int, typer.Option(min=0, help="Steps of the training; 0 chooses by the number of parts.")
     ] = 0,
@@ -54,9 +73,7 @@ def product(
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split, where the set has none.")] = 1,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Run folder; the engine is written below it. Default: below runs/, by recipe name."
-        ),
+        typer.Option(help="Run folder, for the engine too. Default: below runs/, by the name of the recipe."),
         FOLDER_MADE,
     ] = None,
     resume: ResumeOption = True,
@@ -79,12 +96,15 @@ def product(
 
         retrain product data/mine --recipe mine --steps 1500 --seed 2 --out runs/mine-2
 
+        retrain product data/mine --recipe mine --good-only
+
     """
     import torch
 
     from retraining.classifiers.plan import TrainingPlan
     from retraining.data.manifest import file_digest, load_dataset
     from retraining.product.card import confusion, figures, honesty, model_card
+    from retraining.product.good_only import split_good
     from retraining.product.making import make_engine, require_same_run, stages_for, train_network
     from retraining.product.parts import read_parts, split_parts, usable
     from station.recipe import find_recipe, load_recipe
@@ -93,35 +113,39 @@ def product(
         torch.set_num_threads(threads)
     file = find_recipe(recipe, recipes)
     chosen = load_recipe(file)
+    if good_only:
+        _refuse_unused(context)
     manifest = data / "dataset.json" if data.is_dir() else data
     dataset = load_dataset(data, verify=True)
-    ready = split_parts(usable(dataset, chosen), split_seed)
+    fitting = usable(dataset, chosen, good_only=good_only)
+    ready = split_good(fitting, split_seed) if good_only else split_parts(fitting, split_seed)
     with progress_bars() as progress:
         task = progress.add_task("cutting the parts", total=len(ready), status="")
         parts = read_parts(
-            ready, chosen, masks, lambda stage, done, total: progress.update(task, completed=done)
-        )
-    left_out = len(dataset) - len(ready)
+            ready, chosen, masks, lambda stage, done, total: progress.update(task, completed=done),
+            whole=good_only,
+        )  # fmt: skip
+    _show(f"left out: {len(dataset) - len(fitting)} pictures that no person labelled")
     for split in ("train", "validation", "test"):
         counts = ", ".join(f"{count} {name}" for name, count in parts.count(split).items())
-        _console.print(f"{split}: {counts}, in {parts.groups(split)} groups", markup=False, highlight=False)
-    if left_out:
-        _console.print(
-            f"left out: {left_out} pictures that no person labelled", markup=False, highlight=False
-        )
+        _show(f"{split}: {counts}, in {parts.groups(split)} groups")
     if dry_run:
+        return
+    folder = out or Path("runs") / chosen.name
+    if good_only:
+        _fit_good_parts(parts, chosen, folder, seed)
         return
     base = TrainingPlan(
         network=network, batch=batch, learning_rate=learning_rate, l2=l2, seed=seed, precision=precision
     )
     stages = stages_for(chosen, base, steps, sum(parts.count("train").values()))
-    folder = out or Path("runs") / chosen.name
     digest = file_digest(manifest)
     require_same_run(
         folder,
         {
             "data": digest, "recipe": chosen.digest, "masks": masks is not None, "network": network,
-            "batch": batch, "learning_rate": learning_rate, "l2": l2, "seed": seed, "split_seed": split_seed,
+            "weights": str(weights or ""), "batch": batch, "learning_rate": learning_rate, "l2": l2,
+            "seed": seed, "split_seed": split_seed,
             "steps": [s.plan.steps for s in stages],
         },
     )  # fmt: skip
@@ -131,7 +155,7 @@ def product(
             for s in stages
         }
         trained = train_network(
-            parts, chosen, stages, folder, resume=resume,
+            parts, chosen, stages, folder, start_from=weights, resume=resume,
             report=lambda stage, step, line: progress.update(
                 bars[stage.patch_px], completed=step, status=line
             ),
@@ -166,6 +190,37 @@ def product(
         f"\nengine: {made.engine}\nrecipe: {made.recipe}\nverdict on each test part: {folder}/test-parts.csv"
     )
     print(f"try: station inspect PICTURES --recipe {made.recipe} --engines {made.engine.parent}")
+
+
+def _fit_good_parts(parts: Parts, recipe: Recipe, folder: Path, seed: int) -> None:
+    from retraining.product.card import good_only_card, good_only_figures
+    from retraining.product.good_only import make_good_only
+
+    with progress_bars() as progress:
+        task = progress.add_task("features of good parts", total=None, status="")
+        made = make_good_only(
+            parts, recipe, folder, seed=seed,
+            report=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip
+    (made.engine / "card.md").write_text(good_only_card(recipe, parts, made), encoding="utf-8")
+    print(good_only_figures(made))
+    print(f"\nengine: {made.engine}\nrecipe: {made.recipe}")
+    print(f"try: station inspect PICTURES --recipe {made.recipe} --engines {made.engine.parent}")
+
+
+def _refuse_unused(context: typer.Context) -> None:
+    """Refuse what only a classifier's training uses."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _OF_A_CLASSIFIER
+        if str(context.get_parameter_source(name)).endswith("COMMANDLINE")
+    ]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: not used with --good-only; leave it out")
+
+
+def _show(line: str) -> None:
+    _console.print(line, markup=False, highlight=False)
 
 
 def _described(plan: TrainingPlan) -> str:

@@ -18,3 +18,11 @@ def average_precision(truth: Sequence[bool], scores: Sequence[float]) -> float:
     precision = (hits / np.arange(1, len(hits) + 1))[last_of_tie]
     recall = (hits / hits[-1])[last_of_tie]
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def area_under_roc(good: Sequence[float], defective: Sequence[float]) -> float:
+    """The chance that a defective part scores above a good one; NaN where there are none of one kind."""
+    if not len(good) or not len(defective):
+        return float("nan")
+    low, high = np.asarray(good)[None, :], np.asarray(defective)[:, None]
+    return float((high > low).mean() + 0.5 * (high == low).mean())

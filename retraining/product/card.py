@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from retraining.evaluation.proportions import ends, parts_needed, shown
+from retraining.product.good_only import BACKBONE, GoodOnly
 from retraining.product.making import Product, Tested
 from retraining.product.parts import Parts
 from station.machine import cores, processor
@@ -104,4 +105,38 @@ validation parts ({made.point.escapes} of {made.point.defective} escapes, {made.
 {honesty(best, parts)}
 
 The fp32 file differs from the trained network by at most {made.deviation:.1e}. {int8}
+"""
+
+
+def good_only_figures(made: GoodOnly) -> str:
+    """What an engine fitted on good parts alone does, in words that a table of two rows cannot give."""
+    above = sum(value > 1 for value in made.good)
+    lines = [
+        f"fitted on {made.fitted} good parts; the threshold is the highest of {len(made.held_back)} more",
+        f"unseen good parts rejected as unknown: {shown(above, len(made.good))}",
+    ]
+    if not made.defective:
+        return "\n".join([*lines, "no defective part is known: nothing can be said of escapes"])
+    caught = sum(value > 1 for value in made.defective)
+    lines.append(f"defective parts rejected as unknown: {shown(caught, len(made.defective))}")
+    if made.good:
+        lines.append(f"AUROC by part: {made.auroc:.3f}")
+    return "\n".join(lines)
+
+
+def good_only_card(recipe: Recipe, parts: Parts, made: GoodOnly) -> str:
+    """The card of an engine that knows good parts only, in Markdown."""
+    lines = "\n".join(f"- {line}" for line in good_only_figures(made).splitlines())
+    return f"""# {recipe.engine}
+
+Knows good parts of the recipe `{recipe.name}` only, and rejects what differs from them as `unknown`: it
+names no defect. Distance in the features of `{BACKBONE}` (ImageNet, Apache-2.0) to {made.core} centres.
+It is for the first days of a line: the parts that it rejects, labelled by a person, are what a classifier
+is trained on (`retrain product`).
+
+{parts.groups("train")} groups of good parts were fitted on.
+
+{lines}
+
+Shares with their 95 % intervals (Wilson). The known-bad golden parts carry an artificial defect.
 """

@@ -119,6 +119,7 @@ def train_network(
     stages: tuple[Stage, ...],
     folder: Path,
     *,
+    start_from: Path | None = None,
     resume: bool = True,
     report: Callable[[Stage, int, str], None] = lambda stage, step, line: None,
 ) -> nn.Module:
@@ -129,7 +130,7 @@ def train_network(
         return source_of(known, recipe_at(recipe, patch_px))
 
     weights = train_in_stages(
-        stages, source_for, folder, resume=resume, report=report,
+        stages, source_for, folder, start_from=start_from, resume=resume, report=report,
         validator_for=lambda patch_px: part_validator(watched, recipe_at(recipe, patch_px)),
     )  # fmt: skip
     network = build_network(stages[-1].plan, source_for(stages[-1].patch_px))

@@ -98,8 +98,10 @@ def _require_enough(dataset: Dataset, groups: int) -> None:
         )
 
 
-def usable(dataset: Dataset, recipe: Recipe) -> Dataset:
+def usable(dataset: Dataset, recipe: Recipe, *, good_only: bool = False) -> Dataset:
     """The pictures that persons or the renderer labelled, with the recipe's classes in its order.
+
+    ``good_only``: of the recipe's classes, only the good one must have pictures.
 
     Raises :class:`DatasetError` with every reason why the set does not fit the recipe.
     """
@@ -113,7 +115,7 @@ def usable(dataset: Dataset, recipe: Recipe) -> Dataset:
             f"the data have the classes {', '.join(strange)}, which recipe {recipe.name} does not have "
             f"({', '.join(names)}); rename them by `retrain data ... --rename`, or add them to the recipe"
         )
-    lacking = [name for name in names if not counts.get(name)]
+    lacking = [name for name in (names[:1] if good_only else names) if not counts.get(name)]
     if lacking:
         faults.append(
             f"no picture of {', '.join(lacking)} was labelled by a person; add pictures, or take the class "
@@ -138,15 +140,22 @@ def usable(dataset: Dataset, recipe: Recipe) -> Dataset:
 
 
 def read_parts(
-    dataset: Dataset, recipe: Recipe, masks: Path | None = None, report: Reporter = silent
+    dataset: Dataset,
+    recipe: Recipe,
+    masks: Path | None = None,
+    report: Reporter = silent,
+    *,
+    whole: bool = False,
 ) -> Parts:
     """The parts of a data set that is :func:`usable` and split, cut by the recipe.
+
+    ``whole``: nothing but the class of each part is needed, so defective ones need no mask.
 
     ``masks`` is a folder of masks, bright on the defect, named like their pictures. Raises
     :class:`DatasetError` that names every picture that the station would not cut, every defective part
     whose mask is missing or marks nothing on the product, and every good one whose mask marks something.
     """
-    found = _masks_of(dataset, recipe, masks)
+    found = {} if whole else _masks_of(dataset, recipe, masks)
     size = recipe.surface
 
     def read(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

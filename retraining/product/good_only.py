@@ -1,0 +1,320 @@
+"""An engine for a product of which only good parts are known, so that a line can start on its first day.
+
+The engine has one class and a novelty (:mod:`models.good_parts`); its recipe rejects what is unknown. The
+threshold is chosen on good parts that were held back, so a claim rests on as many parts as those. No defect
+is known, so the known-bad golden part is a good one on which a piece was moved, turned and
+changed in brightness (after CutPaste, Li et al. 2021): an engine that takes it for good is not used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
+from deploy.golden import DoubtfulPartError
+from deploy.scoring import onnx_novelty
+from models.good_parts import GoodFeatures, GoodParts
+from retraining.classifiers.pretrained import pretrained_backbone
+from retraining.data.manifest import Dataset
+from retraining.data.splits import split_by_share
+from retraining.errors import DatasetError, ExportError
+from retraining.evaluation.ranking import area_under_roc
+from retraining.novelty.leaving_out import threshold_of
+from retraining.product.parts import Parts
+from retraining.shipping.export import OPSET
+from retraining.surfaces import SOUND, Surfaces
+from station.engines.manifest import Novelty, PartFigures
+from station.files import write_file
+from station.patching import cut_surface
+from station.recipe import UNKNOWN, Recipe, load_recipe
+
+BACKBONE = "tf_efficientnet_lite1"
+WORKING_PX = 128
+"""Larger patches are averaged to this side first: the features lose little and the time falls fourfold."""
+CORE = 1000
+FEWEST_GOOD = 10
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+"""Of the groups of good parts: fitted on, held back for the threshold, tested."""
+_FITTED = 40_000
+"""Places drawn from the training parts for mean, whitening and centres."""
+_EPSILON = 0.01
+"""Added to each variance, of features of variance 1: directions of mere rounding do not count."""
+_DEFECTS = 40
+"""Artificial defects that are tried for a known-bad part."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoodOnly:
+    """What :func:`make_good_only` wrote and measured; scores are the highest novelty of each part."""
+
+    engine: Path
+    recipe: Path
+    fitted: int
+    """Good parts fitted on."""
+    held_back: tuple[float, ...]
+    good: tuple[float, ...]
+    """Of the good test parts."""
+    defective: tuple[float, ...]
+    """Of the defective ones, which nothing was fitted on; empty where none is known."""
+    core: int
+
+    @property
+    def auroc(self) -> float:
+        """Area under the ROC curve by part; NaN without good or defective test parts."""
+        return area_under_roc(self.good, self.defective)
+
+
+def split_good(dataset: Dataset, seed: int) -> Dataset:
+    """Good pictures in three splits by group, every defective one in the test; its own split is kept.
+
+    In a set that has only train and test, a fifth of the good training groups is held back. Raises
+    :class:`DatasetError` for too few good parts.
+    """
+    sound = dataset.classes[SOUND]
+    good = dataset.select(classes=[sound])
+    bad = [p for p in dataset.pictures if p.label != sound]
+    given = {p.split for p in dataset.pictures}
+    learned, kept = good, []
+    shares = SHARES
+    if "train" in given and "" not in given:
+        learned = good.select(split="train")
+        kept = [p for p in good.pictures if p.split != "train"]
+        bad = [p for p in bad if p.split == "test"]
+        if "validation" in given:
+            return dataset.with_pictures((*learned.pictures, *kept, *bad))
+        shares = {"train": 0.8, "validation": 0.2}
+    groups = len({p.group for p in learned.pictures})
+    if len(learned) < FEWEST_GOOD or groups < len(shares):
+        raise DatasetError(
+            f"{len(learned)} good parts in {groups} groups are too few to fit on and to hold some back; give "
+            f"{FEWEST_GOOD} or more. Where pictures share a group only because they look alike, say which "
+            "ones belong together by `retrain data ... --group-by`"
+        )
+    split = split_by_share(learned, shares, seed)
+    tested = [replace(p, split="test") for p in bad]
+    return dataset.with_pictures((*split.pictures, *kept, *tested))
+
+
+def make_good_only(
+    parts: Parts,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    seed: int = 1,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> GoodOnly:
+    """Write ``folder/engines/<engine>`` and ``folder/<recipe>.yaml`` from good parts alone.
+
+    ``report`` hears how many parts' features are done. Raises :class:`ExportError` where no artificial defect
+    is found, because such an engine proves nothing.
+    """
+    good = [k for k in range(len(parts.pictures)) if parts.surfaces.part_class(k) == SOUND]
+    by_split = {name: [k for k in good if parts.pictures[k].split == name] for name in SHARES}
+    bad = [k for k in range(len(parts.pictures)) if k not in set(good)]
+    network = fit(parts.surfaces.select(by_split["train"]), recipe, seed, report)
+    held_back = novelty_of(network, parts.surfaces.select(by_split["validation"]), recipe)
+    network.threshold = threshold_of(held_back)
+    if not network.threshold > 0:
+        raise ExportError("the good parts do not differ at all; give pictures of different parts")
+    tuned = write_good_recipe(recipe, folder / f"{recipe.name}.yaml")
+    engine = folder / "engines" / recipe.engine
+    for old in engine.glob("*.onnx"):  # one of another training would be taken for this one's
+        old.unlink()
+    file = engine / MODEL_FILES["fp32"]
+    export(network, file, recipe)
+    score = onnx_novelty(file)
+
+    def highest(which: Sequence[int]) -> tuple[float, ...]:
+        surfaces = parts.surfaces.pixels
+        return tuple(float(score(cut_surface(surfaces[k], recipe.patch)).max()) for k in which)
+
+    tested, defective = highest(by_split["test"]), highest(bad)
+    held = highest(by_split["validation"])
+    above = sum(value > 1 for value in tested)
+    caught = sum(value > 1 for value in defective)
+    description = EngineDescription.for_recipe(
+        tuned,
+        network="good-parts",
+        description=f"{recipe.description} Fitted on good parts alone; see card.md.",
+        figures={
+            "fp32": PartFigures(
+                parts=len(tested) + len(defective),
+                good=len(tested),
+                defective=len(defective),
+                right=len(tested) - above + caught,
+                escapes=len(defective) - caught,
+                overkill=above,
+                faults=0,
+                good_faults=0,
+            )
+        },
+    )
+    novelty = Novelty(
+        method="core-set",
+        features=BACKBONE,
+        good_parts=len(held),
+        good_above=sum(value > 1 for value in held) / len(held),
+        description=f"{len(network.centres)} centres of {len(by_split['train'])} good parts",
+    )
+    description = replace(description, novelty=novelty)
+    chosen = golden_parts(
+        parts.surfaces.select(by_split["train"] + by_split["validation"]), tuned, engine, description, seed
+    )
+    write_engine_folder(engine, description, chosen)
+    return GoodOnly(
+        engine, folder / f"{recipe.name}.yaml", len(by_split["train"]), held, tested, defective,
+        len(network.centres),
+    )  # fmt: skip
+
+
+def fit(
+    surfaces: Surfaces,
+    recipe: Recipe,
+    seed: int,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    core: int = CORE,
+) -> GoodParts:
+    """The network of some good surfaces, its threshold still 1.
+
+    Features of variance 1 are whitened (each axis of their covariance gets variance 1), and k-means chooses
+    the centres.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    features = GoodFeatures(
+        pretrained_backbone(BACKBONE, recipe.surface.channels, recipe.patch.size),
+        max(1, recipe.patch.size // WORKING_PX),
+    ).eval()
+    rng = np.random.default_rng(seed)
+    share = max(1, -(-_FITTED // len(surfaces)))
+    found = []
+    with torch.no_grad():
+        for number in range(len(surfaces)):
+            patches = cut_surface(surfaces.pixels[number], recipe.patch)
+            own = features(torch.from_numpy(patches)).flatten(0, 1).numpy()
+            found.append(own[rng.permutation(len(own))[:share]])
+            report(number + 1, len(surfaces))
+    places = np.concatenate(found).astype(np.float64)
+    mean, spread = places.mean(0), places.std(0) + 1e-6
+    variances, axes = np.linalg.eigh(np.cov(((places - mean) / spread).T))
+    whitening = (axes / np.sqrt(np.maximum(variances, 0.0) + _EPSILON)) / spread[:, None]
+    points = (places - mean) @ whitening
+    count = min(core, len(points))
+    centres = (
+        MiniBatchKMeans(count, random_state=seed, batch_size=4096, n_init=1).fit(points).cluster_centers_
+    )
+
+    def tensor(values: NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32))
+
+    return GoodParts(features, tensor(mean), tensor(whitening), tensor(centres)).eval()
+
+
+def novelty_of(network: GoodParts, surfaces: Surfaces, recipe: Recipe) -> list[float]:
+    """The highest novelty of each part."""
+    with torch.no_grad():
+        return [
+            float(network(torch.from_numpy(cut_surface(surfaces.pixels[k], recipe.patch)))[1].max())
+            for k in range(len(surfaces))
+        ]
+
+
+def export(network: GoodParts, file: Path, recipe: Recipe) -> None:
+    """Write the network as ONNX. Raises :class:`ExportError` where ONNX Runtime sees other distances."""
+    import onnx
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    side, channels = recipe.patch.size, recipe.surface.channels
+    sample = np.random.default_rng(0).integers(0, 255, (3, side, side, channels)).astype(np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, and says so in several ways
+        torch.onnx.export(
+            network,
+            (torch.from_numpy(sample),),
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["patches"],
+            output_names=["probabilities", "novelty"],
+            dynamic_axes={name: {0: "N"} for name in ("patches", "probabilities", "novelty")},
+        )
+    model = onnx.load(str(file))
+    for node in model.graph.node:  # what the exporter notes there names this machine's files
+        node.ClearField("doc_string")
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(file))
+    with torch.no_grad():
+        expected = network(torch.from_numpy(sample))[1].numpy()
+    moved = float(np.abs(onnx_novelty(file)(sample) / expected - 1).max())
+    if moved > 1e-2:
+        raise ExportError(f"{file} differs from torch by {moved:.1%}; report this with the versions of both")
+
+
+def write_good_recipe(recipe: Recipe, target: Path) -> Recipe:
+    """The recipe with its good class alone, rejecting what is unknown, written to ``target``."""
+    taken = {entry.bin for entry in recipe.classes} | {recipe.fault_bin}
+    free = recipe.decision.unknown_bin or next(number for number in range(1, 256) if number not in taken)
+    document = recipe.model_dump(mode="json", exclude={"digest", "text"}, exclude_none=True)
+    document["version"] = recipe.version + 1
+    document["classes"] = [{"name": recipe.classes[0].name, "bin": recipe.classes[0].bin}]
+    document["decision"] = {"unknown": "reject", "unknown_bin": free}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_file(target, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    return load_recipe(target)
+
+
+def golden_parts(
+    surfaces: Surfaces, recipe: Recipe, engine: Path, description: EngineDescription, seed: int
+) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Up to three good parts, and up to three with an artificial defect that the engine finds.
+
+    Raises :class:`ExportError`.
+    """
+    rule = golden_rule(engine, description)
+    rng = np.random.default_rng([seed, 23])
+    chosen: dict[str, list[NDArray[np.uint8]]] = {recipe.classes[0].name: [], UNKNOWN: []}
+    doubt = ""
+
+    def offer(truth: str, surface: NDArray[np.uint8]) -> str:
+        try:
+            rule.record(truth, cut_surface(surface, recipe.patch))
+        except DoubtfulPartError as error:
+            return str(error)
+        chosen[truth].append(surface[..., 0] if recipe.surface.channels == 1 else surface)
+        return ""
+
+    for number in range(len(surfaces)):
+        if len(chosen[recipe.classes[0].name]) < 3:
+            doubt = offer(recipe.classes[0].name, surfaces.pixels[number]) or doubt
+    for attempt in range(_DEFECTS):
+        if len(chosen[UNKNOWN]) == 3:
+            break
+        surface = artificial_defect(surfaces.pixels[attempt % len(surfaces)], rng)
+        doubt = offer(UNKNOWN, surface) or doubt
+    lacking = [name for name, own in chosen.items() if not own]
+    if lacking:
+        raise ExportError(
+            f"no part can prove the engine for {' and '.join(lacking)} (the last: {doubt}); give more "
+            "good parts"
+        )
+    return [(name, surface) for name, own in chosen.items() for surface in own]
+
+
+def artificial_defect(surface: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A surface ``(H, W, C)`` with a moved, turned and darkened or lightened piece of itself on it."""
+    height, width = surface.shape[:2]
+    side = max(8, min(height, width) // 4)
+    top, left, to_top, to_left = (int(rng.integers(0, most)) for most in (height - side, width - side) * 2)
+    piece = np.rot90(surface[top : top + side, left : left + side]).astype(np.float32)
+    level = float(rng.choice([0.35, 1.8]))
+    marked = surface.copy()
+    marked[to_top : to_top + side, to_left : to_left + side] = np.clip(piece * level, 0, 255).astype(np.uint8)
+    return marked
