@@ -28,6 +28,9 @@ PARAMETERS = {
     ("efficientnet_b0", 3): 4_055_969,
     ("tf_efficientnetv2_s", 3): 20_337_765,
     ("inception_v3", 3): 21_830_245,
+    ("tf_efficientnet_lite0", 3): 3_419_429,
+    ("tf_efficientnet_lite1", 3): 4_195_749,
+    ("tf_efficientnet_lite2", 3): 4_875_573,
     # With the SMHSI paper's head: its Table 10 has 24.15, 2.63, 20.70 and 22.37 M (see backbones.py).
     ("smhsi-resnet50", 3): 24_127_173,
     ("smhsi-mobilenet-v2", 3): 2_627_397,
@@ -35,7 +38,7 @@ PARAMETERS = {
     ("smhsi-inception-v3", 3): 22_386_021,
 }
 SEVEN_POOLS = ("baseline-cnn", "inception-cnn")
-HEAVY = ("resnet50", "inception", "efficientnetv2", "efficientnet-v2", "efficientnet_b0")
+HEAVY = ("resnet50", "inception", "efficientnetv2", "efficientnet-v2", "efficientnet_b0", "lite")
 LIGHT = [n for n in sorted(CLASSIFIERS) if n in SEVEN_POOLS or not any(h in n for h in HEAVY)]
 BODIES = [n for n in sorted(CLASSIFIERS) if n in LIGHT or not n.startswith("smhsi")]
 
