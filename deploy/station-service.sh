@@ -233,6 +233,11 @@ began_well() {  # ready, and for a moment longer: not one that is started again 
 
 show_end() { journalctl -u station -n 20 --no-pager -o cat 2>/dev/null || true; }
 
+make_key() {  # what the station hands over is signed with it; made once, kept over upgrades
+    say "the station's public key, for the workshop (docs/hand-off.md):"
+    as_station "$1/bin/station" keys show --config "$CONFIG" || die "the station's key cannot be used"
+}
+
 do_install() {
     read_options "$@"
     check_python
@@ -241,6 +246,7 @@ do_install() {
     put_config "$name"
     install_files
     copy_missing
+    make_key "$RELEASES/$name"
     local before
     before=$(release_at "$CURRENT")
     if [[ -z $before ]]; then

@@ -108,6 +108,16 @@ class Paths(Section):
         return self
 
     @property
+    def key(self) -> Path:
+        """The station's private key, beside the journal."""
+        return self.journal.parent / "keys" / "station.pem"
+
+    @property
+    def outbox(self) -> Path:
+        """Bundles that have no receipt yet, beside the journal."""
+        return self.journal.parent / "handoff"
+
+    @property
     def socket(self) -> Path:
         """Where a running station can be asked."""
         return self.control or self.journal.with_suffix(".sock")
@@ -256,6 +266,44 @@ class Rare(Section):
     """judges a share of the parts again; parts on which the two disagree are kept"""
 
 
+class HandOff(Section):
+    """Where rare and doubtful parts go, docs/hand-off.md."""
+
+    target: Text
+    """a folder (absolute), or a URL such as `sftp://user@host/folder` or `s3://bucket/folder`"""
+    workshops: FilePath
+    """the folder with the public keys (`*.pub`) of the workshops whose receipts count"""
+    secrets: FilePath | None = None
+    """a JSON file, mode 600, with the options of the target's file system: user, password, known hosts"""
+    interval_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0
+    """the time between two rounds, s"""
+    bundle_mb: Annotated[int, Field(ge=1, le=1000)] = 50
+    """the size at which a bundle is closed and the next one begins, MB"""
+    outbox_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 500
+    """the most disk space for bundles that have no receipt yet, MB; 0 makes no bundles"""
+    limit_kb_s: Annotated[float, Field(ge=0.0, le=1_000_000.0)] = 0.0
+    """the most bandwidth that a bundle takes on its way, kB/s; 0 means no limit"""
+
+    @model_validator(mode="after")
+    def _target_is_usable(self) -> Self:
+        scheme, there, rest = self.target.partition("://")
+        if not there and not self.target.startswith("/"):
+            raise mistake(
+                "target", "is neither a URL nor an absolute folder", "write `/media/stick` or a URL"
+            )
+        if there and scheme not in TARGETS:
+            raise mistake(
+                "target", f"has the unknown scheme {scheme!r}", f"write one of: {', '.join(TARGETS)}"
+            )
+        if ":" in rest.partition("/")[0].rpartition("@")[0]:
+            raise mistake("target", "has a password in it", "write the password into the file of `secrets`")
+        return self
+
+
+TARGETS = ("file", "sftp", "s3")
+"""The schemes of the hand-off's targets."""
+
+
 class Pool(Section):
     """Rendered frames of the simulated plant."""
 
@@ -342,6 +390,8 @@ class StationConfig(Section):
     """pictures that the station keeps"""
     rare: Rare = Rare()
     """what the log of rare and doubtful parts keeps; it needs `paths.rare`"""
+    handoff: HandOff | None = None
+    """where rare and doubtful parts go; without it, they stay on the station"""
     simulation: Simulation | None = None
     """a simulated plant; leave it out in a real plant"""
 
@@ -372,6 +422,8 @@ class StationConfig(Section):
                 "free-running station would ever be sorted",
                 "write `mode: cell` and let the cell trigger each part",
             )
+        if self.handoff is not None and self.paths.rare is None:
+            raise mistake("paths.rare", "is missing", "name a folder for the log, or leave `handoff` out")
         if "rare" in self.model_fields_set and self.paths.rare is None:
             raise mistake("paths.rare", "is missing", "name a folder for the log, or leave `rare` out")
         second = self.rare.second_opinion

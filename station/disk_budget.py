@@ -55,6 +55,9 @@ def disk_uses(config: StationConfig, observers: Iterable[ObserverStatus] | None 
     if config.paths.rare is not None:
         used, quota = stored.get("rare parts"), float(config.rare.quota_mb)
         stores.append(("rare parts", config.paths.rare, used, quota, "rare.quota_mb"))
+    if config.handoff is not None:
+        outbox, limit = config.paths.outbox, float(config.handoff.outbox_mb)
+        stores.append(("hand-off", outbox, _folder_bytes(outbox), limit, "handoff.outbox_mb"))
     return [
         DiskUse(name, str(folder), None if used is None else used / MB, limit, *_disk_mb(folder), key)
         for name, folder, used, limit, key in stores
@@ -124,6 +127,13 @@ def _rare_bytes(config: StationConfig) -> int | None:
     try:
         return RareStore(config.paths.rare).usage().used
     except RareLogError:  # there is none yet, or the check of its folder says why it cannot be read
+        return None
+
+
+def _folder_bytes(folder: Path) -> int | None:
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
+    except OSError:
         return None
 
 

@@ -21,6 +21,7 @@ from retraining.cli import (
     paste,
     patches,
     product,
+    receive,
     report,
     robustness,
     shares,
@@ -62,6 +63,7 @@ app.command("paste")(paste.paste)
 app.command("shares")(shares.shares)
 app.command("commutators")(commutators.commutators)
 app.command("experiment")(experiment.experiment)
+app.command("receive")(receive.receive)
 app.command("report")(report.report)
 app.add_typer(data.app)
 keep_examples(app)

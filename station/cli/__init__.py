@@ -12,8 +12,10 @@ from station.cli import (
     config,
     ending,
     engines,
+    handoff,
     inspect,
     journal,
+    keys,
     limits,
     orders,
     rare,
@@ -47,6 +49,8 @@ app.command("check")(check.check)
 app.add_typer(config.app, name="config")
 app.add_typer(journal.app, name="journal")
 app.add_typer(rare.app, name="rare")
+app.add_typer(keys.app, name="keys")
+app.command("handoff")(handoff.handoff)
 app.command("engines")(engines.engines)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)

@@ -25,6 +25,8 @@ class Standing:
     audit: bool
     stays: bool
     """Never dropped."""
+    handed: bool = False
+    """The workshop has it, by its receipt: it is the first to go."""
 
 
 def nearest(vector: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[int, float]:
@@ -46,13 +48,13 @@ def make_room(there: Sequence[Standing], new: Standing | None, quota: int) -> li
 
     None: ``new`` is not worth it, or what may never be dropped fills the quota. Audit items give way to each
     other, oldest first, once they fill :data:`AUDIT_SHARE` of the quota; below that, they displace others. No
-    item gives way to a less informative one. A person's word displaces anything but another person's word.
-    Without ``new``, as much as must go goes.
+    item gives way to a less informative one, unless the workshop has it: what it has goes first. A
+    person's word displaces anything but another person's word. Without ``new``, as much as must go goes.
     """
     total = sum(one.size for one in there) + (new.size if new else 0)
     if total <= quota:
         return []
-    left = sorted(there, key=lambda one: (one.worth, one.order))
+    left = sorted(there, key=lambda one: (not one.handed, one.worth, one.order))
     audits = sum(one.size for one in left if one.audit) + (new.size if new and new.audit else 0)
     dropped: list[Standing] = []
     while total > quota:
@@ -72,6 +74,8 @@ def make_room(there: Sequence[Standing], new: Standing | None, quota: int) -> li
 def _gives_way(one: Standing, new: Standing | None, crowded: bool) -> bool:
     if one.stays:
         return False
+    if one.handed:
+        return True
     if one.audit or (new is not None and new.audit and crowded):
         return one.audit and crowded
     return new is None or new.stays or new.audit or one.worth <= new.worth

@@ -45,6 +45,7 @@ CREATE INDEX IF NOT EXISTS items_leaving ON items (number, file, dropped) WHERE 
 CREATE TABLE IF NOT EXISTS rare_so_far (
     recipe TEXT NOT NULL, class_name TEXT NOT NULL, items INTEGER NOT NULL, PRIMARY KEY (recipe, class_name)
 );
+CREATE TABLE IF NOT EXISTS handed_over (number INTEGER PRIMARY KEY);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
@@ -91,10 +92,18 @@ def standing(index: sqlite3.Connection) -> list[Standing]:
         "SELECT item_id, size, worth, number, audit, stays FROM items WHERE NOT dropped "
         "ORDER BY worth, number"
     )
+    has = handed_over(index)
     return [
-        Standing(name, size, worth, number, bool(audit), bool(stays))
+        Standing(name, size, worth, number, bool(audit), bool(stays), number in has)
         for name, size, worth, number, audit, stays in rows
     ]
+
+
+def handed_over(index: sqlite3.Connection) -> set[int]:
+    """The numbers of the items that the workshop has; none in a log of a release without the hand-off."""
+    if not index.execute("SELECT 1 FROM sqlite_master WHERE name = 'handed_over'").fetchone():
+        return set()
+    return {int(number) for (number,) in index.execute("SELECT number FROM handed_over")}
 
 
 def sizes(index: sqlite3.Connection) -> tuple[int, int, int, int]:
@@ -128,6 +137,12 @@ def mark_dropped(index: sqlite3.Connection, leaving: Sequence[Standing]) -> None
 
 def rewrite(index: sqlite3.Connection, number: int, item: Item) -> None:
     """Put an item that changed in the place of its row."""
+    if number in handed_over(index):  # what changed goes to the workshop again
+        index.execute(
+            "DELETE FROM handed_over "
+            "WHERE number IN (SELECT number FROM items WHERE number = ? AND item != ?)",
+            (number, item.to_json()),
+        )
     index.execute(
         "UPDATE items SET item = ?, worth = ?, audit = ?, stays = ? WHERE number = ?",
         (item.to_json(), item.worth, item.is_audit, item.stays, number),

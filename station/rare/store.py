@@ -40,6 +40,7 @@ from station.rare.index import (
     RareLogError,
     connect,
     free_id,
+    handed_over,
     insert,
     mark_dropped,
     remedy,
@@ -257,6 +258,30 @@ class RareStore:
         with self._explained(), closing(self._index()) as index:
             rows = index.execute(f"{GET} ORDER BY stays DESC, worth DESC, number DESC").fetchall()
             return [self._entry(row) for row in rows]
+
+    def not_handed_over(self) -> list[Entry]:
+        """The items that the workshop does not have as they are, oldest first.
+
+        Raises :class:`RareLogError`.
+        """
+        with self._explained(), closing(self._index()) as index:
+            has = handed_over(index)
+            rows = index.execute(f"{GET.replace('SELECT ', 'SELECT number, ')} ORDER BY number").fetchall()
+            return [self._entry(row[1:]) for row in rows if row[0] not in has]
+
+    def mark_handed_over(self, item_id: str, text_sha256: str, sha256: str) -> None:
+        """Note that the workshop has this item, unless it changed since. Raises :class:`RareLogError`.
+
+        ``text_sha256``: of the item as it was handed over, JSON; ``sha256``: of its picture.
+        """
+        with self._explained(), closing(self._index()) as index, transaction(index):
+            row = index.execute(
+                "SELECT number, item FROM items WHERE item_id = ? AND sha256 = ? AND NOT dropped",
+                (item_id, sha256),
+            ).fetchone()
+            text = b"" if row is None else self._item(row[1]).to_json().encode()
+            if row is not None and hashlib.sha256(text).hexdigest() == text_sha256:
+                index.execute("INSERT OR IGNORE INTO handed_over VALUES (?)", (row[0],))
 
     def entry(self, item_id: str) -> Entry:
         """One item, by its id or the number of its record. Raises :class:`RareLogError`."""
