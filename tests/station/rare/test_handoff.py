@@ -6,20 +6,28 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer import Typer
+from typer.testing import CliRunner
 
+from retraining.cli import app as retrain_app
 from retraining.receiving import Received, receive, received_items
+from station.cli import app as station_app
 from station.config import ConfigError, StationConfig, load_config
 from station.handoff.bundle import BundleError, Manifest, Piece, read_bundle, write_bundle
 from station.handoff.sender import HandOffError, Sender
 from station.handoff.targets import Target, TargetError
+from station.observers import Observers, ObserverSetup
+from station.observers.handoff import make_observer
 from station.review import review
 from station.signing import SigningKeyError, own_key
+from station.simulated_plant import Plant as SimulatedPlant
 
 if TYPE_CHECKING:
     from tests.station.rare.conftest import Bench
@@ -320,3 +328,50 @@ def test_the_same_items_make_the_same_bytes(tmp_path: Path) -> None:
     assert one.name == write_bundle(tmp_path / "two", manifest, {}, key).name
     assert re.fullmatch(r"00000001-[0-9a-f]{64}\.bundle", one.name)
     assert os.listdir(tmp_path / "one") == [one.name]
+
+
+def test_the_running_station_hands_over_by_itself_and_its_stop_waits_for_no_target(
+    plant: Plant, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    plant.see(2)
+    plant.config = plant.configured(interval_s=1)
+    setup = ObserverSetup(plant.config, SimulatedPlant(), plant.bench.journal)
+    observer = make_observer(setup)
+    assert observer is not None
+    with Observers([observer]) as observers:
+        until(lambda: len(plant.at_target) == 1)
+        plant.receive()
+        until(lambda: "everything is handed over" in observers.status()[0].note)
+        assert observers.status()[0].stored_bytes == 0
+
+
+def test_without_a_section_nothing_is_opened(plant: Plant) -> None:
+    config = plant.config.model_copy(update={"handoff": None})
+    assert make_observer(ObserverSetup(config, SimulatedPlant(), plant.bench.journal)) is None
+    with pytest.raises(HandOffError, match="no section `handoff`"):
+        Sender(config)
+
+
+def test_the_commands_of_both_sides_hand_over_and_show_what_waits(plant: Plant) -> None:
+    plant.see(2)
+    config = ["--config", str(plant.folder / "station.yaml")]
+
+    def run(app: Typer, *words: object) -> tuple[int, str]:
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        return done.exit_code, done.output
+
+    code, text = run(station_app, "handoff", *config)
+    assert (code, "2 items" in text, "none yet" in text) == (1, True, True)
+    code, text = run(station_app, "handoff", "--now", "--json", *config)
+    assert (code, len(json.loads(text)["bundles"])) == (1, 1)
+    out = plant.folder / "workshop"
+    code, text = run(retrain_app, "receive", plant.target, "--out", out, "--prepare")
+    assert code == 0
+    shutil.copy(out / "keys" / "workshop.pub", plant.workshops / "second.pub")
+    code, text = run(retrain_app, "receive", plant.target, "--out", out, "--keys", plant.stations)
+    assert (code, "2 items received" in text) == (0, True)
+    code, text = run(station_app, "handoff", "--now", *config)
+    assert (code, "bundle 1" in text) == (0, True)
+    code, text = run(station_app, "keys", "show", "--out", plant.folder / "again.pub", *config)
+    assert plant.station_key.public.key_id in text
+    assert (plant.folder / "again.pub").read_text() == plant.station_key.public.pem()

@@ -1,0 +1,278 @@
+"""The hand-off's targets, each before a real counterpart that is made to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from station.handoff.targets import Target, TargetError
+
+CONTENT = os.urandom(3_000_000)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    found = tmp_path / "bundle"
+    found.write_bytes(CONTENT)
+    return found
+
+
+class Remembering(asyncssh.SSHServer):
+    """Ends its connections with the server."""
+
+    def __init__(self, connections: list[asyncssh.SSHServerConnection]) -> None:
+        self._connections = connections
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connections.append(conn)
+
+
+@contextmanager
+def sftp_server(folder: Path, root: Path) -> Iterator[tuple[int, Path]]:
+    """A server in a thread: its port, and the file of secrets that a client needs."""
+    host, user = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
+    (folder / "id").write_bytes(user.export_private_key())
+    (folder / "id").chmod(0o600)
+    (folder / "allowed").write_bytes(user.export_public_key())
+    connections: list[asyncssh.SSHServerConnection] = []
+    loop, ready, port = asyncio.new_event_loop(), threading.Event(), [0]
+
+    async def serve() -> asyncssh.SSHAcceptor:
+        server = await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_factory=lambda: Remembering(connections),
+            server_host_keys=[host],
+            authorized_client_keys=str(folder / "allowed"),
+            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(root).encode()),
+        )
+        port[0] = server.get_port()
+        ready.set()
+        return server
+
+    def work() -> None:
+        server = loop.run_until_complete(serve())
+        loop.run_forever()
+        server.close()
+        for connection in connections:
+            connection.abort()
+        loop.run_until_complete(asyncio.sleep(0.1))
+        loop.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert ready.wait(10)
+        known = folder / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{port[0]} {host.export_public_key().decode()}")
+        secrets = folder / "secrets.json"
+        secrets.write_text(json.dumps({"known_hosts": str(known), "client_keys": [str(folder / "id")]}))
+        secrets.chmod(0o600)
+        yield port[0], secrets
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def test_sftp_goes_on_where_it_ended_and_reads_back(tmp_path: Path, file: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with sftp_server(tmp_path, root) as (port, secrets):
+        target = Target(f"sftp://station@127.0.0.1:{port}/handoff", secrets)
+        with pytest.raises(TargetError, match="no hand-off-target"):
+            target.require_there()
+        target.prepare()
+        target.require_there()
+        (root / "handoff" / "k").mkdir()
+        (root / "handoff" / "k" / "b.part").write_bytes(CONTENT[:1_000_000])
+        target.put("k/b", file, DIGEST)
+        assert (root / "handoff" / "k" / "b").read_bytes() == CONTENT
+        assert target.names("k") == ["b"]
+        (root / "handoff" / "k" / "c.part").write_bytes(b"?" + CONTENT[1:1_000_000])
+        with pytest.raises(TargetError, match="did not keep"):
+            target.put("k/c", file, DIGEST)
+        target.put("k/c", file, DIGEST)
+        target.remove("k/b")
+        assert target.names("k") == ["c"]
+        (tmp_path / "known_hosts").write_text("")
+        with pytest.raises(TargetError):
+            Target(f"sftp://station@127.0.0.1:{port}/handoff", secrets).require_there()
+
+
+class Proxy(ThreadingHTTPServer):
+    """Before the S3 server: hands on what it gets, or spoils it and answers 200 all the same."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.upstream, self.spoil = port, ""
+        super().__init__(("127.0.0.1", 0), ProxyHandler)
+
+
+class ProxyHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def hand_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        server = self.server
+        assert isinstance(server, Proxy)
+        is_bundle = self.command == "PUT" and ".part" in self.path and "copy" not in str(self.headers).lower()
+        if is_bundle and server.spoil == "changed":
+            body = body[:1000] + bytes([body[1000] ^ 1]) + body[1001:]
+        link = http.client.HTTPConnection("127.0.0.1", server.upstream)
+        if is_bundle and server.spoil == "kept nothing":
+            self.send_response(200)
+            self.send_header("ETag", '"0"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "content-length"}
+        link.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})
+        answer = link.getresponse()
+        content = answer.read()
+        link.close()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(name, value)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+        self.send_header("Content-Length", length or "0")
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = hand_on  # noqa: N815  # as http.server names them
+
+
+S3_TRIAL = """
+import sys
+from pathlib import Path
+from station.handoff.targets import Target, TargetError
+url, secrets, file, digest = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+target = Target(url, secrets)
+target.prepare()
+target.require_there()
+try:
+    target.put("k/b", file, digest)
+    print("put", target.names("k"))
+except TargetError as error:
+    print("refused", target.names("k"), error)
+"""
+
+
+@pytest.mark.parametrize("spoil", ["kept nothing", "changed", ""])
+def test_s3_that_says_200_and_kept_nothing_or_other_bytes_is_found_out(
+    tmp_path: Path, file: Path, spoil: str
+) -> None:
+    # Both sides in processes of their own: their libraries leave sockets to the collector.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as moto:
+        proxy = Proxy(port)
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        try:
+            end = time.monotonic() + 30
+            while True:
+                try:
+                    link = http.client.HTTPConnection("127.0.0.1", port)
+                    link.request("PUT", "/bucket")
+                    assert link.getresponse().status == 200
+                    link.close()
+                    break
+                except OSError:
+                    link.close()
+                    assert time.monotonic() < end, "moto did not start"
+                    time.sleep(0.1)
+            secrets = tmp_path / "secrets.json"
+            url = f"http://127.0.0.1:{proxy.server_address[1]}"
+            secrets.write_text(json.dumps({"key": "a", "secret": "b", "endpoint_url": url}))
+            secrets.chmod(0o600)
+            trial = [sys.executable, "-c", S3_TRIAL, "s3://bucket/handoff", str(secrets), str(file), DIGEST]
+            first = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+            assert first.returncode == 0, first.stderr
+            assert first.stdout.startswith("put ['b']")
+            proxy.spoil = spoil
+            other = tmp_path / "other"
+            other.write_bytes(CONTENT[::-1])
+            trial[-2:] = [str(other), hashlib.sha256(CONTENT[::-1]).hexdigest()]
+            second = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+            assert second.returncode == 0, second.stderr
+            assert second.stdout.startswith("refused" if spoil else "put ['b']"), second.stdout
+        finally:
+            proxy.shutdown()
+            proxy.server_close()
+            thread.join()
+            moto.kill()
+
+
+def test_a_full_target_is_named_and_the_next_try_goes_on(tmp_path: Path, file: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(stick)], check=False).returncode:
+        pytest.skip("no mount here")
+    try:
+        target = Target(str(stick))
+        target.prepare()
+        with pytest.raises(TargetError, match="not full"):
+            target.put("b", file, DIGEST)
+        assert target.names("") == ["b.part", "hand-off-target.json"]
+        subprocess.run(["mount", "-o", "remount,size=20m", str(stick)], check=True)
+        target.put("b", file, DIGEST)
+        assert (stick / "b").read_bytes() == CONTENT
+    finally:
+        subprocess.run(["umount", "-l", str(stick)], check=True)
+
+
+def test_a_stick_pulled_in_mid_copy_is_named_and_the_next_try_goes_on(tmp_path: Path, file: Path) -> None:
+    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("a loop-mounted stick needs root and mkfs.ext4")
+    image, stick = tmp_path / "stick.img", tmp_path / "stick"
+    image.write_bytes(bytes(16_000_000))
+    stick.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    mount = ["mount", "-o", "loop", str(image), str(stick)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no loop device here")
+    beats = []
+
+    def pulled() -> None:
+        beats.append(1)
+        if len(beats) == 2:
+            subprocess.run(["umount", "-l", str(stick)], check=True)
+
+    try:
+        Target(str(stick)).prepare()
+        with pytest.raises(TargetError):
+            Target(str(stick), beat=pulled).put("b", file, DIGEST)
+        assert list(stick.iterdir()) == []
+        with pytest.raises(TargetError, match="plugged in"):
+            Target(str(stick)).require_there()
+        subprocess.run(mount, check=True)
+        Target(str(stick)).put("b", file, DIGEST)
+        assert (stick / "b").read_bytes() == CONTENT
+    finally:
+        subprocess.run(["umount", "-l", str(stick)], check=False)
