@@ -64,6 +64,10 @@ def receive(
     ``keys``: the folder of the public keys of the enrolled stations.
     """
     known = known_keys(keys)
+    if not known:
+        raise DatasetError(
+            f"{keys}: has no key of a station (*.pub): copy there what `station keys show` shows"
+        )
     target.require_there()
     done = []
     with _alone(out):

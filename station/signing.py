@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -92,7 +92,7 @@ def own_key(file: Path) -> SigningKey:
         ) from error
     try:
         private = serialization.load_pem_private_key(content, None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SigningKeyError(
             f"{file}: is no private key: put its backup back, or delete it and enrol the new one"
         ) from error
@@ -109,11 +109,14 @@ def known_keys(folder: Path) -> dict[str, PublicKey]:
     found: dict[str, PublicKey] = {}
     problems = []
     try:
-        files = sorted(folder.glob("*.pub")) if folder.is_dir() else []
-        for file in files:
+        if not folder.is_dir():
+            raise SigningKeyError(
+                f"{folder}: is no folder: create it, and copy the public keys (*.pub) there"
+            )
+        for file in sorted(folder.glob("*.pub")):
             try:
-                public = serialization.load_pem_public_key(file.read_bytes())
-            except ValueError:
+                public = serialization.load_pem_public_key(file.read_bytes()) if file.is_file() else None
+            except (ValueError, UnsupportedAlgorithm):
                 public = None
             if isinstance(public, Ed25519PublicKey):
                 key = PublicKey(public.public_bytes_raw())

@@ -49,6 +49,7 @@ def receive(
 
     if prepare and keys is not None:
         raise DatasetError("--keys is not used with --prepare: leave it out")
+    place = Target(target, secrets)
     if not prepare and keys is None:
         raise DatasetError(
             "--keys is missing: name the folder of the stations' public keys (`station keys show`)"
@@ -56,7 +57,6 @@ def receive(
     key = own_key(out / "keys" / "workshop.pem")
     public = out / "keys" / "workshop.pub"
     write_file(public, key.public.pem())
-    place = Target(target, secrets)
     if prepare or keys is None:
         place.prepare()
         print(f"{target} is a hand-off target now")

@@ -163,7 +163,7 @@ def test_a_bundle_changed_on_the_way_is_quarantined_and_sent_again(plant: Plant,
 def test_a_station_that_is_not_enrolled_waits_and_is_named(plant: Plant) -> None:
     plant.see(1)
     plant.sender.round()
-    (plant.stations / "press-3.pub").unlink()
+    (plant.stations / "press-3.pub").write_text(own_key(plant.folder / "other.pem").public.pem())
     (found,) = plant.receive()
     assert "not enrolled" in found.problem
     assert plant.station_key.public.key_id in found.problem
