@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -276,3 +276,48 @@ def test_a_stick_pulled_in_mid_copy_is_named_and_the_next_try_goes_on(tmp_path: 
         assert (stick / "b").read_bytes() == CONTENT
     finally:
         subprocess.run(["umount", "-l", str(stick)], check=False)
+
+
+def trial(url: str, secrets: Path, file: Path) -> str:
+    """What a process says that puts the file there."""
+    words = [sys.executable, "-c", S3_TRIAL, url, str(secrets), str(file), DIGEST]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout or f"error {done.stderr}"
+
+
+def test_a_link_cut_in_mid_copy_is_named_and_the_next_try_goes_on(tmp_path: Path, file: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with sftp_server(tmp_path, root) as (port, secrets), socket.create_server(("127.0.0.1", 0)) as cut:
+        host = (tmp_path / "known_hosts").read_text()
+        (tmp_path / "known_hosts").write_text(
+            host + "\n" + host.replace(f":{port} ", f":{cut.getsockname()[1]} ")
+        )
+
+        def pump(source: socket.socket, sink: socket.socket, most: int) -> None:
+            try:
+                while most > 0 and (content := source.recv(min(65536, most))):
+                    sink.sendall(content)
+                    most -= len(content)
+            except OSError:
+                pass
+            for one in (source, sink):
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+        def serve() -> None:
+            link = cut.accept()[0]
+            with link, socket.create_connection(("127.0.0.1", port)) as server:
+                back = threading.Thread(target=pump, args=(server, link, 1 << 40))
+                back.start()
+                pump(link, server, 1_500_000)
+                back.join()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        said = [trial(f"sftp://s@127.0.0.1:{cut.getsockname()[1]}/h", secrets, file)]
+        thread.join()
+        assert 0 < (root / "h" / "k" / "b.part").stat().st_size < len(CONTENT)
+        said.append(trial(f"sftp://s@127.0.0.1:{port}/h", secrets, file))
+        assert [words.split()[0] for words in said] in (["refused", "put"], ["error", "put"]), said
+        assert (root / "h" / "k" / "b").read_bytes() == CONTENT
