@@ -22,6 +22,7 @@ from retraining.cli import (
     patches,
     product,
     receive,
+    recipe,
     report,
     robustness,
     shares,
@@ -42,6 +43,7 @@ app = typer.Typer(
     epilog=ending.EPILOG,
 )
 app.command("engine")(engine.engine)
+app.command("recipe")(recipe.recipe)
 app.command("product")(product.product)
 app.command("fine-tune")(fine_tune.fine_tune)
 app.command(

@@ -199,7 +199,7 @@ def fit(
     with torch.no_grad():
         for number in range(len(surfaces)):
             patches = cut_surface(surfaces.pixels[number], recipe.patch)
-            own = features(torch.from_numpy(patches)).flatten(0, 1).numpy()
+            own = features(torch.tensor(patches)).flatten(0, 1).numpy()
             found.append(own[rng.permutation(len(own))[:share]])
             report(number + 1, len(surfaces))
     places = np.concatenate(found).astype(np.float64)
@@ -222,7 +222,7 @@ def novelty_of(network: GoodParts, surfaces: Surfaces, recipe: Recipe) -> list[f
     """The highest novelty of each part."""
     with torch.no_grad():
         return [
-            float(network(torch.from_numpy(cut_surface(surfaces.pixels[k], recipe.patch)))[1].max())
+            float(network(torch.tensor(cut_surface(surfaces.pixels[k], recipe.patch)))[1].max())
             for k in range(len(surfaces))
         ]
 

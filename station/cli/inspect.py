@@ -18,6 +18,7 @@ import typer
 from station.cli.ending import ExitCode
 from station.cli.parameters import FILE_MADE, FOLDER_MADE
 from station.cli.rows import Column, Row, print_rows
+from station.cli.show_patches import show_patches
 
 if TYPE_CHECKING:
     from station.decision import Verdict
@@ -53,6 +54,7 @@ class Inspected:
 
 
 def inspect(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(help="Pictures, or folders of pictures.", metavar="PATH..."),
@@ -91,6 +93,14 @@ def inspect(
     all_overlays: Annotated[
         bool, typer.Option("--all-overlays", help="Write overlays of accepted pictures too.")
     ] = False,
+    show_cuts: Annotated[
+        Path | None,
+        typer.Option(
+            "--show-patches",
+            help="Only draw how the recipe cuts each picture, into this folder; no engine is needed.",
+        ),
+        FOLDER_MADE,
+    ] = None,
 ) -> None:
     """Inspect picture files with a recipe, with the same code as the line.
 
@@ -106,6 +116,8 @@ def inspect(
 
         station inspect frames/ -r servo-motor-housing --csv verdicts.csv --overlays overlays/
 
+        station inspect frames/ -r my-recipe.yaml --show-patches cuts/
+
     """
     from rich.console import Console
     from rich.progress import track
@@ -117,6 +129,10 @@ def inspect(
     console = Console()
     prepared, width_px = recipe_and_width(recipe, recipes)
     pictures = find_pictures(paths)
+    if show_cuts is not None:
+        _refuse_with_cuts(context)
+        show_patches(pictures, common_folder(pictures), prepared, width_px, show_cuts)
+        return
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     engine = open_engine(
@@ -164,6 +180,16 @@ def inspect(
         raise typer.Exit(ExitCode.FAULTS)
     if outcomes["reject"]:
         raise typer.Exit(ExitCode.FINDINGS)
+
+
+def _refuse_with_cuts(context: typer.Context) -> None:
+    """Refuse options that need an engine where pictures are only cut."""
+    names = {"csv_file": "csv", "json_file": "json"}
+    for name in ("engines", "backend", "precision", "threads", *names, "overlays", "all_overlays"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + names.get(name, name).replace("_", "-")
+            raise typer.BadParameter(f"{option} is not used with --show-patches; leave it out")
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:

@@ -1,0 +1,86 @@
+"""``station inspect --show-patches``: how a recipe cuts pictures, before there is an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from station.cli.ending import ExitCode
+from station.cli.rows import Column, Row, print_rows
+
+if TYPE_CHECKING:
+    from station.pictures.drawing import Picture
+    from station.recipe import Recipe
+
+SHEET = "contact-sheet.png"
+_MOST_TILES = 60
+_PLAIN = ("",) * 4
+_COLUMNS = (
+    Column("picture"),
+    Column("product-px", right=True),
+    Column("patches", right=True),
+    Column("patch-px", right=True, spare=1),
+)
+
+
+def show_patches(
+    pictures: Sequence[Path], common: Path, recipe: Recipe, width: int | None, out: Path
+) -> None:
+    """Draw each picture with its product and patches into ``out``, with a contact sheet, and list them.
+
+    A picture that the station would not cut is drawn and listed with its reason. Ends with the code for
+    faults where there is one.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from drivers.cameras.interface import CameraError
+    from drivers.cameras.picture_files import read_image, shown
+    from station.patching import PatchingError, cut
+    from station.pictures.cuts import draw_cut, draw_cut_tile, draw_uncut
+    from station.pictures.drawing import draw_sheet
+    from station.pictures.saving import write_drawn
+
+    console = Console()
+    rows: list[Row] = []
+    tiles: list[Picture] = []
+    refused = 0
+    for path in track(pictures, "cutting", console=Console(stderr=True), transient=True):
+        name = str(path.absolute().relative_to(common))
+        pixels = None
+        try:
+            pixels = read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white)
+            patches = cut(pixels, recipe, width)
+        except (CameraError, PatchingError) as error:
+            refused += 1
+            page = draw_uncut(shown(name), pixels, str(error))
+            rows.append(Row((shown(name), "not-cut", "", ""), _PLAIN, str(error)))
+        else:
+            page = draw_cut(shown(name), pixels, patches)
+            region, size = patches.surface.region, patches.surface.pixels.shape
+            across = recipe.patch.size * region.width / size[1]
+            down = recipe.patch.size * region.height / size[0]
+            cells = (
+                shown(name),
+                f"{region.width}x{region.height}",
+                str(len(patches.pixels)),
+                f"{across:.0f}x{down:.0f}",
+            )
+            rows.append(Row(cells, _PLAIN))
+        target = out / path.absolute().relative_to(common)
+        write_drawn(target.with_name(f"{target.name}.cut.png"), page)
+        if len(tiles) < _MOST_TILES:
+            tiles.append(draw_cut_tile(page))
+    write_drawn(out / SHEET, draw_sheet(tiles, f"recipe {recipe.name}: how it cuts {len(rows)} pictures"))
+    print_rows(console, _COLUMNS, rows, "reason")
+    console.print(
+        f"{len(rows)} pictures: {len(rows) - refused} cut, {refused} not; drawn in {out}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if refused:
+        raise typer.Exit(ExitCode.FAULTS)

@@ -1,0 +1,122 @@
+"""`retrain recipe` proposes what pictures show; `station inspect --show-patches` draws what a recipe does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from drivers.cameras.picture_files import read_image, write_image
+from retraining.cli import app as retrain
+from retraining.errors import DatasetError
+from retraining.product.proposing import grid, look_at
+from station.cli import app as station
+from station.recipe import load_recipe
+
+
+def run(*words: object, ends: int = 0) -> str:
+    result = CliRunner().invoke(retrain, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == ends, result.output
+    return result.output
+
+
+def shaft(rng: np.random.Generator, width: int) -> np.ndarray:
+    """A bright product, 700 px high, on a dark background of 640 x 800 px."""
+    frame = rng.normal(10, 2, (800, 640))
+    frame[50:750, 100 : 100 + width] = rng.normal(130, 10, (700, width))
+    return np.clip(frame, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def shafts(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(3)
+    for number, (name, width) in enumerate([("ok", 220), ("ok", 221), ("ok", 360), ("dent", 360)] * 2):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_image(folder / f"{name}-{number}.png", shaft(rng, width))
+    run("data", "from-folders", tmp_path / "photos", "--out", tmp_path / "data", "--group-by",
+        "(?P<group>[a-z]+-[0-9]+)")  # fmt: skip
+    return tmp_path
+
+
+def test_a_product_on_a_dark_background_is_measured(shafts: Path) -> None:
+    out = run("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "shaft.yaml")
+    recipe = load_recipe(shafts / "shaft.yaml")
+    assert recipe.product.background == "dark"
+    assert [abs(a - b) <= 2 for a, b in zip(recipe.product.widths_px, (220, 360), strict=True)] == [
+        True,
+        True,
+    ]
+    assert abs(recipe.product.height_px - 700) <= 2
+    assert [entry.name for entry in recipe.classes] == ["ok", "dent"]
+    assert "cuts 8 of 8 pictures" in out
+    assert "NOT MEASURED" in (shafts / "shaft.yaml").read_text(encoding="utf-8")
+
+
+def test_a_recipe_that_is_there_is_not_replaced_without_a_word(shafts: Path) -> None:
+    words = ("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "shaft.yaml")
+    run(*words)
+    with pytest.raises(DatasetError, match="is there already"):
+        run(*words)
+    run(*words, "--force", "--mm-per-px", "0.02")
+    assert load_recipe(shafts / "shaft.yaml").product.mm_per_px_x == 0.02
+
+
+def test_the_good_class_is_asked_for_where_its_name_does_not_say_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        pixels = np.clip(rng.normal(120, 20, (200, 200)), 0, 255).astype(np.uint8)
+        write_image(tmp_path / "photos" / name / f"{name}.png", pixels)
+    run("data", "from-folders", tmp_path / "photos", "--out", tmp_path / "data")
+    with pytest.raises(DatasetError, match="say by --good"):
+        run("recipe", "x", "--data", tmp_path / "data", "--out", tmp_path / "x.yaml")
+    run("recipe", "x", "--data", tmp_path / "data", "--out", tmp_path / "x.yaml", "--good", "b")
+    recipe = load_recipe(tmp_path / "x.yaml")
+    assert (recipe.classes[0].name, recipe.product.background, recipe.patch_count) == ("b", "none", 1)
+
+
+def test_pictures_at_another_scale_are_named(shafts: Path) -> None:
+    write_image(shafts / "photos" / "ok" / "ok-99.png", np.full((300, 640), 120, np.uint8))
+    run("data", "from-folders", shafts / "photos", "--out", shafts / "data", "--group-by",
+        "(?P<group>[a-z]+-[0-9]+)")  # fmt: skip
+    with pytest.raises(DatasetError, match=r"ok-99\.png"):
+        run("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "shaft.yaml")
+
+
+@given(width=st.integers(40, 3000), height=st.integers(40, 5000))
+def test_the_proposed_patches_fill_the_surface_and_are_not_far_from_square(width: int, height: int) -> None:
+    (tall, wide), patch = grid(width, height)
+    assert tall % patch == 0
+    assert wide % patch == 0
+    assert (tall // patch) * (wide // patch) <= 24
+    if 1 / 6 < width / height < 6:
+        assert 0.6 < (wide / width) / (tall / height) < 1.7
+
+
+def test_a_picture_without_a_background_is_all_product() -> None:
+    seen = look_at("x", np.full((100, 80, 3), 140, np.uint8))
+    assert (seen.on_dark, seen.product_width, seen.product_height) == (False, 80, 100)
+
+
+def test_show_patches_draws_every_picture_and_says_why_one_is_not_cut(shafts: Path) -> None:
+    run("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "shaft.yaml")
+    write_image(shafts / "photos" / "ok" / "dark.png", np.full((800, 640), 9, np.uint8))
+    words = ["inspect", str(shafts / "photos"), "-r", str(shafts / "shaft.yaml"), "--show-patches"]
+    result = CliRunner().invoke(station, [*words, str(shafts / "cuts")])
+    assert result.exit_code == 3, result.output
+    assert "8 cut, 1 not" in result.output
+    assert "dark.png" in result.output
+    drawn = sorted(path.name for path in (shafts / "cuts").rglob("*.cut.png"))
+    assert len(drawn) == 9
+    assert read_image(shafts / "cuts" / "contact-sheet.png").shape[2] == 3
+
+
+def test_show_patches_needs_no_engine_and_takes_no_option_of_one(shafts: Path) -> None:
+    run("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "shaft.yaml")
+    words = ["inspect", str(shafts / "photos"), "-r", str(shafts / "shaft.yaml"), "--show-patches"]
+    result = CliRunner().invoke(station, [*words, str(shafts / "cuts"), "--precision", "fp32"])
+    assert result.exit_code == 2
+    assert "--precision is not used" in result.output
