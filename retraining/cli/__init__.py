@@ -16,6 +16,7 @@ from retraining.cli import (
     fine_tune,
     gan,
     golden,
+    label,
     networks,
     novelty,
     paste,
@@ -68,6 +69,7 @@ app.command("experiment")(experiment.experiment)
 app.command("receive")(receive.receive)
 app.command("report")(report.report)
 app.add_typer(data.app)
+app.add_typer(label.app)
 keep_examples(app)
 careful(app)
 
