@@ -18,6 +18,7 @@ from retraining.cli import (
     golden,
     label,
     networks,
+    next_up,
     novelty,
     paste,
     patches,
@@ -70,6 +71,7 @@ app.command("receive")(receive.receive)
 app.command("report")(report.report)
 app.add_typer(data.app)
 app.add_typer(label.app)
+app.command("next")(next_up.next_up)
 keep_examples(app)
 careful(app)
 

@@ -33,6 +33,9 @@ def page(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")
     ] = 0,
+    order: Annotated[
+        Path | None, typer.Option(help="CSV of `retrain next`: only its pictures, in its order.")
+    ] = None,
     blind: Annotated[bool, typer.Option("--blind", help="Hide what the station or others said.")] = False,
 ) -> None:
     """Open a page on this machine on which pictures are labelled, until Ctrl-C.
@@ -53,9 +56,9 @@ def page(
 
     from retraining.labels.answers import AnswerLog, cut_off_line
     from retraining.labels.page import make_page, new_token
-    from retraining.labels.pictures import open_task
+    from retraining.labels.pictures import open_task, read_order
 
-    task = open_task(data, listed(classes))
+    task = open_task(data, listed(classes), read_order(order) if order is not None else ())
     log = AnswerLog(task.folder)
     log.entries()
     if lost := cut_off_line(log.path):
