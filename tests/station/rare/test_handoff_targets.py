@@ -91,29 +91,50 @@ def sftp_server(folder: Path, root: Path) -> Iterator[tuple[int, Path]]:
         thread.join()
 
 
+SFTP_TRIAL = """
+import sys
+from pathlib import Path
+from station.handoff.targets import Target, TargetError
+
+url, secrets, file, digest, root = sys.argv[1:]
+target, there = Target(url, Path(secrets)), Path(root) / "handoff"
+
+def refused(attempt):
+    try:
+        attempt()
+    except TargetError as error:
+        return str(error)
+    return "taken"
+
+assert "no hand-off-target" in refused(target.require_there)
+target.prepare()
+target.require_there()
+content = Path(file).read_bytes()
+(there / "k").mkdir()
+(there / "k" / "b.part").write_bytes(content[:1_000_000])
+target.put("k/b", Path(file), digest)
+assert (there / "k" / "b").read_bytes() == content
+assert target.names("k") == ["b"]
+(there / "k" / "c.part").write_bytes(b"?" + content[1:1_000_000])
+assert "did not keep" in refused(lambda: target.put("k/c", Path(file), digest))
+target.put("k/c", Path(file), digest)
+target.remove("k/b")
+assert target.names("k") == ["c"]
+(Path(secrets).parent / "known_hosts").write_text("")
+assert refused(lambda: Target(url, Path(secrets)).require_there()) != "taken"
+print("all as promised")
+"""
+
+
 def test_sftp_goes_on_where_it_ended_and_reads_back(tmp_path: Path, file: Path) -> None:
+    """In a process of its own: the client's threads and sockets end with it."""
     root = tmp_path / "root"
     root.mkdir()
     with sftp_server(tmp_path, root) as (port, secrets):
-        target = Target(f"sftp://station@127.0.0.1:{port}/handoff", secrets)
-        with pytest.raises(TargetError, match="no hand-off-target"):
-            target.require_there()
-        target.prepare()
-        target.require_there()
-        (root / "handoff" / "k").mkdir()
-        (root / "handoff" / "k" / "b.part").write_bytes(CONTENT[:1_000_000])
-        target.put("k/b", file, DIGEST)
-        assert (root / "handoff" / "k" / "b").read_bytes() == CONTENT
-        assert target.names("k") == ["b"]
-        (root / "handoff" / "k" / "c.part").write_bytes(b"?" + CONTENT[1:1_000_000])
-        with pytest.raises(TargetError, match="did not keep"):
-            target.put("k/c", file, DIGEST)
-        target.put("k/c", file, DIGEST)
-        target.remove("k/b")
-        assert target.names("k") == ["c"]
-        (tmp_path / "known_hosts").write_text("")
-        with pytest.raises(TargetError):
-            Target(f"sftp://station@127.0.0.1:{port}/handoff", secrets).require_there()
+        url = f"sftp://station@127.0.0.1:{port}/handoff"
+        words = [sys.executable, "-c", SFTP_TRIAL, url, str(secrets), str(file), DIGEST, str(root)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert "all as promised" in done.stdout, done.stderr
 
 
 class Proxy(ThreadingHTTPServer):
