@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,6 +119,9 @@ def product(
     manifest = data / "dataset.json" if data.is_dir() else data
     dataset = load_dataset(data, verify=True)
     fitting = usable(dataset, chosen, good_only=good_only)
+    own_splits = {picture.split for picture in fitting.pictures}
+    if _is_given(context, "split_seed") and "validation" in own_splits and "" not in own_splits:
+        raise typer.BadParameter("--split-seed: the data set has its own split, which is kept; leave it out")
     ready = split_good(fitting, split_seed) if good_only else split_parts(fitting, split_seed)
     with progress_bars() as progress:
         task = progress.add_task("cutting the parts", total=len(ready), status="")
@@ -132,18 +136,29 @@ def product(
     if dry_run:
         return
     folder = out or Path("runs") / chosen.name
+    digest = file_digest(manifest)
+    described = f"{len(ready)} pictures of a data set (SHA-256 of its manifest {digest[:16]}). " + " ".join(
+        f"{note}." for note in dataset.notes
+    )
+    command = _typed(context)
     if good_only:
-        _fit_good_parts(parts, chosen, folder, seed)
+        require_same_run(
+            folder,
+            {
+                "data": digest, "recipe": chosen.digest, "good_only": True, "seed": seed,
+                "split_seed": split_seed,
+            },
+        )  # fmt: skip
+        _fit_good_parts(parts, chosen, folder, seed, command, described)
         return
     base = TrainingPlan(
         network=network, batch=batch, learning_rate=learning_rate, l2=l2, seed=seed, precision=precision
     )
     stages = stages_for(chosen, base, steps, sum(parts.count("train").values()))
-    digest = file_digest(manifest)
     require_same_run(
         folder,
         {
-            "data": digest, "recipe": chosen.digest, "masks": masks is not None, "network": network,
+            "data": digest, "recipe": chosen.digest, "marks": parts.marks_digest, "network": network,
             "weights": str(weights or ""), "batch": batch, "learning_rate": learning_rate, "l2": l2,
             "seed": seed, "split_seed": split_seed,
             "steps": [s.plan.steps for s in stages],
@@ -170,12 +185,6 @@ def product(
         )
         progress.update(task, completed=4, status="")
     settings = {f"stage {n}, {s.patch_px} px": _described(s.plan) for n, s in enumerate(stages, start=1)}
-    command = f"retrain product {data} --recipe {recipe} --seed {seed}" + (
-        f" --masks {masks}" if masks else ""
-    )
-    described = f"{len(ready)} pictures of a data set (SHA-256 of its manifest {digest[:16]}). " + " ".join(
-        f"{note}." for note in dataset.notes
-    )
     card = model_card(chosen, parts, made, settings, command, described)
     (made.engine / "card.md").write_text(card, encoding="utf-8")
     best = made.tested.get("int8", made.tested["fp32"])
@@ -192,7 +201,9 @@ def product(
     print(f"try: station inspect PICTURES --recipe {made.recipe} --engines {made.engine.parent}")
 
 
-def _fit_good_parts(parts: Parts, recipe: Recipe, folder: Path, seed: int) -> None:
+def _fit_good_parts(
+    parts: Parts, recipe: Recipe, folder: Path, seed: int, command: str, described: str
+) -> None:
     from retraining.product.card import good_only_card, good_only_figures
     from retraining.product.good_only import make_good_only
 
@@ -202,7 +213,9 @@ def _fit_good_parts(parts: Parts, recipe: Recipe, folder: Path, seed: int) -> No
             parts, recipe, folder, seed=seed,
             report=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
-    (made.engine / "card.md").write_text(good_only_card(recipe, parts, made), encoding="utf-8")
+    (made.engine / "card.md").write_text(
+        good_only_card(recipe, parts, made, command, described), encoding="utf-8"
+    )
     print(good_only_figures(made))
     print(f"\nengine: {made.engine}\nrecipe: {made.recipe}")
     print(f"try: station inspect PICTURES --recipe {made.recipe} --engines {made.engine.parent}")
@@ -210,13 +223,26 @@ def _fit_good_parts(parts: Parts, recipe: Recipe, folder: Path, seed: int) -> No
 
 def _refuse_unused(context: typer.Context) -> None:
     """Refuse what only a classifier's training uses."""
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in _OF_A_CLASSIFIER
-        if str(context.get_parameter_source(name)).endswith("COMMANDLINE")
-    ]
+    given = [f"--{name.replace('_', '-')}" for name in _OF_A_CLASSIFIER if _is_given(context, name)]
     if given:
         raise typer.BadParameter(f"{', '.join(given)}: not used with --good-only; leave it out")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    return str(context.get_parameter_source(name)).endswith("COMMANDLINE")
+
+
+def _typed(context: typer.Context) -> str:
+    """The command with every option that shapes the engine, as a person would type it again."""
+    words = ["retrain", "product"]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if not _is_given(context, name) or name in ("out", "resume", "dry_run", "threads"):
+            continue
+        value = context.params[name]
+        words += [] if parameter.param_type_name == "argument" else [parameter.opts[0]]
+        words += [] if value is True else [str(value)]
+    return shlex.join(words)
 
 
 def _show(line: str) -> None:

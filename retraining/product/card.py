@@ -124,7 +124,7 @@ def good_only_figures(made: GoodOnly) -> str:
     return "\n".join(lines)
 
 
-def good_only_card(recipe: Recipe, parts: Parts, made: GoodOnly) -> str:
+def good_only_card(recipe: Recipe, parts: Parts, made: GoodOnly, command: str, data: str) -> str:
     """The card of an engine that knows good parts only, in Markdown."""
     lines = "\n".join(f"- {line}" for line in good_only_figures(made).splitlines())
     return f"""# {recipe.engine}
@@ -134,7 +134,10 @@ names no defect. Distance in the features of `{BACKBONE}` (ImageNet, Apache-2.0)
 It is for the first days of a line: the parts that it rejects, labelled by a person, are what a classifier
 is trained on (`retrain product`).
 
-{parts.groups("train")} groups of good parts were fitted on.
+{data} {parts.groups("train")} groups of good parts were fitted on. The pictures are a person's own: mind
+their licence before you pass the engine on.
+
+Reproduce with `{command}`.
 
 {lines}
 

@@ -76,31 +76,36 @@ def split_good(dataset: Dataset, seed: int) -> Dataset:
     """Good pictures in three splits by group, every defective one in the test; its own split is kept.
 
     In a set that has only train and test, a fifth of the good training groups is held back. Raises
-    :class:`DatasetError` for too few good parts.
+    :class:`DatasetError` for too few good parts, and for a split of its own that holds none back.
     """
     sound = dataset.classes[SOUND]
     good = dataset.select(classes=[sound])
     bad = [p for p in dataset.pictures if p.label != sound]
     given = {p.split for p in dataset.pictures}
-    learned, kept = good, []
-    shares = SHARES
-    if "train" in given and "" not in given:
+    learned, kept, shares = good, [], SHARES
+    if given == {""}:
+        bad = [replace(p, split="test") for p in bad]
+    else:
         learned = good.select(split="train")
         kept = [p for p in good.pictures if p.split != "train"]
         bad = [p for p in bad if p.split == "test"]
-        if "validation" in given:
-            return dataset.with_pictures((*learned.pictures, *kept, *bad))
         shares = {"train": 0.8, "validation": 0.2}
-    groups = len({p.group for p in learned.pictures})
-    if len(learned) < FEWEST_GOOD or groups < len(shares):
+    held = [p for p in kept if p.split == "validation"]
+    partly_split = "" in given and given != {""}
+    if partly_split or ("validation" in given and not (learned.pictures and held)):
         raise DatasetError(
-            f"{len(learned)} good parts in {groups} groups are too few to fit on and to hold some back; give "
-            f"{FEWEST_GOOD} or more. Where pictures share a group only because they look alike, say which "
-            "ones belong together by `retrain data ... --group-by`"
+            "the data set has pictures of no split, or none of its good ones is in train or in validation; "
+            "give all of them to train, validation and test by `retrain data split`, or none"
         )
-    split = split_by_share(learned, shares, seed)
-    tested = [replace(p, split="test") for p in bad]
-    return dataset.with_pictures((*split.pictures, *kept, *tested))
+    groups = len({p.group for p in (*learned.pictures, *held)})
+    if len(learned) + len(held) < FEWEST_GOOD or groups < len(shares):
+        raise DatasetError(
+            f"{len(learned) + len(held)} good parts in {groups} groups are too few to fit on and to hold "
+            f"some back; give {FEWEST_GOOD} or more. Where pictures share a group only because they look "
+            "alike, say which ones belong together by `retrain data ... --group-by`"
+        )
+    split = learned if held else split_by_share(learned, shares, seed)
+    return dataset.with_pictures((*split.pictures, *kept, *bad))
 
 
 def make_good_only(

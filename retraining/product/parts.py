@@ -7,6 +7,7 @@ network that learned from them would call sound metal a defect, so such data are
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,11 @@ class Parts:
         chosen = [p.label for p in self.pictures if split is None or p.split == split]
         return {name: chosen.count(name) for name in self.surfaces.classes}
 
+    @property
+    def marks_digest(self) -> str:
+        """SHA-256 of the class of every pixel: other masks are other data."""
+        return hashlib.sha256(np.asarray(self.surfaces.masks).tobytes()).hexdigest()
+
     def groups(self, split: str) -> int:
         """Groups of one split: parts of one group look alike, and count as one in what can be claimed."""
         return len({p.group for p in self.pictures if p.split == split})
@@ -60,7 +66,7 @@ def split_parts(dataset: Dataset, seed: int) -> Dataset:
     """The data set in train, validation and test, by group; its own split is kept where it has all three.
 
     A set that has only train and test gives a fifth of the training groups to validation. Raises
-    :class:`DatasetError` that names every class with too few parts or groups.
+    :class:`DatasetError` that names every class with too few parts or groups, or with none in a split.
     """
     have = {p.split for p in dataset.pictures if p.split}
     if torn := torn_groups(dataset):
@@ -69,11 +75,13 @@ def split_parts(dataset: Dataset, seed: int) -> Dataset:
             "pictures; split the set again by `retrain data split`"
         )
     if have == set(SPLITS) and all(p.split for p in dataset.pictures):
-        return dataset
+        return _require_everywhere(dataset)
     if have == {"train", "test"} and all(p.split for p in dataset.pictures):
         _require_enough(dataset.select(split="train"), groups=2)
         learned = split_by_share(dataset.select(split="train"), {"train": 0.8, "validation": 0.2}, seed)
-        return dataset.with_pictures((*learned.pictures, *dataset.select(split="test").pictures))
+        return _require_everywhere(
+            dataset.with_pictures((*learned.pictures, *dataset.select(split="test").pictures))
+        )
     if have:
         raise DatasetError(
             f"the data set has pictures of the splits {', '.join(sorted(have))} and perhaps some of none; "
@@ -81,6 +89,20 @@ def split_parts(dataset: Dataset, seed: int) -> Dataset:
         )
     _require_enough(dataset, groups=FEWEST_GROUPS)
     return split_by_share(dataset, SHARES, seed)
+
+
+def _require_everywhere(dataset: Dataset) -> Dataset:
+    counts = {split: dataset.select(split=split).count() for split in SPLITS}
+    lacking = [
+        f"{name} in {split}" for split in SPLITS for name in dataset.classes if not counts[split][name]
+    ]
+    if lacking:
+        raise DatasetError(
+            f"the data set's own split has no part of {', '.join(lacking)}: a class is trained on the first, "
+            "gets its threshold on validation, and is tested on parts that neither has seen; split the set "
+            "again by `retrain data split`"
+        )
+    return dataset
 
 
 def _require_enough(dataset: Dataset, groups: int) -> None:
@@ -92,9 +114,10 @@ def _require_enough(dataset: Dataset, groups: int) -> None:
     if short:
         raise DatasetError(
             f"{'; '.join(short)}: not enough to train on, to choose thresholds with and to test by. A class "
-            f"needs {FEWEST_PARTS} parts or more in {groups} groups or more; label more parts of it, or "
-            "leave it out of recipe and data. Where pictures share a group only because they look alike, say "
-            "which ones belong together by `retrain data ... --group-by`"
+            f"needs {FEWEST_PARTS} parts or more in {groups} groups or more; label more parts of it, "
+            "leave it out of recipe and data, or start with good parts alone by --good-only. Where "
+            "pictures share a group only because they look alike, say which ones belong "
+            "together by `retrain data ... --group-by`"
         )
 
 
@@ -120,6 +143,7 @@ def usable(dataset: Dataset, recipe: Recipe, *, good_only: bool = False) -> Data
         faults.append(
             f"no picture of {', '.join(lacking)} was labelled by a person; add pictures, or take the class "
             f"out of recipe {recipe.name}"
+            + ("" if names[SOUND] in lacking else ", or start with good parts alone by --good-only")
         )
     windows = sum(p.window is not None for p in own.pictures)
     if windows:

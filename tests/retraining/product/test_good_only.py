@@ -103,6 +103,16 @@ def test_a_handful_of_good_parts_is_too_few(pictures: Path, tmp_path: Path) -> N
         run("product", tmp_path / "data", "-r", pictures / "disc.yaml", "--good-only")
 
 
+def test_a_split_that_holds_no_good_part_back_is_refused(pictures: Path, tmp_path: Path) -> None:
+    document = json.loads((pictures / "data" / "dataset.json").read_text(encoding="utf-8"))
+    for picture in document["pictures"]:
+        picture["split"] = "train" if picture["label"] == "good" else "validation"
+    document["root"] = str(pictures / "photos")
+    (tmp_path / "dataset.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(DatasetError, match="none of its good ones is in train or in validation"):
+        run("product", tmp_path, "-r", pictures / "disc.yaml", "--good-only")
+
+
 def test_the_weights_are_those_that_know_everyday_things() -> None:
     """Grace Hopper's portrait, which comes with matplotlib, shows a military uniform (class 652)."""
     import matplotlib.cbook

@@ -108,14 +108,52 @@ def test_pictures_become_an_engine_that_the_station_takes(own: Path, tmp_path: P
     right = sum(name.split("/")[-1].startswith(verdict) for name, verdict in found.items())
     assert right >= 22, found
 
-    with pytest.raises(TrainingError, match="holds a run with other data, recipe or settings"):
-        run("product", own / "data", "-r", file, *masks, *QUICK, "--seed", 3, "--out", tmp_path / "run")
+    card = (engine.folder / "card.md").read_text(encoding="utf-8")
+    again = " ".join(str(word) for word in ["retrain product", own / "data", "--recipe", file, *masks])
+    assert [line for line in card.splitlines() if again in line and "--network simple-fcn --steps 40" in line]
+
+    others: list[list[object]] = [[*masks, *QUICK, "--seed", 3], ["--good-only"]]
+    for other in others:
+        with pytest.raises(TrainingError, match="holds a run with other data, recipe or settings"):
+            run("product", own / "data", "-r", file, *other, "--out", tmp_path / "run")
+    if masks:
+        marks = own / "masks" / "spot" / "spot-00.png"
+        write_image(marks, np.full((SIDE, SIDE), 255, np.uint8))
+        with pytest.raises(TrainingError, match="holds a run with other data, recipe or settings"):
+            run("product", own / "data", "-r", file, *masks, *QUICK, "--out", tmp_path / "run")
 
 
 def test_a_dry_run_says_what_there_is_and_trains_nothing(own: Path, tmp_path: Path) -> None:
     file = recipe(own)
     run("product", data_set(own), "-r", file, "--masks", own / "masks", "--dry-run", "--out", tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def divide(root: Path, lacking: str) -> Path:
+    """The data set with a split of its own in which one split has no spot."""
+    data = data_set(root)
+    document = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
+    splits = ("train", "validation", "test")
+    for number, picture in enumerate(document["pictures"]):
+        allowed = [name for name in splits if (name, picture["label"]) != (lacking, "spot")]
+        picture["split"] = allowed[number % len(allowed)]
+    (data / "dataset.json").write_text(json.dumps(document), encoding="utf-8")
+    return data
+
+
+@pytest.mark.parametrize("lacking", ["train", "validation", "test"])
+def test_a_split_without_a_part_of_each_class_is_refused_before_the_training(own: Path, lacking: str) -> None:
+    data = divide(own, lacking)
+    with pytest.raises(DatasetError, match=f"no part of spot in {lacking}"):
+        run("product", data, "-r", recipe(own), "--masks", own / "masks")
+
+
+def test_a_seed_for_a_split_that_the_set_has_is_refused(own: Path) -> None:
+    data = divide(own, "none")
+    words = ["product", data, "-r", recipe(own), "--masks", own / "masks", "--split-seed", 2, "--dry-run"]
+    result = CliRunner().invoke(retrain, [str(word) for word in words])
+    assert result.exit_code == 2
+    assert "--split-seed" in result.output
 
 
 def refused(root: Path, *words: object) -> str:
@@ -167,9 +205,9 @@ def marked_good_part(root: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (keep(3), ["spot has 3 parts in 3 groups", "not enough to train on"]),
+        (keep(3), ["spot has 3 parts in 3 groups", "not enough to train on", "--good-only"]),
         (rename_class, ["'blot' (12 pictures)", "no picture of spot"]),
-        (one_class, ["no picture of spot was labelled by a person"]),
+        (one_class, ["no picture of spot was labelled by a person", "--good-only"]),
         (two_labels, ["good-99.png is good", "spot-03.png is spot", "the same picture"]),
         (another_size, ["spot-01.png", "spot-02.png"]),
         (no_mask, ["spot/spot-01.png has no mask", "spot/spot-02.png has no mask"]),
