@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.cameras.picture_files import pictures_in
-from drivers.regular_files import read_text
 from retraining.data.manifest import MANIFEST, file_digest, load_dataset
 from retraining.errors import DatasetError
+from retraining.labels.csv_files import csv_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,8 @@ def open_task(data: Path, classes: tuple[str, ...] = (), order: tuple[str, ...] 
 
 def read_order(file: Path) -> tuple[str, ...]:
     """The paths in the column `picture` of a CSV, in its order. Raises :class:`DatasetError`."""
-    try:
-        rows = list(csv.DictReader(read_text(file).splitlines()))
-    except OSError as error:
-        raise DatasetError(f"{file} cannot be read ({error.strerror}); write it by `retrain next`") from None
-    paths = [row.get("picture") or "" for row in rows]
+    rows = csv_rows(file, ("picture",), "write it by `retrain next`")
+    paths = [row["picture"] for _, row in rows]
     if not paths or not all(paths):
         raise DatasetError(f"{file} names no pictures in a column `picture`; write it by `retrain next`")
     return tuple(paths)

@@ -6,9 +6,9 @@ import csv
 from pathlib import Path
 
 from drivers.cameras.picture_header import claimed_size
-from drivers.regular_files import read_text
 from retraining.errors import DatasetError
 from retraining.labels.answers import NO_PRODUCT, UNSURE, Answer, AnswerLog, Box
+from retraining.labels.csv_files import csv_rows
 from retraining.labels.pictures import Task
 from station.files import replacing
 
@@ -46,21 +46,12 @@ def read_table(task: Task, log: AnswerLog, source: Path) -> int:
     """
     known = {picture.path: picture for picture in task.pictures}
     labels = (*task.classes, UNSURE, NO_PRODUCT)
-    try:
-        text = read_text(source)
-    except OSError as error:
-        raise DatasetError(f"{source} cannot be read ({error.strerror}); check the path") from None
-    reader = csv.DictReader(text.splitlines())
-    absent = [name for name in ("picture", "class", "by") if name not in (reader.fieldnames or ())]
-    if absent:
-        raise DatasetError(
-            f"{source} lacks the columns {', '.join(absent)}; its columns are {', '.join(COLUMNS)}"
-        )
+    remedy = f"its columns are {', '.join(COLUMNS)}; `retrain label export` writes such a file"
+    rows = csv_rows(source, ("picture", "class", "by"), remedy)
     whole: dict[tuple[str, str], tuple[str, int]] = {}
     boxes: dict[tuple[str, str], list[Box]] = {}
     faults: list[str] = []
-    for row in reader:
-        line = reader.line_num
+    for line, row in rows:
         path, label, by = (_plain(row.get(name) or "") for name in ("picture", "class", "by"))
         if not label:
             continue

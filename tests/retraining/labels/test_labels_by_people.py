@@ -19,7 +19,7 @@ from retraining.errors import DatasetError
 from retraining.labels.agreement import agreement
 from retraining.labels.answers import Answer, AnswerLog
 from retraining.labels.page import make_page
-from retraining.labels.pictures import open_task
+from retraining.labels.pictures import open_task, read_order
 
 CLASSES = ("good", "pit")
 BOX = {"label": "pit", "x": 0, "y": 0, "width": 3, "height": 3}
@@ -205,6 +205,15 @@ def test_every_wrong_line_of_a_csv_is_named_and_nothing_is_taken(pictures: Path,
     for line in (3, 4, 5, 6, 7, 8):
         assert f"line {line}:" in message
     assert AnswerLog(pictures).entries() == []
+
+
+@pytest.mark.parametrize("content", [b"\x80\x81", b"a,b\n1,2\n", b"", b"picture\n\x00\n"])
+def test_a_file_that_is_no_such_table_is_refused(pictures: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"x\.csv"):
+        run("label", "import", pictures, tmp_path / "x.csv", "--classes", "good,pit")
+    with pytest.raises(DatasetError, match=r"x\.csv|not in"):
+        open_task(pictures, CLASSES, read_order(tmp_path / "x.csv"))
 
 
 def test_no_cell_of_a_csv_is_a_formula(tmp_path: Path) -> None:
