@@ -21,7 +21,8 @@ from station.strict_yaml import DocumentError, Mistake, closest, line_of, load_d
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Variant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9]{1,5})?$")]
 """A recipe's name, with the width of its product behind an ``@`` where that is known."""
-ClassName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,31}$")]
+CLASS_NAME = r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,31}$"
+ClassName = Annotated[str, StringConstraints(pattern=CLASS_NAME)]
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Bin = Annotated[int, Field(ge=0, le=255)]
@@ -371,7 +372,11 @@ class Recipe(Section):
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe. Raises :class:`RecipeError`."""
-    content = read_bytes(path, RecipeError)
+    return check_recipe(path, read_bytes(path, RecipeError))
+
+
+def check_recipe(path: Path, content: bytes) -> Recipe:
+    """The recipe that stands, or is to be written, in a file. Raises :class:`RecipeError`, which names it."""
     computed = {
         "digest": hashlib.sha256(content).hexdigest(),
         # What is not UTF-8 is refused by load_document, with its line.

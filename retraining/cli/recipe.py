@@ -51,7 +51,7 @@ def recipe(
     from retraining.product.proposing import propose, recipe_text
     from retraining.surfaces.photographs import cut_photograph
     from station.files import write_file
-    from station.recipe import load_recipe
+    from station.recipe import check_recipe
 
     if background not in ("auto", "dark", "none"):
         raise typer.BadParameter(f"--background is auto, dark or none, not {background!r}")
@@ -63,9 +63,9 @@ def recipe(
         found = propose(
             dataset, good, background, lambda stage, done, total: progress.update(task, completed=done)
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_file(out, recipe_text(name, found, len(dataset), mm_per_px))
-        written = load_recipe(out)
+        text = recipe_text(name, found, len(dataset), mm_per_px)
+        written = check_recipe(out, text.encode())
+        write_file(out, text)
         task = progress.add_task("cutting them", total=len(dataset), status="")
         refused = []
         for picture in dataset.pictures:

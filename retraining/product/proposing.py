@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from retraining.data.manifest import Dataset, Picture
 from retraining.errors import DatasetError
 from retraining.surfaces.reading import Reporter, for_each, read_picture, silent, stage
+from station.recipe import CLASS_NAME
 
 GOOD_NAMES = ("good", "ok", "normal", "sound", "defect-free", "no-defect")
 """Class names that need no `--good`."""
@@ -23,6 +26,9 @@ _SCALE = 0.55
 """The scale that is aimed at: a scratch of 1 px still shows, and the surface has a third of the pixels."""
 _RING = 0.03
 """The outermost share of a picture, in which a background shows where there is one."""
+_LIGHT, _EVEN, _DARKER = 160, 30, 48
+"""A light background, grey levels: at least so bright, so even, and so much brighter than the product."""
+_MOST_NAMED = 10
 _ODD = 0.25
 """A size that differs by more than this from the median is of another picture."""
 
@@ -38,6 +44,8 @@ class Seen:
     coloured: bool
     on_dark: bool
     """Whether a bright product stands on a dark background."""
+    on_light: bool
+    """Whether a darker product stands on an even, bright background."""
     product_width: int
     product_height: int
     """Of what is bright; of the whole picture where it does not stand on dark."""
@@ -82,13 +90,21 @@ def propose(
     seen = for_each(look, dataset.pictures, stage(report, "pictures looked at", len(dataset)))
     remarks = []
     dark = sum(one.on_dark for one in seen)
+    light = [one.name for one in seen if one.on_light]
+    if background == "auto" and len(light) > len(seen) / 2:
+        raise DatasetError(
+            f"{len(light)} of {len(seen)} pictures show a product that is darker than a light background, "
+            f"such as {light[0]}. The station finds a product on a dark background only: photograph it on "
+            "one, or crop in the camera until the product fills the picture. Where the light edge belongs "
+            "to the product, say --background none"
+        )
     if background == "auto":
         background = "dark" if dark > len(seen) / 2 else "none"
         if min(dark, len(seen) - dark) > 0:
             few = [one.name for one in seen if one.on_dark != (background == "dark")]
             remarks.append(
                 f"{len(few)} pictures look as if they had {'no' if background == 'dark' else 'a'} dark "
-                f"background, such as {few[0]}"
+                f"background: {_named(few)}"
             )
     on_dark = background == "dark"
     sizes = [
@@ -100,14 +116,16 @@ def propose(
     if odd:
         raise DatasetError(
             f"{len(odd)} pictures show a product of another height than the usual {height} px, which needs a "
-            f"recipe of their own: {', '.join(odd[:10])}{' ...' if len(odd) > 10 else ''}; take them out, or "
+            f"recipe of their own: {_named(odd)}; take them out, or "
             "photograph them at the same scale"
         )
     widths, spread = _clusters([wide for _, wide, _ in sizes])
     coloured = sum(one.coloured for one in seen)
     if 0 < coloured < len(seen):
+        few = [one.name for one in seen if one.coloured != (coloured > len(seen) / 2)]
         remarks.append(
-            f"{coloured} of {len(seen)} pictures are in colour; the recipe takes the commoner kind"
+            f"{coloured} of {len(seen)} pictures are in colour; the recipe takes the commoner kind. "
+            f"The others: {_named(few)}"
         )
     surface, patch = grid(round(median(wide for _, wide, _ in sizes)), height)
     return Proposal(
@@ -139,7 +157,11 @@ def look_at(name: str, pixels: NDArray[np.uint8]) -> Seen:
     top, bottom = _run(np.percentile(grey[:, left:right], 75, axis=1) > level) if right > left else (0, 0)
     on_dark = beside < 40 and inside - beside > 24 and right - left < width - 2 and len(rows) > 0
     product = (right - left, bottom - top) if on_dark else (width, height)
-    return Seen(name, width, height, coloured, on_dark, *product)
+    edge = np.concatenate([grey[:, :ring], grey[:, -ring:]], axis=1)
+    even = float(np.percentile(edge, 95) - np.percentile(edge, 5)) < _EVEN
+    middle = float(np.median(grey[height // 4 : height - height // 4, width // 4 : width - width // 4]))
+    on_light = even and beside > _LIGHT and beside - middle > _DARKER
+    return Seen(name, width, height, coloured, on_dark, on_light, *product)
 
 
 def grid(width: int, height: int) -> tuple[tuple[int, int], int]:
@@ -172,15 +194,19 @@ def recipe_text(name: str, proposal: Proposal, parts: int, mm_per_px: float | No
         "" if mm_per_px is not None else "   # NOT MEASURED: only boxes in mm depend on it; set it by a scale"
     )
     classes = "\n".join(
-        f"  - {{name: {_quoted(one)}, bin: {number}}}" for number, one in enumerate(proposal.classes, start=1)
+        f"  - {{name: {json.dumps(one)}, bin: {number}}}"
+        for number, one in enumerate(proposal.classes, start=1)
     )
     height, width = proposal.surface
     down, across = height // proposal.patch_px, width // proposal.patch_px
     tilt = "  max_tilt_deg: 1.5\n" if proposal.background == "dark" else ""
-    remarks = "".join(f"# Look at this: {remark}.\n" for remark in proposal.remarks)
+    bins = len(proposal.classes)
+    decision = "" if bins > 1 else _ONLY_GOOD
+    # One line each, whatever the names of files hold.
+    remarks = "".join(f"# Look at this: {' '.join(one.split())}.\n" for one in proposal.remarks)
     return f"""# Proposed by `retrain recipe` from {parts} pictures; look at
 # `station inspect --show-patches` before you use it.
-{remarks}name: {_quoted(name)}
+{remarks}name: {json.dumps(name)}
 version: 1
 description: Proposed from {parts} pictures.
 
@@ -202,15 +228,20 @@ patch:
   size: {proposal.patch_px}
   overlap_px: 0
 
-engine: {_quoted(name)}
+engine: {json.dumps(name)}
 
 classes:   # the first one is the good one; set the bins of your sorter
 {classes}
-
-fault_bin: {len(proposal.classes) + 1}
+{decision}
+fault_bin: {bins + 1 if bins > 1 else 3}
 """
 
 
+_ONLY_GOOD = """
+decision:   # no defect is known: what differs from good parts is rejected
+  unknown: reject
+  unknown_bin: 2
+"""
 _BACKGROUNDS = {
     "dark": "the product is cut out of a dark background",
     "none": "the whole picture is the product",
@@ -226,6 +257,13 @@ def _good_first(dataset: Dataset, good: str) -> tuple[str, ...]:
         raise DatasetError(
             f"of {', '.join(names)}, say by --good which class is the one without a defect: only that one is "
             "accepted"
+        )
+    unfit = [name for name in names if not re.fullmatch(CLASS_NAME, name)]
+    if unfit:
+        raise DatasetError(
+            f"a recipe cannot hold the class names {', '.join(map(repr, unfit))}: 1 to 32 letters, digits, "
+            "spaces, '.', '_' or '-', a letter or digit first. Give other names by --rename OLD=NEW of "
+            "`retrain data`"
         )
     first = good or known[0]
     return (first, *(name for name in names if name != first))
@@ -263,9 +301,7 @@ def _run(on: NDArray[np.bool_]) -> tuple[int, int]:
     return int(longest[0]), int(longest[-1]) + 1
 
 
-def _quoted(name: str) -> str:
-    import json
-
-    return (
-        name if name.replace("-", "").replace("_", "").isalnum() and name[0].isalpha() else json.dumps(name)
-    )
+def _named(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -45,8 +45,15 @@ def show_patches(
     from station.pictures.saving import write_drawn
 
     console = Console()
+    inside = [path for path in pictures if out.absolute() in path.absolute().parents]
+    if inside:
+        raise typer.BadParameter(
+            f"{shown(inside[0])} lies in the folder for drawings, {shown(out)}, and would be cut, too; name "
+            "another folder for them, outside the pictures"
+        )
     rows: list[Row] = []
     tiles: list[Picture] = []
+    uncut_tiles: list[Picture] = []
     refused = 0
     for path in track(pictures, "cutting", console=Console(stderr=True), transient=True):
         name = str(path.absolute().relative_to(common))
@@ -72,12 +79,18 @@ def show_patches(
             rows.append(Row(cells, _PLAIN))
         target = out / path.absolute().relative_to(common)
         write_drawn(target.with_name(f"{target.name}.cut.png"), page)
-        if len(tiles) < _MOST_TILES:
-            tiles.append(draw_cut_tile(page))
-    write_drawn(out / SHEET, draw_sheet(tiles, f"recipe {recipe.name}: how it cuts {len(rows)} pictures"))
+        kind = uncut_tiles if rows[-1].remark else tiles
+        if len(kind) < _MOST_TILES:
+            kind.append(draw_cut_tile(page))
+    sheet = [*uncut_tiles, *tiles][:_MOST_TILES]
+    title = f"recipe {recipe.name}: how it cuts {len(rows)} pictures"
+    if len(sheet) < len(rows):
+        title += f"; {len(sheet)} of them here, those first that it does not cut"
+    write_drawn(out / SHEET, draw_sheet(sheet, title))
     print_rows(console, _COLUMNS, rows, "reason")
     console.print(
-        f"{len(rows)} pictures: {len(rows) - refused} cut, {refused} not; drawn in {out}",
+        f"{len(rows)} pictures: {len(rows) - refused} cut, {refused} not; drawn in {out}"
+        + (f", {len(sheet)} of them on the contact sheet" if len(sheet) < len(rows) else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -13,7 +13,7 @@ from retraining.cli import app as retrain
 from retraining.errors import DatasetError
 from retraining.product.proposing import grid, look_at
 from station.cli import app as station
-from station.recipe import load_recipe
+from station.recipe import RecipeError, load_recipe
 
 
 def run(*words: object, ends: int = 0) -> str:
@@ -120,3 +120,79 @@ def test_show_patches_needs_no_engine_and_takes_no_option_of_one(shafts: Path) -
     result = CliRunner().invoke(station, [*words, str(shafts / "cuts"), "--precision", "fp32"])
     assert result.exit_code == 2
     assert "--precision is not used" in result.output
+
+
+def test_drawings_are_not_cut_again(shafts: Path) -> None:
+    run("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "shaft.yaml")
+    words = ["inspect", str(shafts / "photos"), "-r", str(shafts / "shaft.yaml"), "--show-patches"]
+    words.append(str(shafts / "photos" / "cuts"))
+    assert CliRunner().invoke(station, words).exit_code == 0
+    again = CliRunner().invoke(station, words)
+    assert again.exit_code == 2
+    assert "outside the pictures" in " ".join(again.output.replace("│", " ").split())
+
+
+def data_of(tmp_path: Path, classes: dict[str, np.ndarray]) -> Path:
+    """A data set of two pictures per class."""
+    for name, pixels in classes.items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(2):
+            write_image(tmp_path / "photos" / name / f"{name}-{number}.png", pixels)
+    run("data", "from-folders", tmp_path / "photos", "--out", tmp_path / "data", "--join", "none")
+    return tmp_path / "data"
+
+
+GREY = np.full((220, 220), 120, np.uint8)
+
+
+@pytest.mark.parametrize("name", ["null", "no", "1", "1e3", "a.b c"])
+def test_class_names_that_yaml_takes_for_something_else_are_kept(tmp_path: Path, name: str) -> None:
+    data = data_of(tmp_path, {"good": GREY, name: GREY})
+    run("recipe", "x", "--data", data, "--out", tmp_path / "x.yaml")
+    assert [entry.name for entry in load_recipe(tmp_path / "x.yaml").classes] == ["good", name]
+
+
+def test_what_no_recipe_can_hold_is_said_and_nothing_is_written(tmp_path: Path) -> None:
+    long, accented = "oxide_scale_of_temperature_system", "délit"
+    data = data_of(tmp_path, {"good": GREY, long: GREY, accented: GREY})
+    with pytest.raises(DatasetError, match=f"{accented}.*{long}.*--rename"):
+        run("recipe", "x", "--data", data, "--out", tmp_path / "x.yaml")
+    small = np.full((400, 400), 10, np.uint8)
+    small[100:250, 120:260] = 130
+    data = data_of(tmp_path / "small", {"good": small, "dent": small})
+    with pytest.raises(RecipeError, match="too small to be found"):
+        run("recipe", "x", "--data", data, "--out", tmp_path / "x.yaml", "--background", "dark")
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_good_parts_alone_give_a_recipe_that_rejects_what_is_unknown(tmp_path: Path) -> None:
+    run("recipe", "x", "--data", data_of(tmp_path, {"good": GREY}), "--out", tmp_path / "x.yaml")
+    recipe = load_recipe(tmp_path / "x.yaml")
+    assert (recipe.decision.unknown, recipe.decision.unknown_bin, recipe.fault_bin) == ("reject", 2, 3)
+
+
+def test_a_product_on_a_light_background_is_not_taken_for_the_whole_picture(tmp_path: Path) -> None:
+    light = np.full((800, 640), 235, np.uint8)
+    light[60:740, 150:450] = 110
+    data = data_of(tmp_path, {"good": light, "dent": light})
+    with pytest.raises(DatasetError, match="darker than a light background"):
+        run("recipe", "x", "--data", data, "--out", tmp_path / "x.yaml")
+    run("recipe", "x", "--data", data, "--out", tmp_path / "x.yaml", "--background", "none")
+
+
+def test_pictures_of_the_rarer_colour_are_named(tmp_path: Path) -> None:
+    red = np.stack([GREY, GREY, GREY + 60], axis=2)
+    out = run("recipe", "x", "--data", data_of(tmp_path, {"good": GREY, "dent": GREY, "red": red}),
+              "--out", tmp_path / "x.yaml")  # fmt: skip
+    assert "red/red-0.png, red/red-1.png" in out
+
+
+def test_the_sheet_shows_first_what_is_not_cut_and_says_that_it_is_not_whole(shafts: Path) -> None:
+    run("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "shaft.yaml")
+    many = shafts / "many"
+    many.mkdir()
+    for number in range(62):
+        write_image(many / f"{number:02d}.png", np.full((20, 20), 9, np.uint8))
+    words = ["inspect", str(many), "-r", str(shafts / "shaft.yaml"), "--show-patches", str(shafts / "cuts")]
+    result = CliRunner().invoke(station, words)
+    assert "60 of them on the contact sheet" in result.output
