@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 from retraining.errors import DatasetError
-from station.recipe import ProductClass, Recipe, load_recipe
+from station.files import write_file
+from station.recipe import ProductClass, Recipe, check_recipe, load_recipe
 
 
 def recipe_lines(recipe: Recipe) -> str:
@@ -37,8 +38,14 @@ def write_recipe(original: Path, target: Path, recipe: Recipe) -> Recipe:
         changes.append((node.start_mark.index, _end(node), _flow(entry)))
     temperature = f"{recipe.decision.temperature:g}"
     if "decision" in keys and keys["decision"].value:
-        node = keys["decision"].value[0][1]
-        changes.append((node.start_mark.index, _end(node), temperature))
+        rules = keys["decision"]
+        own = [value for key, value in rules.value if key.value == "temperature"]
+        if own:
+            changes.append((own[0].start_mark.index, _end(own[0]), temperature))
+        else:
+            first = rules.value[0][0].start_mark
+            between = ", " if rules.flow_style else "\n" + " " * first.column
+            changes.append((first.index, first.index, f"temperature: {temperature}{between}"))
     elif "decision" in keys:
         node = keys["decision"]
         changes.append((node.start_mark.index, _end(node), f"{{temperature: {temperature}}}"))
@@ -46,9 +53,9 @@ def write_recipe(original: Path, target: Path, recipe: Recipe) -> Recipe:
         text = f"{text.rstrip()}\n\ndecision:\n  temperature: {temperature}\n"
     for start, end, new in sorted(changes, reverse=True):
         text = text[:start] + new + text[end:]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    return load_recipe(target)
+    written = check_recipe(target, text.encode())
+    write_file(target, text)
+    return written
 
 
 def _flow(entry: ProductClass) -> str:

@@ -275,7 +275,17 @@ def test_a_recipe_is_copied_with_the_numbers_and_nothing_else_changed(name: str,
         write_recipe(original, tmp_path / "new.yaml", wanted)
 
 
-@pytest.mark.parametrize("decision", ["", "decision: {}\n", "decision: {temperature: 2.0}\n"])
+@pytest.mark.parametrize(
+    "decision",
+    [
+        "",
+        "decision: {}\n",
+        "decision: {temperature: 2.0}\n",
+        "decision: {unknown: reject, unknown_bin: 9}\n",
+        "decision:  # by hand\n  unknown: reject\n  unknown_bin: 9\n",
+        "decision:\n  unknown: reject\n  temperature: 2.0\n  unknown_bin: 9\n",
+    ],
+)
 def test_a_recipe_in_any_style_can_take_the_numbers(
     toy_recipe: Recipe, tmp_path: Path, decision: str
 ) -> None:
@@ -303,6 +313,7 @@ classes:
     written = write_recipe(tmp_path / "old.yaml", tmp_path / "new.yaml", wanted)
     assert written.classes == wanted.classes
     assert (written.decision.temperature, written.version) == (1.5, 4)
+    assert (written.decision.unknown_bin == 9) == ("unknown" in decision)
     assert "# what follows is bad" in (tmp_path / "new.yaml").read_text()
     assert "- {name: line, bin: 3, release_below: 0.97}" in recipe_lines(wanted)
 
