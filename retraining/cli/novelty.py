@@ -20,7 +20,7 @@ from retraining.cli.options import (
     load_named_recipe,
     progress_bars,
 )
-from station.cli.parameters import FOLDER_MADE
+from station.cli.parameters import FOLDER_MADE, refuse_given
 
 if TYPE_CHECKING:
     from retraining.novelty.material import Material, RenderedMaterial
@@ -157,12 +157,8 @@ def _refuse_unused(context: typer.Context, adds: bool, has_data: bool) -> None:
         "leave out, data": not adds and has_data,
         "rendered": not has_data,
     }
-    for way, names in _ONLY_FOR.items():
-        for name in names:
-            source = context.get_parameter_source(name)
-            if source is not None and source.name == "COMMANDLINE" and not used[way]:
-                option = "--" + name.replace("_", "-")
-                raise typer.BadParameter(f"{option} is not used here ({way}); leave it out")
+    unused = [name for way, names in _ONLY_FOR.items() if not used[way] for name in names]
+    refuse_given(context, unused, "here (see --help for the two ways of this command)")
 
 
 def _add(

@@ -19,7 +19,7 @@ from retraining.cli.options import (
     ThreadsOption,
     progress_bars,
 )
-from station.cli.parameters import FOLDER_MADE
+from station.cli.parameters import FOLDER_MADE, refuse_given
 
 if TYPE_CHECKING:
     from retraining.classifiers.plan import TrainingPlan
@@ -115,7 +115,7 @@ def product(
     file = find_recipe(recipe, recipes)
     chosen = load_recipe(file)
     if good_only:
-        _refuse_unused(context)
+        refuse_given(context, _OF_A_CLASSIFIER, "with --good-only")
     manifest = data / "dataset.json" if data.is_dir() else data
     dataset = load_dataset(data, verify=True)
     fitting = usable(dataset, chosen, good_only=good_only)
@@ -219,13 +219,6 @@ def _fit_good_parts(
     print(good_only_figures(made))
     print(f"\nengine: {made.engine}\nrecipe: {made.recipe}")
     print(f"try: station inspect PICTURES --recipe {made.recipe} --engines {made.engine.parent}")
-
-
-def _refuse_unused(context: typer.Context) -> None:
-    """Refuse what only a classifier's training uses."""
-    given = [f"--{name.replace('_', '-')}" for name in _OF_A_CLASSIFIER if _is_given(context, name)]
-    if given:
-        raise typer.BadParameter(f"{', '.join(given)}: not used with --good-only; leave it out")
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -110,18 +110,15 @@ The fp32 file differs from the trained network by at most {made.deviation:.1e}. 
 
 def good_only_figures(made: GoodOnly) -> str:
     """What an engine fitted on good parts alone does, in words that a table of two rows cannot give."""
-    above = sum(value > 1 for value in made.good)
+    of = made.outcomes
     lines = [
-        f"fitted on {made.fitted} good parts; the threshold is the highest of {len(made.held_back)} more",
-        f"unseen good parts rejected as unknown: {shown(above, len(made.good))}",
+        f"fitted on {made.fitted} good parts; the threshold is the highest of {made.held_back} more",
+        f"unseen good parts rejected as unknown: {shown(of.overkill, of.good)}",
     ]
-    if not made.defective:
+    if not of.defective:
         return "\n".join([*lines, "no defective part is known: nothing can be said of escapes"])
-    caught = sum(value > 1 for value in made.defective)
-    lines.append(f"defective parts rejected as unknown: {shown(caught, len(made.defective))}")
-    if made.good:
-        lines.append(f"AUROC by part: {made.auroc:.3f}")
-    return "\n".join(lines)
+    lines.append(f"defective parts rejected as unknown: {shown(of.defective - of.escapes, of.defective)}")
+    return "\n".join([*lines, f"AUROC by part: {made.auroc:.3f}"])
 
 
 def good_only_card(recipe: Recipe, parts: Parts, made: GoodOnly, command: str, data: str) -> str:

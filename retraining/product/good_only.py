@@ -9,8 +9,8 @@ changed in brightness (after CutPaste, Li et al. 2021): an engine that takes it 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
 from deploy.golden import DoubtfulPartError
-from deploy.scoring import onnx_novelty
+from deploy.scoring import onnx_novelty, onnx_scorer
 from models.good_parts import GoodFeatures, GoodParts
 from retraining.classifiers.pretrained import pretrained_backbone
 from retraining.data.manifest import Dataset
@@ -31,8 +31,10 @@ from retraining.novelty.leaving_out import threshold_of
 from retraining.product.parts import Parts
 from retraining.shipping.export import OPSET
 from retraining.surfaces import SOUND, Surfaces
+from station.decision import decide
 from station.engines.manifest import Novelty, PartFigures
 from station.files import write_file
+from station.outcomes import Judgement, Outcomes, count_outcomes, judge
 from station.patching import cut_surface
 from station.recipe import UNKNOWN, Recipe, load_recipe
 
@@ -53,23 +55,19 @@ _DEFECTS = 40
 
 @dataclass(frozen=True, slots=True)
 class GoodOnly:
-    """What :func:`make_good_only` wrote and measured; scores are the highest novelty of each part."""
+    """What :func:`make_good_only` wrote and measured."""
 
     engine: Path
     recipe: Path
     fitted: int
     """Good parts fitted on."""
-    held_back: tuple[float, ...]
-    good: tuple[float, ...]
-    """Of the good test parts."""
-    defective: tuple[float, ...]
-    """Of the defective ones, which nothing was fitted on; empty where none is known."""
+    held_back: int
+    """Good parts by which the threshold was chosen."""
+    outcomes: Outcomes
+    """The station's verdicts on the test parts, none of which was fitted on."""
+    auroc: float
+    """Area under the ROC curve of the highest novelty by part; NaN without a defective test part."""
     core: int
-
-    @property
-    def auroc(self) -> float:
-        """Area under the ROC curve by part; NaN without good or defective test parts."""
-        return area_under_roc(self.good, self.defective)
 
 
 def split_good(dataset: Dataset, seed: int) -> Dataset:
@@ -124,6 +122,10 @@ def make_good_only(
     good = [k for k in range(len(parts.pictures)) if parts.surfaces.part_class(k) == SOUND]
     by_split = {name: [k for k in good if parts.pictures[k].split == name] for name in SHARES}
     bad = [k for k in range(len(parts.pictures)) if k not in set(good)]
+    if empty := [name for name, own in by_split.items() if not own]:
+        raise DatasetError(
+            f"there is no good part in {' and '.join(empty)}; split the set again by `retrain data split`"
+        )
     network = fit(parts.surfaces.select(by_split["train"]), recipe, seed, report)
     held_back = novelty_of(network, parts.surfaces.select(by_split["validation"]), recipe)
     network.threshold = threshold_of(held_back)
@@ -135,38 +137,30 @@ def make_good_only(
         old.unlink()
     file = engine / MODEL_FILES["fp32"]
     export(network, file, recipe)
-    score = onnx_novelty(file)
+    far, score = onnx_novelty(file), onnx_scorer(file)
 
-    def highest(which: Sequence[int]) -> tuple[float, ...]:
-        surfaces = parts.surfaces.pixels
-        return tuple(float(score(cut_surface(surfaces[k], recipe.patch)).max()) for k in which)
+    def look(k: int) -> tuple[float, Judgement]:
+        patches = cut_surface(parts.surfaces.pixels[k], recipe.patch)
+        novelty = far(patches)
+        verdict = decide(score(patches), tuned, novelty)
+        truth = parts.surfaces.classes[parts.surfaces.part_class(k)]
+        found = judge([truth], [entry.name for entry in tuned.classes], verdict.outcome, verdict.class_name)
+        return float(novelty.max()), found
 
-    tested, defective = highest(by_split["test"]), highest(bad)
-    held = highest(by_split["validation"])
-    above = sum(value > 1 for value in tested)
-    caught = sum(value > 1 for value in defective)
+    held = [look(k) for k in by_split["validation"]]
+    tested, defective = [look(k) for k in by_split["test"]], [look(k) for k in bad]
+    outcomes = count_outcomes(judgement for _, judgement in tested + defective)
     description = EngineDescription.for_recipe(
         tuned,
         network="good-parts",
         description=f"{recipe.description} Fitted on good parts alone; see card.md.",
-        figures={
-            "fp32": PartFigures(
-                parts=len(tested) + len(defective),
-                good=len(tested),
-                defective=len(defective),
-                right=len(tested) - above + caught,
-                escapes=len(defective) - caught,
-                overkill=above,
-                faults=0,
-                good_faults=0,
-            )
-        },
+        figures={"fp32": PartFigures(**asdict(outcomes))},
     )
     novelty = Novelty(
         method="core-set",
         features=BACKBONE,
         good_parts=len(held),
-        good_above=sum(value > 1 for value in held) / len(held),
+        good_above=count_outcomes(judgement for _, judgement in held).overkill_rate,
         description=f"{len(network.centres)} centres of {len(by_split['train'])} good parts",
     )
     description = replace(description, novelty=novelty)
@@ -175,9 +169,14 @@ def make_good_only(
     )
     write_engine_folder(engine, description, chosen)
     return GoodOnly(
-        engine, folder / f"{recipe.name}.yaml", len(by_split["train"]), held, tested, defective,
-        len(network.centres),
-    )  # fmt: skip
+        engine=engine,
+        recipe=folder / f"{recipe.name}.yaml",
+        fitted=len(by_split["train"]),
+        held_back=len(held),
+        outcomes=outcomes,
+        auroc=area_under_roc([value for value, _ in tested], [value for value, _ in defective]),
+        core=len(network.centres),
+    )
 
 
 def fit(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from station.cli.ending import ExitCode
-from station.cli.parameters import FILE_MADE, FOLDER_MADE
+from station.cli.parameters import FILE_MADE, FOLDER_MADE, refuse_given
 from station.cli.rows import Column, Row, print_rows
 from station.cli.show_patches import show_patches
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NEED_AN_ENGINE = (
+    "engines", "backend", "precision", "threads", "csv_file", "json_file", "overlays", "all_overlays",
+)  # fmt: skip
 PatchDetails = dict[str, Any]
 """The patches in the JSON file: ``patch_scores``, ``patch_labels`` (0 = not defective), ``patch_novelty``."""
 
@@ -130,7 +133,7 @@ def inspect(
     prepared, width_px = recipe_and_width(recipe, recipes)
     pictures = find_pictures(paths)
     if show_cuts is not None:
-        _refuse_with_cuts(context)
+        refuse_given(context, _NEED_AN_ENGINE, "with --show-patches")
         show_patches(pictures, common_folder(pictures), prepared, width_px, show_cuts)
         return
     if overlays is not None:
@@ -180,16 +183,6 @@ def inspect(
         raise typer.Exit(ExitCode.FAULTS)
     if outcomes["reject"]:
         raise typer.Exit(ExitCode.FINDINGS)
-
-
-def _refuse_with_cuts(context: typer.Context) -> None:
-    """Refuse options that need an engine where pictures are only cut."""
-    names = {"csv_file": "csv", "json_file": "json"}
-    for name in ("engines", "backend", "precision", "threads", *names, "overlays", "all_overlays"):
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = "--" + names.get(name, name).replace("_", "-")
-            raise typer.BadParameter(f"{option} is not used with --show-patches; leave it out")
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:

@@ -12,6 +12,7 @@ import inspect
 import math
 import os
 import stat
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
@@ -66,6 +67,24 @@ def careful(app: typer.Typer) -> None:
     for group in app.registered_groups:
         if group.typer_instance is not None:
             careful(group.typer_instance)
+
+
+def refuse_given(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse parameters that were given on the command line and are not used on this way of the command.
+
+    ``why`` ends the sentence "--option is not used ...". Raises ``typer.BadParameter``, naming all.
+    """
+    wanted = set(names)
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in wanted
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        verb, what = ("is", "it") if len(given) == 1 else ("are", "them")
+        raise typer.BadParameter(f"{', '.join(given)} {verb} not used {why}; leave {what} out")
 
 
 def paths_made(command: Any) -> dict[str, Made]:
