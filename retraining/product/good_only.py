@@ -8,7 +8,6 @@ changed in brightness (after CutPaste, Li et al. 2021): an engine that takes it 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,15 +20,15 @@ from numpy.typing import NDArray
 from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
 from deploy.golden import DoubtfulPartError
 from deploy.scoring import onnx_novelty, onnx_scorer
-from models.good_parts import GoodFeatures, GoodParts
-from retraining.classifiers.pretrained import pretrained_backbone
+from models.good_parts import GoodParts
 from retraining.data.manifest import Dataset
 from retraining.data.splits import split_by_share
 from retraining.errors import DatasetError, ExportError
 from retraining.evaluation.ranking import area_under_roc
 from retraining.novelty.leaving_out import threshold_of
+from retraining.novelty.material import surface_patches
+from retraining.novelty.pretrained import BACKBONE, CORE, METHOD_IN_ENGINE, export, fit_patches
 from retraining.product.parts import Parts
-from retraining.shipping.export import OPSET
 from retraining.surfaces import SOUND, Surfaces
 from station.decision import decide
 from station.engines.manifest import Novelty, PartFigures
@@ -38,17 +37,9 @@ from station.outcomes import Judgement, Outcomes, count_outcomes, judge
 from station.patching import cut_surface
 from station.recipe import UNKNOWN, Recipe, load_recipe
 
-BACKBONE = "tf_efficientnet_lite1"
-WORKING_PX = 128
-"""Larger patches are averaged to this side first: the features lose little and the time falls fourfold."""
-CORE = 1000
 FEWEST_GOOD = 10
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 """Of the groups of good parts: fitted on, held back for the threshold, tested."""
-_FITTED = 40_000
-"""Places drawn from the training parts for mean, whitening and centres."""
-_EPSILON = 0.01
-"""Added to each variance, of features of variance 1: directions of mere rounding do not count."""
 _DEFECTS = 40
 """Artificial defects that are tried for a known-bad part."""
 
@@ -136,7 +127,7 @@ def make_good_only(
     for old in engine.glob("*.onnx"):  # one of another training would be taken for this one's
         old.unlink()
     file = engine / MODEL_FILES["fp32"]
-    export(network, file, recipe)
+    export(network, file, recipe.patch.size, recipe.surface.channels)
     far, score = onnx_novelty(file), onnx_scorer(file)
 
     def look(k: int) -> tuple[float, Judgement]:
@@ -157,7 +148,7 @@ def make_good_only(
         figures={"fp32": PartFigures(**asdict(outcomes))},
     )
     novelty = Novelty(
-        method="core-set",
+        method=METHOD_IN_ENGINE,
         features=BACKBONE,
         good_parts=len(held),
         good_above=count_outcomes(judgement for _, judgement in held).overkill_rate,
@@ -186,40 +177,8 @@ def fit(
     report: Callable[[int, int], None] = lambda done, total: None,
     core: int = CORE,
 ) -> GoodParts:
-    """The network of some good surfaces, its threshold still 1.
-
-    Features of variance 1 are whitened (each axis of their covariance gets variance 1), and k-means chooses
-    the centres.
-    """
-    from sklearn.cluster import MiniBatchKMeans
-
-    features = GoodFeatures(
-        pretrained_backbone(BACKBONE, recipe.surface.channels, recipe.patch.size),
-        max(1, recipe.patch.size // WORKING_PX),
-    ).eval()
-    rng = np.random.default_rng(seed)
-    share = max(1, -(-_FITTED // len(surfaces)))
-    found = []
-    with torch.no_grad():
-        for number in range(len(surfaces)):
-            patches = cut_surface(surfaces.pixels[number], recipe.patch)
-            own = features(torch.tensor(patches)).flatten(0, 1).numpy()
-            found.append(own[rng.permutation(len(own))[:share]])
-            report(number + 1, len(surfaces))
-    places = np.concatenate(found).astype(np.float64)
-    mean, spread = places.mean(0), places.std(0) + 1e-6
-    variances, axes = np.linalg.eigh(np.cov(((places - mean) / spread).T))
-    whitening = (axes / np.sqrt(np.maximum(variances, 0.0) + _EPSILON)) / spread[:, None]
-    points = (places - mean) @ whitening
-    count = min(core, len(points))
-    centres = (
-        MiniBatchKMeans(count, random_state=seed, batch_size=4096, n_init=1).fit(points).cluster_centers_
-    )
-
-    def tensor(values: NDArray[np.float64]) -> torch.Tensor:
-        return torch.from_numpy(values.astype(np.float32))
-
-    return GoodParts(features, tensor(mean), tensor(whitening), tensor(centres)).eval()
+    """The network of some good surfaces, its threshold still 1."""
+    return fit_patches(surface_patches(surfaces, recipe), len(surfaces), seed, report, core)
 
 
 def novelty_of(network: GoodParts, surfaces: Surfaces, recipe: Recipe) -> list[float]:
@@ -229,37 +188,6 @@ def novelty_of(network: GoodParts, surfaces: Surfaces, recipe: Recipe) -> list[f
             float(network(torch.tensor(cut_surface(surfaces.pixels[k], recipe.patch)))[1].max())
             for k in range(len(surfaces))
         ]
-
-
-def export(network: GoodParts, file: Path, recipe: Recipe) -> None:
-    """Write the network as ONNX. Raises :class:`ExportError` where ONNX Runtime sees other distances."""
-    import onnx
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    side, channels = recipe.patch.size, recipe.surface.channels
-    sample = np.random.default_rng(0).integers(0, 255, (3, side, side, channels)).astype(np.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, and says so in several ways
-        torch.onnx.export(
-            network,
-            (torch.from_numpy(sample),),
-            str(file),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["patches"],
-            output_names=["probabilities", "novelty"],
-            dynamic_axes={name: {0: "N"} for name in ("patches", "probabilities", "novelty")},
-        )
-    model = onnx.load(str(file))
-    for node in model.graph.node:  # what the exporter notes there names this machine's files
-        node.ClearField("doc_string")
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(file))
-    with torch.no_grad():
-        expected = network(torch.from_numpy(sample))[1].numpy()
-    moved = float(np.abs(onnx_novelty(file)(sample) / expected - 1).max())
-    if moved > 1e-2:
-        raise ExportError(f"{file} differs from torch by {moved:.1%}; report this with the versions of both")
 
 
 def write_good_recipe(recipe: Recipe, target: Path) -> Recipe:

