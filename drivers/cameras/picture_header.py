@@ -2,13 +2,16 @@
 
 A few hundred bytes of file can claim gigapixels; whoever decodes asks here first. Formats: PNG, JPEG, BMP,
 TIFF and BigTIFF, WebP, portable any-map, JPEG 2000, GIF. The turn of most formats is applied by OpenCV; the
-two that it overlooks are seen to here.
+two that it overlooks are seen to here, and so are the indices of a PNG with a palette, which it never gives.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+import zlib
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def claimed_size(data: bytes) -> tuple[int, int] | None:
@@ -29,7 +32,7 @@ def is_torn_png(data: bytes) -> bool:
 
     OpenCV (5.0) looks for the picture behind the end of such a file, for ever.
     """
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if not data.startswith(_PNG):
         return False
     at, seen = 8, False
     while at + 12 <= len(data):
@@ -39,6 +42,25 @@ def is_torn_png(data: bytes) -> bool:
         seen = seen or kind == b"IDAT"
         at += 12 + size
     return True
+
+
+def indexed_as_grey(data: bytes) -> tuple[bytes, int] | None:
+    """A PNG with a palette as a grey one, and what its grey values are divided by to give the indices.
+
+    None for every other file. Grey of 1, 2 and 4 bits is decoded to 0..255, so that 4 bits are divided by 17.
+    """
+    if not data.startswith(_PNG) or len(data) < 33 or data[25] != 3 or is_torn_png(data):
+        return None
+    depth = data[24]
+    header = b"IHDR" + data[16:25] + b"\0" + data[26:29]
+    chunks = [struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))]
+    at = 33
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind in (b"IDAT", b"eXIf", b"IEND"):
+            chunks.append(data[at : at + 12 + size])
+        at += 12 + size
+    return _PNG + b"".join(chunks), 255 // (2**depth - 1)
 
 
 def without_exif_prefix(data: bytes) -> bytes:
@@ -153,7 +175,7 @@ def _gif(data: bytes) -> tuple[int, int]:
 
 
 _READERS = (
-    (b"\x89PNG\r\n\x1a\n", _png),
+    (_PNG, _png),
     (b"\xff\xd8\xff", _jpeg),
     (b"BM", _bmp),
     (b"II*\0", _tiff),

@@ -12,6 +12,7 @@ import typer
 from retraining.cli.data_options import (
     BoxSideOption,
     ClassesOption,
+    ClassOfOption,
     GroupByOption,
     GroupsOption,
     Join,
@@ -164,7 +165,8 @@ def from_coco(
         retrain data from-coco images annotations.json --side 128 --trust-unmarked --out data/coco
 
     """
-    from retraining.data.boxes import NO_CLASS, CocoBoxes
+    from retraining.data.boxes import CocoBoxes
+    from retraining.data.listing import NO_CLASS
 
     renamed = _renamed(rename)
     _build(
@@ -226,7 +228,8 @@ def from_yolo(
         retrain data from-yolo yolo/images yolo/labels yolo/data.yaml --out data/yolo
 
     """
-    from retraining.data.boxes import NO_CLASS, YoloBoxes
+    from retraining.data.boxes import YoloBoxes
+    from retraining.data.listing import NO_CLASS
 
     renamed = _renamed(rename)
     _build(
@@ -281,7 +284,8 @@ def from_labelme(
         retrain data from-labelme pictures pictures --side 128 --out data/labelme
 
     """
-    from retraining.data.boxes import NO_CLASS, LabelMeBoxes
+    from retraining.data.boxes import LabelMeBoxes
+    from retraining.data.listing import NO_CLASS
 
     renamed = _renamed(rename)
     _build(
@@ -314,6 +318,7 @@ def from_masks(
         ),
     ],
     out: OutOption,
+    class_of: ClassOfOption = None,
     pattern: PatternOption = None,
     classes: ClassesOption = "",
     rename: RenameOption = None,
@@ -331,21 +336,29 @@ def from_masks(
 ) -> None:
     r"""Make a data set from pictures with masks: whole pictures, or windows around the marked defects.
 
+    A mask is bright on the defect, whose class is in the path of the picture. With --class-of, a mask itself
+    names the class of every pixel.
+
     Examples:
 
         retrain data from-masks pictures masks --side 128 --sound normal --out data/commutators \
             --pattern "(?P<label>normal|defect)/(?P<group>kos[0-9]+)_"
 
+        retrain data from-masks pictures masks --class-of 1=scratch --class-of 2=dent --out data/mine
+
+        retrain data from-masks pictures masks --class-of "#ff0000=dent" --out data/mine
+
     """
-    from retraining.data.listing import CLASS_FOLDERS
     from retraining.data.masks import Masks
+    from retraining.surfaces.class_masks import ClassMasks
 
     renamed = _renamed(rename)
+    told = ClassMasks.parse(class_of) if class_of else None
     _build(
         lambda report: Masks(
             images,
             masks,
-            pattern or CLASS_FOLDERS,
+            pattern or "",
             listed(classes),
             renamed,
             sound,
@@ -354,6 +367,7 @@ def from_masks(
             seed,
             sixteen_bit_white,
             report,
+            told,
         ),
         out,
         Grouping(reach, join, group_by, groups),

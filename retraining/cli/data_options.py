@@ -60,6 +60,14 @@ BoxSideOption = Annotated[
     int, typer.Option(min=0, help="Side of all windows, px; 0: as large as each box and its margin.")
 ]
 SoundOption = Annotated[str, typer.Option(help="Class of pictures and windows without a mark.")]
+ClassOfOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="VALUE=CLASS or '#RRGGBB=CLASS', for masks of several classes: the class of a grey value, of an "
+        "index (indexed PNG) or of a colour; may be repeated. Black is sound; a value without a class is "
+        "an error."
+    ),
+]
 SoundWindowsOption = Annotated[int, typer.Option(min=0, help="Windows without a mark per picture.")]
 SoundSeedOption = Annotated[int, typer.Option(min=0, help="Seed of the places of windows without a mark.")]
 GroupByOption = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from retraining.cli.data_options import ClassOfOption
 from retraining.cli.options import (
     L2Option,
     LearningRateOption,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 _console = Console(stderr=True)
 _OF_A_CLASSIFIER = (
-    "masks", "network", "weights", "steps", "batch", "learning_rate", "l2", "escape_rate", "precision",
-    "resume",
+    "masks", "class_of", "network", "weights", "steps", "batch", "learning_rate", "l2", "escape_rate",
+    "precision", "resume",
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def product(
         Path | None,
         typer.Option(help="Folder of masks, bright on the defect; needed where a part has several patches."),
     ] = None,
+    class_of: ClassOfOption = None,
     good_only: Annotated[
         bool,
         typer.Option(
@@ -93,6 +95,8 @@ def product(
 
         retrain product data/mine --recipe recipes/mine.yaml --masks pictures/masks
 
+        retrain product data/mine --recipe mine --masks masks --class-of 1=scratch --class-of 2=dent
+
         retrain product data/mine --recipe mine --dry-run
 
         retrain product data/mine --recipe mine --steps 1500 --seed 2 --out runs/mine-2
@@ -108,6 +112,7 @@ def product(
     from retraining.product.good_only import split_good
     from retraining.product.making import make_engine, require_same_run, stages_for, train_network
     from retraining.product.parts import read_parts, split_parts, usable
+    from retraining.surfaces.class_masks import ClassMasks
     from station.recipe import find_recipe, load_recipe
 
     if threads:
@@ -116,6 +121,8 @@ def product(
     chosen = load_recipe(file)
     if good_only:
         refuse_given(context, _OF_A_CLASSIFIER, "with --good-only")
+    if masks is None:
+        refuse_given(context, ("class_of",), "without --masks")
     manifest = data / "dataset.json" if data.is_dir() else data
     dataset = load_dataset(data, verify=True)
     fitting = usable(dataset, chosen, good_only=good_only)
@@ -127,7 +134,7 @@ def product(
         task = progress.add_task("cutting the parts", total=len(ready), status="")
         parts = read_parts(
             ready, chosen, masks, lambda stage, done, total: progress.update(task, completed=done),
-            whole=good_only,
+            whole=good_only, class_of=ClassMasks.parse(class_of) if class_of else None,
         )  # fmt: skip
     _show(f"left out: {len(dataset) - len(fitting)} pictures that no person labelled")
     for split in ("train", "validation", "test"):
@@ -233,8 +240,9 @@ def _typed(context: typer.Context) -> str:
         if not _is_given(context, name) or name in ("out", "resume", "dry_run", "threads"):
             continue
         value = context.params[name]
-        words += [] if parameter.param_type_name == "argument" else [parameter.opts[0]]
-        words += [] if value is True else [str(value)]
+        for one in value if isinstance(value, list | tuple) else (value,):
+            words += [] if parameter.param_type_name == "argument" else [parameter.opts[0]]
+            words += [] if one is True else [str(one)]
     return shlex.join(words)
 
 

@@ -18,7 +18,15 @@ import numpy as np
 from drivers.cameras.picture_files import is_leftover, shown
 from retraining.data.coco_files import read_coco
 from retraining.data.labelme_files import read_labelme
-from retraining.data.listing import Named, class_order, counted_note, list_named, make_dataset, unmet_renames
+from retraining.data.listing import (
+    NO_CLASS,
+    Named,
+    class_order,
+    counted_note,
+    list_named,
+    make_dataset,
+    unmet_renames,
+)
 from retraining.data.manifest import Dataset, Window
 from retraining.data.marks import Mark, MarkedPicture, Size
 from retraining.data.voc_files import read_voc
@@ -30,8 +38,6 @@ from retraining.surfaces.reading import Reporter, for_each, silent, size_and_tur
 
 FOLDERS_OR_NONE = r"(?:(?P<label>[^/]+)/)?.+"
 """The pattern of one sub-folder per class, or of pictures without any, as VOC's tools export them."""
-NO_CLASS = r"(?P<label>)"
-"""The pattern of pictures whose folders are no classes (``train``, ``val``)."""
 _ANOTHER_CLASS = "boxes have another class than their picture and were "
 
 

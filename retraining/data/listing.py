@@ -26,6 +26,8 @@ from retraining.surfaces.reading import Reporter, for_each, silent, stage
 
 CLASS_FOLDERS = r"(?P<label>[^/]+)/.+"
 """The pattern of one sub-folder per class."""
+NO_CLASS = r"(?P<label>)"
+"""The pattern of pictures whose folders are no classes (``train``, ``val``)."""
 _SHOWN = 200
 """Names in a note."""
 

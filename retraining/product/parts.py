@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from retraining.data.manifest import SPLITS, TRUSTED, Dataset, Picture
 from retraining.data.splits import split_by_share, torn_groups
 from retraining.errors import BadFilesError, DatasetError
 from retraining.surfaces import SOUND, Surfaces
+from retraining.surfaces.class_masks import ClassMasks
 from retraining.surfaces.pairing import pair
 from retraining.surfaces.photographs import cut_photograph
-from retraining.surfaces.reading import Reporter, for_each, read_mask_of, silent, stage
+from retraining.surfaces.reading import Reporter, for_each, read_mask, read_mask_of, silent, stage
 from retraining.surfaces.training_set import resize_mask
 from station.patching.cutting import straightened
 from station.recipe import Recipe
@@ -170,15 +172,24 @@ def read_parts(
     report: Reporter = silent,
     *,
     whole: bool = False,
+    class_of: ClassMasks | None = None,
 ) -> Parts:
     """The parts of a data set that is :func:`usable` and split, cut by the recipe.
 
     ``whole``: nothing but the class of each part is needed, so defective ones need no mask.
 
-    ``masks`` is a folder of masks, bright on the defect, named like their pictures. Raises
-    :class:`DatasetError` that names every picture that the station would not cut, every defective part
-    whose mask is missing or marks nothing on the product, and every good one whose mask marks something.
+    ``masks`` is a folder of masks named like their pictures, bright on the defect; or ``class_of`` says what
+    their values or colours mean, and the class of a part must be the one of which its mask has the most.
+    Raises :class:`DatasetError` that names every picture that the station would not cut, every defective part
+    whose mask is missing or marks nothing on the product, and every part whose mask marks another class.
     """
+    strange = [name for name in (class_of.names if class_of else ()) if name not in dataset.classes]
+    if strange:
+        raise DatasetError(
+            f"--class-of names {', '.join(strange)}, but recipe {recipe.name} has the classes "
+            f"{', '.join(dataset.classes)}; use its names, or add the class to the recipe"
+        )
+    read_file = read_mask if class_of is None else partial(class_of.read, classes=dataset.classes)
     found = {} if whole else _masks_of(dataset, recipe, masks)
     size = recipe.surface
 
@@ -189,15 +200,20 @@ def read_parts(
         surface = patches.surface
         if picture.path not in found:
             return surface.pixels, np.full((size.height, size.width), label, np.uint8)
-        mask = straightened(
-            read_mask_of(path, found[picture.path], dataset.sixteen_bit_white), surface.region
-        )
-        if bool(mask.any()) != (label != SOUND):
-            what = "marks a defect" if label == SOUND else "marks nothing on the product"
+        mask = read_mask_of(path, found[picture.path], dataset.sixteen_bit_white, read_file)
+        if class_of is None:
+            mask = mask * np.uint8(max(label, 1))  # a mark on a good part must not vanish
+        marks = resize_mask(straightened(mask, surface.region), size.height, size.width)
+        most = int(np.bincount(marks[marks != SOUND]).argmax()) if marks.any() else SOUND
+        if most != label:
+            what = "a defect" if label == SOUND else "nothing on the product"
+            if class_of is not None and most != SOUND:
+                what = f"{dataset.classes[most]} most of all"
             raise DatasetError(
-                f"{picture.path} is labelled {picture.label}, but its mask {what}; correct one of the two"
+                f"{picture.path} is labelled {picture.label}, but its mask marks {what}; correct one of the "
+                "two"
             )
-        return surface.pixels, resize_mask(mask * np.uint8(label), size.height, size.width)
+        return surface.pixels, marks
 
     made = for_each(read, dataset.pictures, stage(report, "parts cut", len(dataset)))
     pixels, marks = zip(*made, strict=True)

@@ -34,7 +34,8 @@ _REPORT_EVERY = 64
 
 MARKED = 127
 """A pixel of a mask is marked when its brightest channel is above this."""
-_LOSSY = {".jpg", ".jpeg", ".jpe", ".webp", ".jp2", ".avif"}
+LOSSY = frozenset((".jpg", ".jpeg", ".jpe", ".webp", ".jp2", ".avif"))
+"""Endings of formats that change values."""
 _NOISE = 16
 """Grey levels of a codec's noise: a pixel of a mask in a lossy format with no more than these is black."""
 _NOISE_PX = 64
@@ -123,7 +124,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     marked = np.asarray(brightest > MARKED, np.uint8)
     away = cv2.distanceTransform(1 - marked, cv2.DIST_C, 3) if marked.any() else np.full(marked.shape, np.inf)
     explained = away <= EDGE_PX
-    if path.suffix.lower() in _LOSSY:
+    if path.suffix.lower() in LOSSY:
         explained |= (brightest <= _NOISE) & (away <= _NOISE_PX)
     if np.any((brightest > 0) & ~explained):
         values = np.unique(brightest)
@@ -135,10 +136,15 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     return marked
 
 
-def read_mask_of(picture: Path, mask: Path, sixteen_bit_white: int | None = None) -> NDArray[np.uint8]:
-    """:func:`read_mask` of a picture, which must have the mask's size and no turn that nobody can check.
+def read_mask_of(
+    picture: Path,
+    mask: Path,
+    sixteen_bit_white: int | None = None,
+    read: Callable[[Path], NDArray[np.uint8]] = read_mask,
+) -> NDArray[np.uint8]:
+    """The mask of a picture, which must have the mask's size and no turn that nobody can check.
 
-    Raises :class:`DatasetError`.
+    ``read`` gives ``(H, W)`` of the mask's file. Raises :class:`DatasetError`.
     """
     (height, width), turned = size_and_turn(picture, sixteen_bit_white)
     if turned:
@@ -146,7 +152,7 @@ def read_mask_of(picture: Path, mask: Path, sixteen_bit_white: int | None = None
             f"{shown(picture)}: EXIF data turns it, and nobody can know whether its mask was made before or "
             "after; save the picture upright"
         )
-    marked = read_mask(mask)
+    marked = read(mask)
     if marked.shape != (height, width):
         raise DatasetError(
             f"{shown(mask)} is {marked.shape[1]} x {marked.shape[0]}, but its picture {shown(picture)} is "

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from drivers.cameras.picture_files import write_image
+from drivers.cameras.picture_files import read_image, write_image
 from retraining.cli import app as retrain
 from retraining.errors import DatasetError, TrainingError
 from station.cli import app as station
@@ -127,6 +127,37 @@ def test_a_dry_run_says_what_there_is_and_trains_nothing(own: Path, tmp_path: Pa
     file = recipe(own)
     run("product", data_set(own), "-r", file, "--masks", own / "masks", "--dry-run", "--out", tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_masks_of_several_classes_say_the_class_of_every_pixel(own: Path, tmp_path: Path) -> None:
+    for mask in (own / "masks" / "spot").iterdir():
+        write_image(mask, (read_image(mask) > 0) * np.uint8(3))
+    said = run(
+        "data", "from-masks", own / "photos", own / "masks", "--class-of", "3=spot", "--sound", "good",
+        "--pattern", "(?P<label>good|spot)/(?P<group>[a-z]+-[0-9]+)", "--out", own / "data",
+    )  # fmt: skip
+    assert "24 pictures, labelled by person" in said
+    line = [
+        "product",
+        own / "data",
+        "--recipe",
+        recipe(own),
+        "--masks",
+        own / "masks",
+        "--out",
+        tmp_path / "r",
+    ]
+    run(*line, "--class-of", "3=spot", "--dry-run")
+    with pytest.raises(
+        DatasetError, match="--class-of names stain, but recipe disc has the classes good, spot"
+    ):
+        run(*line, "--class-of", "3=stain", "--dry-run")
+    with pytest.raises(DatasetError, match="is labelled spot, but its mask marks nothing on the product"):
+        run(*line, "--class-of", "3=good", "--dry-run")
+    words = ["product", str(own / "data"), "--recipe", str(own / "disc.yaml"), "--class-of", "3=spot"]
+    result = CliRunner().invoke(retrain, words)
+    assert result.exit_code == 2
+    assert "--class-of is not used without --masks" in result.output
 
 
 def divide(root: Path, lacking: str) -> Path:
