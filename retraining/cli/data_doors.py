@@ -27,13 +27,17 @@ from retraining.cli.data_options import (
     SoundWindowsOption,
     TrustBoxesOption,
     WhiteOption,
+    WholeOption,
 )
 from retraining.cli.data_output import stage_bars, write_set
 from retraining.cli.options import listed
+from station.cli.parameters import refuse_given
 
 if TYPE_CHECKING:
     from retraining.data.readers import Reader
     from retraining.surfaces.reading import Reporter
+
+_OF_WINDOWS = ("margin", "side", "sound_windows", "seed")
 
 
 def from_folders(
@@ -76,6 +80,7 @@ def from_folders(
 
 
 def from_voc(
+    context: typer.Context,
     images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
     boxes: Annotated[
         Path,
@@ -86,6 +91,7 @@ def from_voc(
     classes: ClassesOption = "",
     rename: RenameOption = None,
     trust_boxes: TrustBoxesOption = False,
+    whole: WholeOption = False,
     margin: MarginOption = 0.1,
     side: BoxSideOption = 0,
     sound: SoundOption = "sound",
@@ -103,9 +109,13 @@ def from_voc(
 
         retrain data from-voc images boxes --out data/boxes
 
+        retrain data from-voc images boxes --whole --sound good --out data/mine
+
     """
     from retraining.data.boxes import FOLDERS_OR_NONE, VocBoxes
 
+    if whole:
+        refuse_given(context, _OF_WINDOWS, "with --whole")
     renamed = _renamed(rename)
     _build(
         lambda report: VocBoxes(
@@ -120,6 +130,7 @@ def from_voc(
             sound=sound,
             sound_windows=sound_windows,
             seed=seed,
+            whole=whole,
             sixteen_bit_white=sixteen_bit_white,
             report=report,
         ),
@@ -129,6 +140,7 @@ def from_voc(
 
 
 def from_coco(
+    context: typer.Context,
     images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
     annotations: Annotated[
         Path, typer.Argument(help="The COCO file (.json); it names pictures by their paths below IMAGES.")
@@ -145,6 +157,7 @@ def from_coco(
             "because nobody may have looked at them."
         ),
     ] = False,
+    whole: WholeOption = False,
     margin: MarginOption = 0.1,
     side: BoxSideOption = 0,
     sound: SoundOption = "sound",
@@ -164,10 +177,14 @@ def from_coco(
 
         retrain data from-coco images annotations.json --side 128 --trust-unmarked --out data/coco
 
+        retrain data from-coco images annotations.json --whole --sound good --out data/mine
+
     """
     from retraining.data.boxes import CocoBoxes
     from retraining.data.listing import NO_CLASS
 
+    if whole:
+        refuse_given(context, _OF_WINDOWS, "with --whole")
     renamed = _renamed(rename)
     _build(
         lambda report: CocoBoxes(
@@ -182,6 +199,7 @@ def from_coco(
             sound=sound,
             sound_windows=sound_windows,
             seed=seed,
+            whole=whole,
             sixteen_bit_white=sixteen_bit_white,
             trust_unmarked=trust_unmarked,
             report=report,
@@ -192,6 +210,7 @@ def from_coco(
 
 
 def from_yolo(
+    context: typer.Context,
     images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
     labels: Annotated[
         Path,
@@ -208,6 +227,7 @@ def from_yolo(
     classes: ClassesOption = "",
     rename: RenameOption = None,
     trust_boxes: TrustBoxesOption = False,
+    whole: WholeOption = False,
     margin: MarginOption = 0.1,
     side: BoxSideOption = 0,
     sound: SoundOption = "sound",
@@ -227,10 +247,14 @@ def from_yolo(
 
         retrain data from-yolo yolo/images yolo/labels yolo/data.yaml --out data/yolo
 
+        retrain data from-yolo images labels data.yaml --whole --sound good --out data/mine
+
     """
     from retraining.data.boxes import YoloBoxes
     from retraining.data.listing import NO_CLASS
 
+    if whole:
+        refuse_given(context, _OF_WINDOWS, "with --whole")
     renamed = _renamed(rename)
     _build(
         lambda report: YoloBoxes(
@@ -245,6 +269,7 @@ def from_yolo(
             sound=sound,
             sound_windows=sound_windows,
             seed=seed,
+            whole=whole,
             sixteen_bit_white=sixteen_bit_white,
             names=names,
             report=report,
@@ -255,6 +280,7 @@ def from_yolo(
 
 
 def from_labelme(
+    context: typer.Context,
     images: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
     shapes: Annotated[
         Path, typer.Argument(help="Folder of the .json files, which have the paths of their pictures.")
@@ -264,6 +290,7 @@ def from_labelme(
     classes: ClassesOption = "",
     rename: RenameOption = None,
     trust_boxes: TrustBoxesOption = False,
+    whole: WholeOption = False,
     margin: MarginOption = 0.1,
     side: BoxSideOption = 0,
     sound: SoundOption = "sound",
@@ -283,10 +310,14 @@ def from_labelme(
 
         retrain data from-labelme pictures pictures --side 128 --out data/labelme
 
+        retrain data from-labelme pictures pictures --whole --sound good --out data/mine
+
     """
     from retraining.data.boxes import LabelMeBoxes
     from retraining.data.listing import NO_CLASS
 
+    if whole:
+        refuse_given(context, _OF_WINDOWS, "with --whole")
     renamed = _renamed(rename)
     _build(
         lambda report: LabelMeBoxes(
@@ -301,6 +332,7 @@ def from_labelme(
             sound=sound,
             sound_windows=sound_windows,
             seed=seed,
+            whole=whole,
             sixteen_bit_white=sixteen_bit_white,
             report=report,
         ),

@@ -53,6 +53,14 @@ JoinOption = Annotated[
 TrustBoxesOption = Annotated[
     bool, typer.Option(help="Keep a box whose class is not that of its picture; default: leave it out.")
 ]
+WholeOption = Annotated[
+    bool,
+    typer.Option(
+        "--whole",
+        help="Whole pictures that keep their marks, for `retrain product`, in place of windows. A mark that "
+        "cannot be right, or whose picture is missing, is then an error.",
+    ),
+]
 MarginOption = Annotated[
     float, typer.Option(min=0.0, help="Margin around a box on each side, as a share of its longer side.")
 ]

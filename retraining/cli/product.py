@@ -44,7 +44,10 @@ def product(
     recipes: RecipesOption = Path("recipes"),
     masks: Annotated[
         Path | None,
-        typer.Option(help="Folder of masks, bright on the defect; needed where a part has several patches."),
+        typer.Option(
+            help="Folder of masks, bright on the defect. Where a part has several patches, either these or "
+            "marks in the data set are needed (`retrain data from-coco --whole` and its like)."
+        ),
     ] = None,
     class_of: ClassOfOption = None,
     good_only: Annotated[
@@ -108,6 +111,7 @@ def product(
 
     from retraining.classifiers.plan import TrainingPlan
     from retraining.data.manifest import file_digest, load_dataset
+    from retraining.data.whole_marked import box_note
     from retraining.product.card import confusion, figures, honesty, model_card
     from retraining.product.good_only import split_good
     from retraining.product.making import make_engine, require_same_run, stages_for, train_network
@@ -140,12 +144,15 @@ def product(
     for split in ("train", "validation", "test"):
         counts = ", ".join(f"{count} {name}" for name, count in parts.count(split).items())
         _show(f"{split}: {counts}, in {parts.groups(split)} groups")
+    boxes = "" if good_only or masks else box_note(fitting)
+    if boxes:
+        _show(f"note: {boxes}")
     if dry_run:
         return
     folder = out or Path("runs") / chosen.name
     digest = file_digest(manifest)
     described = f"{len(ready)} pictures of a data set (SHA-256 of its manifest {digest[:16]}). " + " ".join(
-        f"{note}." for note in dataset.notes
+        f"{note}." for note in (*dataset.notes, *([boxes] if boxes else []))
     )
     command = _typed(context)
     if good_only:

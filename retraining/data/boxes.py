@@ -25,11 +25,13 @@ from retraining.data.listing import (
     counted_note,
     list_named,
     make_dataset,
+    names_another,
     unmet_renames,
 )
 from retraining.data.manifest import Dataset, Window
 from retraining.data.marks import Mark, MarkedPicture, Size
 from retraining.data.voc_files import read_voc
+from retraining.data.whole_marked import whole_pictures
 from retraining.data.windows import overlap, window_of_box, windows_around_boxes, windows_away
 from retraining.data.yolo_files import read_names, read_yolo
 from retraining.errors import DatasetError
@@ -82,6 +84,8 @@ class Boxes:
     """The class of what no box marks."""
     sound_windows: int = 1
     """Of each picture, away from all boxes; pictures without a box give no other window."""
+    whole: bool = False
+    """Whole pictures with their marks in place of windows (:mod:`retraining.data.whole_marked`)."""
     seed: int = 1
     """Where sound windows lie."""
     sixteen_bit_white: int | None = None
@@ -119,6 +123,8 @@ class Boxes:
             boxed,
             stage(self.report, "sizes compared", len(boxed)),
         )
+        if self.whole:
+            return whole_pictures(self, found, told, dict(zip(boxed, sizes, strict=True)), notes)
         things = self.things
         left: dict[str, list[str]] = defaultdict(list)
         """By reason, what is left out."""
@@ -133,7 +139,7 @@ class Boxes:
         for named, (size, turned) in zip(boxed, sizes, strict=True):
             marked = told.of[named.path]
             file = marked.where or told.pairs.of[named.path]
-            reason = self._unusable(marked, named, turned, stems)
+            reason = self.unusable(marked, named, turned, stems)
             if reason:
                 left[reason].append(file)
                 continue
@@ -144,7 +150,8 @@ class Boxes:
             for number, given in enumerate(marked.boxes, start=1):
                 box = given.scaled(size) if marked.relative else given
                 which = f"{file} box {number}"
-                reason, why = _doubt(box, marked.stated or size, size)
+                doubt, why = box.doubt(marked.stated or size, size)
+                reason = f"boxes {doubt.of_several} and were left out" if doubt else ""
                 label = self.rename.get(box.label, box.label)
                 if not reason and named.label and label != named.label:
                     reason, why = _ANOTHER_CLASS + ("believed" if self.trust_boxes else "left out"), label
@@ -198,13 +205,11 @@ class Boxes:
             report=self.report,
         )
 
-    def _unusable(self, marked: MarkedPicture, named: Named, turned: bool, stems: set[str]) -> str:
+    def unusable(self, marked: MarkedPicture, named: Named, turned: bool, stems: set[str]) -> str:
         """Why nothing that a file says counts; "" if it does."""
-        stated = PurePosixPath(marked.picture.replace("\\", "/"))
-        own = PurePosixPath(named.path)
         if not marked.boxes and not self.sound_windows:
             return f"{self.things} hold no box"
-        if own.stem not in (stated.stem, stated.name) and stated.stem in stems:
+        if names_another(marked, named, stems):
             return f"{self.things} name another picture of the set in {self.named_in} and were left out"
         if turned:
             return (
@@ -376,13 +381,14 @@ class CocoBoxes(Boxes):
             {picture: entries[name] for picture, name in of.items()}, Pairs(of, rest.strangers, rest.unclear)
         )
 
-    def _unusable(self, marked: MarkedPicture, named: Named, turned: bool, stems: set[str]) -> str:
+    def unusable(self, marked: MarkedPicture, named: Named, turned: bool, stems: set[str]) -> str:
+        """Why nothing that an entry says counts; "" if it does."""
         if not marked.boxes and not self.trust_unmarked:
             return (
                 "entries of the file have no mark and were left out, because nobody can know whether a "
                 "person looked at them; if one did, add --trust-unmarked"
             )
-        return Boxes._unusable(self, marked, named, turned, stems)
+        return Boxes.unusable(self, marked, named, turned, stems)
 
 
 def _one_per_picture(
@@ -429,19 +435,6 @@ def _beside_images(file: str) -> str:
     *folders, name = file.split("/")
     at = len(folders) - 1 - folders[::-1].index("labels") if "labels" in folders else None
     return "/".join([*("images" if n == at else folder for n, folder in enumerate(folders)), name])
-
-
-def _doubt(box: Mark, stated: Size, size: Size) -> tuple[str, str]:
-    """Why a box cannot be right, and what it says; "" if it can."""
-    if box.is_empty():
-        return "boxes are empty and were left out", str(box)
-    if not box.is_within(stated):
-        why = f"{box} of {stated[1]} x {stated[0]}"
-        return "boxes reach beyond the stated size of their picture and were left out", why
-    if stated != size:
-        why = f"states {stated[1]} x {stated[0]}, the file is {size[1]} x {size[0]}"
-        return "boxes were made for a picture of another size and were left out", why
-    return "", ""
 
 
 def _pixels(box: Mark) -> Window:

@@ -122,20 +122,22 @@ def _file_name(image: dict[str, Any]) -> str:
 
 
 def _mark(annotation: dict[str, Any], label: str, size: Size | None) -> Mark:
-    """The box around what is marked: the outline where there is one, else ``bbox``."""
+    """What is marked: the outline where there is one, else ``bbox``."""
     crowd = annotation.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise FormatError(f"iscrowd is {str(crowd)[:40]!r}; it must be 0 or 1")
     outline = annotation.get("segmentation")
     if isinstance(outline, dict):
-        corners = _around_runs(outline, size)
-    elif isinstance(outline, list) and outline:
-        corners = around(point for polygon in outline for point in _polygon(polygon))
-    elif outline is None or outline == []:
-        corners = _bbox(annotation.get("bbox"))
-    else:
-        raise FormatError("segmentation is neither a list of polygons nor runs (RLE)")
-    return Mark(label, *corners, is_crowd=bool(crowd))
+        corners, runs = _within_runs(outline, size)
+        return Mark(label, *corners, is_crowd=bool(crowd), runs=runs)
+    if isinstance(outline, list) and outline:
+        polygons = [_polygon(polygon) for polygon in outline]
+        corners = around(point for polygon in polygons for point in polygon)
+        flat = tuple(tuple(value for point in polygon for value in point) for polygon in polygons)
+        return Mark(label, *corners, is_crowd=bool(crowd), polygons=flat)
+    if outline is None or outline == []:
+        return Mark(label, *_bbox(annotation.get("bbox")), is_crowd=bool(crowd))
+    raise FormatError("segmentation is neither a list of polygons nor runs (RLE)")
 
 
 def _bbox(box: Any) -> Corners:
@@ -152,8 +154,8 @@ def _polygon(polygon: Any) -> list[tuple[float, float]]:
     return list(zip(values[::2], values[1::2], strict=True))
 
 
-def _around_runs(runs: dict[str, Any], stated: Size | None) -> Corners:
-    """The box around runs of unmarked and marked pixels in turn, down the columns."""
+def _within_runs(runs: dict[str, Any], stated: Size | None) -> tuple[Corners, tuple[int, ...]]:
+    """The box around runs of unmarked and marked pixels in turn, down the columns, and its own runs."""
     size, counts = runs.get("size"), runs.get("counts")
     if not isinstance(size, list) or len(size) != 2:
         raise FormatError("the runs (RLE) have no size of height and width")
@@ -171,12 +173,16 @@ def _around_runs(runs: dict[str, Any], stated: Size | None) -> Corners:
     first, last = ends[1:-1:2], ends[2::2] - 1
     first, last = first[: len(last)][last >= first[: len(last)]], last[last >= first[: len(last)]]
     if not len(first):
-        return 0.0, 0.0, 0.0, 0.0
+        return (0.0, 0.0, 0.0, 0.0), ()
     height = own[0]
     whole = first // height != last // height  # a run over a column's end covers its bottom and the next top
     top = 0 if whole.any() else int((first % height).min())
     bottom = height if whole.any() else int((last % height).max()) + 1
-    return float(first[0] // height), float(top), float(last[-1] // height + 1), float(bottom)
+    left, right = int(first[0] // height), int(last[-1] // height + 1)
+    starts = (first // height - left) * (bottom - top) + first % height - top
+    edges = np.stack([starts, starts + last - first + 1], axis=1).ravel()
+    own_runs = np.diff([0, *edges.tolist(), (right - left) * (bottom - top)]).tolist()
+    return (float(left), float(top), float(right), float(bottom)), tuple(own_runs)
 
 
 def _unpacked(text: str) -> list[int]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from drivers.cameras.picture_files import ImageFileError, decode_image
 from retraining.data.marks import (
     FormatError,
     Mark,
@@ -33,6 +37,8 @@ _LEAST_POINTS = {
 _LEAST_POINTS["mask"] = 2
 _THIN = ("line", "linestrip", "point", "points")
 """Shapes that cover no area; each is at least one pixel wide and high."""
+_CIRCLE_CORNERS = 64
+"""Of the polygon that stands for a circle."""
 
 
 def read_labelme(file: Path) -> MarkedPicture:
@@ -74,13 +80,47 @@ def _mark(shape: Any) -> Mark:
     if kind == "circle":
         (x, y), edge = points[:2]
         radius = math.dist((x, y), edge)
-        return Mark(label, x - radius, y - radius, x + radius, y + radius)
+        around_it = [math.tau * n / _CIRCLE_CORNERS for n in range(_CIRCLE_CORNERS)]
+        corners = [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in around_it]
+        box = (x - radius, y - radius, x + radius, y + radius)
+        return Mark(label, *box, polygons=(_flat(corners),))
     left, top, right, bottom = around(points)
     if kind == "mask":  # its last pixel is included
         right, bottom = right + 1, bottom + 1
+        return Mark(label, left, top, right, bottom, runs=_runs(shape.get("mask"), left, top, right, bottom))
     if kind in _THIN:
         right, bottom = max(right, left + 1), max(bottom, top + 1)
-    return Mark(label, left, top, right, bottom)
+    return Mark(label, left, top, right, bottom, polygons=_polygons(kind, points))
+
+
+def _polygons(kind: str, points: list[tuple[float, float]]) -> tuple[tuple[float, ...], ...]:
+    """What a shape marks; () where that is its box."""
+    if kind == "rectangle":
+        return ()
+    if kind in ("point", "points"):
+        return tuple(_flat([point]) for point in points)
+    return (_flat(points if kind == "polygon" else [*points, *points[-2:0:-1]]),)
+
+
+def _flat(points: list[tuple[float, float]]) -> tuple[float, ...]:
+    return tuple(value for point in points for value in point)
+
+
+def _runs(drawn: Any, left: float, top: float, right: float, bottom: float) -> tuple[int, ...]:
+    """The runs of a mask that was drawn pixel by pixel: a picture in base64, as large as its box."""
+    if drawn is None:
+        return ()
+    try:
+        pixels = decode_image(base64.b64decode(drawn, validate=True), Path("mask"))
+    except (TypeError, ValueError, ImageFileError):
+        raise FormatError("its mask is no picture in base64") from None
+    whole = all(side == math.floor(side) for side in (left, top, right, bottom))
+    if not whole or pixels.shape[:2] != (bottom - top, right - left):
+        raise FormatError("its mask is not as large as its box")
+    marked = (pixels if pixels.ndim == 2 else pixels.max(axis=2)) > 0
+    column = np.concatenate([[False], marked.T.ravel()])
+    edges = np.flatnonzero(column[1:] != column[:-1])
+    return tuple(np.diff([0, *edges.tolist(), marked.size]).tolist())
 
 
 def _list(points: Any) -> list[Any]:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from drivers.cameras.picture_files import (
     ImageFileError,
@@ -20,6 +20,8 @@ from drivers.cameras.picture_files import (
 )
 from drivers.errors import os_remedy
 from retraining.data.manifest import MANIFEST, TRUSTED, Dataset, Picture, Window, read_manifest
+from retraining.data.marks import MarkedPicture
+from retraining.data.outlines import Outline
 from retraining.errors import DatasetError
 from retraining.surfaces.pairing import is_mask_of_another
 from retraining.surfaces.reading import Reporter, for_each, silent, stage
@@ -40,6 +42,13 @@ class Named:
     """Relative to the root, POSIX."""
     label: str
     group: str
+    marks: tuple[Outline, ...] = ()
+    """Where on the whole picture its classes are."""
+
+    @property
+    def shows(self) -> set[str]:
+        """Its class, and those of its marks."""
+        return {self.label, *(mark.label for mark in self.marks)}
 
 
 def list_named(
@@ -101,6 +110,12 @@ def list_named(
         *notes,
         *([] if unlabelled else unmet_renames(rename, met)),
     ]
+
+
+def names_another(marked: MarkedPicture, named: Named, stems: Collection[str]) -> bool:
+    """Whether what is said of a picture gives the name of another one, by their names without endings."""
+    stated, own = PurePosixPath(marked.picture.replace("\\", "/")), PurePosixPath(named.path)
+    return own.stem not in (stated.stem, stated.name) and stated.stem in stems
 
 
 def unmet_renames(rename: Mapping[str, str], met: Collection[str]) -> list[str]:
@@ -194,8 +209,8 @@ def make_dataset(
     damaged, empty, no picture, or outside ``root``.
     """
     everything = list(entries)
-    kept = [(named, window) for named, window in everything if named.label in classes]
-    others = [named.path for named, _ in everything if named.label not in classes]
+    kept = [(named, window) for named, window in everything if named.shows <= set(classes)]
+    others = [named.path for named, _ in everything if not named.shows <= set(classes)]
     notes = notes + counted_note(
         "pictures were left out, or windows of them, because --classes does not name their classes",
         list(dict.fromkeys(others)),
@@ -213,7 +228,7 @@ def make_dataset(
     paged = [path for path, (_, more) in zip(paths, found, strict=True) if more]
     notes = notes + counted_note("files hold several pages; only the first is used", paged)
     pictures = tuple(
-        Picture(n.path, digests[n.path], n.label, n.group, source, labelled_by, window=window)
+        Picture(n.path, digests[n.path], n.label, n.group, source, labelled_by, window=window, marks=n.marks)
         for n, window in kept
     )
     return Dataset(root, classes, pictures, tuple(notes), sixteen_bit_white)

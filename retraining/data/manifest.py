@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from drivers.regular_files import open_regular
+from retraining.data.outlines import Outline
 from retraining.errors import DatasetError
 from retraining.surfaces.reading import Reporter, for_each, silent, stage
 from station.files import write_file
@@ -59,6 +60,8 @@ class Picture:
     """One of :data:`SPLITS`, or ``""`` before a split."""
     window: Window | None = None
     """The part of the picture that is meant; None means the whole."""
+    marks: tuple[Outline, ...] = ()
+    """Where on a whole picture its classes are, as persons marked them."""
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)
@@ -74,6 +77,8 @@ class Picture:
             raise DatasetError(
                 f"{self.path} has the window {self.window}; a window is top, left, height, width in px"
             )
+        if self.window is not None and self.marks:
+            raise DatasetError(f"{self.path} has a window and marks; only whole pictures have marks")
 
     @property
     def name(self) -> str:
@@ -114,6 +119,11 @@ class Dataset:
                 raise DatasetError(
                     f"{picture.name} has the label {picture.label!r}, which is not a class of the data set"
                 )
+            if strange := {mark.label for mark in picture.marks} - known:
+                raise DatasetError(
+                    f"{picture.name} has marks of {', '.join(map(repr, sorted(strange)))}, which are no "
+                    "classes of the data set"
+                )
             if picture.name in seen:
                 raise DatasetError(f"{picture.name} is listed twice; remove one of the entries")
             seen.add(picture.name)
@@ -150,7 +160,7 @@ class Dataset:
             for p in self.pictures
             if (split is None or p.split == split)
             and (labelled_by is None or p.labelled_by in labelled_by)
-            and (classes is None or p.label in classes)
+            and (classes is None or {p.label, *(mark.label for mark in p.marks)} <= set(classes))
         )
         names = self.classes if classes is None else tuple(c for c in self.classes if c in classes)
         return replace(self, classes=names, pictures=kept)
@@ -293,7 +303,10 @@ def changed(dataset: Dataset, report: Reporter = silent) -> list[str]:
 
 def _packed(picture: Picture) -> dict[str, Any]:
     """The entry without what is empty."""
-    return {key: value for key, value in asdict(picture).items() if value not in ("", None)}
+    packed = {key: value for key, value in asdict(picture).items() if value not in ("", None, ())}
+    if picture.marks:
+        packed["marks"] = [{key: v for key, v in asdict(mark).items() if v != ()} for mark in picture.marks]
+    return packed
 
 
 def _is_class_name(name: str) -> bool:

@@ -11,16 +11,36 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from drivers.cameras.picture_files import shown
 from drivers.regular_files import open_regular
+from retraining.data.outlines import Outline
 from retraining.errors import DatasetError
 
 Size = tuple[int, int]
 """Height and width, px."""
 _SHOWN_FAULTS = 20
+
+
+class Doubt(Enum):
+    """Why a mark cannot be right: what is said of one, and of several."""
+
+    EMPTY = "is empty", "are empty"
+    BEYOND = "reaches beyond the stated size of its picture", "reach beyond the stated size of their picture"
+    OTHER_SIZE = "was made for a picture of another size", "were made for a picture of another size"
+
+    @property
+    def of_one(self) -> str:
+        """The predicate after one box."""
+        return self.value[0]
+
+    @property
+    def of_several(self) -> str:
+        """The predicate after several boxes."""
+        return self.value[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +56,10 @@ class Mark:
     """The corners as the file counts them; "" where it counts as this class does."""
     is_crowd: bool = False
     """It marks a region of several things, which gives no window of its own."""
+    polygons: tuple[tuple[float, ...], ...] = ()
+    """What is marked within the box, as :class:`retraining.data.outlines.Outline` has it; () for all."""
+    runs: tuple[int, ...] = ()
+    """The same as runs down the columns of the box."""
 
     def scaled(self, size: Size) -> Mark:
         """The mark in px of a picture of this size, where it is given in shares of the picture."""
@@ -43,7 +67,16 @@ class Mark:
         return replace(
             self, left=self.left * width, right=self.right * width,
             top=self.top * height, bottom=self.bottom * height,
+            polygons=tuple(
+                tuple(v * (height if at % 2 else width) for at, v in enumerate(polygon))
+                for polygon in self.polygons
+            ),
         )  # fmt: skip
+
+    def outline(self, label: str) -> Outline:
+        """Where it marks a class on a whole picture. Raises :class:`DatasetError`."""
+        box = (self.left, self.top, self.right, self.bottom)
+        return Outline(label, box, self.polygons, self.runs)
 
     def corners(self) -> tuple[int, int, int, int]:
         """Left, top, right, bottom, whole px."""
@@ -58,6 +91,17 @@ class Mark:
         """Whether the box lies in a picture of this size, but for less than half a pixel."""
         left, top, right, bottom = self.corners()
         return min(left, top) >= 0 and right <= size[1] and bottom <= size[0]
+
+    def doubt(self, stated: Size, size: Size) -> tuple[Doubt | None, str]:
+        """Why it cannot be right in a picture of ``size``, whose file states ``stated``, and what it says."""
+        if self.is_empty():
+            return Doubt.EMPTY, str(self)
+        if not self.is_within(stated):
+            return Doubt.BEYOND, f"{self} of {stated[1]} x {stated[0]}"
+        if stated != size:
+            why = f"states {stated[1]} x {stated[0]}, the file is {size[1]} x {size[0]}"
+            return Doubt.OTHER_SIZE, why
+        return None, ""
 
     def __str__(self) -> str:
         left, top, right, bottom = self.corners()

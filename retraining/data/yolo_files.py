@@ -81,7 +81,8 @@ def _mark(words: list[str], names: Mapping[int, str]) -> Mark:
         raise FormatError(f"no class has the number {int(words[0])}; there are {len(names)} names")
     values = [_share(word) for word in words[1:]]
     if len(values) > 4:
-        return Mark(names[int(words[0])], *around(zip(values[::2], values[1::2], strict=True)))
+        corners = around(zip(values[::2], values[1::2], strict=True))
+        return Mark(names[int(words[0])], *corners, polygons=(tuple(values),))
     x, y, width, height = values
     return Mark(names[int(words[0])], x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 

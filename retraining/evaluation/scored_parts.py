@@ -91,9 +91,12 @@ def surface_parts(
     found = []
     for index in range(len(surfaces)):
         mask = np.asarray(surfaces.masks[index])
-        labels = tuple(int(k) for k in np.unique(mask) if k != SOUND) or (SOUND,)
         scores = score(cut_surface(np.asarray(surfaces.pixels[index]), recipe.patch))
-        found.append(ScoredPart(surfaces.names[index], labels, scores, patch_labels(mask, recipe)))
+        found.append(
+            ScoredPart(
+                surfaces.names[index], surfaces.part_classes(index), scores, patch_labels(mask, recipe)
+            )
+        )
         report(index + 1)
     return found
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retraining.data.manifest import MANIFEST, Dataset, Picture, load_dataset
+from retraining.data.outlines import Outline
 from retraining.errors import DatasetError
-from retraining.labels.answers import NO_PRODUCT, UNSURE, Answer, AnswerLog
+from retraining.labels.answers import NO_PRODUCT, UNSURE, Answer, AnswerLog, Box
 from retraining.labels.pictures import Task
 
 
@@ -34,11 +35,16 @@ def said(log: AnswerLog) -> dict[str, dict[str, Answer]]:
     return found
 
 
+def _outline(box: Box) -> Outline:
+    return Outline(box.label, (box.x, box.y, box.x + box.width, box.y + box.height))
+
+
 def apply_answers(task: Task, log: AnswerLog, data: Path) -> Applied:
     """The pictures that a person labelled and nobody disputes, as a data set of labels by persons.
 
-    Groups and splits of a manifest stay; in a folder each picture is a group of its own. Raises
-    :class:`DatasetError` where no picture is left.
+    Groups and splits of a manifest stay, and its marks where the class does; in a folder each picture is a
+    group of its own. Boxes that anybody drew become marks. Raises :class:`DatasetError` where no picture is
+    left.
     """
     answers = said(log)
     before: dict[str, Picture] = {}
@@ -58,10 +64,14 @@ def apply_answers(task: Task, log: AnswerLog, data: Path) -> Applied:
             aside.append(picture.path)
         else:
             old = before.get(picture.path)
+            label = own.pop()
+            marks = old.marks if old is not None and old.label == label else ()
+            boxes = [box for answer in answers[picture.digest].values() for box in answer.boxes]
+            marks += tuple(_outline(box) for box in dict.fromkeys(boxes))
             kept.append(
                 Picture(
-                    picture.path, picture.digest, own.pop(), old.group if old else picture.path,
-                    old.source if old else "folder", "person", old.split if old else "",
+                    picture.path, picture.digest, label, old.group if old else picture.path,
+                    old.source if old else "folder", "person", old.split if old else "", marks=marks,
                 )
             )  # fmt: skip
     if not kept:
@@ -69,7 +79,8 @@ def apply_answers(task: Task, log: AnswerLog, data: Path) -> Applied:
             f"no picture has an undisputed label ({len(unlabelled)} without, {len(disputed)} disputed); "
             "label some by `retrain label page`"
         )
-    strange = sorted({picture.label for picture in kept} - set(task.classes))
+    named = {name for picture in kept for name in (picture.label, *(mark.label for mark in picture.marks))}
+    strange = sorted(named - set(task.classes))
     if strange:
         raise DatasetError(
             f"answers name {', '.join(strange)}, but the classes are {', '.join(task.classes)}; name all by "

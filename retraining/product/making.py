@@ -38,7 +38,7 @@ from station.decision import decide
 from station.engines.interface import Scorer
 from station.engines.manifest import PartFigures, Variant
 from station.files import write_file
-from station.outcomes import Judgement, Outcomes, count_outcomes
+from station.outcomes import Outcomes, count_outcomes, judge
 from station.patching import cut_surface
 from station.recipe import Recipe
 
@@ -199,7 +199,7 @@ def scored(surfaces: Surfaces, recipe: Recipe, score: Scorer) -> list[ScoredPart
     for index, name in enumerate(surfaces.names):
         scores = score(cut_surface(surfaces.pixels[index], recipe.patch))
         truth = patch_labels(np.asarray(surfaces.masks[index]), recipe)
-        found.append(ScoredPart(name, (surfaces.part_class(index),), scores, truth))
+        found.append(ScoredPart(name, surfaces.part_classes(index), scores, truth))
     return found
 
 
@@ -210,7 +210,8 @@ def test(surfaces: Surfaces, recipe: Recipe, score: Scorer, precision: str) -> T
         label = surfaces.part_class(index)
         scores = score(cut_surface(surfaces.pixels[index], recipe.patch))
         verdict = decide(scores, recipe)
-        judgements.append(Judgement(label != SOUND, verdict.outcome, verdict.class_index == label))
+        on_part = [surfaces.classes[k] for k in surfaces.part_classes(index)]
+        judgements.append(judge(on_part, surfaces.classes, verdict.outcome, verdict.class_name))
         highest = float((1.0 - scores[:, SOUND]).max()) if verdict.outcome != Outcome.FAULT else 1.0
         truth = surfaces.classes[label]
         rows.append(

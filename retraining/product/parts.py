@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import pictures_in
 from retraining.data.manifest import SPLITS, TRUSTED, Dataset, Picture
+from retraining.data.outlines import class_mask
 from retraining.data.splits import split_by_share, torn_groups
 from retraining.errors import BadFilesError, DatasetError
 from retraining.surfaces import SOUND, Surfaces
 from retraining.surfaces.class_masks import ClassMasks
 from retraining.surfaces.pairing import pair
-from retraining.surfaces.photographs import cut_photograph
+from retraining.surfaces.photographs import cut_frame, read_photograph
 from retraining.surfaces.reading import Reporter, for_each, read_mask, read_mask_of, silent, stage
 from retraining.surfaces.training_set import resize_mask
 from station.patching.cutting import straightened
@@ -179,9 +180,11 @@ def read_parts(
     ``whole``: nothing but the class of each part is needed, so defective ones need no mask.
 
     ``masks`` is a folder of masks named like their pictures, bright on the defect; or ``class_of`` says what
-    their values or colours mean, and the class of a part must be the one of which its mask has the most.
-    Raises :class:`DatasetError` that names every picture that the station would not cut, every defective part
-    whose mask is missing or marks nothing on the product, and every part whose mask marks another class.
+    their values or colours mean, and the class of a part must be the one of which its mask has the most. A
+    data set with marks of its own (:attr:`Picture.marks`) has no masks; the class of a part must be among its
+    marks. Raises :class:`DatasetError` that names every picture that the station would not cut, every
+    defective part that is not marked or not on the product, and every part whose mask or marks show another
+    class.
     """
     strange = [name for name in (class_of.names if class_of else ()) if name not in dataset.classes]
     if strange:
@@ -196,24 +199,31 @@ def read_parts(
     def read(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         label = dataset.classes.index(picture.label)
         path = dataset.path_of(picture)
-        patches = cut_photograph(path, recipe)
-        surface = patches.surface
-        if picture.path not in found:
+        frame = read_photograph(path, recipe)
+        surface = cut_frame(frame, path, recipe).surface
+        if picture.path in found:
+            marked = read_mask_of(path, found[picture.path], dataset.sixteen_bit_white, read_file)
+            if class_of is None:
+                marked = marked * np.uint8(max(label, 1))  # a mark on a good part must not vanish
+        elif picture.marks and not whole:
+            try:
+                marked = class_mask(picture.marks, dataset.classes, *frame.shape[:2])
+            except DatasetError as error:
+                raise DatasetError(f"{picture.path}: {error}") from None
+        else:
             return surface.pixels, np.full((size.height, size.width), label, np.uint8)
-        mask = read_mask_of(path, found[picture.path], dataset.sixteen_bit_white, read_file)
-        if class_of is None:
-            mask = mask * np.uint8(max(label, 1))  # a mark on a good part must not vanish
-        marks = resize_mask(straightened(mask, surface.region), size.height, size.width)
-        most = int(np.bincount(marks[marks != SOUND]).argmax()) if marks.any() else SOUND
-        if most != label:
+        mask = resize_mask(straightened(marked, surface.region), size.height, size.width)
+        most = int(np.bincount(mask[mask != SOUND]).argmax()) if mask.any() else SOUND
+        agrees = label in mask if picture.marks and most != SOUND and label != SOUND else most == label
+        if not agrees:
             what = "a defect" if label == SOUND else "nothing on the product"
-            if class_of is not None and most != SOUND:
+            if most != SOUND and label != SOUND:
                 what = f"{dataset.classes[most]} most of all"
             raise DatasetError(
                 f"{picture.path} is labelled {picture.label}, but its mask marks {what}; correct one of the "
                 "two"
             )
-        return surface.pixels, marks
+        return surface.pixels, mask
 
     made = for_each(read, dataset.pictures, stage(report, "parts cut", len(dataset)))
     pixels, marks = zip(*made, strict=True)
@@ -226,14 +236,26 @@ def _masks_of(dataset: Dataset, recipe: Recipe, masks: Path | None) -> dict[str,
     """The mask of each picture that has one. Raises :class:`DatasetError`."""
     sound = dataset.classes[SOUND]
     defective = [p.path for p in dataset.pictures if p.label != sound]
+    marked = {p.path for p in dataset.pictures if p.marks}
+    if masks is not None and marked:
+        raise DatasetError(
+            f"{len(marked)} pictures of the data set have marks of their own, which would contradict the "
+            f"masks; leave out --masks {masks}, or make the set by `retrain data from-masks`"
+        )
     if masks is None:
-        if recipe.patch_count > 1:
-            raise DatasetError(
-                f"recipe {recipe.name} cuts {recipe.patch_count} patches of each part, and the labels of "
-                f"{len(defective)} defective pictures do not say which of them are defective; name the "
-                "folder of their masks by --masks, or use a recipe that makes one patch of a part"
-            )
-        return {}
+        unmarked = [path for path in defective if path not in marked]
+        if recipe.patch_count == 1 or not unmarked:
+            return {}
+        if marked:
+            faults = [f"{path} has no mark; mark its defect" for path in unmarked]
+            raise DatasetError(faults[0]) if len(faults) == 1 else BadFilesError(tuple(faults))
+        raise DatasetError(
+            f"recipe {recipe.name} cuts {recipe.patch_count} patches of each part, and the labels of "
+            f"{len(defective)} defective pictures do not say which of them are defective; name the "
+            "folder of their masks by --masks, make the set of their boxes or outlines by `retrain data "
+            "from-coco --whole` (or from-yolo, from-labelme, from-voc), or use a recipe that makes one patch "
+            "of a part"
+        )
     if not masks.is_dir():
         raise DatasetError(f"{masks} is not a folder; name the folder of the masks")
     files = [path.relative_to(masks).as_posix() for path in pictures_in(masks, recursive=True)]

@@ -137,7 +137,12 @@ def read_photograph(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
 
 def cut_photograph(path: Path, recipe: Recipe) -> Patches:
     """A photograph as the station cuts it. Raises :class:`DatasetError`."""
+    return cut_frame(read_photograph(path, recipe), path, recipe)
+
+
+def cut_frame(frame: NDArray[np.uint8], path: Path, recipe: Recipe) -> Patches:
+    """The pixels of a photograph as the station cuts them. Raises :class:`DatasetError`."""
     try:
-        return cut(read_photograph(path, recipe), recipe)
+        return cut(frame, recipe)
     except PatchingError as error:
         raise DatasetError(f"{shown(path)}: {error}") from None

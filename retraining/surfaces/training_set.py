@@ -55,6 +55,10 @@ class Surfaces:
         counts[SOUND] = 0
         return int(counts.argmax()) if counts.any() else SOUND
 
+    def part_classes(self, index: int) -> tuple[int, ...]:
+        """Every defect class on the part, ``(0,)`` where there is none."""
+        return tuple(int(k) for k in np.unique(self.masks[index]) if k != SOUND) or (SOUND,)
+
     def select(self, indices: list[int]) -> Surfaces:
         """The surfaces at ``indices``, copied."""
         return Surfaces(

@@ -139,6 +139,16 @@ def test_only_what_people_agree_on_enters_a_data_set(pictures: Path, tmp_path: P
     assert "they differ on: 1.png" in run("label", "agree", pictures)
 
 
+def test_the_boxes_that_people_drew_are_marks_of_the_data_set(pictures: Path, tmp_path: Path) -> None:
+    other = BOX | {"x": 20, "y": 10}
+    say(page(pictures, "anna"), "pit", 0, boxes=[BOX])
+    say(page(pictures, "ben"), "pit", 0, boxes=[BOX, other])
+    say(page(pictures, "anna"), "good", 1)
+    run("label", "apply", pictures, "--classes", "good,pit", "--out", tmp_path / "set")
+    marks = {p.path: [mark.box for mark in p.marks] for p in load_dataset(tmp_path / "set").pictures}
+    assert marks == {"0.png": [(0, 0, 3, 3), (20, 10, 23, 13)], "1.png": []}
+
+
 def test_a_label_of_the_station_is_a_suggestion_and_never_a_persons(pictures: Path, tmp_path: Path) -> None:
     for name in ("good", "pit"):
         (tmp_path / "sorted" / name).mkdir(parents=True)
