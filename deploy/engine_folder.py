@@ -23,7 +23,7 @@ from deploy.quantise import cast_first
 from deploy.scoring import onnx_features, onnx_novelty
 from drivers.cameras.picture_files import encode_image
 from station.decision import Rules, decide_by
-from station.engines.folder import MANIFEST, EngineManifest, load_manifest, read_surface
+from station.engines.folder import MANIFEST, EngineManifest, load_manifest, read_golden, read_surface
 from station.engines.graph import require_plain
 from station.engines.interface import EngineError
 from station.engines.manifest import (
@@ -46,6 +46,10 @@ MODEL_FILES: Mapping[Variant, str] = {
     INT8_SIGNED: "model.int8-signed.onnx",
 }
 """File names by variant; those that are in the folder are listed in engine.yaml."""
+SECOND = "novelty.onnx"
+"""The file of the second network, which computes the novelty by pretrained features."""
+SECOND_TOLERANCE = 0.05
+"""Of its novelty, from one back end to the next in fp32."""
 
 USUAL_GATE = Int8Gate(max_accuracy_loss=0.002, max_escape_gain=0.0025)
 """How much worse than fp32 INT8 may be, as shares of the parts and of the defective parts."""
@@ -70,6 +74,9 @@ class EngineDescription:
     novelty: Novelty | None = None
     """How the networks' output ``novelty`` was made; needed where they have it, refused where they do not."""
     novelty_tolerance: float = 0.2
+    pretrained: Novelty | None = None
+    """How the second network was made, :data:`SECOND` in the folder; None: the folder is to have none."""
+    pretrained_tolerance: float = SECOND_TOLERANCE
 
     @classmethod
     def for_recipe(
@@ -90,6 +97,7 @@ class EngineDescription:
     @classmethod
     def of(cls, manifest: EngineManifest) -> Self:
         """What an engine.yaml that is there already says."""
+        second = manifest.pretrained
         return cls(
             name=manifest.name,
             network=manifest.network,
@@ -105,6 +113,8 @@ class EngineDescription:
             features_tolerance=manifest.features_tolerance,
             novelty=manifest.novelty,
             novelty_tolerance=manifest.novelty_tolerance,
+            pretrained=second.described if second else None,
+            pretrained_tolerance=second.tolerance if second else SECOND_TOLERANCE,
         )
 
     def proven_for(self, recipe: Recipe) -> Self:
@@ -166,6 +176,7 @@ def write_engine_folder(
     recorded: dict[str, dict[str, list[list[float]]]] = {}
     seen: dict[str, dict[str, dict[str, object]]] = {}
     distances: dict[str, dict[str, list[float]]] = {}
+    cut: list[tuple[str, NDArray[np.uint8]]] = []
     for name, (truth, surface) in zip(_names(golden), golden, strict=True):
         pixels = surface.reshape(surface.shape[0], surface.shape[1], description.surface.channels)
         try:
@@ -173,6 +184,7 @@ def write_engine_folder(
             found = rule.record(truth, patches)
         except (DoubtfulPartError, ValueError) as doubt:
             raise EngineError(f"{name}: {doubt}; choose another golden part") from None
+        cut.append((name, patches))
         for precision, scores in found.items():
             # Significant digits, not decimals: a temperature makes much of the small probabilities.
             rows = [[float(f"{p:.6g}") for p in row] for row in scores]
@@ -185,6 +197,8 @@ def write_engine_folder(
         for variant, features_of in look.items():
             values = [float(f"{value:.3g}") for value in features_of(patches[patch : patch + 1])[0]]
             seen.setdefault(variant, {})[name] = {"patch": patch, "values": values}
+    if description.pretrained is None:
+        (folder / SECOND).unlink(missing_ok=True)  # one beside another classifier, fitted on other parts
     for variant, content in networks.items():
         if files[variant].read_bytes() != content:
             write_file(files[variant], content)
@@ -201,6 +215,9 @@ def write_engine_folder(
     tables |= ({"features": seen} if seen else {}) | ({"novelty": distances} if distances else {})
     for name, values_of in tables.items():
         write_file(places / f"{name}.json", json.dumps(values_of, separators=(",", ":")) + "\n")
+    second: dict[str, object] = {}
+    if description.pretrained is not None:
+        second = _second_network(folder, description.pretrained, description.pretrained_tolerance, cut)
     document = {
         "format": FORMAT,
         "name": description.name,
@@ -212,6 +229,7 @@ def write_engine_folder(
         "rules": description.rules.model_dump(),
         "features": features,
         **({"novelty": description.novelty.model_dump()} if description.novelty is not None else {}),
+        **({"pretrained_novelty": second} if second else {}),
         "files": {variant: {"path": path.name, "sha256": _digest(path)} for variant, path in files.items()},
         "golden": {
             "tolerance": description.tolerance,
@@ -228,8 +246,25 @@ def write_engine_folder(
     }
     if description.int8_gate is not None:
         document["int8_gate"] = description.int8_gate.model_dump()
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
-    write_file(folder / MANIFEST, text)
+    _write_manifest(folder, document)
+    return load_manifest(folder)
+
+
+def write_second_network(
+    folder: Path, described: Novelty, tolerance: float = SECOND_TOLERANCE
+) -> EngineManifest:
+    """Record what :data:`SECOND` in ``folder`` says of the golden parts, and put it into engine.yaml.
+
+    All else stays as it is, bit by bit. Raises :class:`EngineError`.
+    """
+    document: dict[str, object] = yaml.safe_load((folder / MANIFEST).read_text(encoding="utf-8"))
+    document.pop("pretrained_novelty", None)  # of the file that was there before
+    _write_manifest(folder, document)
+    manifest = load_manifest(folder)
+    golden = [(part.name, read_golden(manifest, part)) for part in manifest.golden]
+    section = _second_network(folder, described, tolerance, golden)
+    items, at = list(document.items()), list(document).index("files")
+    _write_manifest(folder, dict([*items[:at], ("pretrained_novelty", section), *items[at:]]))
     return load_manifest(folder)
 
 
@@ -249,6 +284,27 @@ def record_again(folder: Path, recipe: Recipe) -> EngineManifest:
         )
     golden = [(part.truth, read_surface(manifest, part)) for part in manifest.golden]
     return write_engine_folder(folder, EngineDescription.of(manifest).proven_for(recipe), golden)
+
+
+def _second_network(
+    folder: Path, described: Novelty, tolerance: float, golden: Sequence[tuple[str, NDArray[np.uint8]]]
+) -> dict[str, object]:
+    """Record what :data:`SECOND` says of ``golden``, file names with patches; its section of engine.yaml."""
+    file, recorded = folder / SECOND, folder / "golden" / "pretrained.json"
+    novelty_of = onnx_novelty(file)
+    table = {name: [float(f"{one:.6g}") for one in novelty_of(patches)] for name, patches in golden}
+    write_file(recorded, json.dumps(table, separators=(",", ":")) + "\n")
+    return {
+        **described.model_dump(),
+        "file": {"path": file.name, "sha256": _digest(file)},
+        "tolerance": tolerance,
+        "golden": {"path": f"golden/{recorded.name}", "sha256": _digest(recorded)},
+    }
+
+
+def _write_manifest(folder: Path, document: Mapping[str, object]) -> None:
+    text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True, width=110)
+    write_file(folder / MANIFEST, text)
 
 
 def _files(folder: Path) -> dict[Variant, Path]:

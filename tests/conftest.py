@@ -251,3 +251,17 @@ def tiny_recipe(tmp_path: Path) -> "Recipe":  # noqa: F821
 def tiny_engine(tiny_engine_master: Path, tmp_path: Path) -> Path:
     """A copy of the tiny engine's folder that a test may damage."""
     return Path(shutil.copytree(tiny_engine_master, tmp_path / "engines" / "tiny"))
+
+
+@pytest.fixture
+def tiny_engine_with_second_network(tiny_engine: Path) -> Path:
+    """The tiny engine, with a second network, to which bright and dark parts are far from training."""
+    import onnx
+
+    from deploy.engine_folder import SECOND, write_second_network
+    from station.engines.manifest import Novelty
+
+    onnx.save(tiny_network_of_one_class(), str(tiny_engine / SECOND))
+    described = Novelty(method="core-set", features="pretrained-net", good_parts=50, good_above=0.02)
+    write_second_network(tiny_engine, described)
+    return tiny_engine

@@ -27,10 +27,12 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     The packages have TensorFlow's order under names of their own; the tensors are timm's in timm's order.
     Raises :class:`TrainingError` for another network, a package that is absent, or a changed file.
     """
-    import timm
     import torch
 
     from models.torchvision_schemas import define_missing_operators
+
+    define_missing_operators()
+    import timm
 
     if name not in _DIGESTS:
         raise TrainingError(
@@ -41,7 +43,6 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     if found != _DIGESTS[name]:
         raise TrainingError(f"{file} is not the file that was published (SHA-256 {found}); install it again")
     stored = torch.load(file, map_location="cpu", weights_only=True)
-    define_missing_operators()
     own = timm.create_model(name, pretrained=False).state_dict()
     if [tuple(t.shape) for t in stored.values()] != [tuple(t.shape) for t in own.values()]:
         raise TrainingError(f"{file} does not hold the tensors of {name}; install the package again")

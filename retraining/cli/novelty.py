@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -57,6 +57,14 @@ def novelty(
     method: Annotated[
         str, typer.Option(help="With --engine: mahalanobis, nearest, energy, or auto for the best of them.")
     ] = "auto",
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained",
+            help="With --engine: add a second network, of pretrained features, which the station computes in "
+            "spare time. Needs inspection-station[pretrained].",
+        ),
+    ] = False,
     good: Annotated[
         str,
         typer.Option(help="With --leave-out and --data: the class of good parts, where there is one."),
@@ -102,6 +110,10 @@ def novelty(
     every network of the folder, and records the golden parts again. No probability changes. The threshold
     lets 2 % of unseen good parts be above it.
 
+    With `--pretrained`, the engine gets a second network instead, which is fitted on good parts alone. It
+    finds other parts than the classifier's own features do, and takes longer. No file of the classifier
+    changes; the station keeps the parts that it finds (docs/rare-defects.md).
+
     `--leave-out` trains without a class and counts how many of its parts are far from training. The table is
     written to `OUT/novelty.md`, with the worst class named. Ctrl-C or SIGTERM stops a run with a checkpoint;
     the same command continues it.
@@ -111,6 +123,8 @@ def novelty(
         retrain novelty --engine engines/servo-motor-housing
 
         retrain novelty --engine engines/commutator --recipe commutator --data sets/commutators
+
+        retrain novelty --engine engines/servo-motor-housing --pretrained
 
         retrain novelty --leave-out all
 
@@ -123,13 +137,17 @@ def novelty(
 
     if engine is not None and leave_out:
         raise typer.BadParameter("--engine adds novelty and --leave-out measures it; give one of the two")
-    _refuse_unused(context, not leave_out, data is not None)
+    _refuse_unused(context, not leave_out, data is not None, pretrained)
     if threads:
         torch.set_num_threads(threads)
     chosen = load_named_recipe(recipe, recipes)
     counts = (parts, good_parts, defective_parts)
     if not leave_out:
-        _add(engine or Path("engines") / chosen.engine, chosen, data, method, counts, seed, cache, processes)
+        folder = engine or Path("engines") / chosen.engine
+        if pretrained:
+            _add_pretrained(folder, chosen, data, counts, seed, cache, processes)
+        else:
+            _add(folder, chosen, data, method, counts, seed, cache, processes)
         return
     material: Material
     if data is not None:
@@ -141,7 +159,8 @@ def novelty(
 
 
 _ONLY_FOR = {
-    "engine": ("method",),
+    "engine": ("pretrained",),
+    "engine, own features": ("method",),
     "leave out": ("network", "out"),
     "leave out, rendered": ("small_steps", "steps"),
     "leave out, data": ("good", "side", "epochs"),
@@ -149,10 +168,11 @@ _ONLY_FOR = {
 }
 
 
-def _refuse_unused(context: typer.Context, adds: bool, has_data: bool) -> None:
+def _refuse_unused(context: typer.Context, adds: bool, has_data: bool, pretrained: bool) -> None:
     """Refuse options that this way of the command does not use."""
     used = {
         "engine": adds,
+        "engine, own features": adds and not pretrained,
         "leave out": not adds,
         "leave out, rendered": not adds and not has_data,
         "leave out, data": not adds and has_data,
@@ -182,11 +202,7 @@ def _add(
 
     manifest = load_manifest(folder)
     require_fit(manifest, recipe)
-    with _bars() as show:
-
-        def report(what: str, done: int, total: int) -> None:
-            show(what, done, total, "")
-
+    with _bars() as report:
         if data is not None:
             say = what_it_says(model_bytes(manifest, "fp32"))
             known = pictured_parts(load_dataset(data), recipe, say, report)
@@ -201,6 +217,46 @@ def _add(
         print(
             f"{variant}: {added.novelty.method}, {above:.1%} of {added.novelty.good_parts} good parts above"
         )
+    print(f"engine folder: {folder}")
+
+
+def _add_pretrained(
+    folder: Path,
+    recipe: Recipe,
+    data: Path | None,
+    counts: tuple[int, int, int],
+    seed: int,
+    cache: Path,
+    processes: int,
+) -> None:
+    from deploy.scoring import onnx_scorer
+    from retraining.classifiers.pretrained import imagenet_weights
+    from retraining.data.dataset import load_dataset
+    from retraining.metrics.intervals import wilson
+    from retraining.novelty.known import pictured_parts, rendered_parts
+    from retraining.novelty.pretrained import BACKBONE
+    from retraining.novelty.second_network import add_second_network
+    from station.engines.folder import load_manifest, model_bytes
+    from station.engines.manifest import PROBABILITIES
+    from station.engines.prove import require_fit
+
+    imagenet_weights(BACKBONE)  # a package that is not there is said before the parts are rendered
+    manifest = load_manifest(folder)
+    require_fit(manifest, recipe)
+    with _bars() as show:
+        if data is not None:
+            score = onnx_scorer(model_bytes(manifest, "fp32"))
+            known = pictured_parts(
+                load_dataset(data), recipe, lambda patches: {PROBABILITIES: score(patches)}, show
+            )
+        else:
+            known = rendered_parts(_rendered(recipe, "inception-cnn", counts, (0, 1), seed, cache, processes))
+        added = add_second_network(folder, known, seed, show)
+    for name, (count, of) in added.found.items():
+        within = wilson(count, of)
+        print(f"{name}: {count} of {of} unseen parts above ({within.low:.0%} to {within.high:.0%})")
+    novelty = added.novelty
+    print(f"{novelty.features}: {novelty.good_above:.1%} of {novelty.good_parts} good parts above")
     print(f"engine folder: {folder}")
 
 
@@ -284,8 +340,14 @@ def _pictures(data: Path, good: str, side: int, epochs: float, network: str, see
     return PictureMaterial(train_on, unseen, plan, epochs, good)
 
 
+class _Show(Protocol):
+    """Shows what is done, how much of it, of how much, and a line of text."""
+
+    def __call__(self, what: str, done: int, total: int, line: str = "") -> None: ...
+
+
 @contextmanager
-def _bars() -> Iterator[Callable[[str, int, int, str], None]]:
+def _bars() -> Iterator[_Show]:
     """One bar per thing that is done."""
     with progress_bars() as progress:
         bars: dict[str, object] = {}

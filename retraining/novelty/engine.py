@@ -26,7 +26,7 @@ from retraining.novelty.material import Labelled, Patches
 from retraining.novelty.methods import METHODS
 from station.engines.folder import EngineManifest, load_manifest, model_bytes, read_surface
 from station.engines.interface import EngineError
-from station.engines.manifest import Novelty, Variant
+from station.engines.manifest import OWN, Novelty, Variant
 
 Report = Callable[[str, int, int], None]
 """Takes what is done, how much of it, and of how much."""
@@ -103,14 +103,14 @@ def add_novelty(
         networks[variant] = model.SerializeToString()
     novelty = Novelty(
         method=chosen,
-        features="own",
+        features=OWN,
         good_parts=len(parts.good),
         good_above=round(max(above.values()), 4),
         description=f"Fitted on {len(patches)} patches of known classes; {parts.described}.",
     )
     golden = [(part.truth, read_surface(manifest, part)) for part in manifest.golden]
     described = replace(EngineDescription.of(manifest), novelty=novelty)
-    with _copy_that_takes_its_place(folder) as copy:
+    with copy_that_takes_its_place(folder) as copy:
         for variant, content in networks.items():
             (copy / manifest.files[variant].relative_to(manifest.folder)).write_bytes(content)
         write_engine_folder(copy, described, golden)
@@ -162,7 +162,7 @@ def _said(
 
 
 @contextmanager
-def _copy_that_takes_its_place(folder: Path) -> Iterator[Path]:
+def copy_that_takes_its_place(folder: Path) -> Iterator[Path]:
     """A copy of a folder to change; it takes the folder's place when the block ends well."""
     folder = folder.resolve()
     with TemporaryDirectory(prefix=".novelty-", dir=folder.parent) as beside:

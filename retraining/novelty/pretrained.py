@@ -51,29 +51,22 @@ def pretrained_fit(file: Path, good: int | None, seed: int, report: Report = _si
     def fit(patches: Patches, labels: NDArray[np.int64]) -> PatchDistance:
         if not file.is_file():
             own = patches if good is None else patches[labels == good]
-            write_network(own, file, seed, report)
+            part = file.with_name(f"{file.name}.part")
+            export(fit_in_batches(own, seed, report), part, patches.shape[1], patches.shape[3])
+            os.replace(part, file)
         return in_batches(onnx_novelty(file))
 
     return fit
 
 
-def write_network(
-    patches: Patches,
-    file: Path,
-    seed: int,
-    report: Report = _silent,
-) -> int:
-    """Fit on good patches ``(N, patch, patch, C)`` and write the network as ONNX; the number of its centres.
+def fit_in_batches(patches: Patches, seed: int, report: Report = _silent) -> GoodParts:
+    """The network of good patches ``(N, patch, patch, C)``, its threshold 1.
 
-    Its threshold is 1. ``report`` hears how many batches are done. Raises :class:`DatasetError` without
-    patches, and :class:`TrainingError` where the pretrained weights are not installed.
+    ``report`` hears how many batches are done. Raises :class:`DatasetError` without patches, and
+    :class:`TrainingError` where the pretrained weights are not installed.
     """
     starts = range(0, len(patches), BATCH)
-    network = fit_patches((patches[at : at + BATCH] for at in starts), len(starts), seed, report)
-    part = file.with_name(f"{file.name}.part")
-    export(network, part, patches.shape[1], patches.shape[3])
-    os.replace(part, file)
-    return len(network.centres)
+    return fit_patches((patches[at : at + BATCH] for at in starts), len(starts), seed, report)
 
 
 def fit_patches(

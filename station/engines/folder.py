@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,20 @@ class GoldenSurface:
 
 
 @dataclass(frozen=True, slots=True)
+class PretrainedNetwork:
+    """The second network of an engine folder, :class:`station.engines.manifest.PretrainedNovelty`."""
+
+    described: Novelty
+    """How it was made."""
+    file: Path
+    digest: str
+    """SHA-256 of the file, hex."""
+    tolerance: float
+    golden: Mapping[str, NDArray[np.float32]]
+    """Recorded novelty (patches,) by the name of the golden part."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineManifest:
     """An engine folder whose files were all checked against engine.yaml."""
 
@@ -80,6 +95,8 @@ class EngineManifest:
     """Features of a patch; 0: the networks give none."""
     novelty: Novelty | None
     """How the novelty of a patch was made; None: the networks give none."""
+    pretrained: PretrainedNetwork | None
+    """The second network; None: there is none."""
     files: Mapping[Variant, Path]
     digests: Mapping[Variant, str]
     """SHA-256 of each file, hex."""
@@ -175,6 +192,7 @@ def load_manifest(folder: Path) -> EngineManifest:
         own_rules=document.decision_rules(),
         features=document.features,
         novelty=document.novelty,
+        pretrained=_pretrained(path, folder, document),
         files=files,
         digests={variant: entry.sha256 for variant, entry in document.files.items()},
         golden=tuple(golden),
@@ -302,25 +320,47 @@ def _recorded_novelty(
     if entry is None:
         return {}
     content = _checked(path, "golden.novelty", folder, entry, MAX_GOLDEN_BYTES)
-    patches = document.decision_rules().patches
-    found: dict[Variant, dict[str, NDArray[np.float32]]] = {}
     try:
         tables = json.loads(content)
-        for variant in document.files:
-            found[variant] = {}
-            for part in document.golden.parts:
-                name = Path(part.path).name
-                values = np.array(tables[variant][name], dtype=np.float32)
-                if values.shape != (patches,):
-                    raise ValueError(f"{variant} novelty of {name} has shape {values.shape}")
-                if not (np.isfinite(values).all() and (values >= 0).all()):
-                    raise ValueError(f"{variant} novelty of {name} is not all numbers from 0 on")
-                found[variant][name] = values
+        return {variant: _novelty_of(tables[variant], f"{variant} ", document) for variant in document.files}
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be used ({problem})"
         raise ManifestError(
             folder / entry.path, Mistake(0, "", what, "record the golden parts again with this engine")
         ) from None
+
+
+def _pretrained(path: Path, folder: Path, document: EngineDocument) -> PretrainedNetwork | None:
+    """The second network, its file and its recorded novelty checked."""
+    described = document.pretrained_novelty
+    if described is None:
+        return None
+    file = folder / described.file.path
+    require_plain(_checked(path, "pretrained_novelty.file", folder, described.file, MAX_MODEL_BYTES), file)
+    entry = described.golden
+    content = _checked(path, "pretrained_novelty.golden", folder, entry, MAX_GOLDEN_BYTES)
+    try:
+        golden = _novelty_of(json.loads(content), "", document)
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
+        what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be used ({problem})"
+        remedy = "write the second network again by `retrain novelty --engine FOLDER --pretrained`"
+        raise ManifestError(folder / entry.path, Mistake(0, "", what, remedy)) from None
+    made = Novelty(**described.model_dump(include=set(Novelty.model_fields)))
+    return PretrainedNetwork(made, file, described.file.sha256, described.tolerance, golden)
+
+
+def _novelty_of(table: Any, which: str, document: EngineDocument) -> dict[str, NDArray[np.float32]]:
+    """Recorded novelty by part. Raises KeyError, TypeError or ValueError for what cannot be used."""
+    patches = document.decision_rules().patches
+    found: dict[str, NDArray[np.float32]] = {}
+    for part in document.golden.parts:
+        name = Path(part.path).name
+        values = np.array(table[name], dtype=np.float32)
+        if values.shape != (patches,):
+            raise ValueError(f"{which}novelty of {name} has shape {values.shape}")
+        if not (np.isfinite(values).all() and (values >= 0).all()):
+            raise ValueError(f"{which}novelty of {name} is not all numbers from 0 on")
+        found[name] = values
     return found
 
 

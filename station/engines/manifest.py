@@ -33,6 +33,9 @@ INT8_SIGNED: Final = "int8-signed"
 PATCHES, PROBABILITIES, FEATURES, NOVELTY = "patches", "probabilities", "features", "novelty"
 """The names of a network's input and of its outputs in every ONNX file; the last two are optional."""
 
+OWN: Final = "own"
+"""The features of a novelty that the classifier computes from its own ones."""
+
 Variant = Literal["fp32", "int8", "int8-signed"]
 
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,99}")
@@ -138,6 +141,20 @@ class Novelty(_Section):
     """a sentence for people: what was fitted on what"""
 
 
+class PretrainedNovelty(Novelty):
+    """A second network, beside the classifier: the novelty of patches by features that need no classifier.
+
+    No verdict is taken by it; the station computes it in spare time.
+    """
+
+    file: FileEntry
+    """the ONNX file, fp32"""
+    tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
+    """the largest difference of a patch's novelty from the recorded one, as a share of it, or of 1 if less"""
+    golden: FileEntry
+    """recorded novelty of every patch of the golden parts, JSON: {"01-scratch.png": [0.3, ...], ...}"""
+
+
 class Golden(_Section):
     """The parts that an engine must reproduce on every device before it is trusted."""
 
@@ -226,6 +243,8 @@ class EngineDocument(_Section):
     """the number of features per patch beside the probabilities; 0 = none"""
     novelty: Novelty | None = None
     """how the output `novelty` was made; without it, the engine gives none"""
+    pretrained_novelty: PretrainedNovelty | None = None
+    """a second network, which says beside the line how far a part is from training"""
     files: Annotated[dict[Variant, FileEntry], Field(min_length=1, max_length=3)]
     """the ONNX files: fp32, and optionally int8 and int8-signed"""
     golden: Golden
@@ -295,6 +314,21 @@ class EngineDocument(_Section):
         if len(self.classes) == 1 and self.rules.unknown != "reject":
             problem = f"is only {self.classes[0]!r}, so that nothing would ever be rejected"
             raise _wrong("classes", problem, "write `unknown: reject` below `rules`, or train defect classes")
+        self._check_pretrained_novelty()
+
+    def _check_pretrained_novelty(self) -> None:
+        pretrained = self.pretrained_novelty
+        if pretrained is None:
+            return
+        if len(self.classes) == 1:
+            problem = f"is there, though the engine itself has the novelty of {self.classes[0]!r} parts alone"
+            raise _wrong("pretrained_novelty", problem, "remove the section")
+        if pretrained.features == OWN:
+            problem = "is `own`, and a second network has no features of the classifier"
+            raise _wrong("pretrained_novelty.features", problem, "name the pretrained network")
+        if pretrained.file.path in {entry.path for entry in self.files.values()}:
+            problem = f"is {pretrained.file.path!r}, the classifier"
+            raise _wrong("pretrained_novelty.file.path", problem, "name the second network's file")
 
     @property
     def golden_truths(self) -> tuple[str, ...]:

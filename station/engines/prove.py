@@ -154,7 +154,7 @@ def deviation(
     difference, problem = _compare(scores, part, manifest, info.precision)
     problem = problem or _misjudged(scores, part, manifest, recipe_rules)
     problem = problem or _other_features(scores, part, manifest, info)
-    return difference, problem or _other_novelty(scores, part, manifest, info)
+    return difference, problem or novelty_deviation(scores, part, manifest, info)
 
 
 def _tolerance(manifest: EngineManifest, precision: str) -> float:
@@ -221,7 +221,7 @@ def _other_features(scores: Scores, part: GoldenSurface, manifest: EngineManifes
     return ""
 
 
-def _other_novelty(scores: Scores, part: GoldenSurface, manifest: EngineManifest, info: EngineInfo) -> str:
+def novelty_deviation(scores: Scores, part: GoldenSurface, manifest: EngineManifest, info: EngineInfo) -> str:
     """How a patch's novelty differs from the recorded one; empty when it does not, or there is none."""
     if manifest.novelty is None:
         return ""

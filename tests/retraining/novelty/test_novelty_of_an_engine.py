@@ -23,6 +23,7 @@ from retraining.novelty.known import pictured_parts
 from retraining.novelty.leaving_out import Surfaced, leave_out, surfaced_table, threshold_of
 from retraining.novelty.material import Labelled, Patches, Report
 from retraining.novelty.pretrained import BACKBONE, pretrained_fit
+from retraining.novelty.second_network import add_second_network
 from station.decision import decide
 from station.engines import open_engine
 from station.engines.folder import load_manifest, model_bytes
@@ -213,6 +214,8 @@ def test_at_most_one_good_part_in_fifty_is_above_the_threshold(count: int, above
         (("--engine", "e", "--leave-out", "all"), "give one of the two"),
         (("--engine", "e", "--steps", "3"), "--steps is not used here"),
         (("--leave-out", "all", "--method", "energy"), "--method is not used here"),
+        (("--engine", "e", "--pretrained", "--method", "energy"), "--method is not used here"),
+        (("--leave-out", "all", "--pretrained"), "--pretrained is not used here"),
         (("--leave-out", "all", "--data", "d", "--parts", "30"), "--parts is not used here"),
         (("--leave-out", "all", "--epochs", "3"), "--epochs is not used here"),
     ],
@@ -248,6 +251,33 @@ def test_an_engine_gets_its_novelty_from_a_data_set_of_whole_pictures(
     assert novelty is not None
     assert novelty.good_parts == 10
     assert "60 pictures of the split train" in novelty.description
+
+
+def test_an_engine_gets_a_second_network_of_pretrained_features_and_no_file_of_the_classifier_changes(
+    tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    data = pictures(tmp_path / "set")
+    before = {path: path.read_bytes() for path in tiny_engine.rglob("*") if path.is_file()}
+    words = ["--engine", tiny_engine, "--recipe", tmp_path / "tiny.yaml", "--data", data, "--pretrained"]
+    done = CliRunner().invoke(app, ["novelty", *map(str, words)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "tf_efficientnet_lite1: 0.0% of 10 good parts above" in done.output
+    assert "bright: 10 of 10 unseen parts above" in done.output
+    changed = {path.name for path, content in before.items() if path.read_bytes() != content}
+    assert changed == {"engine.yaml"}
+    second = load_manifest(tiny_engine).pretrained
+    assert second is not None
+    assert (second.described.method, second.described.features) == ("core-set", "tf_efficientnet_lite1")
+    again = add_second_network(tiny_engine, pictured(data, tiny_recipe, tiny_engine), seed=21)
+    assert again.manifest.pretrained is not None
+    assert again.manifest.digests == load_manifest(tiny_engine).digests
+    assert [path.name for path in tiny_engine.parent.iterdir()] == ["tiny"], "nothing is left beside it"
+
+
+def pictured(data: Path, recipe: Recipe, engine: Path) -> KnownParts:
+    say = what_it_says(model_bytes(load_manifest(engine), "fp32"))
+    return pictured_parts(load_dataset(data), recipe, say)
 
 
 def test_a_data_set_without_unseen_good_pictures_is_refused(
