@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from drivers.regular_files import read_text
 from retraining.errors import DatasetError
 from station.files import sync_folder, write_file
 from station.handoff.bundle import BUNDLE_NAME, BundleError, Manifest, Piece, UnknownKeyError, read_bundle
@@ -85,13 +86,19 @@ def receive(
 
 
 def received_items(data: Path) -> Iterator[tuple[Item, Path]]:
-    """Every item in its latest form, and its picture. Raises ``ValueError`` for a damaged file."""
+    """Every item in its latest form, and its picture. Raises :class:`DatasetError` for a damaged record."""
     for station in sorted((data / "stations").glob("*")):
         latest: dict[str, Path] = {}
         for folder in sorted(station.iterdir()):
             latest |= {file.stem: file for file in folder.glob("*.json")}
         for _, file in sorted(latest.items()):
-            yield Item.from_json(file.read_text()), file.with_suffix(".png")
+            try:
+                item = Item.from_json(read_text(file))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise DatasetError(
+                    f"{file}: is no record of an item ({error!r}); put it back from a copy, or remove it"
+                ) from error
+            yield item, file.with_suffix(".png")
 
 
 def _take(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from retraining.cli import data_doors
+from retraining.cli import data_doors, station_doors
 from retraining.cli.data_options import OutOption, ReachOption
 from retraining.cli.data_output import SHORT, print_set, stage_bars, write_set
 from retraining.cli.options import ProcessesOption, RecipeOption, RecipesOption, counted, load_named_recipe
@@ -25,6 +25,8 @@ app.command("from-coco")(data_doors.from_coco)
 app.command("from-yolo")(data_doors.from_yolo)
 app.command("from-labelme")(data_doors.from_labelme)
 app.command("from-masks")(data_doors.from_masks)
+app.command("from-station")(station_doors.from_station)
+app.command("from-received")(station_doors.from_received)
 
 SetArgument = Annotated[Path, typer.Argument(help="A dataset.json, or its folder.")]
 ShareOption = Annotated[

@@ -70,7 +70,7 @@ def from_folders(
     from retraining.data.listing import CLASS_FOLDERS
 
     renamed = _renamed(rename)
-    _build(
+    build_set(
         lambda report: Folders(
             root, pattern or CLASS_FOLDERS, listed(classes), renamed, labelled_by, sixteen_bit_white, report
         ),
@@ -117,7 +117,7 @@ def from_voc(
     if whole:
         refuse_given(context, _OF_WINDOWS, "with --whole")
     renamed = _renamed(rename)
-    _build(
+    build_set(
         lambda report: VocBoxes(
             images,
             boxes,
@@ -186,7 +186,7 @@ def from_coco(
     if whole:
         refuse_given(context, _OF_WINDOWS, "with --whole")
     renamed = _renamed(rename)
-    _build(
+    build_set(
         lambda report: CocoBoxes(
             images,
             annotations,
@@ -256,7 +256,7 @@ def from_yolo(
     if whole:
         refuse_given(context, _OF_WINDOWS, "with --whole")
     renamed = _renamed(rename)
-    _build(
+    build_set(
         lambda report: YoloBoxes(
             images,
             labels,
@@ -319,7 +319,7 @@ def from_labelme(
     if whole:
         refuse_given(context, _OF_WINDOWS, "with --whole")
     renamed = _renamed(rename)
-    _build(
+    build_set(
         lambda report: LabelMeBoxes(
             images,
             shapes,
@@ -386,7 +386,7 @@ def from_masks(
 
     renamed = _renamed(rename)
     told = ClassMasks.parse(class_of) if class_of else None
-    _build(
+    build_set(
         lambda report: Masks(
             images,
             masks,
@@ -416,7 +416,8 @@ class Grouping:
     table: Path | None
 
 
-def _build(reader: Callable[[Reporter], Reader], out: Path, grouping: Grouping) -> None:
+def build_set(reader: Callable[[Reporter], Reader], out: Path, grouping: Grouping) -> None:
+    """Read, group, write and show a data set, with progress bars."""
     from retraining.data.readers import build
 
     with stage_bars() as report:

@@ -18,7 +18,11 @@ app = typer.Typer(
 )
 
 DataArgument = Annotated[
-    Path, typer.Argument(help="A data set (`dataset.json` or its folder), or a folder of pictures.")
+    Path,
+    typer.Argument(
+        help="A data set (`dataset.json` or its folder), a folder of pictures, a station's rare log, or what "
+        "was received from stations."
+    ),
 ]
 ClassesOption = Annotated[
     str, typer.Option(help="What a picture can show, separated by commas; a data set names it itself.")

@@ -35,6 +35,9 @@ LABELLERS = ("person", "station", "renderer", "synthetic")
 TRUSTED = ("person", "renderer")
 """Whose labels are trained on unless asked otherwise: those that are right by looking, or by making."""
 
+AS_CUT = ("station", "received")
+"""Sources of surfaces that a station has cut already, at its recipe's size."""
+
 Window = tuple[int, int, int, int]
 """Top, left, height, width, px."""
 
@@ -52,8 +55,8 @@ class Picture:
     group: str
     """What a split never cuts: a part, a tile, a commutator, a cluster of near duplicates."""
     source: str
-    """Where it was read from: ``folder``, ``voc``, ``coco``, ``yolo``, ``labelme``, ``mask``, ``rendered``,
-    ``synthetic:<run digest>``."""
+    """Where it was read from: ``folder``, ``voc``, ``coco``, ``yolo``, ``labelme``, ``mask``, ``station``,
+    ``received``, ``rendered``, ``synthetic:<run digest>``."""
     labelled_by: str
     """One of :data:`LABELLERS`."""
     split: str = ""

@@ -1,7 +1,7 @@
 """The readers that make data sets of pictures, by name.
 
 A reader is a small frozen class: its fields are its options, and ``read`` returns the data set with notes on
-what it noticed. A new kind of source (for example the bundles that stations hand off) is one more file with
+what it noticed. A new kind of source is one more file with
 such a class and one more line in :data:`READERS`; the search for duplicates, the splits, the manifest, the
 checks and ``open_reader`` then work for it.
 """

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from retraining.data.kept_parts import is_rare_log, is_received
 from retraining.data.manifest import MANIFEST, Dataset, Picture, load_dataset
 from retraining.data.outlines import Outline
 from retraining.errors import DatasetError
@@ -35,7 +36,8 @@ def said(log: AnswerLog) -> dict[str, dict[str, Answer]]:
     return found
 
 
-def _outline(box: Box) -> Outline:
+def outline_of(box: Box) -> Outline:
+    """The box that a person drew, as a mark of a whole picture, px."""
     return Outline(box.label, (box.x, box.y, box.x + box.width, box.y + box.height))
 
 
@@ -46,6 +48,11 @@ def apply_answers(task: Task, log: AnswerLog, data: Path) -> Applied:
     group of its own. Boxes that anybody drew become marks. Raises :class:`DatasetError` where no picture is
     left.
     """
+    if is_rare_log(data) or is_received(data):
+        raise DatasetError(
+            f"{data} holds parts that stations kept; make a set of them by `retrain data from-received` (or "
+            "from-station), which takes these answers and the reviews at the station"
+        )
     answers = said(log)
     before: dict[str, Picture] = {}
     white = None
@@ -67,7 +74,7 @@ def apply_answers(task: Task, log: AnswerLog, data: Path) -> Applied:
             label = own.pop()
             marks = old.marks if old is not None and old.label == label else ()
             boxes = [box for answer in answers[picture.digest].values() for box in answer.boxes]
-            marks += tuple(_outline(box) for box in dict.fromkeys(boxes))
+            marks += tuple(outline_of(box) for box in dict.fromkeys(boxes))
             kept.append(
                 Picture(
                     picture.path, picture.digest, label, old.group if old else picture.path,

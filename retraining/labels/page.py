@@ -68,6 +68,7 @@ def make_page(task: Task, log: AnswerLog, by: str, token: str, *, blind: bool = 
                     "number": number,
                     "path": picture.path,
                     "suggestion": "" if blind else picture.suggestion,
+                    "information": "" if blind else picture.information,
                     "label": answer.label if answer else "",
                     "boxes": [] if answer is None else [_plain(box) for box in answer.boxes],
                 }

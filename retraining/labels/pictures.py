@@ -1,4 +1,4 @@
-"""The pictures that people label: those of a data set, or of a folder that has no labels yet."""
+"""The pictures that people label: those of a data set, of a station, or of a folder without labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.cameras.picture_files import pictures_in
-from retraining.data.manifest import MANIFEST, file_digest, load_dataset
+from retraining.data.kept_parts import KeptPart, kept_parts, why_kept
+from retraining.data.manifest import AS_CUT, MANIFEST, file_digest, load_dataset
 from retraining.errors import DatasetError
 from retraining.labels.csv_files import csv_rows
 
@@ -20,6 +21,10 @@ class ToLabel:
     digest: str
     suggestion: str
     """What somebody said before: a class, and who; empty where nobody did."""
+    information: str = ""
+    """Why a station kept the part, and what it made of it; empty for other pictures."""
+    as_cut: bool = False
+    """A surface that a station has cut already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ class Task:
 
 
 def open_task(data: Path, classes: tuple[str, ...] = (), order: tuple[str, ...] = ()) -> Task:
-    """The pictures of a manifest (or its folder), or of a folder of pictures, which needs ``classes``.
+    """The pictures of a manifest (or its folder), of a station's rare log, of what was received from
+    stations, or of a folder of pictures, which needs ``classes``.
 
     ``order``: paths that come first, in this order; the others are left out then. Raises
     :class:`DatasetError`.
@@ -46,13 +52,19 @@ def open_task(data: Path, classes: tuple[str, ...] = (), order: tuple[str, ...] 
                 f"{data} lists windows of pictures; label the whole pictures they are cut from"
             )
         root, folder = dataset.root, data if data.is_dir() else data.parent
+        kept = {part.path: why_kept(part.item) for part in kept_parts(root)}
         listed = {
             picture.path: ToLabel(
-                picture.path, picture.digest, f"{picture.label} (by the {picture.labelled_by})"
+                picture.path, picture.digest, f"{picture.label} (by the {picture.labelled_by})",
+                kept.get(picture.path, ""), picture.source in AS_CUT,
             )
             for picture in dataset.pictures
-        }
+        }  # fmt: skip
         names = classes or dataset.classes
+    elif parts := kept_parts(data):
+        root = folder = data
+        listed = {part.path: _of_a_station(data, part) for part in parts}
+        names = classes or max((part.item for part in parts), key=lambda item: item.kept_at).classes
     elif data.is_dir():
         root = folder = data
         found = pictures_in(data, recursive=True)
@@ -70,6 +82,13 @@ def open_task(data: Path, classes: tuple[str, ...] = (), order: tuple[str, ...] 
         raise DatasetError(f"{len(absent)} pictures of the order are not in {data}, such as {absent[0]}")
     chosen = [listed[path] for path in order] if order else list(listed.values())
     return Task(root, folder, tuple(names), tuple(chosen))
+
+
+def _of_a_station(folder: Path, part: KeptPart) -> ToLabel:
+    item = part.item
+    by = "the station" if item.said_class is None else str(item.said_by)
+    suggestion = f"{item.said_class or item.class_name} (by {by})"
+    return ToLabel(part.path, file_digest(folder / part.path), suggestion, why_kept(item), as_cut=True)
 
 
 def read_order(file: Path) -> tuple[str, ...]:

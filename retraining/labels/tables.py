@@ -12,8 +12,9 @@ from retraining.labels.csv_files import csv_rows
 from retraining.labels.pictures import Task
 from station.files import replacing
 
-COLUMNS = ("picture", "digest", "class", "x", "y", "width", "height", "by")
-"""A row is a person's class of a picture, with empty box columns, or the class of one box on it."""
+COLUMNS = ("picture", "digest", "class", "x", "y", "width", "height", "by", "information")
+"""A row is a person's class of a picture, with empty box columns, or the class of one box on it;
+``information`` says why a station kept the part, and is not read."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -24,6 +25,7 @@ def write_table(task: Task, log: AnswerLog, target: Path) -> int:
     for picture in task.pictures:
         own = [(by, found[picture.digest]) for by, found in answers.items() if picture.digest in found]
         base: dict[str, object] = {"picture": _safe(picture.path), "digest": picture.digest}
+        base["information"] = _safe(picture.information)
         rows += [{**base, "class": _safe(one.label), "by": _safe(by)} for by, one in own]
         for by, one in own:
             for box in one.boxes:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from drivers.cameras.picture_files import ImageFileError, read_image
 from retraining.errors import DatasetError
 from retraining.labels.pictures import Task, ToLabel
+from retraining.surfaces.photographs import kept_surface
 from station.decision import decide
 from station.engines.interface import Engine
 from station.files import replacing
-from station.patching import PatchingError, cut
+from station.patching import PatchingError, cut, cut_surface
 from station.recipe import Recipe
 
 FEWEST_LABELLED = 40
@@ -73,14 +74,19 @@ def look_at(
     found, refused = [], []
     for number, picture in enumerate(task.pictures, start=1):
         try:
-            pixels = read_image(task.root / picture.path, sixteen_bit_white=recipe.product.sixteen_bit_white)
-            patches = cut(pixels, recipe).pixels
-        except (ImageFileError, PatchingError) as error:
+            patches = _patches(task.root / picture.path, recipe, as_cut=picture.as_cut)
+        except (ImageFileError, PatchingError, DatasetError) as error:
             refused.append(f"{picture.path}: {error}")
         else:
             found.append(_looked(picture, engine, patches, recipe))
         report(number)
     return found, refused
+
+
+def _patches(path: Path, recipe: Recipe, *, as_cut: bool) -> NDArray[np.uint8]:
+    if as_cut:
+        return cut_surface(kept_surface(path, recipe).pixels, recipe.patch)
+    return cut(read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white), recipe).pixels
 
 
 def _looked(picture: ToLabel, engine: Engine, patches: NDArray[np.uint8], recipe: Recipe) -> Looked:

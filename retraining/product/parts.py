@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import pictures_in
-from retraining.data.manifest import SPLITS, TRUSTED, Dataset, Picture
+from retraining.data.manifest import AS_CUT, SPLITS, TRUSTED, Dataset, Picture
 from retraining.data.outlines import class_mask
 from retraining.data.splits import split_by_share, torn_groups
 from retraining.errors import BadFilesError, DatasetError
 from retraining.surfaces import SOUND, Surfaces
 from retraining.surfaces.class_masks import ClassMasks
 from retraining.surfaces.pairing import pair
-from retraining.surfaces.photographs import cut_frame, read_photograph
+from retraining.surfaces.photographs import cut_frame, kept_surface, read_photograph
 from retraining.surfaces.reading import Reporter, for_each, read_mask, read_mask_of, silent, stage
 from retraining.surfaces.training_set import resize_mask
 from station.patching.cutting import straightened
@@ -199,15 +199,20 @@ def read_parts(
     def read(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         label = dataset.classes.index(picture.label)
         path = dataset.path_of(picture)
-        frame = read_photograph(path, recipe)
-        surface = cut_frame(frame, path, recipe).surface
+        if picture.source in AS_CUT:
+            surface = kept_surface(path, recipe)
+            height, width = surface.pixels.shape[:2]
+        else:
+            frame = read_photograph(path, recipe)
+            surface = cut_frame(frame, path, recipe).surface
+            height, width = frame.shape[:2]
         if picture.path in found:
             marked = read_mask_of(path, found[picture.path], dataset.sixteen_bit_white, read_file)
             if class_of is None:
                 marked = marked * np.uint8(max(label, 1))  # a mark on a good part must not vanish
         elif picture.marks and not whole:
             try:
-                marked = class_mask(picture.marks, dataset.classes, *frame.shape[:2])
+                marked = class_mask(picture.marks, dataset.classes, height, width)
             except DatasetError as error:
                 raise DatasetError(f"{picture.path}: {error}") from None
         else:

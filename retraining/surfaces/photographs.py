@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from drivers.cameras.picture_files import ImageFileError, read_image, shown
 from retraining.errors import BadFilesError, DatasetError
 from retraining.surfaces.pairing import pair
-from retraining.surfaces.reading import for_each, pictures_directly_in, read_mask, read_mask_of
+from retraining.surfaces.reading import for_each, pictures_directly_in, read_mask, read_mask_of, read_picture
 from retraining.surfaces.training_set import Surfaces, resize_mask
-from station.patching import Patches, PatchingError, cut
+from station.patching import Patches, PatchingError, Region, Surface, cut
 from station.recipe import Recipe
 
 
@@ -133,6 +133,19 @@ def read_photograph(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
         return read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white)
     except ImageFileError as error:
         raise DatasetError(str(error)) from None
+
+
+def kept_surface(path: Path, recipe: Recipe) -> Surface:
+    """A surface that a station kept, which is cut already. Raises :class:`DatasetError`."""
+    size = recipe.surface
+    pixels = read_picture(path, size.channels)
+    height, width = pixels.shape[:2]
+    if (height, width) != (size.height, size.width):
+        raise DatasetError(
+            f"{shown(path)} is a surface of {width} x {height} px, but recipe {recipe.name} makes "
+            f"{size.width} x {size.height} px of a part; use the recipe with which it was kept"
+        )
+    return Surface(pixels, Region(0, 0, width, height))
 
 
 def cut_photograph(path: Path, recipe: Recipe) -> Patches:
