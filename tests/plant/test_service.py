@@ -299,8 +299,16 @@ def machine(tmp_path: Path, software: Software) -> Iterator[Machine]:
 
 
 def test_an_installed_station_gets_ready_comes_back_and_stops(machine: Machine) -> None:
-    assert "the station is ready" in machine.install()
+    said = machine.install()
+    assert "the station is ready" in said
     machine.until(lambda: machine.parts() > 5)
+    key = machine.run("stat", "-c", "%a %U:%G", "/var/lib/station/keys/station.pem", "/var/lib/station/keys")
+    assert key.split("\n")[:2] == ["600 station:station", "700 station:station"]
+    assert "the station's public key, for the workshop" in said
+    shown = machine.run(*AS_STATION, STATION, "keys", "show", "--config", "/etc/station/station.yaml")
+    public = re.search(r"-----BEGIN PUBLIC KEY-----\n\S+\n", shown)
+    assert public, shown
+    assert public[0] in said, "the key that was shown at the install is the one that signs"
     modes = machine.run(
         "stat", "-c", "%a %U %n", "/etc/station", "/etc/station/station.yaml", "/var/lib/station"
     )
@@ -414,8 +422,9 @@ def test_an_upgrade_can_be_rolled_back_and_a_broken_one_goes_back_by_itself(
 ) -> None:
     software.make("1.0.1")
     software.make("1.0.2", broken=True)
-    machine.install()
-    machine.install()  # again: nothing to do
+    key = re.search(r"key [0-9a-f]{32}", machine.install())
+    assert key
+    assert key[0] in machine.install(), "again: nothing to do, and the key stays"
     assert "release  1.0.0 (runs)" in machine.service("status")
     said = machine.service("upgrade", *machine.options("1.0.1"), version="1.0.1")
     assert "release 1.0.1 is ready" in said

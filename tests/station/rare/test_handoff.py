@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from retraining.cli import app as retrain_app
+from retraining.errors import DatasetError
 from retraining.receiving import Received, receive, received_items
 from station.cli import app as station_app
 from station.config import ConfigError, StationConfig, load_config
@@ -252,6 +255,59 @@ def test_an_upload_goes_on_where_it_ended(plant: Plant) -> None:
 def test_one_process_hands_over_and_one_receives(plant: Plant) -> None:
     with plant.sender._alone(), pytest.raises(HandOffError, match="another process"):
         plant.sender.round()
+
+
+def test_two_receivers_at_once_in_one_folder_take_everything_once(plant: Plant) -> None:
+    """The second one is refused while the first one works, and afterwards has nothing left to do."""
+    plant.see(2)
+    plant.sender.round()
+    plant.see(1)
+    plant.sender.round()
+    assert len(plant.at_target) == 2
+    works, goes_on = threading.Event(), threading.Event()
+
+    def stand_still(_: str) -> None:
+        works.set()
+        goes_on.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(
+            receive, Target(str(plant.target)), plant.stations, plant.out, plant.key, stand_still
+        )
+        assert works.wait(30)
+        words = ["receive", plant.target, "--keys", plant.stations, "--out", plant.out]
+        with pytest.raises(DatasetError, match="another `retrain receive` works in this folder: let it end"):
+            CliRunner().invoke(retrain_app, [str(word) for word in words], catch_exceptions=False)
+        goes_on.set()
+        assert sum(one.imported for one in first.result()) == 3
+    assert sum(one.imported for one in plant.receive()) == 0
+    assert len(plant.arrived) == 3
+    assert plant.sender.round().problem == ""
+
+
+def test_two_workshops_at_once_on_one_target_both_have_everything(plant: Plant) -> None:
+    plant.see(3)
+    plant.sender.round()
+    other = own_key(plant.folder / "other.pem")
+    (plant.workshops / "other.pub").write_text(other.public.pem())
+    works, goes_on = threading.Event(), threading.Event()
+
+    def stand_still(_: str) -> None:
+        works.set()
+        goes_on.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(
+            receive, Target(str(plant.target)), plant.stations, plant.out, plant.key, stand_still
+        )
+        assert works.wait(30)
+        second = receive(Target(str(plant.target)), plant.stations, plant.folder / "second", other)
+        goes_on.set()
+        assert [one.imported for one in (*second, *first.result())] == [3, 3]
+    for folder in (plant.out, plant.folder / "second"):
+        assert len({item.record_id for item, _ in received_items(folder)}) == 3
+    found = plant.sender.round()
+    assert (found.bundles, found.problem) == ((), ""), "either receipt counts"
 
 
 def test_a_damaged_picture_is_named_and_the_others_go(plant: Plant) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -144,6 +145,8 @@ class Proxy(ThreadingHTTPServer):
 
     def __init__(self, port: int) -> None:
         self.upstream, self.spoil = port, ""
+        self.holds, self.goes_on = threading.Event(), threading.Event()
+        """Half of an upload came; the link is closed."""
         super().__init__(("127.0.0.1", 0), ProxyHandler)
 
 
@@ -154,10 +157,21 @@ class ProxyHandler(BaseHTTPRequestHandler):
         pass
 
     def hand_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         server = self.server
         assert isinstance(server, Proxy)
-        is_bundle = self.command == "PUT" and ".part" in self.path and "copy" not in str(self.headers).lower()
+        length = int(self.headers.get("Content-Length", 0))
+        is_bundle = (
+            self.command == "PUT" and "b.part" in self.path and "copy" not in str(self.headers).lower()
+        )
+        is_cut = server.spoil == "half of the object" or "partNumber=2" in self.path
+        if is_bundle and server.spoil.startswith("half") and is_cut:
+            self.rfile.read(length // 2)
+            server.spoil = ""
+            server.holds.set()
+            server.goes_on.wait()
+            self.close_connection = True
+            return
+        body = self.rfile.read(length)
         if is_bundle and server.spoil == "changed":
             body = body[:1000] + bytes([body[1000] ^ 1]) + body[1001:]
         link = http.client.HTTPConnection("127.0.0.1", server.upstream)
@@ -176,8 +190,8 @@ class ProxyHandler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                 self.send_header(name, value)
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
-        self.send_header("Content-Length", length or "0")
+        size = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+        self.send_header("Content-Length", size or "0")
         self.end_headers()
         self.wfile.write(content)
 
@@ -194,17 +208,19 @@ target.prepare()
 target.require_there()
 try:
     target.put("k/b", file, digest)
-    print("put", target.names("k"))
+    with target.reading("k/b") as source:
+        print("put", target.names("k"), "whole" if source.read() == file.read_bytes() else "not whole")
 except TargetError as error:
     print("refused", target.names("k"), error)
 """
 
 
-@pytest.mark.parametrize("spoil", ["kept nothing", "changed", ""])
-def test_s3_that_says_200_and_kept_nothing_or_other_bytes_is_found_out(
-    tmp_path: Path, file: Path, spoil: str
-) -> None:
-    # Both sides in processes of their own: their libraries leave sockets to the collector.
+@contextmanager
+def s3_server(folder: Path, **options: object) -> Iterator[tuple[Proxy, Path]]:
+    """The store behind a proxy, and the file of secrets that a client needs.
+
+    Client and store are in processes of their own: their libraries leave sockets to the collector.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -217,35 +233,86 @@ def test_s3_that_says_200_and_kept_nothing_or_other_bytes_is_found_out(
             end = time.monotonic() + 30
             while True:
                 try:
-                    link = http.client.HTTPConnection("127.0.0.1", port)
-                    link.request("PUT", "/bucket")
-                    assert link.getresponse().status == 200
-                    link.close()
+                    assert ask(port, "PUT", "/bucket")[0] == 200
                     break
                 except OSError:
-                    link.close()
                     assert time.monotonic() < end, "moto did not start"
                     time.sleep(0.1)
-            secrets = tmp_path / "secrets.json"
+            secrets = folder / "secrets.json"
             url = f"http://127.0.0.1:{proxy.server_address[1]}"
-            secrets.write_text(json.dumps({"key": "a", "secret": "b", "endpoint_url": url}))
+            secrets.write_text(json.dumps({"key": "a", "secret": "b", "endpoint_url": url, **options}))
             secrets.chmod(0o600)
-            trial = [sys.executable, "-c", S3_TRIAL, "s3://bucket/handoff", str(secrets), str(file), DIGEST]
-            first = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
-            assert first.returncode == 0, first.stderr
-            assert first.stdout.startswith("put ['b']")
-            proxy.spoil = spoil
-            other = tmp_path / "other"
-            other.write_bytes(CONTENT[::-1])
-            trial[-2:] = [str(other), hashlib.sha256(CONTENT[::-1]).hexdigest()]
-            second = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
-            assert second.returncode == 0, second.stderr
-            assert second.stdout.startswith("refused" if spoil else "put ['b']"), second.stdout
+            yield proxy, secrets
         finally:
+            proxy.goes_on.set()
             proxy.shutdown()
             proxy.server_close()
             thread.join()
             moto.kill()
+
+
+def ask(port: int, method: str, path: str) -> tuple[int, bytes]:
+    """One request to the store itself, past the proxy."""
+    link = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        link.request(method, path)
+        answer = link.getresponse()
+        return answer.status, answer.read()
+    finally:
+        link.close()
+
+
+def s3_trial(secrets: Path, file: Path) -> list[str]:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return [sys.executable, "-c", S3_TRIAL, "s3://bucket/handoff", str(secrets), str(file), digest]
+
+
+@pytest.mark.parametrize("spoil", ["kept nothing", "changed", ""])
+def test_s3_that_says_200_and_kept_nothing_or_other_bytes_is_found_out(
+    tmp_path: Path, file: Path, spoil: str
+) -> None:
+    with s3_server(tmp_path) as (proxy, secrets):
+        trial = s3_trial(secrets, file)
+        first = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+        assert first.returncode == 0, first.stderr
+        assert first.stdout.startswith("put ['b']")
+        proxy.spoil = spoil
+        other = tmp_path / "other"
+        other.write_bytes(CONTENT[::-1])
+        trial = s3_trial(secrets, other)
+        second = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode == 0, second.stderr
+        assert second.stdout.startswith("refused" if spoil else "put ['b']"), second.stdout
+
+
+@pytest.mark.parametrize(
+    "spoil", ["half of the object", pytest.param("half of its second part", marks=pytest.mark.slow)]
+)
+def test_an_upload_to_s3_killed_in_the_middle_leaves_no_half_object_and_is_repeated_whole(
+    tmp_path: Path, file: Path, spoil: str
+) -> None:
+    with s3_server(tmp_path, default_block_size=5 << 20) as (proxy, secrets):
+        if "part" in spoil:
+            file.write_bytes(CONTENT * 4)
+        proxy.spoil = spoil
+        with subprocess.Popen(s3_trial(secrets, file), stdout=subprocess.PIPE) as killed:
+            assert proxy.holds.wait(60), "the upload never came"
+            killed.kill()
+        proxy.goes_on.set()
+
+        def there() -> list[str]:
+            listed = ask(proxy.upstream, "GET", "/bucket?list-type=2")[1]
+            return re.findall("<Key>(.*?)</Key>", listed.decode())
+
+        assert there() == ["handoff/hand-off-target.json"], "what was cut is no object"
+        proxy.holds.clear()
+        proxy.spoil = spoil  # the link is cut once more, and the client tries again
+        again = subprocess.run(
+            s3_trial(secrets, file), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert proxy.holds.is_set()
+        assert again.stdout == "put ['b'] whole\n", again.stdout + again.stderr
+        assert there() == ["handoff/hand-off-target.json", "handoff/k/b"]
 
 
 def test_a_full_target_is_named_and_the_next_try_goes_on(tmp_path: Path, file: Path) -> None:
