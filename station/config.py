@@ -262,6 +262,8 @@ class Rare(Section):
     """the share of confident good parts that is kept, to find escapes"""
     audit_bad: Share = 0.02
     """the share of confident rejected parts that is kept, to find overkill"""
+    pretrained_share: Share = 1.0
+    """the share of parts that the engine's second network looks at in spare time, if it has one"""
     second_opinion: SecondOpinion | None = None
     """judges a share of the parts again; parts on which the two disagree are kept"""
 

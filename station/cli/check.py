@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from station.config import SecondOpinion, StationConfig
+    from station.engines.folder import EngineManifest
     from station.recipe import Recipe
 
 Step = tuple[str, Callable[[], str]]
@@ -156,12 +157,24 @@ def _engine(config: StationConfig, recipe: Recipe) -> str:
 
     engine = make_prepared(config, recipe).engine
     try:
-        report = require_proof(engine, load_manifest(config.paths.engines / recipe.engine), recipe)
+        manifest = load_manifest(config.paths.engines / recipe.engine)
+        report = require_proof(engine, manifest, recipe)
         info = engine.info
         loaded = f"{info.name} {info.digest[:12]} on {info.backend} {info.precision}"
-        return f"{loaded}; golden parts: {report.summary}"
+        return f"{loaded}; golden parts: {report.summary}{_second_network(config, manifest)}"
     finally:
         engine.close()
+
+
+def _second_network(config: StationConfig, manifest: EngineManifest) -> str:
+    """The engine's second network, proven; empty where it has none, or nobody asks it."""
+    from station.engines.pretrained import open_pretrained
+
+    if manifest.pretrained is None or config.paths.rare is None or not config.rare.pretrained_share:
+        return ""
+    network = open_pretrained(manifest)
+    network.close()
+    return f"; second network on {network.info.backend}: reproduced"
 
 
 def _second_opinion(config: StationConfig, wanted: SecondOpinion, recipe: Recipe) -> str:

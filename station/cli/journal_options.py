@@ -43,6 +43,7 @@ class EventKind(StrEnum):
     DEGRADED = "degraded"
     CANARY = "canary"
     OPINION = "opinion"
+    NOVELTY = "novelty"
     LOSS = "loss"
 
 

@@ -45,7 +45,7 @@ SETUP, ENGINE, TEXT = "setup", "engine", "text"
 
 STATION_EVENTS = (
     "start", "stop", "halt", "resume", "changeover", "configuration", "marks", "review", "picture",
-    "degraded", "canary", "opinion",
+    "degraded", "canary", "opinion", "novelty",
 )  # fmt: skip
 """Events of the station itself, or said later of a record; they change no record."""
 

@@ -156,11 +156,14 @@ class _ObserverThread:
             note=self.observer.note,
             stored_bytes=self.observer.stored_bytes,
             losing=self._losing(busy_s),
+            spare_time=self.observer.spare_time,
         )
 
     def _losing(self, busy_s: float) -> str:
         if not self.keeps:
             return ""
+        if self.observer.spare_time:
+            return self._trouble or self.observer.trouble
         shed, now = self._parts.status().shed, time.monotonic()
         if shed != self._shed_seen:
             self._shed_seen, self._slow_until = shed, now + SETTLED_S

@@ -47,6 +47,8 @@ class Observer(ABC):
     keeps: str = ""
     """What is lost when it fails, hangs or is too slow, such as "pictures"; the station is *degraded* then.
     Empty where nobody misses anything."""
+    spare_time: bool = False
+    """Whether it works in spare time only: a part that it has no time for is no loss."""
     note: str = ""
     """A note about itself, one line for people; it sets this, others read it."""
     trouble: str = ""
@@ -101,12 +103,14 @@ class ObserverStatus:
     """What it stores on the disk; None: nothing, or not known yet."""
     losing: str = ""
     """Why it loses what it is there to keep, now; empty while it does not, or keeps nothing."""
+    spare_time: bool = False
+    """Whether parts that it has no time for are no loss."""
 
     @property
     def problem(self) -> str:
         """Its problems, for the operator; empty when there is none."""
         troubles = []
-        if self.queue.shed:
+        if self.queue.shed and not self.spare_time:
             troubles.append(f"{self.queue.shed} dropped")
         if self.failed:
             troubles.append(f"{self.failed} failed: {self.last_error}")

@@ -72,7 +72,7 @@ class LossWatch:
 
     def _look(self, one: _Watched, now: float) -> None:
         status = one.post.status()
-        lost = status.failed + status.queue.shed
+        lost = status.failed + (0 if status.spare_time else status.queue.shed)
         if status.losing:
             one.over_at = now + SETTLED_S
             if not one.is_losing:

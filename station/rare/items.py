@@ -152,6 +152,15 @@ class Item:
         by_reason = {why.reason: why for why in (*self.whys, *whys)}
         return replace(self, whys=tuple(sorted(by_reason.values(), key=lambda why: -why.worth)))
 
+    def also(self, why: Why) -> Self:
+        """The item with a further voice's reason beside those of others; heard twice, it changes nothing."""
+        own = next((one for one in self.whys if one.reason is why.reason), None)
+        if own is None:
+            return self.because(why)
+        if why.text in own.text:
+            return self
+        return self.because(Why(why.reason, max(own.strength, why.strength), f"{own.text}; {why.text}"))
+
     def said(self, class_name: str, by: str) -> Self:
         """The item with a person's word."""
         why = Why(Reason.OPERATOR, 1.0, f"{by} says {class_name}; the station said {self.class_name}")
@@ -233,6 +242,14 @@ class Sighting:
     features: NDArray[np.float32] | None
     """``(F,)``, of the deciding patch, or of the furthest one of a part that is far from training; None where
     the network gives none, or no patch decided."""
+    by_patch: NDArray[np.float32] | None = None
+    """``(N, F)``, of all patches."""
+
+    def at(self, patch: int | None) -> Self:
+        """The same, with the features of another patch, of which a further voice spoke."""
+        if patch is None or self.by_patch is None:
+            return self
+        return replace(self, features=self.by_patch[patch])
 
 
 def sighting_of(inspected: InspectedPart, patches: Patches, origin: Origin) -> Sighting:
@@ -279,4 +296,5 @@ def sighting_of(inspected: InspectedPart, patches: Patches, origin: Origin) -> S
         features = scores.features[
             int(scores.novelty.argmax()) if far and scores.novelty is not None else patch
         ]
-    return Sighting(item, patches.surface.pixels, features)
+    by_patch = None if scores is None else scores.features
+    return Sighting(item, patches.surface.pixels, features, by_patch)

@@ -20,7 +20,7 @@ from station.journal.reading import JournalReader
 from station.observers.interface import Observer
 from station.rare.index import NoRoomError, RareLogError
 from station.rare.items import Origin, Reason, Sighting, Why, sighting_of
-from station.rare.reasons import disagreement, draw_of, reasons_of
+from station.rare.reasons import disagreement, draw_of, far_by_second_network, reasons_of
 from station.rare.store import Kept, RareStore
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 CURSOR = "rare"
 """The name of this reader of the journal."""
-VOICES = ("review", "opinion")
-"""What is said of a part after its verdict: by a person, or by another engine."""
+VOICES = ("review", "opinion", "novelty")
+"""What is said of a part after its verdict: by a person, by another engine, or by the second network."""
 LOOK_EVERY_S = 2.0
 """How often the journal is asked what was said; sooner where parts would be forgotten before that."""
 MOVE_EVERY_S = 60.0
@@ -65,7 +65,7 @@ class RareLog(Observer):
         self._too_late = 0
         """Reviews of parts whose picture was gone."""
         self._forgotten = 0
-        """Parts on which engines disagree, and whose picture was gone."""
+        """Parts on which engines disagree, or that are far from training, and whose picture was gone."""
         self._fill = "not opened yet"
         self._cursor: Cursor | None = None
         self._seen_seq = 0
@@ -73,7 +73,7 @@ class RareLog(Observer):
         self._newest = 0
         """The record of the part that was looked at last."""
         self._early: deque[JournalEvent] = deque(maxlen=settings.remember)
-        """Disagreements about parts that wait to be looked at."""
+        """What other networks said of parts that wait to be looked at."""
         self._parts_since = 0
         """Parts since the last look."""
         self._deaf = ""
@@ -207,7 +207,7 @@ class RareLog(Observer):
                 self._require_open()
                 self._hear(voice)
                 reviewed = True
-            elif not voice.values["agrees"]:
+            elif voice.kind == "novelty" or not voice.values["agrees"]:
                 self._early.append(voice)
             self._seen_seq = voice.seq
         while self._early and self._early[0].record_id <= self._newest:
@@ -238,16 +238,18 @@ class RareLog(Observer):
             log.error("%s", error)
         self._show_fill()
 
-    def _hear_engine(self, opinion: JournalEvent) -> None:
-        """Another engine's verdict, which is not the station's. Heard twice, it changes nothing."""
-        why = disagreement(opinion.values)
-        if self._store.amend(self._origin.journal_id, opinion.record_id, lambda item: item.because(why)):
+    def _hear_engine(self, voice: JournalEvent) -> None:
+        """Another engine's verdict, or that the part is far. Heard twice, it changes nothing."""
+        far = voice.kind == "novelty"
+        why = far_by_second_network(voice.values) if far else disagreement(voice.values)
+        if self._store.amend(self._origin.journal_id, voice.record_id, lambda item: item.also(why)):
             return
-        found = next((one for one in self._recent if one.item.record_id == opinion.record_id), None)
+        found = next((one for one in self._recent if one.item.record_id == voice.record_id), None)
         if found is None:
             self._forgotten += 1
         else:
-            self._counts[self._store.keep(replace(found, item=found.item.because(why)))] += 1
+            seen = found.at(int(voice.values["patch"])) if far else found
+            self._counts[self._store.keep(replace(seen, item=seen.item.also(why)))] += 1
             self._show_fill()
 
     # ------------------------------------------------------------------ what people see

@@ -49,6 +49,13 @@ def disagreement(values: Mapping[str, Any]) -> Why:
     return Why(Reason.ENGINES_DISAGREE, float(values["confidence"]), text)
 
 
+def far_by_second_network(values: Mapping[str, Any]) -> Why:
+    """The reason to keep a part that is far by the engine's second network; ``values`` of its ``novelty``."""
+    highest = float(values["novelty"])
+    text = f"patch {values['patch']}: novelty {highest:.3g} of the second network (threshold {FAR:g})"
+    return Why(Reason.FAR_FROM_TRAINING, 1 - FAR / highest, text)
+
+
 def draw_of(journal_id: str, record_id: int, what: str = "") -> float:
     """A number in [0, 1) that depends on the record only, so that the audit's parts can be drawn again.
 
