@@ -260,7 +260,8 @@ def _mistake(detail: ErrorDetails, model: type[BaseModel], lines: Mapping[Locati
     if kind == "extra_forbidden":
         key_of = [str(tag) for owner in siblings if found[-1] in owner.model_fields for tag in _tags(owner)]
         if key_of:
-            remedy = f"it is a key of kind {' and '.join(key_of)}; remove it, or write that kind"
+            kinds = " and of kind ".join(sorted(set(key_of)))
+            remedy = f"it is a key of kind {kinds}; remove it, or write such a kind"
             return Mistake(line, key, "is not a known key", remedy)
         known = [name for owner in models for name in owner.model_fields]
         return Mistake(line, key, "is not a known key", closest(str(found[-1]), known))

@@ -126,7 +126,9 @@ def test_a_kind_whose_package_is_missing_is_not_made_and_says_what_to_install(
 def test_an_unknown_kind_is_answered_with_the_nearest_or_with_all() -> None:
     with pytest.raises(RegistryError, match="no camera family 'foldr'; did you mean `folder`"):
         FAMILIES.entry("foldr")
-    with pytest.raises(RegistryError, match="no camera family 'webcam'; known are: folder, pylon"):
+    with pytest.raises(
+        RegistryError, match="no camera family 'webcam'; known are: folder, harvesters, pylon"
+    ):
         FAMILIES.entry("webcam")
 
 

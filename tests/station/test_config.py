@@ -119,7 +119,10 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
     assert isinstance(camera, FolderSettings)
     assert camera.path == tmp_path / "pictures"
     assert isinstance(load(tmp_path, before + simulated + sorter).camera, SimulatedSettings)
-    with pytest.raises(ConfigError, match=r"exposure_us: is not a known key: it is a key of kind pylon"):
+    with pytest.raises(
+        ConfigError,
+        match=r"exposure_us: is not a known key: it is a key of kind harvesters and of kind pylon",
+    ):
         load(tmp_path, before + simulated.replace("lose: 0.01", "exposure_us: 3") + sorter)
     with pytest.raises(ConfigError, match=r"camera\.pool: is missing: name a folder of frames"):
         load(tmp_path, before + "camera: {kind: simulated}\n" + sorter)
@@ -129,7 +132,7 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
     ("old", "new", "says"),
     [
         ("kind: pylon", "kind: pylone", ":10: camera.kind: 'pylone' is not known: did you mean `pylon`?"),
-        ("  kind: pylon\n", "", "camera.kind: is missing: known are: folder, pylon, simulated"),
+        ("  kind: pylon\n", "", "camera.kind: is missing: known are: folder, harvesters, pylon, simulated"),
         ("kind: serial", "kind: mqtt", ":17: sorter.kind: 'mqtt' is not known: known are: serial"),
         (
             "trigger: software",

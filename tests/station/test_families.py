@@ -176,7 +176,7 @@ def test_a_family_of_one_file_is_configured_and_proven_by_station_check(folder: 
     code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
     assert code == 0, said
     assert "camera: grey 7, lens lens.json, 32 x 64 px, 1 frame, 0 lost, 0 incomplete" in said, said
-    assert re.search(r"camera families found: folder, grey, pylon \(.*\), simulated", said)
+    assert re.search(r"camera families found: folder, grey, harvesters \(.*\), pylon \(.*\), simulated", said)
     assert "sorter protocols found: lamp, serial" in said
     assert "sorter: green lamp of toy, tiny; the cell answers" in said
 
@@ -200,10 +200,8 @@ def test_a_family_that_cannot_be_read_is_named_when_it_is_asked_for(folder: Path
     assert f"{folder / 'station.yaml'}:10: camera.kind: 'grey' is not known" in said
     file = folder / "added" / "cameras" / "grey.py"
     assert f"not read: {file} (line 1: ModuleNotFoundError" in said
-    assert (
-        f"known are: folder, pylon, simulated; these files cannot be read: {file} (line 1: ModuleNotFound"
-        in said
-    )
+    known = "known are: folder, harvesters, pylon, simulated"
+    assert f"{known}; these files cannot be read: {file} (line 1: ModuleNotFound" in said
 
 
 def test_a_family_that_is_there_twice_stops_the_station(folder: Path) -> None:

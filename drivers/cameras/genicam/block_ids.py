@@ -23,6 +23,8 @@ class BlockIds:
     """Turns block ids, in the order of arrival, into ``(frame_id, lost_before)``; one object per ``arm``."""
 
     gige: bool
+    one_or_zero: bool = False
+    """Whether the first number may be 0 or 1: a producer of another transport does not say which."""
     _last: int | None = None
     _frame_id: int = -1
 
@@ -36,7 +38,7 @@ class BlockIds:
         An unusable id is taken for the one that was due. Raises :class:`BlockOrderError` when the ids do
         not increase.
         """
-        first = 1 if self.gige else 0
+        first = 1 if self.gige or (self.one_or_zero and block_id > 0) else 0
         due = first if self._last is None else self._last + 1
         current = block_id if self.usable(block_id) else due
         step = current - due + 1

@@ -44,16 +44,29 @@ def pylon_free(path: Path) -> Camera:
     return PylonCamera(PylonSettings(emulation=path, exposure_us=100.0, frame_rate_hz=100.0, **free))
 
 
+def harvesters_free(path: Path) -> Camera:
+    from drivers.cameras.genicam.settings import TriggerKind
+    from drivers.cameras.harvesters import HarvestersSettings, harvesters_camera
+
+    producer = Path(importlib.util.find_spec("genicam").origin).parent / "viky.cti"
+    free = {"mode": Mode.FREE_RUNNING, "trigger": TriggerKind.OFF, "frame_rate_hz": 40.0, "buffer_count": 64}
+    return harvesters_camera(HarvestersSettings(producer=producer, serial="2", width=100, height=100, **free))
+
+
 needs_pylon = pytest.mark.skipif(
     importlib.util.find_spec("pypylon") is None, reason="pypylon is not installed"
 )
+needs_harvesters = pytest.mark.skipif(
+    importlib.util.find_spec("genicam") is None, reason="harvesters is not installed"
+)
 TRIGGERED = [pytest.param(simulated, id="simulated"), pytest.param(pylon, id="pylon", marks=needs_pylon)]
-EVERY = [
+SHOWING_FILES = [
     pytest.param(folder, id="folder"),
     pytest.param(simulated_free, id="simulated-free"),
     pytest.param(pylon_free, id="pylon-free", marks=needs_pylon),
     *TRIGGERED,
 ]
+EVERY = [*SHOWING_FILES, pytest.param(harvesters_free, id="harvesters-free", marks=needs_harvesters)]
 
 
 def picture(number: int) -> np.ndarray:
@@ -88,11 +101,12 @@ def take(camera: Camera, count: int) -> list:
     return frames
 
 
+showing_files = pytest.mark.parametrize("camera", SHOWING_FILES, indirect=True)
 every = pytest.mark.parametrize("camera", EVERY, indirect=True)
 triggered = pytest.mark.parametrize("camera", TRIGGERED, indirect=True)
 
 
-@every
+@showing_files
 def test_frames_are_the_pictures_bit_for_bit_in_the_order_of_their_names(camera: Camera) -> None:
     camera.open()
     camera.arm()
@@ -128,7 +142,7 @@ def test_a_frame_owns_its_pixels(camera: Camera) -> None:
     np.testing.assert_array_equal(first.pixels, kept)
 
 
-@every
+@showing_files
 def test_a_frame_comes_unharmed_after_its_owner_wrote_into_the_one_before(camera: Camera) -> None:
     camera.open()
     camera.arm()
@@ -214,8 +228,13 @@ def test_health_counts_what_was_delivered(camera: Camera) -> None:
     health = camera.health()
     assert health.connected
     assert (health.delivered, health.lost, health.incomplete, health.reopened) == (4, 0, 0, 0)
-    assert health.simulated
     assert health.description
+
+
+@showing_files
+def test_a_camera_that_shows_files_says_that_no_part_stands_before_it(camera: Camera) -> None:
+    camera.open()
+    assert camera.health().simulated
 
 
 @every

@@ -1,0 +1,296 @@
+"""A camera in a process of its own, for libraries that may hang or crash: ``IsolatedCamera(settings)``.
+
+Whatever the library does, the station's process stays whole. A call that does not return in time, and a
+process that ended, make the camera lost; the next ``open`` starts a new process. Pixels pass through memory
+that both processes share, everything else through a socket. The child ends with its parent, also when the
+parent is killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drivers.cameras.counters import Counters
+from drivers.cameras.interface import Camera, CameraError, CameraHealth, CameraLostError, Frame
+from drivers.cameras.picture_files import NO_PIXELS
+from drivers.cameras.settings import CameraSettings
+
+MARGIN_S = 1.0
+"""How much later than it was asked to a call may return."""
+OPEN_S = 15.0
+"""How long opening may take: a search on the network, and every setting."""
+SHORT_S = 3.0
+"""How long a call without a time of its own may take."""
+ENDING_S = 2.0
+
+
+class IsolatedCamera(Camera):
+    """``driver(settings)`` in a child process; every promise of :class:`Camera` holds across it.
+
+    ``driver``: a class or function at the top of a module. ``simulated`` and ``description`` stand in
+    ``health`` until the camera was opened.
+    """
+
+    def __init__(
+        self,
+        driver: Callable[[Any], Camera],
+        settings: CameraSettings,
+        *,
+        description: str,
+        triggered_by_wire: bool,
+        open_s: float = OPEN_S,
+    ) -> None:
+        self._driver = driver
+        self._settings = settings
+        self._by_wire = triggered_by_wire
+        self._open_s = open_s
+        self._description = description
+        self._counters = Counters(description, simulated=settings.is_simulated)
+        """Of this side: how often it was opened, and what was lost with a child."""
+        self._child: _Child | None = None
+        self._health: CameraHealth | None = None
+        """The child's, at its last answer."""
+        self._before = self._counters.health()
+        """What earlier children counted."""
+
+    @property
+    def triggered_by_wire(self) -> bool:
+        """As the settings say."""
+        return self._by_wire
+
+    @property
+    def process_id(self) -> int | None:
+        """The child's, while there is one: for service tools and fault injection."""
+        return None if self._child is None else self._child.process.pid
+
+    def open(self) -> None:
+        """Start a process if there is none, and open the camera there."""
+        if self._child is None:
+            self._child = _Child(self._driver, self._settings)
+        self._call("open", self._open_s)
+        self._counters.opened(self._description)
+
+    def arm(self) -> None:
+        """See :class:`Camera`."""
+        self._call("arm", SHORT_S)
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """See :class:`Camera`."""
+        self._call("wait_ready", timeout_s + MARGIN_S, timeout_s)
+
+    def trigger(self, timeout_s: float) -> None:
+        """See :class:`Camera`."""
+        self._call("trigger", timeout_s + MARGIN_S, timeout_s)
+
+    def grab(self, timeout_s: float) -> Frame:
+        """The next frame; its pixels are copied out of the shared memory, and belong to the caller."""
+        frame, shape = self._call("grab", timeout_s + MARGIN_S, timeout_s)
+        assert isinstance(frame, Frame)
+        assert self._child is not None
+        return replace(frame, pixels=self._child.pixels(shape)) if shape else frame
+
+    def waiting(self) -> int:
+        """See :class:`Camera`."""
+        return int(self._call("waiting", SHORT_S))
+
+    def probe(self) -> None:
+        """See :class:`Camera`."""
+        self._call("probe", SHORT_S)
+
+    def disarm(self) -> None:
+        """See :class:`Camera`."""
+        if self._child is not None:
+            self._call("disarm", SHORT_S)
+
+    def health(self) -> CameraHealth:
+        """The child's counters at its last answer, on top of those of the children before it."""
+        own, child, before = self._counters.health(), self._health, self._before
+        if child is None:
+            return replace(before, connected=False, last_error=own.last_error, reopened=own.reopened)
+        return replace(
+            child,
+            connected=own.connected and child.connected,
+            delivered=before.delivered + child.delivered,
+            lost=before.lost + child.lost,
+            incomplete=before.incomplete + child.incomplete,
+            discarded=before.discarded + child.discarded,
+            reopened=own.reopened,
+            last_error=own.last_error or child.last_error,
+        )
+
+    def close(self) -> None:
+        """Close the camera and end the process; never raises."""
+        if self._child is not None and self._counters.connected:
+            with suppress(CameraError):  # the process is ended all the same
+                self._call("close", SHORT_S)
+        self._end()
+        self._counters.gone()
+
+    def _call(self, name: str, within_s: float, *arguments: object) -> Any:
+        child = self._child
+        if child is None:
+            why = self._counters.health().last_error or "open() it"
+            raise CameraLostError(f"{self.health().description} is not open: {why}")
+        try:
+            answer, self._health = child.call(name, within_s, *arguments)
+        except _GoneError as error:
+            self._end()
+            message = (
+                f"{self.health().description}: {error}; it is started anew. If this happens again, update "
+                "the library of the camera's maker, or switch the camera off and on"
+            )
+            self._counters.gone(message)
+            raise CameraLostError(message) from None
+        if isinstance(answer, CameraError):
+            if name == "open":  # some libraries find a camera that came back only in a new process
+                self._end()
+            if name == "open" or (isinstance(answer, CameraLostError) and self._counters.connected):
+                self._counters.gone(str(answer))
+            raise answer
+        return answer
+
+    def _end(self) -> None:
+        if self._health is not None:
+            self._before = replace(self.health(), connected=False, details={})
+            self._health = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
+
+
+class _GoneError(Exception):
+    """The child does not answer; the message says why."""
+
+
+class _Child:
+    """The process, its socket and its memory, as the parent sees them."""
+
+    def __init__(self, driver: Callable[[Any], Camera], settings: CameraSettings) -> None:
+        ours, theirs = socket.socketpair()
+        self._memory = os.memfd_create("camera-frames", os.MFD_CLOEXEC)
+        self._mapped: mmap.mmap | None = None
+        life, self._life = os.pipe2(os.O_CLOEXEC)
+        handed_over = (theirs.fileno(), self._memory, life)
+        environment = dict(os.environ)
+        root = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", __name__, *map(str, handed_over)],
+                pass_fds=handed_over, stdin=subprocess.DEVNULL, env=environment,
+                start_new_session=True,  # Ctrl-C is for the station, which then closes the camera
+            )  # fmt: skip
+        finally:
+            theirs.close()
+            os.close(life)
+        self._wire = Connection(ours.detach())
+        self._wire.send((driver, settings))
+
+    def call(self, name: str, within_s: float, *arguments: object) -> tuple[Any, CameraHealth]:
+        """What the child's camera returned or raised, and its health. Raises :class:`_GoneError`."""
+        try:
+            self._wire.send((name, arguments))
+            if not self._wire.poll(within_s):
+                self.process.kill()
+                raise _GoneError(f"`{name}` did not return for {within_s:g} s")
+            answer, health = self._wire.recv()
+        except (OSError, EOFError, pickle.UnpicklingError):
+            raise _GoneError(f"its process {self._how_it_ended()}") from None
+        return answer, health
+
+    def pixels(self, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """A copy of the frame in the shared memory."""
+        size = int(np.prod(shape))
+        if self._mapped is None or len(self._mapped) < size:
+            self._mapped = mmap.mmap(self._memory, os.fstat(self._memory).st_size)
+        return np.frombuffer(self._mapped, np.uint8, size).reshape(shape).copy()
+
+    def end(self) -> None:
+        """End the process, at the latest by force, and give everything back."""
+        self._wire.close()  # the child leaves when it hears nothing more
+        try:
+            self.process.wait(ENDING_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self._mapped is not None:
+            self._mapped.close()
+        os.close(self._memory)
+        os.close(self._life)
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self.process.wait(ENDING_S)
+        except subprocess.TimeoutExpired:
+            return "does not answer"
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+# ---------------------------------------------------------------------- in the child
+
+
+def serve(wire: Connection, memory: int) -> None:
+    """Make the camera that the parent names, and answer its calls until it leaves."""
+    driver, settings = wire.recv()
+    camera: Camera = driver(settings)
+    mapped: mmap.mmap | None = None
+    while True:
+        try:
+            name, arguments = wire.recv()
+        except (EOFError, OSError):
+            camera.close()
+            return
+        try:
+            answer = getattr(camera, name)(*arguments)
+        except CameraError as error:
+            answer = error
+        except Exception as error:  # as the line would take it: lost, and opened again
+            answer = CameraLostError(f"an error that its driver does not know ({error!r}); report it")
+        if isinstance(answer, Frame):
+            pixels = answer.pixels
+            if mapped is None or len(mapped) < pixels.nbytes:
+                mapped = _larger(mapped, memory, max(pixels.nbytes, mmap.PAGESIZE))
+            np.frombuffer(mapped, np.uint8, pixels.nbytes)[:] = pixels.reshape(-1)
+            answer = replace(answer, pixels=NO_PIXELS), pixels.shape if pixels.nbytes else ()
+        wire.send((answer, camera.health()))
+
+
+def _larger(mapped: mmap.mmap | None, memory: int, size: int) -> mmap.mmap:
+    if mapped is not None:
+        mapped.close()
+    os.ftruncate(memory, size)
+    return mmap.mmap(memory, size)
+
+
+def _leave_with_parent(life: int) -> None:
+    """Have the kernel end this process when its parent is gone, even while a library holds the interpreter.
+
+    The parent holds the other end of the pipe; when it closes, the kernel sends SIGIO, which nobody catches.
+    """
+    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+    watched = select.poll()
+    watched.register(life, select.POLLHUP)
+    if watched.poll(0):  # it was gone before
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _leave_with_parent(int(sys.argv[3]))
+    serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
