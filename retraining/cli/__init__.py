@@ -8,7 +8,6 @@ import typer
 
 from retraining.cli import (
     classifier,
-    commutators,
     data,
     engine,
     evaluate,
@@ -65,7 +64,6 @@ app.command("gan")(gan.gan)
 app.command("synthesise")(synthesise.synthesise)
 app.command("paste")(paste.paste)
 app.command("shares")(shares.shares)
-app.command("commutators")(commutators.commutators)
 app.command("experiment")(experiment.experiment)
 app.command("receive")(receive.receive)
 app.command("report")(report.report)

@@ -11,7 +11,7 @@ from retraining.cli import data_doors, station_doors
 from retraining.cli.data_options import OutOption, ReachOption
 from retraining.cli.data_output import SHORT, print_set, stage_bars, write_set
 from retraining.cli.options import ProcessesOption, RecipeOption, RecipesOption, counted, load_named_recipe
-from station.cli.parameters import FILE_MADE, FOLDER_MADE
+from station.cli.parameters import FILE_MADE, FOLDER_MADE, refuse_given
 
 app = typer.Typer(
     name="data",
@@ -109,6 +109,7 @@ def smh(
 
 @app.command("split")
 def split(
+    context: typer.Context,
     dataset: SetArgument,
     out: Annotated[
         Path | None,
@@ -121,6 +122,13 @@ def split(
     count: Annotated[
         bool, typer.Option(help="The numbers are pictures of each class; the others are left out.")
     ] = False,
+    test_where: Annotated[
+        str,
+        typer.Option(
+            help="Regular expression, searched for in each path: such pictures are the test, the others are "
+            "trained on."
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 1,
 ) -> None:
     """Split a data set into train, validation and test by group, so that related pictures stay together.
@@ -131,9 +139,11 @@ def split(
 
         retrain data split data/neu-64 --count --train 140 --test 60 --out data/neu-64-200
 
+        retrain data split data/commutators --test-where "kos(3[4-9]|4[0-9]|50)_"
+
     """
     from retraining.data.manifest import load_dataset
-    from retraining.data.splits import split_by_count, split_by_share
+    from retraining.data.splits import split_by_count, split_by_path, split_by_share
     from retraining.errors import DatasetError
 
     numbers = {"train": train, "validation": validation, "test": test}
@@ -141,7 +151,10 @@ def split(
     loaded = load_dataset(dataset)
     if count and any(number != int(number) for number in given.values()):
         raise DatasetError("with --count, --train, --validation and --test are whole numbers of pictures")
-    if count:
+    if test_where:
+        refuse_given(context, ("train", "test", "count"), "with --test-where")
+        done = split_by_path(loaded, test_where, validation, seed)
+    elif count:
         done = split_by_count(loaded, {name: int(number) for name, number in given.items()}, seed)
     else:
         done = split_by_share(loaded, given, seed)

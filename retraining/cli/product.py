@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ from station.cli.parameters import FOLDER_MADE, refuse_given
 
 if TYPE_CHECKING:
     from retraining.classifiers.plan import TrainingPlan
+    from retraining.product.making import Product
     from retraining.product.parts import Parts
     from station.recipe import Recipe
 
@@ -32,6 +34,18 @@ _OF_A_CLASSIFIER = (
     "masks", "class_of", "network", "weights", "steps", "batch", "learning_rate", "l2", "escape_rate",
     "precision", "resume",
 )  # fmt: skip
+
+
+class Until(StrEnum):
+    """The stages of a product (:data:`retraining.product.making.STAGES`)."""
+
+    READING = "reading"
+    TRAINING = "training"
+    THRESHOLDS = "thresholds"
+    INT8 = "int8"
+    TEST = "test"
+    GOLDEN_PARTS = "golden-parts"
+    NOVELTY = "novelty"
 
 
 def product(
@@ -83,16 +97,21 @@ def product(
         FOLDER_MADE,
     ] = None,
     resume: ResumeOption = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read, cut and split the pictures, say what there is, and end.")
-    ] = False,
+    until: Annotated[
+        Until,
+        typer.Option(
+            help="End after this stage and show what there is; the same command with a later one goes on. "
+            "`reading` only reads, cuts and splits the pictures."
+        ),
+    ] = Until.NOVELTY,
 ) -> None:
     """Train an engine for a product on your own pictures, test it as the station would, and write its folder.
 
     Every picture is cut by the recipe's own patching. The set is split by group (its own split is kept): the
     network learns on the training parts, thresholds are chosen on the validation parts, and the figures are
     those of the test parts. The run folder then holds the engine, the recipe with its thresholds, and the
-    verdict on each test part. Ctrl-C or SIGTERM stops a run with a checkpoint; the same command continues it.
+    verdict on each test part. `--until` ends after a stage. Ctrl-C or SIGTERM stops a run with a checkpoint.
+    In both cases the same command goes on.
 
     Examples:
 
@@ -100,7 +119,7 @@ def product(
 
         retrain product data/mine --recipe mine --masks masks --class-of 1=scratch --class-of 2=dent
 
-        retrain product data/mine --recipe mine --dry-run
+        retrain product data/mine --recipe mine --until reading
 
         retrain product data/mine --recipe mine --steps 1500 --seed 2 --out runs/mine-2
 
@@ -112,7 +131,7 @@ def product(
     from retraining.classifiers.plan import TrainingPlan
     from retraining.data.manifest import file_digest, load_dataset
     from retraining.data.whole_marked import box_note
-    from retraining.product.card import confusion, figures, honesty, model_card
+    from retraining.product.card import model_card
     from retraining.product.good_only import split_good
     from retraining.product.making import make_engine, require_same_run, stages_for, train_network
     from retraining.product.parts import read_parts, split_parts, usable
@@ -125,6 +144,8 @@ def product(
     chosen = load_recipe(file)
     if good_only:
         refuse_given(context, _OF_A_CLASSIFIER, "with --good-only")
+        if until not in (Until.READING, Until.NOVELTY):
+            raise typer.BadParameter("--good-only trains nothing; leave out --until, or say --until reading")
     if masks is None:
         refuse_given(context, ("class_of",), "without --masks")
     manifest = data / "dataset.json" if data.is_dir() else data
@@ -147,7 +168,7 @@ def product(
     boxes = "" if good_only or masks else box_note(fitting)
     if boxes:
         _show(f"note: {boxes}")
-    if dry_run:
+    if until == Until.READING:
         return
     folder = out or Path("runs") / chosen.name
     digest = file_digest(manifest)
@@ -189,30 +210,44 @@ def product(
                 bars[stage.patch_px], completed=step, status=line
             ),
         )  # fmt: skip
-        task = progress.add_task("engine", total=4, status="")
+        if until != Until.TRAINING:
+            to_do = list(Until)[2 : list(Until).index(until) + 1]
+            task = progress.add_task("engine", total=len(to_do), status="")
+            made = make_engine(
+                trained, parts, file, chosen, folder, network_name=network, target=escape_rate, until=until,
+                report=lambda stage, done: progress.update(task, completed=done, status=stage),
+            )  # fmt: skip
+            progress.update(task, completed=len(to_do), status="")
+    if until == Until.TRAINING:
+        run = folder / f"patch-{stages[-1].patch_px}"
+        print(f"weights: {run / 'best.pt'}\nhow it learned: {run / 'curves.png'}")
+        return
+    _tell(made, parts, until)
+    if until in (Until.GOLDEN_PARTS, Until.NOVELTY):
+        settings = {f"stage {n}, {s.patch_px} px": _described(s.plan) for n, s in enumerate(stages, start=1)}
+        card = model_card(chosen, parts, made, settings, command, described)
+        (made.engine / "card.md").write_text(card, encoding="utf-8")
+        print(f"\nengine: {made.engine}\nrecipe: {made.recipe}")
+        print(f"try: station inspect PICTURES --recipe {made.recipe} --engines {made.engine.parent}")
 
-        def show(stage: str) -> None:
-            progress.update(task, advance=1, status=stage)
 
-        made = make_engine(
-            trained, parts, file, chosen, folder, network_name=network, target=escape_rate, report=show
-        )
-        progress.update(task, completed=4, status="")
-    settings = {f"stage {n}, {s.patch_px} px": _described(s.plan) for n, s in enumerate(stages, start=1)}
-    card = model_card(chosen, parts, made, settings, command, described)
-    (made.engine / "card.md").write_text(card, encoding="utf-8")
+def _tell(made: Product, parts: Parts, until: Until) -> None:
+    """What the stages have found; the figures of the test alone once there are any."""
+    from retraining.product.card import confusion, figures, honesty, int8_words, novelty_words, thresholds
+
+    if not made.tested:
+        print("\n".join(filter(None, [thresholds(made), int8_words(made)])))
+        print(f"recipe with these thresholds: {made.recipe}")
+        return
     best = made.tested.get("int8", made.tested["fp32"])
     print(figures(made.tested))
     print()
     print(confusion(best, parts.surfaces.classes))
     print()
-    print(honesty(best, parts))
-    if made.int8_refusal:
-        print(f"\nno INT8 file: {made.int8_refusal}")
-    print(
-        f"\nengine: {made.engine}\nrecipe: {made.recipe}\nverdict on each test part: {folder}/test-parts.csv"
-    )
-    print(f"try: station inspect PICTURES --recipe {made.recipe} --engines {made.engine.parent}")
+    print(honesty(best))
+    print()
+    print("\n".join(filter(None, [made.int8_refusal and int8_words(made), novelty_words(made.novelty)])))
+    print(f"verdict on each test part: {made.recipe.parent / 'test-parts.csv'}")
 
 
 def _fit_good_parts(
@@ -244,7 +279,7 @@ def _typed(context: typer.Context) -> str:
     words = ["retrain", "product"]
     for parameter in context.command.params:
         name = parameter.name or ""
-        if not _is_given(context, name) or name in ("out", "resume", "dry_run", "threads"):
+        if not _is_given(context, name) or name in ("out", "resume", "until", "threads"):
             continue
         value = context.params[name]
         for one in value if isinstance(value, list | tuple) else (value,):

@@ -29,9 +29,9 @@ from retraining.data.listing import (
     unmet_renames,
 )
 from retraining.data.manifest import Dataset, Window
-from retraining.data.marks import Mark, MarkedPicture, Size
+from retraining.data.marks import Mark, MarkedPicture, Size, Told
 from retraining.data.voc_files import read_voc
-from retraining.data.whole_marked import whole_pictures
+from retraining.data.whole_marked import Door, whole_pictures
 from retraining.data.windows import overlap, window_of_box, windows_around_boxes, windows_away
 from retraining.data.yolo_files import read_names, read_yolo
 from retraining.errors import DatasetError
@@ -41,15 +41,6 @@ from retraining.surfaces.reading import Reporter, for_each, silent, size_and_tur
 FOLDERS_OR_NONE = r"(?:(?P<label>[^/]+)/)?.+"
 """The pattern of one sub-folder per class, or of pictures without any, as VOC's tools export them."""
 _ANOTHER_CLASS = "boxes have another class than their picture and were "
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What the files say of the pictures."""
-
-    of: dict[str, MarkedPicture]
-    """By the path of the picture."""
-    pairs: Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +115,11 @@ class Boxes:
             stage(self.report, "sizes compared", len(boxed)),
         )
         if self.whole:
-            return whole_pictures(self, found, told, dict(zip(boxed, sizes, strict=True)), notes)
+            door = Door(
+                self.images, self.classes, self.rename, self.trust_boxes, self.sound, self.sixteen_bit_white,
+                self.report, self.source, self.thing, self.named_in, self.unusable,
+            )  # fmt: skip
+            return whole_pictures(door, found, told, dict(zip(boxed, sizes, strict=True)), notes)
         things = self.things
         left: dict[str, list[str]] = defaultdict(list)
         """By reason, what is left out."""

@@ -19,6 +19,7 @@ from drivers.cameras.picture_files import shown
 from drivers.regular_files import open_regular
 from retraining.data.outlines import Outline
 from retraining.errors import DatasetError
+from retraining.surfaces.pairing import Pairs
 
 Size = tuple[int, int]
 """Height and width, px."""
@@ -121,6 +122,15 @@ class MarkedPicture:
     """The corners are shares of the picture, so that there is no size to state."""
     where: str = ""
     """How notes call it; "" for the file's own path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the files say of the pictures."""
+
+    of: dict[str, MarkedPicture]
+    """By the path of the picture."""
+    pairs: Pairs
 
 
 class FormatError(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,6 +43,42 @@ def split_by_share(dataset: Dataset, shares: Mapping[str, float], seed: int) -> 
     if empty:
         raise DatasetError(f"there are too few groups to give {', '.join(empty)} a picture; add pictures")
     return _with_sides(dataset, sides, f"split by group, {_named(shares)}, seed {seed}")
+
+
+def split_by_path(dataset: Dataset, test_where: str, validation: float, seed: int) -> Dataset:
+    """The pictures whose path matches an expression (:func:`re.search`) in test, the others in train.
+
+    ``validation``: the share of the others that is kept from the training. Raises :class:`DatasetError` where
+    the expression parts a group, or leaves nothing on one side.
+    """
+    try:
+        declared = re.compile(test_where)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise DatasetError(f"--test-where {test_where!r} is no regular expression: {error}") from None
+    if not 0.0 <= validation < 1.0:
+        raise DatasetError(f"a share of {validation} for validation leaves nothing to train on; use 0 to 0.9")
+    sides = [bool(declared.search(picture.path)) for picture in dataset.pictures]
+    if all(sides) or not any(sides):
+        raise DatasetError(
+            f"--test-where {test_where!r} matches {sum(sides)} of {len(sides)} pictures, such as "
+            f"{dataset.pictures[0].path}; both sides need some"
+        )
+    named = (
+        replace(picture, split="test" if side else "train")
+        for picture, side in zip(dataset.pictures, sides, strict=True)
+    )
+    split = dataset.with_pictures(named, f"test: the pictures whose path matches {test_where!r}")
+    if torn := torn_groups(split):
+        raise DatasetError(
+            f"--test-where {test_where!r} parts {len(torn)} groups, such as {torn[0]}; declare it along the "
+            "groups, or the groups along it by --groups"
+        )
+    if validation == 0.0:
+        return split
+    shares = {"train": 1.0 - validation, "validation": validation}
+    learned = split_by_share(split.select(split="train"), shares, seed)
+    test = split.select(split="test").pictures
+    return replace(learned, pictures=(*learned.pictures, *test), classes=dataset.classes)
 
 
 def split_by_count(dataset: Dataset, counts: Mapping[str, int], seed: int) -> Dataset:

@@ -7,10 +7,9 @@ nothing is left out but pictures of which nobody says whether they are sound.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from drivers.cameras.picture_files import shown
 from retraining.data.listing import (
@@ -22,16 +21,34 @@ from retraining.data.listing import (
     unmet_renames,
 )
 from retraining.data.manifest import Dataset
-from retraining.data.marks import Doubt, MarkedPicture, Size
+from retraining.data.marks import Doubt, MarkedPicture, Size, Told
 from retraining.data.outlines import Outline
 from retraining.errors import BadFilesError, DatasetError
+from retraining.surfaces.reading import Reporter
 
-if TYPE_CHECKING:
-    from retraining.data.boxes import Boxes, Told
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a reader of marks was asked for, and how it calls things."""
+
+    images: Path
+    classes: tuple[str, ...]
+    rename: Mapping[str, str]
+    trust_boxes: bool
+    sound: str
+    sixteen_bit_white: int | None
+    report: Reporter
+    source: str
+    thing: str
+    """What holds the marks of one picture."""
+    named_in: str
+    """The field in which it names the picture."""
+    unusable: Callable[[MarkedPicture, Named, bool, set[str]], str]
+    """Why nothing that is said of a picture counts; "" if it does."""
 
 
 def whole_pictures(
-    door: Boxes, found: list[Named], told: Told, sizes: Mapping[Named, tuple[Size, bool]], notes: list[str]
+    door: Door, found: list[Named], told: Told, sizes: Mapping[Named, tuple[Size, bool]], notes: list[str]
 ) -> Dataset:
     """The data set of the pictures that a door has read, each with its marks.
 
@@ -127,7 +144,7 @@ def box_note(dataset: Dataset) -> str:
     )
 
 
-def _unknown(door: Boxes, named: Named, marked: MarkedPicture | None, stems: set[str]) -> str:
+def _unknown(door: Door, named: Named, marked: MarkedPicture | None, stems: set[str]) -> str:
     """Why nobody knows whether a picture without a mark is sound; "" where a person says so."""
     if named.label == door.sound:
         return ""
@@ -151,12 +168,12 @@ def _doubts(marked: MarkedPicture, size: Size) -> list[str]:
     return found
 
 
-def _outlines(door: Boxes, marked: MarkedPicture, size: Size) -> list[Outline]:
+def _outlines(door: Door, marked: MarkedPicture, size: Size) -> list[Outline]:
     scaled = (mark.scaled(size) if marked.relative else mark for mark in marked.boxes)
     return [mark.outline(door.rename.get(mark.label, mark.label)) for mark in scaled]
 
 
-def _class_of(door: Boxes, named: Named, marks: tuple[Outline, ...]) -> str:
+def _class_of(door: Door, named: Named, marks: tuple[Outline, ...]) -> str:
     """The class of a picture with marks. Raises :class:`DatasetError` where its path says otherwise."""
     if not marks:
         if named.label in ("", door.sound):

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from retraining.evaluation.proportions import ends, parts_needed, shown
+from retraining.evaluation.proportions import parts_needed
 from retraining.novelty.pretrained import BACKBONE
-from retraining.product.good_only import GoodOnly
+from retraining.product.good_only import ENOUGH_GOOD, GoodOnly
 from retraining.product.making import Product, Tested
+from retraining.product.own_novelty import OwnNovelty
 from retraining.product.parts import Parts
 from station.machine import cores, processor
 from station.recipe import Recipe
 
 
 def figures(tested: Mapping[str, Tested]) -> str:
-    """One line per file of the engine, shares with their 95 % intervals, in Markdown."""
+    """One line per file of the engine, shares with their 95 % intervals (by group), in Markdown."""
     lines = [
         "| file | test parts | right | escapes of defective parts | overkill of good parts | AP |",
         "|---|---|---|---|---|---|",
     ]
     for name, one in tested.items():
-        of = one.outcomes
+        of = one.counted
         lines.append(
-            f"| {name} | {of.parts} | {shown(of.right, of.parts)} | {shown(of.escapes, of.defective)} "
-            f"| {shown(of.overkill, of.good)} | {one.average_precision:.4f} |"
+            f"| {name} | {of.outcomes.parts} | {of.right} | {of.escapes} | {of.overkill} "
+            f"| {one.average_precision:.4f} |"
         )
     return "\n".join(lines)
 
@@ -38,16 +39,64 @@ def confusion(tested: Tested, classes: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
-def honesty(tested: Tested, parts: Parts) -> str:
-    """What the number of test parts allows to be claimed, in words."""
-    of = tested.outcomes
-    _, most = ends(of.escapes, of.defective)
-    _, lost = ends(of.overkill, of.good)
+def honesty(tested: Tested) -> str:
+    """What the number of test groups allows to be claimed, in words."""
+    of, good = tested.counted.escapes, tested.counted.overkill
+    _, most = of.ends()
+    _, lost = good.ends()
+    unit = "parts" if (of.of_parts, good.of_parts) == (of.of_groups, good.of_groups) else "groups"
+    counted = (
+        "Parts of one group look alike, so a group counts once, and it is wrong if any of its parts is. "
+        if unit == "groups"
+        else ""
+    )
     return (
-        f"The test rests on {of.defective} defective and {of.good} good parts in {parts.groups('test')} "
-        f"groups. With 95 % confidence the escape rate is below {most:.1%} and the overkill below "
-        f"{lost:.1%}; more cannot be said with so few parts. To show an escape rate below 1 %, "
-        f"{parts_needed(0.01)} defective parts without an escape are needed."
+        f"The test rests on {of.of_parts} defective parts in {of.of_groups} groups and {good.of_parts} good "
+        f"parts in {good.of_groups} groups. {counted}With 95 % confidence the escape rate is below "
+        f"{most:.1%} and the overkill below {lost:.1%}. More cannot be said with so few {unit}. To show an "
+        f"escape rate below 1 %, {parts_needed(0.01)} defective {unit} without an escape are needed."
+    )
+
+
+def thresholds(made: Product) -> str:
+    """The chosen thresholds, and what they do on the validation parts."""
+    lines = [
+        f"{entry.name}: threshold {entry.threshold:g}, release below {entry.release_below:g}"
+        for entry in made.tuned.classes[1:]
+    ]
+    of = made.point
+    return "\n".join(
+        [
+            *lines,
+            f"validation parts: {of.escapes} of {of.defective} escape, {of.overkill} of {of.good} good ones "
+            "are rejected",
+        ]
+    )
+
+
+def int8_words(made: Product) -> str:
+    """What became of the INT8 file; empty before its stage."""
+    if made.int8_refusal:
+        return f"There is no INT8 file: {made.int8_refusal}"
+    if made.quantised is None:
+        return ""
+    return (
+        f"INT8 was calibrated on {made.quantised.calibration_patches} training patches, of which "
+        f"{made.quantised.top1_agreement:.2%} keep their class."
+    )
+
+
+def novelty_words(novelty: OwnNovelty | None) -> str:
+    """Whether the engine says what is far from its training, and what that costs; empty before its stage."""
+    if novelty is None:
+        return ""
+    if novelty.refusal:
+        return f"The engine does not say what is far from its training: {novelty.refusal}."
+    return (
+        f"The engine says what is far from its training ({novelty.method} distance in its own features; the "
+        f"threshold is chosen on {novelty.threshold_parts} good validation parts). Of the good test "
+        f"parts, {novelty.above} are above it. It changes no verdict unless the recipe says "
+        "`decision.unknown: reject`."
     )
 
 
@@ -64,12 +113,6 @@ def model_card(
         for split in ("train", "validation", "test")
     )
     rows = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
-    int8 = f"There is no INT8 file: {made.int8_refusal}" if made.int8_refusal else ""
-    if made.quantised is not None:
-        int8 = (
-            f"INT8 was calibrated on {made.quantised.calibration_patches} training patches, of which "
-            f"{made.quantised.top1_agreement:.2%} keep their class."
-        )
     return f"""# {recipe.engine}
 
 Classifier for the recipe `{recipe.name}` in {len(classes)} classes ({", ".join(classes)}).
@@ -97,28 +140,37 @@ Reproduce with `{command}`. Trained on {cores()} cores of {processor().model}.
 
 Test parts through the station's own patching and decision, with the thresholds that were chosen on the
 validation parts ({made.point.escapes} of {made.point.defective} escapes, {made.point.overkill} of
-{made.point.good} overkill there). Shares with their 95 % intervals (Wilson).
+{made.point.good} overkill there). Shares with their 95 % intervals (Wilson), which count groups.
 
 {figures(made.tested)}
 
 {confusion(best, classes)}
 
-{honesty(best, parts)}
+{honesty(best)}
 
-The fp32 file differs from the trained network by at most {made.deviation:.1e}. {int8}
+The fp32 file differs from the trained network by at most {made.deviation:.1e}. {int8_words(made)}
+
+{novelty_words(made.novelty)}
 """
 
 
 def good_only_figures(made: GoodOnly) -> str:
     """What an engine fitted on good parts alone does, in words that a table of two rows cannot give."""
-    of = made.outcomes
+    of = made.counted
     lines = [
         f"fitted on {made.fitted} good parts; the threshold is the highest of {made.held_back} more",
-        f"unseen good parts rejected as unknown: {shown(of.overkill, of.good)}",
+        f"unseen good parts rejected as unknown: {of.overkill}",
     ]
-    if not of.defective:
+    known = made.fitted + made.held_back + of.outcomes.good
+    if known < ENOUGH_GOOD:
+        lines.insert(
+            0,
+            f"warning: there are only {known} good parts; with fewer than {ENOUGH_GOOD} such an engine "
+            "rejects many good ones. Add good parts and fit again",
+        )
+    if not of.outcomes.defective:
         return "\n".join([*lines, "no defective part is known: nothing can be said of escapes"])
-    lines.append(f"defective parts rejected as unknown: {shown(of.defective - of.escapes, of.defective)}")
+    lines.append(f"defective parts rejected as unknown: {made.found}")
     return "\n".join([*lines, f"AUROC by part: {made.auroc:.3f}"])
 
 
@@ -139,5 +191,6 @@ Reproduce with `{command}`.
 
 {lines}
 
-Shares with their 95 % intervals (Wilson). The known-bad golden parts carry an artificial defect.
+Shares with their 95 % intervals (Wilson), which count groups: parts of one group look alike, and a group is
+wrong if any of its parts is. The known-bad golden parts carry an artificial defect.
 """

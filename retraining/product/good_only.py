@@ -28,16 +28,19 @@ from retraining.evaluation.ranking import area_under_roc
 from retraining.novelty.leaving_out import threshold_of
 from retraining.novelty.material import surface_patches
 from retraining.novelty.pretrained import BACKBONE, CORE, METHOD_IN_ENGINE, export, fit_patches
+from retraining.product.counting import Counted, Share, count_groups, share_of
 from retraining.product.parts import Parts
 from retraining.surfaces import SOUND, Surfaces
 from station.decision import decide
 from station.engines.manifest import Novelty, PartFigures
 from station.files import write_file
-from station.outcomes import Judgement, Outcomes, count_outcomes, judge
+from station.outcomes import Judgement, count_outcomes, judge
 from station.patching import cut_surface
 from station.recipe import UNKNOWN, Recipe, load_recipe
 
 FEWEST_GOOD = 10
+ENOUGH_GOOD = 30
+"""With fewer good parts, an engine is made with a warning: it rejects many good ones."""
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 """Of the groups of good parts: fitted on, held back for the threshold, tested."""
 _DEFECTS = 40
@@ -54,8 +57,10 @@ class GoodOnly:
     """Good parts fitted on."""
     held_back: int
     """Good parts by which the threshold was chosen."""
-    outcomes: Outcomes
+    counted: Counted
     """The station's verdicts on the test parts, none of which was fitted on."""
+    found: Share
+    """Of the defective parts, those that are rejected; a group counts if all of its are."""
     auroc: float
     """Area under the ROC curve of the highest novelty by part; NaN without a defective test part."""
     core: int
@@ -140,12 +145,14 @@ def make_good_only(
 
     held = [look(k) for k in by_split["validation"]]
     tested, defective = [look(k) for k in by_split["test"]], [look(k) for k in bad]
-    outcomes = count_outcomes(judgement for _, judgement in tested + defective)
+    groups = [parts.pictures[k].group for k in (*by_split["test"], *bad)]
+    judged = list(zip(groups, (judgement for _, judgement in tested + defective), strict=True))
+    counted = count_groups(judged)
     description = EngineDescription.for_recipe(
         tuned,
         network="good-parts",
         description=f"{recipe.description} Fitted on good parts alone; see card.md.",
-        figures={"fp32": PartFigures(**asdict(outcomes))},
+        figures={"fp32": PartFigures(**asdict(counted.outcomes))},
     )
     novelty = Novelty(
         method=METHOD_IN_ENGINE,
@@ -164,7 +171,10 @@ def make_good_only(
         recipe=folder / f"{recipe.name}.yaml",
         fitted=len(by_split["train"]),
         held_back=len(held),
-        outcomes=outcomes,
+        counted=counted,
+        found=share_of(
+            ((group, not one.escaped) for group, one in judged if one.defective), all_of_group=True
+        ),
         auroc=area_under_roc([value for value, _ in tested], [value for value, _ in defective]),
         core=len(network.centres),
     )

@@ -1,12 +1,12 @@
-"""Training, thresholds, INT8, test and golden parts of one product, in the order in which they follow."""
+"""Training, thresholds, INT8, test, golden parts and novelty of one product, in the order of the stages."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ from retraining.evaluation.ranking import average_precision
 from retraining.evaluation.recipe_numbers import write_recipe
 from retraining.evaluation.scored_parts import ScoredPart, patch_labels
 from retraining.evaluation.thresholds import OperatingPoint, choose, trade_off, with_levels
+from retraining.product.counting import Counted, count_groups
+from retraining.product.own_novelty import OwnNovelty, add_own_novelty
 from retraining.product.parts import Parts
 from retraining.shipping.export import calibration_patches, export_onnx
 from retraining.surfaces import SOUND, Surfaces
@@ -38,12 +40,13 @@ from station.decision import decide
 from station.engines.interface import Scorer
 from station.engines.manifest import PartFigures, Variant
 from station.files import write_file
-from station.outcomes import Outcomes, count_outcomes, judge
+from station.outcomes import judge
 from station.patching import cut_surface
 from station.recipe import Recipe
 
 GOLDEN_OF_A_CLASS = 3
-STAGES = ("reading", "training", "thresholds", "INT8", "test", "golden parts")
+STAGES = ("reading", "training", "thresholds", "int8", "test", "golden-parts", "novelty")
+"""Of a product, in their order; a person can stop after each, and look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class PartRow:
 
     precision: str
     part: str
+    group: str
     truth: str
     found: str
     outcome: str
@@ -64,7 +68,7 @@ class PartRow:
 class Tested:
     """What one file of the engine makes of the test parts."""
 
-    outcomes: Outcomes
+    counted: Counted
     average_precision: float
     rows: tuple[PartRow, ...]
 
@@ -79,14 +83,19 @@ class Product:
 
     engine: Path
     recipe: Path
+    tuned: Recipe
+    """With the chosen thresholds."""
     point: OperatingPoint
     """The chosen thresholds, counted on the validation parts."""
-    tested: Mapping[str, Tested]
-    """By precision."""
-    int8_refusal: str
-    """Why there is no INT8 file; empty where there is one."""
-    quantised: QuantiseReport | None
     deviation: float
+    """The largest difference of a probability of the fp32 file from the trained network's."""
+    quantised: QuantiseReport | None = None
+    int8_refusal: str = ""
+    """Why there is no INT8 file; empty where there is one."""
+    tested: Mapping[str, Tested] = field(default_factory=dict)
+    """By precision; empty before the stage `test`."""
+    novelty: OwnNovelty | None = None
+    """None before the stage `novelty`."""
 
 
 def source_of(surfaces: Surfaces, recipe: Recipe) -> Source:
@@ -147,50 +156,66 @@ def make_engine(
     *,
     network_name: str,
     target: float = 0.0,
-    report: Callable[[str], None] = lambda stage: None,
+    until: str = STAGES[-1],
+    report: Callable[[str, int], None] = lambda stage, done: None,
 ) -> Product:
-    """Write ``folder/engines/<engine>`` and ``folder/<recipe>.yaml`` from a trained network.
+    """Write ``folder/engines/<engine>`` and ``folder/<recipe>.yaml`` from a trained network, up to ``until``.
 
     Thresholds are chosen on the validation parts for an escape rate of ``target``; figures are those of the
-    test parts, which nothing before has seen. ``original`` is the recipe's file. Raises :class:`ExportError`
-    where no part of a class can be golden.
+    test parts, which nothing before has seen. ``original`` is the recipe's file. The folder is an engine
+    from the stage `golden-parts` on. Raises :class:`ExportError` where no part of a class can be golden.
     """
+    last = STAGES.index(until)
     engine = folder / "engines" / recipe.engine
-    for old in engine.glob("*.onnx"):  # one of another training would be taken for this one's
-        old.unlink()
+    for old in (*engine.glob("*.onnx"), engine / "engine.yaml"):  # of another training, not to be taken
+        old.unlink(missing_ok=True)
     fp32 = engine / MODEL_FILES["fp32"]
     deviation = export_onnx(network, fp32, recipe.patch.size, recipe.surface.channels)
-    report("thresholds")
+    report("thresholds", 0)
     validation = scored(parts.of("validation"), recipe, onnx_scorer(fp32))
     point = choose(trade_off(validation, recipe, recipe.decision.temperature), target)
     written = folder / f"{recipe.name}.yaml"
     written.unlink(missing_ok=True)
     tuned = with_levels(recipe, point.levels, recipe.decision.temperature)
     tuned = write_recipe(original, written, tuned)
-    report("INT8")
-    quantised, refusal = None, ""
+    made = Product(engine, written, tuned, point, deviation)
+    if last < STAGES.index("int8"):
+        return made
+    report("INT8", 1)
     try:
         quantised = quantise(fp32, engine / MODEL_FILES["int8"], _calibration(parts.of("train"), recipe))
+        made = replace(made, quantised=quantised)
     except QuantiseError as error:
-        refusal = str(error)
+        made = replace(made, int8_refusal=str(error))
         (engine / MODEL_FILES["int8"]).unlink(missing_ok=True)
-    report("test")
-    names: tuple[Variant, ...] = ("fp32", "int8") if quantised else ("fp32",)
-    unseen = parts.of("test")
-    tested = {str(name): test(unseen, tuned, onnx_scorer(engine / MODEL_FILES[name]), name) for name in names}
+    if last < STAGES.index("test"):
+        return made
+    report("test", 2)
+    names: tuple[Variant, ...] = ("fp32", "int8") if made.quantised else ("fp32",)
+    unseen, groups = parts.of("test"), parts.groups_of("test")
+    tested = {
+        str(name): test(unseen, groups, tuned, onnx_scorer(engine / MODEL_FILES[name]), name)
+        for name in names
+    }
+    made = replace(made, tested=tested)
     write_rows(folder / "test-parts.csv", [row for one in tested.values() for row in one.rows])
-    report("golden parts")
+    if last < STAGES.index("golden-parts"):
+        return made
+    report("golden parts", 3)
     description = EngineDescription.for_recipe(
         tuned,
         network=network_name,
         description=f"{recipe.description} Trained on a person's own pictures; see card.md.",
-        figures={name: PartFigures(**asdict(tested[name].outcomes)) for name in names},
+        figures={name: PartFigures(**asdict(tested[name].counted.outcomes)) for name in names},
     )
     chosen = golden_parts(
         join_surfaces(parts.of("train"), parts.of("validation")), tuned, engine, description
     )
     write_engine_folder(engine, description, chosen)
-    return Product(engine, written, point, tested, refusal, quantised, deviation)
+    if last < STAGES.index("novelty"):
+        return made
+    report("novelty", 4)
+    return replace(made, novelty=add_own_novelty(engine, parts, tuned, lambda what: report(what, 4)))
 
 
 def scored(surfaces: Surfaces, recipe: Recipe, score: Scorer) -> list[ScoredPart]:
@@ -203,8 +228,8 @@ def scored(surfaces: Surfaces, recipe: Recipe, score: Scorer) -> list[ScoredPart
     return found
 
 
-def test(surfaces: Surfaces, recipe: Recipe, score: Scorer, precision: str) -> Tested:
-    """The station's verdict on every part, cut and decided as on the line."""
+def test(surfaces: Surfaces, groups: Sequence[str], recipe: Recipe, score: Scorer, precision: str) -> Tested:
+    """The station's verdict on every part, cut and decided as on the line; ``groups``: that of each part."""
     rows, judgements = [], []
     for index, name in enumerate(surfaces.names):
         label = surfaces.part_class(index)
@@ -215,11 +240,14 @@ def test(surfaces: Surfaces, recipe: Recipe, score: Scorer, precision: str) -> T
         highest = float((1.0 - scores[:, SOUND]).max()) if verdict.outcome != Outcome.FAULT else 1.0
         truth = surfaces.classes[label]
         rows.append(
-            PartRow(precision, name, truth, verdict.class_name, str(verdict.outcome), highest, verdict.reason)
-        )
+            PartRow(
+                precision, name, groups[index], truth, verdict.class_name, str(verdict.outcome), highest,
+                verdict.reason,
+            )
+        )  # fmt: skip
     sound = surfaces.classes[SOUND]
     ranked = average_precision([row.truth != sound for row in rows], [row.highest_defect for row in rows])
-    return Tested(count_outcomes(judgements), ranked, tuple(rows))
+    return Tested(count_groups(zip(groups, judgements, strict=True)), ranked, tuple(rows))
 
 
 def golden_parts(

@@ -60,9 +60,13 @@ class Parts:
         """SHA-256 of the class of every pixel: other masks are other data."""
         return hashlib.sha256(np.asarray(self.surfaces.masks).tobytes()).hexdigest()
 
+    def groups_of(self, split: str) -> tuple[str, ...]:
+        """The group of each part of one split."""
+        return tuple(p.group for p in self.pictures if p.split == split)
+
     def groups(self, split: str) -> int:
         """Groups of one split: parts of one group look alike, and count as one in what can be claimed."""
-        return len({p.group for p in self.pictures if p.split == split})
+        return len(set(self.groups_of(split)))
 
 
 def split_parts(dataset: Dataset, seed: int) -> Dataset:
@@ -147,6 +151,12 @@ def usable(dataset: Dataset, recipe: Recipe, *, good_only: bool = False) -> Data
             f"no picture of {', '.join(lacking)} was labelled by a person; add pictures, or take the class "
             f"out of recipe {recipe.name}"
             + ("" if names[SOUND] in lacking else ", or start with good parts alone by --good-only")
+        )
+    if not good_only and recipe.decision.unknown == "reject":
+        faults.append(
+            f"recipe {recipe.name}, line {recipe.line_of('decision.unknown')}: `unknown: reject` cannot be "
+            "tested before the engine knows what is far from training; train with `unknown: report`, read in "
+            "the card how many good parts are far from it, and write `reject` into the recipe that is made"
         )
     windows = sum(p.window is not None for p in own.pictures)
     if windows:

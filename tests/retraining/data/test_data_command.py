@@ -83,3 +83,42 @@ def test_boxes_and_masks_have_their_commands(pictures: Path, tmp_path: Path) -> 
     cv2.imwrite(str(masks / "1.png"), mask)
     _run("from-masks", pictures, masks, "--sound", "a", "--side", 32, "--out", tmp_path / "masked")
     assert load_dataset(tmp_path / "masked").count()["b"] == 1
+
+
+def test_a_test_that_is_declared_by_names_is_kept_and_the_rest_is_split_by_group(
+    pictures: Path, tmp_path: Path
+) -> None:
+    _run("from-folders", pictures, "--out", tmp_path / "set", "--join", "none")
+    _run("split", tmp_path / "set", "--test-where", r"/(1[89]|2[0-9])\.", "--validation", 0.25)
+    dataset = load_dataset(tmp_path / "set")
+    assert dataset.count("test") == {"a": 3, "b": 3}
+    assert {int(Path(p.path).stem) for p in dataset.pictures if p.split == "test"} == set(range(18, 24))
+    assert dataset.count("train") == {"a": 7, "b": 7}
+    assert dataset.count("validation") == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("[", "no regular expression"),
+        ("nothing", "matches 0 of 24 pictures"),
+        (".", "matches 24 of 24 pictures"),
+        ("/1[0-5]", "parts 6 groups"),
+    ],
+)
+def test_a_declared_test_that_cannot_be_is_refused(
+    pictures: Path, tmp_path: Path, where: str, says: str
+) -> None:
+    table = [f"{'ab'[n % 2]}/{n}.png,part {n % 6}" for n in range(24)]
+    (tmp_path / "groups.csv").write_text("path,group\n" + "\n".join(table), encoding="utf-8")
+    _run("from-folders", pictures, "--out", tmp_path / "set", "--groups", tmp_path / "groups.csv")
+    with pytest.raises(DatasetError, match=says):
+        _run("split", tmp_path / "set", "--test-where", where)
+
+
+def test_shares_are_refused_where_the_test_is_declared(pictures: Path, tmp_path: Path) -> None:
+    _run("from-folders", pictures, "--out", tmp_path / "set")
+    words = ["data", "split", str(tmp_path / "set"), "--test-where", "/2", "--test", "0.5"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "--test" in result.output

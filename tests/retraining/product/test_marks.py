@@ -209,7 +209,7 @@ def test_every_format_gives_the_class_of_every_pixel(
 
 def test_a_box_is_said_to_mark_more_than_the_defect(own: Path) -> None:
     data = whole(own, coco(own, "boxes"), "--classes", ",".join(KINDS))
-    out = run("product", data, "-r", own / "disc.yaml", "--dry-run")
+    out = run("product", data, "-r", own / "disc.yaml", "--until", "reading")
     assert "21 of 21 marks are boxes: a box marks more than the defect" in out
 
 
@@ -229,7 +229,7 @@ def test_masks_beside_marks_and_defective_pictures_without_a_mark_are_refused(ow
     data = whole(own, coco(own, "polygons"))
     (own / "masks").mkdir()
     with pytest.raises(DatasetError, match="have marks of their own"):
-        run("product", data, "-r", recipe, "--masks", own / "masks", "--dry-run")
+        run("product", data, "-r", recipe, "--masks", own / "masks", "--until", "reading")
     manifest = data / "dataset.json"
     document = json.loads(manifest.read_text(encoding="utf-8"))
     for picture in document["pictures"]:
@@ -239,13 +239,13 @@ def test_masks_beside_marks_and_defective_pictures_without_a_mark_are_refused(ow
             picture["marks"] = [{"label": "spot", "box": [1, 1, 9, 9]}]
     manifest.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(DatasetError, match=r"(?s)scratch-02.png has no mark.*spot-01.png has no mark"):
-        run("product", data, "-r", recipe, "--dry-run")
+        run("product", data, "-r", recipe, "--until", "reading")
     for picture in document["pictures"]:
         if picture["label"] != "good" and "marks" not in picture:
             picture["marks"] = [{"label": "spot", "box": [1, 1, 99, 9]}]
     manifest.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(DatasetError) as caught:
-        run("product", data, "-r", recipe, "--dry-run")
+        run("product", data, "-r", recipe, "--until", "reading")
     assert "good-04.png is labelled good, but its mask marks a defect" in str(caught.value)
     assert "spot-01.png: the mark spot at x 1 to 99, y 1 to 9 reaches beyond" in str(caught.value)
 

@@ -82,11 +82,58 @@ def recipe(root: Path, side: int = SIDE) -> Path:
     return path
 
 
+def with_more_good_parts(root: Path) -> Path:
+    """The data set with ten good parts in validation, so that the engine gets novelty; six parts test it."""
+    rng = np.random.default_rng(55)
+    for number in range(12, 22):
+        write_image(root / "photos" / "good" / f"good-{number}.png", draw(rng, False)[0])
+    data = data_set(root)
+    document = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
+    for picture in document["pictures"]:
+        number = int(picture["path"][-6:-4])
+        picture["split"] = (
+            "test" if number < 3 else "validation" if number in (3, 4) or number > 11 else "train"
+        )
+    (data / "dataset.json").write_text(json.dumps(document), encoding="utf-8")
+    return data
+
+
+def assert_the_station_rejects_what_is_far(root: Path, out: Path) -> None:
+    """A part such as was never shown is far from training, and rejected where the recipe says so."""
+    strange = out / "strange"
+    strange.mkdir()
+    stripes = np.where(np.arange(SIDE) // 2 % 2, 220, 40).astype(np.uint8)
+    write_image(strange / "striped.png", np.tile(stripes, (SIDE, 1)))
+    recipe_file = out / "strict.yaml"
+    text = (out / "run" / "disc.yaml").read_text(encoding="utf-8")
+    strict = text.replace("decision:\n", "decision:\n  unknown: reject\n  unknown_bin: 5\n")
+    recipe_file.write_text(strict, encoding="utf-8")
+    for folder in (strange, root / "photos" / "good"):
+        words = ["inspect", folder, "--recipe", recipe_file, "--engines", out / "run" / "engines"]
+        CliRunner().invoke(station, [str(word) for word in [*words, "--json", out / "found.json"]])
+        rows = json.loads((out / "found.json").read_text())["pictures"]
+        assert all(np.isfinite(row["patch_novelty"]).all() for row in rows)
+        if folder == strange:
+            assert max(rows[0]["patch_novelty"]) > 1
+            assert rows[0]["outcome"] == "reject"
+        else:
+            assert sum(max(row["patch_novelty"]) > 1 for row in rows) <= 5
+
+
 @pytest.mark.parametrize("patches", [4, 1], ids=["four patches with masks", "one patch without"])
 def test_pictures_become_an_engine_that_the_station_takes(own: Path, tmp_path: Path, patches: int) -> None:
     masks = ["--masks", own / "masks"] if patches == 4 else []
     file = recipe(own, SIDE if patches == 4 else 32)
-    out = run("product", data_set(own), "--recipe", file, *masks, *QUICK, "--out", tmp_path / "run")
+    data = data_set(own) if patches == 1 else with_more_good_parts(own)
+    line = ["product", data, "--recipe", file, *masks, *QUICK, "--out", tmp_path / "run"]
+    assert "curves.png" in run(*line, "--until", "training")
+    assert not (tmp_path / "run" / "engines").exists()
+    weights = next((tmp_path / "run").glob("patch-*/best.pt"))
+    trained = weights.stat().st_mtime_ns
+    assert "validation parts: " in run(*line, "--until", "thresholds")
+    assert not (tmp_path / "run" / "engines" / "disc" / "engine.yaml").exists()
+    out = run(*line)
+    assert weights.stat().st_mtime_ns == trained
 
     engine = load_manifest(tmp_path / "run" / "engines" / "disc")
     assert {part.truth for part in engine.golden} == {"good", "spot"}
@@ -96,6 +143,12 @@ def test_pictures_become_an_engine_that_the_station_takes(own: Path, tmp_path: P
     assert "With 95 % confidence" in (engine.folder / "card.md").read_text(encoding="utf-8")
     written = load_recipe(tmp_path / "run" / "disc.yaml")
     assert written.version == 2
+    said = "The engine says what is far" if patches == 4 else "The engine does not say what is far"
+    assert said in out
+    assert said in (engine.folder / "card.md").read_text(encoding="utf-8")
+    assert (engine.novelty is not None) == (patches == 4)
+    if patches == 4:
+        assert_the_station_rejects_what_is_far(own, tmp_path)
 
     report = tmp_path / "report.json"
     result = CliRunner().invoke(
@@ -109,7 +162,7 @@ def test_pictures_become_an_engine_that_the_station_takes(own: Path, tmp_path: P
     assert right >= 22, found
 
     card = (engine.folder / "card.md").read_text(encoding="utf-8")
-    again = " ".join(str(word) for word in ["retrain product", own / "data", "--recipe", file, *masks])
+    again = " ".join(str(word) for word in ["retrain product", data, "--recipe", file, *masks])
     assert [line for line in card.splitlines() if again in line and "--network simple-fcn --steps 40" in line]
 
     others: list[list[object]] = [[*masks, *QUICK, "--seed", 3], ["--good-only"]]
@@ -123,9 +176,20 @@ def test_pictures_become_an_engine_that_the_station_takes(own: Path, tmp_path: P
             run("product", own / "data", "-r", file, *masks, *QUICK, "--out", tmp_path / "run")
 
 
-def test_a_dry_run_says_what_there_is_and_trains_nothing(own: Path, tmp_path: Path) -> None:
+def test_a_run_until_reading_says_what_there_is_and_trains_nothing(own: Path, tmp_path: Path) -> None:
     file = recipe(own)
-    run("product", data_set(own), "-r", file, "--masks", own / "masks", "--dry-run", "--out", tmp_path / "r")
+    run(
+        "product",
+        data_set(own),
+        "-r",
+        file,
+        "--masks",
+        own / "masks",
+        "--until",
+        "reading",
+        "--out",
+        tmp_path / "r",
+    )
     assert not (tmp_path / "r").exists()
 
 
@@ -147,13 +211,13 @@ def test_masks_of_several_classes_say_the_class_of_every_pixel(own: Path, tmp_pa
         "--out",
         tmp_path / "r",
     ]
-    run(*line, "--class-of", "3=spot", "--dry-run")
+    run(*line, "--class-of", "3=spot", "--until", "reading")
     with pytest.raises(
         DatasetError, match="--class-of names stain, but recipe disc has the classes good, spot"
     ):
-        run(*line, "--class-of", "3=stain", "--dry-run")
+        run(*line, "--class-of", "3=stain", "--until", "reading")
     with pytest.raises(DatasetError, match="is labelled spot, but its mask marks nothing on the product"):
-        run(*line, "--class-of", "3=good", "--dry-run")
+        run(*line, "--class-of", "3=good", "--until", "reading")
     words = ["product", str(own / "data"), "--recipe", str(own / "disc.yaml"), "--class-of", "3=spot"]
     result = CliRunner().invoke(retrain, words)
     assert result.exit_code == 2
@@ -181,7 +245,18 @@ def test_a_split_without_a_part_of_each_class_is_refused_before_the_training(own
 
 def test_a_seed_for_a_split_that_the_set_has_is_refused(own: Path) -> None:
     data = divide(own, "none")
-    words = ["product", data, "-r", recipe(own), "--masks", own / "masks", "--split-seed", 2, "--dry-run"]
+    words = [
+        "product",
+        data,
+        "-r",
+        recipe(own),
+        "--masks",
+        own / "masks",
+        "--split-seed",
+        2,
+        "--until",
+        "reading",
+    ]
     result = CliRunner().invoke(retrain, [str(word) for word in words])
     assert result.exit_code == 2
     assert "--split-seed" in result.output
