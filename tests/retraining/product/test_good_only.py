@@ -65,6 +65,9 @@ def test_good_parts_alone_give_an_engine_that_rejects_what_is_unknown(pictures: 
     out = run("product", pictures / "data", "-r", pictures / "disc.yaml", "--good-only", "--out", tmp_path)
 
     assert "defective parts rejected as unknown: 4 of 4" in out
+    card = (tmp_path / "engines" / "disc" / "card.md").read_text(encoding="utf-8")
+    for told in (out, card):
+        assert "warning: there are only 20 good parts; with fewer than 30 such an engine rejects many" in told
     recipe = load_recipe(tmp_path / "disc.yaml")
     assert [entry.name for entry in recipe.classes] == ["good"]
     assert (recipe.decision.unknown, recipe.decision.unknown_bin) == ("reject", 3)
@@ -91,6 +94,13 @@ def test_what_only_a_classifier_uses_is_refused(pictures: Path, tmp_path: Path) 
     result = CliRunner().invoke(retrain, [str(word) for word in [*words, "--out", tmp_path]])
     assert result.exit_code == 2
     assert "--steps" in result.output
+
+
+def test_no_stage_of_a_classifier_can_be_the_end(pictures: Path, tmp_path: Path) -> None:
+    words = ["product", pictures / "data", "-r", pictures / "disc.yaml", "--good-only", "--until", "int8"]
+    result = CliRunner().invoke(retrain, [str(word) for word in [*words, "--out", tmp_path]])
+    assert result.exit_code == 2
+    assert "--until" in result.output
 
 
 def test_a_handful_of_good_parts_is_too_few(pictures: Path, tmp_path: Path) -> None:

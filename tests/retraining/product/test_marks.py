@@ -16,6 +16,7 @@ from drivers.cameras.picture_files import write_image
 from retraining.cli import app as retrain
 from retraining.data.manifest import load_dataset
 from retraining.errors import DatasetError
+from retraining.product import making
 from retraining.product.parts import read_parts, split_parts, usable
 from station.engines.folder import load_manifest
 from station.recipe import load_recipe
@@ -222,6 +223,17 @@ def test_a_product_of_several_patches_is_trained_from_outlines_without_masks(own
     assert {part.truth for part in engine.golden} == set(KINDS)
     assert engine.figures["fp32"].outcomes.escapes == 0
     assert "a box marks more than the defect" in (engine.folder / "card.md").read_text(encoding="utf-8")
+
+
+def test_a_verdict_that_names_any_class_on_the_part_is_right(own: Path) -> None:
+    recipe = load_recipe(own / "disc.yaml")
+    data = whole(own, coco(own, "polygons"), "--classes", ",".join(KINDS))
+    parts = read_parts(split_parts(usable(load_dataset(data), recipe), 1), recipe)
+    scores = np.tile(np.float32([1, 0, 0]), (recipe.patch_count, 1))
+    scores[0] = [0, 0, 1]
+    groups = [picture.path for picture in parts.pictures]
+    found = making.test(parts.surfaces, groups, recipe, lambda patches: scores, "fp32")
+    assert (found.counted.right.parts, found.counted.escapes.parts) == (11, 0)
 
 
 def test_masks_beside_marks_and_defective_pictures_without_a_mark_are_refused(own: Path) -> None:

@@ -334,6 +334,13 @@ def test_labels_of_whole_pictures_are_not_taken_for_labels_of_patches(own: Path)
     assert "name the folder of their masks by --masks" in refused(own)
 
 
+def test_a_recipe_that_rejects_unknown_parts_already_is_refused(own: Path) -> None:
+    file = recipe(own)
+    file.write_text(file.read_text() + "decision: {unknown: reject, unknown_bin: 5}\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="line 12: `unknown: reject` cannot be tested"):
+        run("product", data_set(own), "-r", file, "--masks", own / "masks")
+
+
 def test_windows_of_pictures_are_no_parts(own: Path) -> None:
     run("data", "from-masks", own / "photos", own / "masks", "--side", 32, "--sound", "good", "--out",
         own / "windows")  # fmt: skip
