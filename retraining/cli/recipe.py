@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,9 +33,10 @@ def recipe(
 ) -> None:
     """Propose a recipe for a product from a data set of its pictures.
 
-    The background, the sizes of the product, surface and patches, channels and classes are read from the
-    pictures; every picture is then cut by the recipe as written, and those that it refuses are named. What
-    pictures cannot say, such as mm per pixel, stands in the file with a remark.
+    The background, the sizes of the product, surface and patches, channels, classes and the limits of light
+    and texture are read from the pictures; every picture is then cut by the recipe as written, and those
+    that it refuses are named. What pictures cannot say, such as mm per pixel, stands in the file with a
+    remark.
 
     Exit code: 0 the recipe cuts every picture, 1 it refuses some, 2 there is no proposal.
 
@@ -48,7 +50,7 @@ def recipe(
     from drivers.cameras.picture_files import shown
     from retraining.data.manifest import load_dataset
     from retraining.errors import DatasetError
-    from retraining.product.proposing import propose, recipe_text
+    from retraining.product.proposing import learn_limits, propose, recipe_text
     from retraining.surfaces.photographs import cut_photograph
     from station.files import write_file
     from station.recipe import check_recipe
@@ -63,7 +65,15 @@ def recipe(
         found = propose(
             dataset, good, background, lambda stage, done, total: progress.update(task, completed=done)
         )
-        text = recipe_text(name, found, len(dataset), mm_per_px)
+        write = partial(
+            recipe_text, name, found, len(dataset), mm_per_px, sixteen_bit_white=dataset.sixteen_bit_white
+        )
+        draft = check_recipe(out, write().encode())
+        task = progress.add_task("learning limits", total=len(dataset), status="")
+        limits, texture, no_texture = learn_limits(
+            dataset, draft, lambda stage, done, total: progress.update(task, completed=done)
+        )
+        text = write(limits=limits, texture=texture, no_texture=no_texture)
         written = check_recipe(out, text.encode())
         write_file(out, text)
         task = progress.add_task("cutting them", total=len(dataset), status="")
@@ -79,6 +89,9 @@ def recipe(
     print(f"product     {', '.join(map(str, found.widths_px))} px wide, {found.height_px} px high")
     print(f"surface     {width} x {height} px, {written.patch_count} patches of {found.patch_px} px")
     print(f"channels    {found.channels}")
+    if limits is not None:
+        print(f"light       median level {limits.min_level} or more; other limits are in the file")
+    print(f"texture     {f'no limits: {no_texture}' if texture is None else 'limits are in the file'}")
     print(f"classes     {', '.join(found.classes)} (the first one is accepted)")
     for remark in found.remarks:
         print(f"look at this: {remark}")

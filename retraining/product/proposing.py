@@ -8,15 +8,28 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.cameras.picture_files import in_channels
 from retraining.data.manifest import Dataset, Picture
 from retraining.errors import DatasetError
-from retraining.surfaces.reading import Reporter, for_each, read_picture, silent, stage
-from station.recipe import CLASS_NAME
+from retraining.surfaces.photographs import read_photograph
+from retraining.surfaces.reading import LOSSY, Reporter, for_each, read_picture, silent, stage
+from station.patching import PatchingError, measure_product
+from station.patching.learning import (
+    WIDEST,
+    GoodPart,
+    LightFound,
+    light_limits,
+    look_at_light,
+    texture_limits,
+)
+from station.patching.learning import look_at as look_at_texture
+from station.recipe import CLASS_NAME, Product, ProductLimits, Recipe, Texture
 
 GOOD_NAMES = ("good", "ok", "normal", "sound", "defect-free", "no-defect")
 """Class names that need no `--good`."""
@@ -28,7 +41,13 @@ _RING = 0.03
 """The outermost share of a picture, in which a background shows where there is one."""
 _LIGHT, _EVEN, _DARKER = 160, 30, 48
 """A light background, grey levels: at least so bright, so even, and so much brighter than the product."""
+_TILT_DEG = 1.5
 _MOST_NAMED = 10
+MARGIN = 0.5
+"""Limits are at half of the least that the pictures show, and at twice the most."""
+FEWEST_FOR_TEXTURE = 10
+_LEAST_TEXTURE = 0.1
+"""Grey levels: a limit below this says nothing."""
 _ODD = 0.25
 """A size that differs by more than this from the median is of another picture."""
 
@@ -48,7 +67,9 @@ class Seen:
     """Whether a darker product stands on an even, bright background."""
     product_width: int
     product_height: int
-    """Of what is bright; of the whole picture where it does not stand on dark."""
+    """As the station's search finds it on dark; of the whole picture where it does not stand on dark."""
+    problem: str = ""
+    """Why the station's search finds no product on dark; "" where it does, or was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +106,8 @@ def propose(
     classes = _good_first(dataset, good)
 
     def look(picture: Picture) -> Seen:
-        return look_at(picture.path, read_picture(dataset.path_of(picture), 3, dataset.sixteen_bit_white))
+        pixels = read_picture(dataset.path_of(picture), 3, dataset.sixteen_bit_white)
+        return look_at(picture.path, pixels, background)
 
     seen = for_each(look, dataset.pictures, stage(report, "pictures looked at", len(dataset)))
     remarks = []
@@ -107,9 +129,18 @@ def propose(
                 f"background: {_named(few)}"
             )
     on_dark = background == "dark"
+    missed = [f"{one.name} ({one.problem})" for one in seen if on_dark and one.problem]
+    if len(missed) == len(seen):
+        raise DatasetError(
+            f"the station finds a product in none of the pictures: {_named(missed)}; photograph the product "
+            "alone on a dark background, or say --background none"
+        )
+    if missed:
+        remarks.append(f"the station finds no product in {len(missed)} pictures: {_named(missed)}")
     sizes = [
         (one.name, *((one.product_width, one.product_height) if on_dark else (one.width, one.height)))
         for one in seen
+        if not (on_dark and one.problem)
     ]
     height = round(median(tall for _, _, tall in sizes))
     odd = [f"{name} ({wide} x {tall})" for name, wide, tall in sizes if abs(tall - height) > _ODD * height]
@@ -142,26 +173,70 @@ def propose(
     )
 
 
-def look_at(name: str, pixels: NDArray[np.uint8]) -> Seen:
-    """What one picture shows, uint8 ``(H, W, 3)``."""
+def look_at(name: str, pixels: NDArray[np.uint8], background: str = "auto") -> Seen:
+    """What one picture shows, uint8 ``(H, W, 3)``; the station's search measures what stands on dark."""
     height, width = pixels.shape[:2]
     sampled = pixels[:: max(1, height // 512), :: max(1, width // 512)].astype(np.int16)
     coloured = float(np.ptp(sampled, axis=2).mean()) > 3.0
     grey = pixels[..., 1]
-    columns, rows = np.percentile(grey, 75, axis=0), np.percentile(grey, 75, axis=1)
+    columns = np.percentile(grey, 75, axis=0)
     ring = max(2, round(_RING * width))
     beside = float(np.median(np.concatenate([columns[:ring], columns[-ring:]])))
     inside = float(np.percentile(columns, 90))
-    level = beside + 0.2 * (inside - beside)
-    left, right = _run(columns > level)
-    top, bottom = _run(np.percentile(grey[:, left:right], 75, axis=1) > level) if right > left else (0, 0)
-    on_dark = beside < 40 and inside - beside > 24 and right - left < width - 2 and len(rows) > 0
-    product = (right - left, bottom - top) if on_dark else (width, height)
+    bright = int(np.count_nonzero(columns > beside + 0.2 * (inside - beside)))
+    on_dark = beside < 40 and inside - beside > 24 and bright < width - 2
     edge = np.concatenate([grey[:, :ring], grey[:, -ring:]], axis=1)
     even = float(np.percentile(edge, 95) - np.percentile(edge, 5)) < _EVEN
     middle = float(np.median(grey[height // 4 : height - height // 4, width // 4 : width - width // 4]))
     on_light = even and beside > _LIGHT and beside - middle > _DARKER
-    return Seen(name, width, height, coloured, on_dark, on_light, *product)
+    product, problem = (width, height), ""
+    if background == "dark" or (on_dark and background == "auto"):
+        # The sizes of the recipe do not exist yet; the search takes what is bright for a first idea of them.
+        rough = Product.model_construct(
+            background="dark", widths_px=(max(1, bright),), height_px=height, max_tilt_deg=_TILT_DEG,
+            limits=WIDEST,
+        )  # fmt: skip
+        try:
+            region = measure_product(in_channels(pixels, 1)[..., 0], rough)[0]
+            product = (region.width, region.height)
+        except PatchingError as error:
+            problem = str(error)
+    return Seen(name, width, height, coloured, on_dark, on_light, *product, problem)
+
+
+def learn_limits(
+    dataset: Dataset, draft: Recipe, report: Reporter = silent
+) -> tuple[ProductLimits | None, Texture | None, str]:
+    """Limits of light and texture by the pictures that a draft cuts, and why there is none of the texture.
+
+    Both leave a margin of :data:`MARGIN` to what the pictures show. Limits of the texture need
+    :data:`FEWEST_FOR_TEXTURE` pictures as the camera gave them, because a lossy format smooths lines.
+    """
+    wide = draft.model_copy(
+        update={"product": draft.product.model_copy(update={"limits": WIDEST, "texture": None})}
+    )
+
+    def look(picture: Picture) -> tuple[LightFound, GoodPart] | None:
+        pixels = read_photograph(dataset.path_of(picture), wide)
+        try:
+            return look_at_light(pixels, wide), look_at_texture(picture.path, pixels, wide)
+        except PatchingError:
+            return None  # the command names it, with the reason
+
+    seen = for_each(look, dataset.pictures, stage(report, "limits learnt", len(dataset)))
+    found = [one for one in seen if one is not None]
+    if not found:
+        return None, None, "no picture could be cut"
+    light = light_limits([one for one, _ in found], MARGIN)
+    textures = [part.found for _, part in found if part.found is not None]
+    lossy = [p.path for p in dataset.pictures if PurePosixPath(p.path).suffix.lower() in LOSSY]
+    if lossy:
+        return light, None, f"{len(lossy)} pictures are in a lossy format, which smooths lines"
+    if len(textures) < FEWEST_FOR_TEXTURE:
+        return light, None, f"it needs {FEWEST_FOR_TEXTURE} pictures"
+    if MARGIN * min(min(one.change, one.grain, one.texture) for one in textures) < _LEAST_TEXTURE:
+        return light, None, "the pictures are too smooth: a frozen line would look the same"
+    return light, texture_limits([part for _, part in found], MARGIN), ""
 
 
 def grid(width: int, height: int) -> tuple[tuple[int, int], int]:
@@ -187,8 +262,21 @@ def grid(width: int, height: int) -> tuple[tuple[int, int], int]:
     return (down * patch, across * patch), patch
 
 
-def recipe_text(name: str, proposal: Proposal, parts: int, mm_per_px: float | None) -> str:
-    """The recipe as YAML, with what it rests on as comments."""
+def recipe_text(
+    name: str,
+    proposal: Proposal,
+    parts: int,
+    mm_per_px: float | None,
+    *,
+    sixteen_bit_white: int | None = None,
+    limits: ProductLimits | None = None,
+    texture: Texture | None = None,
+    no_texture: str = "",
+) -> str:
+    """The recipe as YAML, with what it rests on as comments.
+
+    ``no_texture``: why there are no limits of the texture.
+    """
     scale = mm_per_px if mm_per_px is not None else 0.1
     told = (
         "" if mm_per_px is not None else "   # NOT MEASURED: only boxes in mm depend on it; set it by a scale"
@@ -201,6 +289,8 @@ def recipe_text(name: str, proposal: Proposal, parts: int, mm_per_px: float | No
     down, across = height // proposal.patch_px, width // proposal.patch_px
     tilt = "  max_tilt_deg: 1.5\n" if proposal.background == "dark" else ""
     bins = len(proposal.classes)
+    white = "" if sixteen_bit_white is None else f"  sixteen_bit_white: {sixteen_bit_white}\n"
+    learnt = _limits_text(limits, texture, no_texture, dark=proposal.background == "dark")
     decision = "" if bins > 1 else _ONLY_GOOD
     # One line each, whatever the names of files hold.
     remarks = "".join(f"# Look at this: {' '.join(one.split())}.\n" for one in proposal.remarks)
@@ -218,7 +308,7 @@ product:
   height_tolerance_px: {proposal.height_tolerance_px}
 {tilt}  mm_per_px_x: {scale:g}{told}
   mm_per_px_y: {scale:g}
-
+{white}{learnt}
 surface:   # {down} x {across} patches that are nearly square on the product
   height: {height}
   width: {width}
@@ -235,6 +325,24 @@ classes:   # the first one is the good one; set the bins of your sorter
 {decision}
 fault_bin: {bins + 1 if bins > 1 else 3}
 """
+
+
+def _limits_text(
+    limits: ProductLimits | None, texture: Texture | None, no_texture: str, *, dark: bool
+) -> str:
+    lines = []
+    if limits is not None:
+        lines.append("  limits:   # half of the least, twice the most that the pictures show")
+        keys = ("min_level", "max_saturated", "max_saturated_patch", "max_black", "max_black_patch")
+        lines += [
+            f"    {key}: {getattr(limits, key):g}" for key in (*(("min_contrast",) if dark else ()), *keys)
+        ]
+    if texture is not None:
+        lines.append("  texture:   # half of the least that the pictures show")
+        lines += [f"    {key}: {value:g}" for key, value in texture.model_dump().items()]
+    elif no_texture:
+        lines.append(f"  # No limits of the texture: {no_texture}; learn them by `station limits`.")
+    return "".join(f"{line}\n" for line in lines)
 
 
 _ONLY_GOOD = """
@@ -289,16 +397,6 @@ def _clusters(widths: Sequence[int]) -> tuple[tuple[int, ...], int]:
 def _tolerance(found: int, size: int) -> int:
     """Twice what was found, at least 4 px, and no more than what a recipe takes without a risk."""
     return min(max(4, 2 * found), max(found, 6, int(0.04 * size)), size - 1)
-
-
-def _run(on: NDArray[np.bool_]) -> tuple[int, int]:
-    """The longest run of what is on, gaps of up to 8 closed."""
-    places = np.flatnonzero(on)
-    if not len(places):
-        return 0, 0
-    parts = np.split(places, np.flatnonzero(np.diff(places) > 8) + 1)
-    longest = max(parts, key=len)
-    return int(longest[0]), int(longest[-1]) + 1
 
 
 def _named(names: Sequence[str]) -> str:

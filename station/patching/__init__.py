@@ -1,7 +1,7 @@
 """A frame becomes patches: the product is found, brought to the recipe's size and cut."""
 
 from station.patching.cutting import cut, cut_region
-from station.patching.finding import find_product
+from station.patching.finding import find_product, measure_product
 from station.patching.geometry import (
     BoxMm,
     Patches,
@@ -24,5 +24,6 @@ __all__ = [
     "cut_region",
     "cut_surface",
     "find_product",
+    "measure_product",
     "patch_boxes",
 ]

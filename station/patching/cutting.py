@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.patching.area import count_extremes, resize_area
-from station.patching.finding import _as_recipe_sees, find_product
+from station.patching.finding import as_recipe_sees, find_product
 from station.patching.geometry import Patches, PatchingError, Reason, Region, Surface, cut_surface
 from station.patching.texture import check_texture
-from station.recipe import Recipe
+from station.recipe import ProductLimits, Recipe
 
 
 def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = None) -> Patches:
@@ -31,7 +31,7 @@ def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = 
     the recipe's is taken, and a product of which a part is missing can be taken for a narrower one: the line
     asks :meth:`station.prepared.Prepared.width_of` first. Raises :class:`PatchingError`.
     """
-    pixels = _as_recipe_sees(frame_pixels, recipe)
+    pixels = as_recipe_sees(frame_pixels, recipe)
     region = find_product(pixels, recipe, width_px)
     if recipe.product.texture is not None:
         check_texture(pixels, region, recipe.product.texture)
@@ -62,20 +62,28 @@ def straightened(pixels: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]
     return np.ascontiguousarray(pixels[down, across])
 
 
+def extremes_of(
+    patches: NDArray[np.uint8], limits: ProductLimits
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The shares of each of ``(N, patch, patch, C)`` that are black and saturated, in every fourth row."""
+    step = 4
+    dark, bright = count_extremes(
+        patches.reshape(len(patches), patches.shape[1], -1), step, limits.black_level, limits.saturated_level
+    )
+    looked_at = patches[0, ::step].size
+    return dark / looked_at, bright / looked_at
+
+
 def _check_patches(patches: NDArray[np.uint8], recipe: Recipe) -> None:
     """Refuse a part with a patch that is too bright or too dark."""
     limits = recipe.product.limits
-    step = 4
-    looked_at = patches[0, ::step].size
-    dark, bright = count_extremes(
-        patches.reshape(len(patches), recipe.patch.size, -1), step, limits.black_level, limits.saturated_level
-    )
-    for reason, counts, most in (
-        (Reason.SATURATED, bright, limits.max_saturated_patch),
-        (Reason.BLACK, dark, limits.max_black_patch),
+    black, saturated = extremes_of(patches, limits)
+    for reason, shares, most in (
+        (Reason.SATURATED, saturated, limits.max_saturated_patch),
+        (Reason.BLACK, black, limits.max_black_patch),
     ):
-        worst = int(np.argmax(counts))
-        share = float(counts[worst]) / looked_at
+        worst = int(np.argmax(shares))
+        share = float(shares[worst])
         if share > most:
             raise PatchingError(
                 reason, f"patch {worst} cannot be inspected, {share:.0%} of it is {reason}; check the light"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from station.patching.edges import Edge, Side, find_edge
 from station.patching.geometry import PatchingError, Reason, Region
 from station.patching.surroundings import check_beside, check_edges, check_outside
-from station.recipe import Product, Recipe
+from station.recipe import Product, ProductLimits, Recipe
 
 ROW_STEP = 32
 """Every 32nd row is looked at for the coarse profiles."""
@@ -36,11 +36,10 @@ def find_product(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int 
 
     Raises :class:`PatchingError`.
     """
-    pixels = _as_recipe_sees(frame_pixels, recipe)
+    pixels = as_recipe_sees(frame_pixels, recipe)
     product = recipe.product
     widths = product.widths_px if width_px is None else (width_px,)
-    step = ROW_STEP if pixels.shape[0] >= 64 * ROW_STEP else max(1, pixels.shape[0] // 64)
-    sampled = pixels[::step] if pixels.ndim == 2 else np.ascontiguousarray(pixels[::step, :, 1])
+    sampled, step = _sampled(pixels)
     if product.background == "none":
         region = Region(0, 0, pixels.shape[1], pixels.shape[0])
         _check_size(region, pixels, product, widths)
@@ -56,7 +55,31 @@ def find_product(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int 
     return region
 
 
-def _as_recipe_sees(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
+def measure_product(pixels: NDArray[np.uint8], product: Product) -> tuple[Region, float]:
+    """Where the one product on a dark background lies, whatever its size and light, and its contrast.
+
+    ``pixels`` is uint8 ``(H, W)`` or ``(H, W, 3)``. The search is that of :func:`find_product`; of
+    ``product`` it takes the sizes, which may be rough, the tilt and the limits. The contrast is that of
+    product and background, grey levels. Raises :class:`PatchingError`.
+    """
+    sampled, step = _sampled(np.ascontiguousarray(pixels))
+    edges, _ = _find_on_dark(np.ascontiguousarray(pixels), sampled, step, product)
+    background, level = _levels(_profile(sampled, 0), product, pixels.shape[1])
+    return _region(edges, product), level - background
+
+
+def light_of(pixels: NDArray[np.uint8], region: Region, limits: ProductLimits) -> tuple[int, float, float]:
+    """Median level of the product in the rows that are looked at, and its shares of saturated and black."""
+    return _light(*_sampled(pixels), region, limits)
+
+
+def _sampled(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """The rows that are looked at first, of colour the middle channel, and how far apart they are, px."""
+    step = ROW_STEP if pixels.shape[0] >= 64 * ROW_STEP else max(1, pixels.shape[0] // 64)
+    return pixels[::step] if pixels.ndim == 2 else np.ascontiguousarray(pixels[::step, :, 1]), step
+
+
+def as_recipe_sees(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
     """The frame C-contiguous, in the recipe's channels: (H, W) or (H, W, 3)."""
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
@@ -234,13 +257,7 @@ def _check_size(region: Region, pixels: NDArray[np.uint8], product: Product, wid
 def _check_light(sampled: NDArray[np.uint8], step: int, region: Region, product: Product) -> None:
     """The sampled rows of the product must be neither too bright nor too dark."""
     limits = product.limits
-    rows = slice(-(-region.y // step), max(-(-region.y // step) + 1, (region.y + region.height) // step))
-    view = sampled[rows, region.x : region.x + region.width]
-    counts = cv2.calcHist([view], [0], None, [256], [0, 256]).ravel()
-    total = float(counts.sum())
-    median = int(np.searchsorted(np.cumsum(counts), total / 2))
-    saturated = float(counts[limits.saturated_level :].sum()) / total
-    black = float(counts[: limits.black_level + 1].sum()) / total
+    median, saturated, black = _light(sampled, step, region, limits)
     if saturated > limits.max_saturated:
         raise PatchingError(
             Reason.SATURATED, f"{saturated:.0%} of the product is saturated; lower exposure, gain or light"
@@ -250,3 +267,16 @@ def _check_light(sampled: NDArray[np.uint8], step: int, region: Region, product:
             Reason.BLACK,
             f"the product is too dark (median level {median}, {black:.0%} black); check light and exposure",
         )
+
+
+def _light(
+    sampled: NDArray[np.uint8], step: int, region: Region, limits: ProductLimits
+) -> tuple[int, float, float]:
+    rows = slice(-(-region.y // step), max(-(-region.y // step) + 1, (region.y + region.height) // step))
+    view = sampled[rows, region.x : region.x + region.width]
+    counts = cv2.calcHist([view], [0], None, [256], [0, 256]).ravel()
+    total = float(counts.sum())
+    median = int(np.searchsorted(np.cumsum(counts), total / 2))
+    saturated = float(counts[limits.saturated_level :].sum()) / total
+    black = float(counts[: limits.black_level + 1].sum()) / total
+    return median, saturated, black

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from retraining.cli import app as retrain
 from retraining.errors import DatasetError
 from retraining.product.proposing import grid, look_at
 from station.cli import app as station
+from station.patching import PatchingError, cut
 from station.recipe import RecipeError, load_recipe
 
 
@@ -76,6 +78,64 @@ def test_the_good_class_is_asked_for_where_its_name_does_not_say_it(tmp_path: Pa
     run("recipe", "x", "--data", tmp_path / "data", "--out", tmp_path / "x.yaml", "--good", "b")
     recipe = load_recipe(tmp_path / "x.yaml")
     assert (recipe.classes[0].name, recipe.product.background, recipe.patch_count) == ("b", "none", 1)
+
+
+def test_the_limits_leave_a_margin_to_what_the_pictures_show(shafts: Path) -> None:
+    rng = np.random.default_rng(9)
+    glaring = shaft(rng, 360)
+    glaring[300:390, 140:420] = 255  # a tenth of the product
+    write_image(shafts / "photos" / "dent" / "dent-90.png", glaring)
+    write_image(shafts / "photos" / "ok" / "ok-91.png", shaft(rng, 220) // 2)
+    run("data", "from-folders", shafts / "photos", "--out", shafts / "data", "--group-by",
+        "(?P<group>[a-z]+-[0-9]+)")  # fmt: skip
+    assert "cuts 10 of 10" in run("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "s.yaml")
+    limits = load_recipe(shafts / "s.yaml").product.limits
+    assert 30 <= limits.min_level <= 33, "half of 65"
+    assert 24 <= limits.min_contrast <= 32
+    assert 0.18 <= limits.max_saturated <= 0.24, "twice a tenth"
+    assert limits.max_saturated_patch > limits.max_saturated
+    assert (limits.max_black, limits.max_black_patch) == (0.05, 0.25), "a little is no fault"
+    texture = load_recipe(shafts / "s.yaml").product.texture
+    assert texture is not None
+    assert 0.5 < texture.min_grain < 6
+    frozen = shaft(rng, 360)
+    frozen[300:500] = frozen[299]
+    with pytest.raises(PatchingError, match="equal to an earlier line"):
+        cut(frozen, load_recipe(shafts / "s.yaml"))
+
+
+def test_no_limits_of_the_texture_come_from_a_lossy_format_or_from_few_pictures(shafts: Path) -> None:
+    words = ("recipe", "shaft", "--data", shafts / "data", "--out", shafts / "s.yaml", "--force")
+    assert "no limits: it needs 10 pictures" in run(*words)
+    for number in range(4):
+        picture = shaft(np.random.default_rng(number), 360)
+        write_image(shafts / "photos" / "ok" / f"ok-{50 + number}.jpg", picture)
+    run("data", "from-folders", shafts / "photos", "--out", shafts / "data", "--group-by",
+        "(?P<group>[a-z]+-[0-9]+)")  # fmt: skip
+    assert "no limits: 4 pictures are in a lossy format" in run(*words)
+    recipe = load_recipe(shafts / "s.yaml")
+    assert recipe.product.texture is None
+    assert "learn them by `station limits`" in (shafts / "s.yaml").read_text(encoding="utf-8")
+
+
+def test_the_proposed_size_is_what_the_stations_search_finds_on_a_tilted_product(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    turn = cv2.getRotationMatrix2D((320, 400), 1.0, 1.0)
+    frame = cv2.warpAffine(shaft(rng, 360), turn, (640, 800), borderValue=10)
+    seen = look_at("x", cv2.cvtColor(np.asarray(frame, np.uint8), cv2.COLOR_GRAY2BGR))
+    assert abs(seen.product_width - 360) <= 2, "the mean edges, and not the box around the product"
+    assert abs(seen.product_height - 700) <= 2
+
+
+def test_sixteen_bit_pictures_are_cut_by_the_recipe_that_is_proposed_for_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    for number in range(2):
+        for name in ("ok", "dent"):
+            path = tmp_path / "photos" / name / f"{name}-{number}.png"
+            write_image(path, shaft(rng, 360).astype(np.uint16) * 16)  # type: ignore[arg-type]
+    run("data", "from-folders", tmp_path / "photos", "--out", tmp_path / "data", "--sixteen-bit-white", 4095)
+    run("recipe", "shaft", "--data", tmp_path / "data", "--out", tmp_path / "s.yaml")
+    assert load_recipe(tmp_path / "s.yaml").product.sixteen_bit_white == 4095
 
 
 def test_pictures_at_another_scale_are_named(shafts: Path) -> None:
