@@ -16,11 +16,11 @@ from station.pictures.drawing import (
     TILE_H,
     TILE_W,
     Picture,
-    _colour,
-    _fit,
-    _frame,
-    _write,
-    _write_lines,
+    as_bgr,
+    draw_box,
+    fitted,
+    write_lines,
+    write_text,
 )
 
 REGION, GRID, REFUSED = (90, 190, 60), (230, 190, 60), (60, 60, 240)
@@ -32,19 +32,19 @@ _HEAD = 110
 
 def draw_cut(name: str, frame: NDArray[np.uint8], patches: Patches) -> Picture:
     """The frame with the product's outline and every patch on it, beside the surface with its patches."""
-    marked = _colour(frame).copy()
+    marked = as_bgr(frame).copy()
     thick = max(1, max(marked.shape[:2]) // 500)
     region = patches.surface.region
     corners = [region.point(x, y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
     for index in range(len(patches.pixels)):
-        _frame(marked, _inside(patches.frame_box(index), marked), GRID, thick)
+        draw_box(marked, _inside(patches.frame_box(index), marked), GRID, thick)
     outline = np.array([[round(x), round(y)] for x, y in corners], np.int32)
     cv2.polylines(marked, [outline], True, REGION, 2 * thick)
-    surface = _colour(patches.surface.pixels).copy()
+    surface = as_bgr(patches.surface.pixels).copy()
     for index in range(len(patches.pixels)):
         box = patches.surface_box(index)
-        _frame(surface, box, GRID, 1)
-        _write(surface, str(index), (box.x + 6, box.y + 20), 0.5, GRID, width=max(40, box.width - 8))
+        draw_box(surface, box, GRID, 1)
+        write_text(surface, str(index), (box.x + 6, box.y + 20), 0.5, GRID, width=max(40, box.width - 8))
     height, width = patches.surface.pixels.shape[:2]
     across = patches.grid.size * region.width / width
     down = patches.grid.size * region.height / height
@@ -57,22 +57,22 @@ def draw_cut(name: str, frame: NDArray[np.uint8], patches: Patches) -> Picture:
 
 def draw_uncut(name: str, frame: NDArray[np.uint8] | None, reason: str) -> Picture:
     """A picture that the station would not cut, and why; None for one that could not be read."""
-    shown = [] if frame is None else [_colour(frame)]
+    shown = [] if frame is None else [as_bgr(frame)]
     return _page(name, f"not cut: {reason}", REFUSED, shown)
 
 
 def draw_cut_tile(page: Picture) -> Picture:
     """A page as a tile of a contact sheet."""
-    return _fit(page, TILE_W, TILE_H)
+    return fitted(page, TILE_W, TILE_H)
 
 
 def _page(name: str, words: str, colour: tuple[int, int, int], pictures: Sequence[Picture]) -> Picture:
-    columns = [_fit(one, max(160, round(SIDE * one.shape[1] / one.shape[0])), SIDE) for one in pictures]
-    columns = [one if one.shape[1] <= 2 * SIDE else _fit(one, 2 * SIDE, SIDE) for one in columns]
+    columns = [fitted(one, max(160, round(SIDE * one.shape[1] / one.shape[0])), SIDE) for one in pictures]
+    columns = [one if one.shape[1] <= 2 * SIDE else fitted(one, 2 * SIDE, SIDE) for one in columns]
     width = max(760, sum(one.shape[1] + 16 for one in columns) + 16)
     canvas = np.full((SIDE + _HEAD + 16, width, 3), PAPER, np.uint8)
-    _write(canvas, name, (16, 34), 0.8, FAINT, width=width - 32)
-    _write_lines(canvas, words, (16, 68), 0.6, colour, width - 32)
+    write_text(canvas, name, (16, 34), 0.8, FAINT, width=width - 32)
+    write_lines(canvas, words, (16, 68), 0.6, colour, width - 32)
     left = 16
     for one in columns:
         canvas[_HEAD : _HEAD + SIDE, left : left + one.shape[1]] = one

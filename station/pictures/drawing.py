@@ -106,7 +106,7 @@ def view_of_uncut_frame(part: str, verdict: Verdict, frame: NDArray[np.uint8]) -
     scale = min(1.0, LONGEST / max(frame.shape[:2]))
     if scale < 1.0:
         frame = _bytes(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
-    return PartView(part, verdict, _colour(frame), (), np.zeros((0, 1, 1, 1), np.uint8), None, ())
+    return PartView(part, verdict, as_bgr(frame), (), np.zeros((0, 1, 1, 1), np.uint8), None, ())
 
 
 def draw_picture(view: PartView) -> Picture:
@@ -116,19 +116,21 @@ def draw_picture(view: PartView) -> Picture:
     canvas = np.full((height, base.shape[1] + PANEL, 3), PAPER, np.uint8)
     canvas[: base.shape[0], : base.shape[1]] = base
     x, verdict = base.shape[1] + 32, view.verdict
-    _write(canvas, view.part, (x, 56), 1.2, INK, width=ENLARGED, bold=True)
+    write_text(canvas, view.part, (x, 56), 1.2, INK, width=ENLARGED, bold=True)
     cv2.rectangle(canvas, (x, 78), (x + ENLARGED, 134), COLOURS[verdict.outcome], -1)
-    _write(canvas, _headline(verdict), (x + 14, 117), 1.05, (255, 255, 255), width=ENLARGED - 28, bold=True)
-    y = _write_lines(canvas, f"bin {verdict.bin}.  {verdict.reason}", (x, 172), 0.68, INK, ENLARGED)
+    write_text(
+        canvas, _headline(verdict), (x + 14, 117), 1.05, (255, 255, 255), width=ENLARGED - 28, bold=True
+    )
+    y = write_lines(canvas, f"bin {verdict.bin}.  {verdict.reason}", (x, 172), 0.68, INK, ENLARGED)
     if verdict.patch is None:
         return canvas
     y += 12
-    deciding = _colour(view.patches[verdict.patch])
-    canvas[y : y + ENLARGED, x : x + ENLARGED] = _fit(deciding, ENLARGED, ENLARGED)
+    deciding = as_bgr(view.patches[verdict.patch])
+    canvas[y : y + ENLARGED, x : x + ENLARGED] = fitted(deciding, ENLARGED, ENLARGED)
     cv2.rectangle(canvas, (x, y), (x + ENLARGED - 1, y + ENLARGED - 1), COLOURS[verdict.outcome], 3)
     y += ENLARGED + 28
     zoom = ENLARGED / max(deciding.shape[:2])
-    _write(
+    write_text(
         canvas,
         f"patch {verdict.patch}{_place(view)}; enlarged {zoom:.3g} x",
         (x, y),
@@ -145,7 +147,7 @@ def draw_tile(view: PartView) -> Picture:
     canvas = np.full((TILE_H, TILE_W, 3), PAPER, np.uint8)
     verdict, colour = view.verdict, COLOURS[view.verdict.outcome]
     cv2.rectangle(canvas, (0, 0), (TILE_W - 1, 34), colour, -1)
-    _write(
+    write_text(
         canvas,
         f"{view.part}: {_headline(verdict, short=True)}",
         (10, 25),
@@ -158,19 +160,19 @@ def draw_tile(view: PartView) -> Picture:
     small = _bytes(cv2.resize(view.base, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     for index in _defective(view):
         if index != verdict.patch:
-            _frame(small, _scaled(view.boxes[index], scale), OTHER, 1)
+            draw_box(small, _scaled(view.boxes[index], scale), OTHER, 1)
     if verdict.patch is not None:
-        _frame(small, _scaled(view.boxes[verdict.patch], scale), colour, 2)
+        draw_box(small, _scaled(view.boxes[verdict.patch], scale), colour, 2)
     top = 42
     canvas[top : top + small.shape[0], 10 : 10 + small.shape[1]] = small
     if verdict.patch is not None:
         left = TILE_W - 10 - room_h
-        canvas[top : top + room_h, left : left + room_h] = _fit(
-            _colour(view.patches[verdict.patch]), room_h, room_h
+        canvas[top : top + room_h, left : left + room_h] = fitted(
+            as_bgr(view.patches[verdict.patch]), room_h, room_h
         )
         cv2.rectangle(canvas, (left, top), (left + room_h - 1, top + room_h - 1), colour, 2)
     where = "" if verdict.patch is None else f"patch {verdict.patch}, "
-    _write(canvas, f"{where}bin {verdict.bin}", (10, TILE_H - 12), 0.58, FAINT, width=TILE_W - 20)
+    write_text(canvas, f"{where}bin {verdict.bin}", (10, TILE_H - 12), 0.58, FAINT, width=TILE_W - 20)
     return canvas
 
 
@@ -181,7 +183,7 @@ def draw_sheet(tiles: Sequence[Picture], title: str, *, columns: int = 4) -> Pic
     gap, head = 12, 64
     width = max(gap + columns * (TILE_W + gap), 900)
     canvas = np.full((head + rows * (TILE_H + gap) + gap, width, 3), (70, 70, 70), np.uint8)
-    _write(canvas, title, (gap + 4, 44), 1.0, INK, width=width - 2 * gap, bold=True)
+    write_text(canvas, title, (gap + 4, 44), 1.0, INK, width=width - 2 * gap, bold=True)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         y, x = head + row * (TILE_H + gap), gap + column * (TILE_W + gap)
@@ -206,7 +208,7 @@ def _view(
     )
     place = None if verdict.patch is None else patches.box_mm(verdict.patch)
     return PartView(
-        part, verdict, _colour(base), boxes, patches.pixels, scores if usable else None, tuple(classes), place
+        part, verdict, as_bgr(base), boxes, patches.pixels, scores if usable else None, tuple(classes), place
     )
 
 
@@ -237,11 +239,11 @@ def _marked(view: PartView, *, thick: int, label: bool) -> Picture:
     for index in _defective(view):
         if index != verdict.patch:
             box = view.boxes[index]
-            _frame(base, box, OTHER, 2)
+            draw_box(base, box, OTHER, 2)
             _label(base, _named(view, index), box, OTHER, 0.55)
     if verdict.patch is not None:
         box = view.boxes[verdict.patch]
-        _frame(base, box, COLOURS[verdict.outcome], thick)
+        draw_box(base, box, COLOURS[verdict.outcome], thick)
         if label:
             _label(
                 base,
@@ -253,7 +255,7 @@ def _marked(view: PartView, *, thick: int, label: bool) -> Picture:
     return base
 
 
-def _frame(picture: Picture, box: Region, colour: tuple[int, int, int], thick: int) -> None:
+def draw_box(picture: Picture, box: Region, colour: tuple[int, int, int], thick: int) -> None:
     """A frame just inside the box, so that neighbours' frames do not hide each other."""
     inset = thick // 2
     corner = (box.x + box.width - 1 - inset, box.y + box.height - 1 - inset)
@@ -280,12 +282,12 @@ def _draw_scores(canvas: Picture, view: PartView, corner: tuple[int, int]) -> in
         y += 34
         if y > canvas.shape[0] - 8:
             break
-        _write(canvas, _class_name(view, index), (x, y), 0.68, INK, width=190)
+        write_text(canvas, _class_name(view, index), (x, y), 0.68, INK, width=190)
         length = round(float(row[index]) * 270)
         colour = COLOURS[Outcome.ACCEPT] if index == 0 else COLOURS[Outcome.REJECT]
         cv2.rectangle(canvas, (x + 200, y - 20), (x + 470, y + 4), (60, 60, 60), -1)
         cv2.rectangle(canvas, (x + 200, y - 20), (x + 200 + length, y + 4), colour, -1)
-        _write(canvas, f"{row[index]:.3f}", (x + 484, y), 0.68, INK, width=90)
+        write_text(canvas, f"{row[index]:.3f}", (x + 484, y), 0.68, INK, width=90)
     return y
 
 
@@ -298,16 +300,16 @@ def _draw_others(canvas: Picture, view: PartView, corner: tuple[int, int]) -> No
     x, y = corner
     if y + 14 + side + 40 > canvas.shape[0]:
         return
-    _write(canvas, f"other defective patches: {len(others)}", (x, y), 0.68, INK, width=ENLARGED)
+    write_text(canvas, f"other defective patches: {len(others)}", (x, y), 0.68, INK, width=ENLARGED)
     others.sort(key=lambda index: -_probability(view, index))
     for number, index in enumerate(others):
         row, column = divmod(number, 2)
         top, left = y + 14 + row * (side + 44), x + column * (side + gap)
         if top + side + 40 > canvas.shape[0]:
             return
-        canvas[top : top + side, left : left + side] = _fit(_colour(view.patches[index]), side, side)
+        canvas[top : top + side, left : left + side] = fitted(as_bgr(view.patches[index]), side, side)
         cv2.rectangle(canvas, (left, top), (left + side - 1, top + side - 1), OTHER, 2)
-        _write(canvas, f"{index}: {_named(view, index)}", (left, top + side + 24), 0.58, INK, width=side)
+        write_text(canvas, f"{index}: {_named(view, index)}", (left, top + side + 24), 0.58, INK, width=side)
 
 
 def _named(view: PartView, index: int) -> str:
@@ -329,7 +331,7 @@ def _class_name(view: PartView, index: int) -> str:
     return view.verdict.class_name if index == view.verdict.class_index else f"class {index}"
 
 
-def _colour(pixels: NDArray[np.uint8]) -> Picture:
+def as_bgr(pixels: NDArray[np.uint8]) -> Picture:
     """Any picture as (H, W, 3) BGR."""
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         grey = np.ascontiguousarray(pixels.reshape(pixels.shape[:2]))
@@ -337,7 +339,7 @@ def _colour(pixels: NDArray[np.uint8]) -> Picture:
     return _bytes(np.ascontiguousarray(pixels[:, :, :3]))
 
 
-def _fit(picture: Picture, width: int, height: int) -> Picture:
+def fitted(picture: Picture, width: int, height: int) -> Picture:
     """Enlarged or reduced to fit, centred on paper; pixels stay visible when enlarged."""
     scale = min(width / picture.shape[1], height / picture.shape[0])
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
@@ -361,7 +363,7 @@ def _fitting(text: str, size: float, width: int) -> float:
     return size if taken <= width else max(0.42, size * width / taken)
 
 
-def _write(
+def write_text(
     canvas: Picture,
     text: str,
     at: tuple[int, int],
@@ -379,7 +381,7 @@ def _write(
     cv2.putText(canvas, text, at, FONT, size, colour, 2 if bold else 1, cv2.LINE_AA)
 
 
-def _write_lines(
+def write_lines(
     canvas: Picture, text: str, at: tuple[int, int], size: float, colour: tuple[int, int, int], width: int
 ) -> int:
     """Text broken into at most four lines; the foot of the last one."""
@@ -395,7 +397,7 @@ def _write_lines(
     lines.append(line)
     for number, one in enumerate(lines[:4]):
         y = at[1] + 30 * number
-        _write(canvas, one, (x, y), size, colour, width=width)
+        write_text(canvas, one, (x, y), size, colour, width=width)
     return y
 
 
