@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +72,57 @@ def test_the_whole_page_can_be_followed(tmp_path: Path, monkeypatch: pytest.Monk
     lay_out(tmp_path, 30, 24)
     follow(tmp_path, monkeypatch, slow=True)
     assert (tmp_path / "runs" / "mine" / "engines" / "mine" / "engine.yaml").is_file()
+
+
+@pytest.fixture
+def commutators(given_data: Callable[[str], Path]) -> Path:
+    """KolektorSDD, where INSPECTION_DATA names it."""
+    return given_data("kolektorsdd")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+def test_a_reader_with_pictures_of_commutators_gets_a_first_engine_by_the_page(
+    commutators: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Laid out as the page says; the number of a part is that of its commutator."""
+    for source, target in (
+        ("normal", "pictures/good"),
+        ("defect", "pictures/scratch"),
+        ("masks", "masks/scratch"),
+    ):
+        (tmp_path / target).mkdir(parents=True)
+        for file in (commutators / source).iterdir():
+            name = re.sub(r"kos(\d+)_Part(\d+)", r"part\1-\2", file.name)
+            shutil.copy(file, tmp_path / target / name)
+    follow(tmp_path, monkeypatch, slow=False)
+    for name in ("first-day", "quick"):
+        assert (tmp_path / "runs" / name / "engines" / "mine" / "card.md").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+def test_commutators_and_their_masks_become_an_engine_with_nothing_written_by_hand(
+    commutators: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = PAGE.parents[1] / "recipes" / "commutator.yaml"
+    for words in (
+        ["data", "from-masks", str(commutators), str(commutators / "masks"), "--sound", "defect-free",
+         "--pattern", "(?P<label>normal|defect)/(?P<group>kos[0-9]+)_", "--rename", "normal=defect-free",
+         "--rename", "defect=crack", "--out", "data/kolektor"],
+        ["product", "data/kolektor", "-r", str(recipe), "--masks", str(commutators / "masks"), "--seed", "1",
+         "--network", "simple-fcn", "--steps", "150"],
+    ):  # fmt: skip
+        result = CliRunner().invoke(retrain, words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    engine = tmp_path / "runs" / "commutator" / "engines"
+    words = [
+        "inspect",
+        str(commutators / "defect"),
+        "--recipe",
+        "runs/commutator/commutator.yaml",
+        "--engines",
+    ]
+    result = CliRunner().invoke(station, [*words, str(engine)], catch_exceptions=False)
+    assert result.exit_code in (0, 1), result.output
