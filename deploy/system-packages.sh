@@ -2,7 +2,8 @@
 # Installs the Debian packages that are missing. Called by the Makefile and by deploy/station-service.sh.
 #   system-packages.sh          what a device needs
 #   system-packages.sh tests    and what the tests need: strace watches sockets, systemd runs the unit,
-#                                  gcc makes the fault campaign's disk, tmux shows the live view
+#                                  gcc makes the fault campaign's disk and a camera library with faults,
+#                                  tmux shows the live view, mosquitto is the broker
 set -euo pipefail
 
 missing=()
@@ -21,6 +22,8 @@ case "${1:-device}" in
         need gcc command -v cc
         need libc6-dev test -e /usr/include/stdio.h
         need tmux command -v tmux
+        need mosquitto test -x /usr/sbin/mosquitto
+        need mosquitto-clients command -v mosquitto_pub
         ;;
     *)
         echo "system-packages.sh: '$1' is unknown; write nothing for a device, or: tests" >&2

@@ -15,8 +15,8 @@ out: replies to send, triggers and receipts to deliver. The rules, in order:
    are bad, and their ids are refused until the application has sent what it still has in hand.
 
 A protocol passes in how a reply is spelled on its wire, and gets its own messages back: ``M`` below. A
-message that is sent again is the same object, with the number that it had. The serial line's protocol is
-:mod:`drivers.sorters.serial.session`.
+message that is sent again is the same object, with the number that it had. What every wire of messages adds,
+sessions and heartbeats, is in :mod:`drivers.sorters.session`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ import random
 import signal
 import time
 
-from drivers.sorters.serial.frames import ETX, STX, Decoder, Message, TriggerBody, crc32, encode
+from drivers.sorters.messages import Message, TriggerBody
+from drivers.sorters.serial.frames import ETX, STX, Decoder, crc32, encode
 from simulation.campaign.kind import KINDS, Kind, kind, switch, switched
 from simulation.campaign.plant import Plant
 from simulation.campaign.wire import TO_CELL, TO_STATION, Spoil

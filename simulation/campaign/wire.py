@@ -20,17 +20,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from drivers.sorters.serial.frames import (
-    ETX,
-    STX,
-    Decoder,
-    ResultAck,
-    ResultBody,
-    Sorted,
-    TriggerAck,
-    TriggerBody,
-    WireOutcome,
-)
+from drivers.sorters.messages import ResultAck, ResultBody, Sorted, TriggerAck, TriggerBody, WireOutcome
+from drivers.sorters.serial.frames import ETX, STX, Decoder
 from simulation.cell.line import PtyLine
 
 Spoil = Callable[[bytes, random.Random], list[tuple[float, bytes]]]

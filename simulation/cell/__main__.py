@@ -24,7 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from drivers.sorters.serial.frames import Decoder, Message
+from drivers.sorters.messages import Message
+from drivers.sorters.serial.frames import Decoder
 from simulation.cell.line import DeviceLine, Mischief, PtyLine
 from simulation.cell.process import CellProcess, start_cell
 from simulation.cell.protocol import CellProtocol, CellRules, Part, Why

@@ -10,7 +10,8 @@ import tty
 from collections import Counter
 from pathlib import Path
 
-from drivers.sorters.serial.frames import Message, ResultAck, TriggerBody, encode
+from drivers.sorters.messages import Message, ResultAck, TriggerBody
+from drivers.sorters.serial.frames import encode
 from simulation.cell.settings import CellSettings
 from simulation.switchboard import Switchboard
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from drivers.sorters.serial.frames import (
+from drivers.sorters.messages import (
     MAX_NAME,
     OLDEST,
     VERSION,

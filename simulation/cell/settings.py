@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from drivers.sorters.serial.frames import OLDEST, VERSION
+from drivers.sorters.messages import OLDEST, VERSION
 
 
 def _option(default: Any, text: str) -> Any:

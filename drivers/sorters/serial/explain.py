@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from drivers.sorters.serial import frames as wire
+from drivers.sorters import messages as wire
+from drivers.sorters.serial import frames
 
 STATION = 0x51A7
 CELL = 0x0007
@@ -37,9 +38,9 @@ def worked_part() -> list[tuple[str, wire.Message]]:
 
 def explain(data: bytes) -> list[str]:
     """One line per message, and a last one when something was broken."""
-    decoder = wire.Decoder()
+    decoder = frames.Decoder()
     lines = [
-        f"{wire.type_of(m.body).name:<15} {m.sender:04X} -> {m.receiver:04X} number {m.sequence}: {m.body}"
+        f"{frames.type_of(m.body).name:<15} {m.sender:04X} -> {m.receiver:04X} number {m.sequence}: {m.body}"
         for m in decoder.feed(data)
     ]
     if decoder.garbled or decoder.noise:
@@ -55,8 +56,8 @@ def main(arguments: list[str]) -> int:
     """Print; exit code 1 when the bytes hold no intact frame."""
     if not arguments:
         for direction, message in worked_part():
-            print(f"{direction}  {wire.type_of(message.body).name}")
-            print(f"    {wire.encode(message).hex(' ').upper()}")
+            print(f"{direction}  {frames.type_of(message.body).name}")
+            print(f"    {frames.encode(message).hex(' ').upper()}")
         return 0
     try:
         data = bytes.fromhex("".join(arguments).replace("0x", "").replace(",", ""))
@@ -65,7 +66,7 @@ def main(arguments: list[str]) -> int:
         return 1
     lines = explain(data)
     print("\n".join(lines) or "no frame")
-    return 0 if wire.Decoder().feed(data) else 1
+    return 0 if frames.Decoder().feed(data) else 1
 
 
 if __name__ == "__main__":

@@ -9,22 +9,38 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final
 
-VERSION: Final = 2
-"""The newest version; every end reads all versions before its newest, too."""
-OLDEST: Final = 1
-"""The version of a HELLO or FAULT that every end can read."""
+from drivers.sorters.messages import (
+    MAX_NAME,
+    MAX_TEXT,
+    OLDEST,
+    VERSION,
+    AcquisitionDone,
+    Body,
+    EndState,
+    Fault,
+    FaultCode,
+    Heartbeat,
+    Hello,
+    Message,
+    RefusalCode,
+    ResultAck,
+    ResultBody,
+    Role,
+    Sorted,
+    TriggerAck,
+    TriggerBody,
+    TriggerRefused,
+    WireOutcome,
+    is_plain,
+)
+
 STX: Final = 0x02
 ETX: Final = 0x03
 DLE: Final = 0x10
 ESCAPE_XOR: Final = 0x20
-MAX_TEXT: Final = 64
-"""Characters of a reason."""
-MAX_NAME: Final = 32
-"""Characters of a recipe's or an end's name."""
 
 _HEADER: Final = struct.Struct(">BBHHIB")
 _CRC: Final = struct.Struct(">I")
@@ -49,168 +65,6 @@ class Type(IntEnum):
     RESULT = 0x20
     RESULT_ACK = 0x21
     FAULT = 0x30
-
-
-class Role(IntEnum):
-    """Who sends a HELLO."""
-
-    STATION = 1
-    CELL = 2
-
-
-class EndState(IntEnum):
-    """What an end is doing, in a HEARTBEAT (OPC 40100-1's words)."""
-
-    PREOPERATIONAL = 0
-    READY = 1
-    EXECUTING = 2
-    HALTED = 3
-    ERROR = 4
-
-
-class RefusalCode(IntEnum):
-    """Why a TRIGGER does not start an inspection."""
-
-    NOT_READY = 1
-    UNKNOWN_RECIPE = 2
-    BUSY = 3
-    PART_IN_HAND = 4
-    """This part id is still being inspected under another trigger."""
-
-
-class WireOutcome(IntEnum):
-    """What a RESULT says; zero is no outcome, so that empty memory never accepts."""
-
-    ACCEPT = 1
-    REJECT = 2
-    FAULT = 3
-
-
-class Sorted(IntEnum):
-    """Whether a RESULT-ACK speaks of a part the cell knows."""
-
-    IN_BIN = 1
-    UNKNOWN_PART = 2
-
-
-class FaultCode(IntEnum):
-    """What a FAULT message is about."""
-
-    PROTOCOL_VERSION = 1
-    TRIGGER_CONFLICT = 2
-    """A sequence number came again with another part or recipe."""
-    DEVICE = 3
-    """Gate, jig, robot: the text says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """I am here, and this is my session (in the header)."""
-
-    role: Role
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """I live. From the station ``ready`` is *trigger ready*; from the cell it is *in operation*."""
-
-    ready: bool
-    state: EndState
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerBody:
-    """A part is in place. Repetitions carry the same sequence number in the header."""
-
-    part_id: int
-    recipe: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerAck:
-    """The trigger is recorded; a RESULT follows."""
-
-    trigger: int
-    """The TRIGGER's sequence number, here and below."""
-    part_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerRefused:
-    """No RESULT follows; the cell may trigger anew, with a new sequence number."""
-
-    trigger: int
-    part_id: int
-    refusal: RefusalCode
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AcquisitionDone:
-    """The part's frame is here: the part may leave the camera, a RESULT follows. Since version 2."""
-
-    trigger: int
-    part_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class ResultBody:
-    """Results valid: what to do with the part."""
-
-    trigger: int
-    part_id: int
-    outcome: WireOutcome
-    bin: int
-    class_index: int
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ResultAck:
-    """Results ack: the bin that the part went to."""
-
-    trigger: int
-    part_id: int
-    status: Sorted
-    bin: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something a person must look at."""
-
-    code: FaultCode
-    reason: str = ""
-
-
-Body: TypeAlias = (
-    Hello
-    | Heartbeat
-    | TriggerBody
-    | TriggerAck
-    | TriggerRefused
-    | AcquisitionDone
-    | ResultBody
-    | ResultAck
-    | Fault
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One frame's content."""
-
-    sender: int
-    """The sender's session, 1..65535."""
-    receiver: int
-    """The receiver's session as the sender knows it; 0 while it does not."""
-    sequence: int
-    """1.., one more with every new message of the sender's session; unchanged in a repetition."""
-    body: Body
-    version: int = OLDEST
-    """Of the frame."""
 
 
 def crc32(data: bytes) -> int:
@@ -372,7 +226,7 @@ def _fields(body: Body) -> tuple[Type, tuple[int, ...], str]:
 
 def _pack(body: Body) -> tuple[Type, bytes]:
     kind, numbers, text = _fields(body)
-    if len(text) > _TEXT[kind] or not _is_plain(text):
+    if len(text) > _TEXT[kind] or not is_plain(text):
         raise FrameError(
             f"{kind.name} text must be at most {_TEXT[kind]} printable ASCII characters: {text!r}"
         )
@@ -386,7 +240,7 @@ def _unpack(kind: Type, payload: bytes) -> Body:
     fixed = _FIXED[kind]
     n = fixed.unpack_from(payload)
     text = payload[fixed.size :].decode("ascii")
-    if len(text) > _TEXT[kind] or not _is_plain(text):
+    if len(text) > _TEXT[kind] or not is_plain(text):
         raise ValueError("text")
     match kind:
         case Type.HELLO:
@@ -409,12 +263,3 @@ def _unpack(kind: Type, payload: bytes) -> Body:
             return ResultAck(n[0], n[1], Sorted(n[2]), n[3])
         case Type.FAULT:
             return Fault(FaultCode(n[0]), text)
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and (text.isprintable())
-
-
-def plain_text(text: str, longest: int = MAX_TEXT) -> str:
-    """``text`` as the wire can carry it: printable ASCII, "?" for the rest, cut to ``longest`` characters."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)[:longest]

@@ -11,15 +11,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
-import secrets
 import select
 import stat
 import termios
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
@@ -27,16 +25,17 @@ from drivers import heartbeat
 from drivers.settings import Seconds, beside_the_file, mistake
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.handshake import HandshakeSettings
-from drivers.sorters.interface import Receipt, Result, Sorter, SorterError, SorterHealth, Trigger
+from drivers.sorters.interface import SorterError
+from drivers.sorters.messages import Message
 from drivers.sorters.serial import frames as wire
 from drivers.sorters.serial.opening import Line, is_url, open_line, problem_of
-from drivers.sorters.serial.session import Action, StationSession
+from drivers.sorters.session import Action
+from drivers.sorters.session_sorter import SessionSorter
 
 log = logging.getLogger(__name__)
 
 _LINE_LOST = (OSError, termios.error)
 """What an unplugged line raises; SerialException is an OSError, termios.error is not."""
-_Item = TypeVar("_Item", Trigger, Receipt)
 _OUTBOX_LIMIT = 4096
 _LONGEST_WAIT_S = 0.5
 _FIRST_PAUSE_S = 0.05
@@ -88,24 +87,17 @@ class SerialSettings(HandshakeSettings):
 
 
 @PROTOCOLS.register(SerialSettings)
-class SerialSorter(Sorter):
+class SerialSorter(SessionSorter):
     """The station's end of docs/serial-protocol.md on a serial port; ``station`` is its name."""
 
     def __init__(self, settings: SerialSettings, station: str = "station") -> None:
+        super().__init__(settings, station)
         self._settings = settings
-        self._session = StationSession(settings, 1 + secrets.randbelow(0xFFFF), station)
-        self._lock = threading.Lock()
-        self._triggers: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
-        self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
         self._line: Line | None = None
         self._decoder = wire.Decoder()
         self._outbox = bytearray()
         self._garbled_before = 0
-        self._sent = 0
-        self._opened = 0
         self._broken = False
-        self._failures = 0
-        self._last_error = ""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._wake_r = self._wake_w = -1
@@ -119,69 +111,6 @@ class SerialSorter(Sorter):
         self._try_open()
         self._thread = threading.Thread(target=self._serve, name=f"sorter {self._settings.port}", daemon=True)
         self._thread.start()
-
-    def set_ready(self, ready: bool, reason: str = "") -> None:
-        """Tell the cell at once whether the station takes triggers; it refuses triggers that come anyway."""
-        with self._lock:
-            self._do(self._session.set_ready(ready, reason, time.monotonic_ns()))
-
-    def set_busy(self, reason: str) -> None:
-        """Say at once that the station is busy; triggers that come all the same are refused as busy."""
-        with self._lock:
-            self._do(self._session.set_ready(False, reason, time.monotonic_ns(), busy=True))
-
-    def prepare(self, recipe: str) -> None:
-        """Name the recipe in the heartbeat at once; triggers that name another are refused as unknown."""
-        with self._lock:
-            self._do(self._session.prepare(recipe, time.monotonic_ns()))
-
-    def wait_trigger(self, timeout_s: float) -> Trigger | None:
-        """The next trigger, or None after ``timeout_s``."""
-        return _get(self._triggers, timeout_s)
-
-    def acknowledge(self, trigger: Trigger) -> None:
-        """Send TRIGGER-ACK now."""
-        with self._lock:
-            self._do(self._session.acknowledge(trigger.part_id))
-
-    def acquisition_done(self, trigger: Trigger) -> None:
-        """Send ACQUISITION-DONE now, where the cell speaks version 2."""
-        with self._lock:
-            self._do(self._session.acquisition_done(trigger.part_id))
-
-    def send(self, result: Result) -> None:
-        """Send RESULT now, and again until its receipt. Raises :class:`SorterError` for a bin over 255."""
-        with self._lock:
-            self._do(self._session.send(result, time.monotonic_ns()))
-
-    def wait_receipt(self, timeout_s: float) -> Receipt | None:
-        """The next receipt, or None after ``timeout_s``; after :meth:`close` what is left."""
-        return _get(self._receipts, timeout_s)
-
-    def health(self) -> SorterHealth:
-        """Counters and the last error, of the line first, then of the link, then of the handshake."""
-        with self._lock:
-            session, link = self._session, self._session.link
-            handshake, counts = session.handshake, session.handshake.counts
-            error = self._last_error if self._line is None else ""
-            return SorterHealth(
-                connected=self._line is not None and link.up,
-                description=self._described
-                + (f", {link.peer_name}, version {link.version}" if link.peer_name else ""),
-                sent=self._sent,
-                received=session.received_messages,
-                resent=counts.resent,
-                garbled=self._garbled_before + self._decoder.garbled,
-                duplicates=counts.duplicates,
-                reconnects=max(0, self._opened - 1),
-                last_error=error or link.problem or handshake.problem,
-                refused=counts.refused,
-                misplaced=counts.misplaced,
-                unacknowledged=counts.unacknowledged,
-                unexpected=counts.unexpected + link.stale,
-                cell_restarts=counts.cell_restarts,
-                failures=self._failures,
-            )
 
     @property
     def _described(self) -> str:
@@ -207,17 +136,19 @@ class SerialSorter(Sorter):
 
     # -- with the lock held
 
-    def _do(self, actions: list[Action]) -> None:
-        for action in actions:
-            if isinstance(action, Trigger):
-                self._triggers.put(action)
-            elif isinstance(action, Receipt):
-                self._receipts.put(action)
-            elif self._line is not None and len(self._outbox) < _OUTBOX_LIMIT:
-                self._outbox += wire.encode(action)
+    def _put_out(self, messages: list[Message]) -> None:
+        for message in messages:
+            if self._line is not None and len(self._outbox) < _OUTBOX_LIMIT:
+                self._outbox += wire.encode(message)
                 self._sent += 1
         self._flush()
         self._wake()
+
+    def _is_up(self) -> bool:
+        return self._line is not None
+
+    def _garbled(self) -> int:
+        return self._garbled_before + self._decoder.garbled
 
     def _flush(self) -> None:
         if self._line is None or not self._outbox or self._broken:
@@ -279,11 +210,7 @@ class SerialSorter(Sorter):
     def _begin_anew(self, why: str) -> None:
         """Disconnect and begin a new session; no state from before the error is kept."""
         with self._lock:
-            self._failures += 1
-            now_ns = time.monotonic_ns()
-            receipts = self._session.begin_anew(1 + secrets.randbelow(0xFFFF), now_ns, f"link lost: {why}")
-            for receipt in receipts:
-                self._receipts.put(receipt)
+            self._give_up_all(why)
             self._drop_line(why)
 
     def _try_open(self) -> bool:
@@ -339,13 +266,6 @@ class SerialSorter(Sorter):
             return
         with contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
             os.write(self._wake_w, b"\0")
-
-
-def _get(source: queue.SimpleQueue[_Item], timeout_s: float) -> _Item | None:
-    try:
-        return source.get(timeout=max(0.0, timeout_s))
-    except queue.Empty:
-        return None
 
 
 def _refuse_permanent_errors(settings: SerialSettings) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.sorters import messages
 from drivers.sorters.serial import frames as wire
 
 U8, U16, U32 = st.integers(0, 2**8 - 1), st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)
@@ -144,7 +145,7 @@ def test_a_field_out_of_range_is_refused_by_the_encoder(message: wire.Message) -
 
 @given(st.text(max_size=200))
 def test_any_text_can_be_made_plain_enough_for_the_wire(text: str) -> None:
-    wire.encode(wire.Message(1, 0, 1, wire.Fault(wire.FaultCode.DEVICE, wire.plain_text(text))))
+    wire.encode(wire.Message(1, 0, 1, wire.Fault(wire.FaultCode.DEVICE, messages.plain_text(text))))
 
 
 def test_an_end_that_speaks_version_1_names_a_frame_of_version_2_and_does_not_read_it() -> None:

@@ -7,7 +7,7 @@ import pytest
 from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
 from drivers.sorters.serial import frames as wire
-from drivers.sorters.serial.session import Action, StationSession
+from drivers.sorters.session import Action, StationSession
 
 MS = 1_000_000
 STATION, CELL = 500, 7

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
 from drivers.sorters.serial import frames as wire
-from drivers.sorters.serial.session import StationSession
+from drivers.sorters.session import StationSession
 from simulation.cell.protocol import CellProtocol, CellRules, Part
 
 MS = 1_000_000

@@ -1,7 +1,7 @@
-"""The station's end of the serial protocol: the link and the handshake, and the frames that lie between them.
+"""The station's end of a wire that carries messages: the link, the handshake, and what lies between them.
 
 Pure: messages and the clock in, messages, triggers and receipts out. The rules of a part are in
-:mod:`drivers.sorters.handshake`, those of sessions and heartbeats in :mod:`drivers.sorters.serial.link`.
+:mod:`drivers.sorters.handshake`, those of sessions and heartbeats in :mod:`drivers.sorters.link`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from drivers.sorters import messages as wire
 from drivers.sorters.handshake import (
     Accepted,
     Acquired,
@@ -23,8 +24,7 @@ from drivers.sorters.handshake import (
     Reply,
 )
 from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
-from drivers.sorters.serial import frames as wire
-from drivers.sorters.serial.link import Link
+from drivers.sorters.link import Link
 
 Action: TypeAlias = wire.Message | Trigger | Receipt
 

@@ -1,4 +1,4 @@
-"""Sessions, sequence numbers and heartbeats of the serial protocol, the station's side.
+"""Sessions, sequence numbers and heartbeats between station and cell, the station's side.
 
 Rules, in the order of docs/serial-protocol.md: every message names both sessions; a HELLO that does not
 name ours is answered with a HELLO; a HELLO or HEARTBEAT that names ours brings the link up; a session
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from drivers.sorters.serial import frames as wire
+from drivers.sorters import messages as wire
 
 _REMEMBERED_SESSIONS: Final = 64
 
@@ -86,6 +86,12 @@ class Link:
     def line_down(self) -> None:
         """The line is gone; the session, and what is in hand, stay."""
         self._line = self.up = False
+
+    def other_end_is_gone(self, session: object) -> None:
+        """A third party knows that this session of the cell has ended, such as a broker by a last will."""
+        if self.up and session == self.peer:
+            self.up = False
+            self.problem = "the cell is offline; connect it again"
 
     def beat_now(self, now_ns: int) -> None:
         """Something that the HEARTBEAT carries has changed."""

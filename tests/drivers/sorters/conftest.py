@@ -1,0 +1,322 @@
+"""Wires with a real counterpart: the simulated cell on a pty and behind a real MQTT broker."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import select
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from drivers.sorters.interface import Sorter
+from drivers.sorters.messages import Message
+from drivers.sorters.serial import SerialSettings, SerialSorter
+from drivers.sorters.serial.frames import Decoder
+from drivers.sorters.serial.frames import encode as encode_frame
+from simulation.cell.line import PtyLine
+from simulation.cell.protocol import CellProtocol, CellRules, Part
+
+Spoil = Callable[[Message], list[Message]]
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@dataclass
+class Broker:
+    """A mosquitto of its own, on a port that stays the same."""
+
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+    """Of its configuration, beside the port."""
+    port: int = field(default_factory=_free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            pytest.skip("mosquitto is not installed")
+        file = self.folder / "mosquitto.conf"
+        plain = ["allow_anonymous true"] if not self.lines else self.lines
+        lines = [
+            f"user {getpass.getuser()}",
+            f"listener {self.port} 127.0.0.1",
+            "set_tcp_nodelay true",
+            *plain,
+        ]
+        file.write_text("\n".join(lines) + "\n")
+        with (self.folder / "mosquitto.log").open("ab") as log:
+            self.process = subprocess.Popen([program, "-v", "-c", str(file)], stdout=log, stderr=log)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with socket.socket() as trying:
+                if trying.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError((self.folder / "mosquitto.log").read_text())
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class LiveCell(ABC):
+    """The simulated cell in a thread of its own, on a wire."""
+
+    def __init__(self, session: int, rules: CellRules) -> None:
+        self.protocol = CellProtocol(session, rules)
+        self.lock = threading.Lock()
+        self.hears = True
+        """Whether it takes what the station says."""
+        self.spoil: Spoil = lambda message: [message]
+        """What is said instead of a message, from now on."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    @abstractmethod
+    def _serve(self) -> None: ...
+
+    @abstractmethod
+    def cut(self) -> None:
+        """Cut the wire between the cell and the station."""
+
+    @abstractmethod
+    def mend(self) -> None:
+        """Put it together again."""
+
+    def start(self) -> Self:
+        self._thread.start()
+        return self
+
+    def place(self, part_id: int, recipe: str = "") -> None:
+        now = time.monotonic_ns()
+        with self.lock:
+            self.protocol.waiting[part_id] = Part(part_id, recipe, placed_ns=now, next_ns=now)
+
+    def restart(self, session: int) -> None:
+        """The cell forgets everything and begins a new session."""
+        with self.lock:
+            self.protocol = CellProtocol(session, self.protocol.rules)
+            self.protocol.line_up(time.monotonic_ns())
+
+    def wait(self, condition: Callable[[CellProtocol], bool], within_s: float = 15.0) -> None:
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            with self.lock:
+                if condition(self.protocol):
+                    return
+            time.sleep(0.005)
+        raise AssertionError("the cell waited in vain")
+
+    def sorted(self, count: int) -> list[Part]:
+        self.wait(lambda protocol: len(protocol.sorted_parts) >= count)
+        with self.lock:
+            return list(self.protocol.sorted_parts)
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+class SerialCell(LiveCell):
+    """On a pty, whose other end has a name that stays the same."""
+
+    def __init__(self, folder: Path, session: int, rules: CellRules) -> None:
+        super().__init__(session, rules)
+        self._line = PtyLine(str(folder / "robot"))
+        self._line.plug_in()
+        self.port = self._line.port
+        self._decoder = Decoder()
+        self._wanted = True
+
+    def cut(self) -> None:
+        self._wanted = False
+        self.wait(lambda _: self._line.fd < 0)
+
+    def mend(self) -> None:
+        self._wanted = True
+        self.wait(lambda _: self._line.fd >= 0)
+
+    def _serve(self) -> None:
+        with self.lock:
+            self._say(self.protocol.line_up(time.monotonic_ns()))
+        while not self._stop.wait(0.001):
+            with self.lock:
+                now = time.monotonic_ns()
+                if self._wanted != (self._line.fd >= 0):
+                    if self._wanted:
+                        self._line.plug_in()
+                        self._say(self.protocol.line_up(now))
+                    else:
+                        self._line.pull_out()
+                        self.protocol.line_down()
+                if self._line.fd >= 0 and select.select([self._line.fd], [], [], 0)[0]:
+                    for message in self._decoder.feed(os.read(self._line.fd, 4096)):
+                        if self.hears:
+                            self._say(self.protocol.received(message, now))
+                self._say(self.protocol.scan(now))
+        if self._line.fd >= 0:
+            self._line.pull_out()
+
+    def _say(self, messages: list[Message]) -> None:
+        for message in messages:
+            for spoiled in self.spoil(message):
+                if self._line.fd >= 0:
+                    with suppress(BlockingIOError):
+                        os.write(self._line.fd, encode_frame(spoiled))
+
+
+class MqttCell(LiveCell):
+    """Behind a broker."""
+
+    def __init__(self, broker: Broker, topic: str, session: int, rules: CellRules) -> None:
+        super().__init__(session, rules)
+        self._broker, self._topic = broker, topic
+        self._client: Any = None
+
+    def cut(self) -> None:
+        self._broker.kill()
+
+    def mend(self) -> None:
+        self._broker.start()
+
+    def vanish(self) -> None:
+        """The connection ends without a word, as when the cell loses its power."""
+        self._client.socket().shutdown(socket.SHUT_RDWR)
+
+    def _serve(self) -> None:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+        from drivers.sorters.mqtt.words import decode
+
+        session = self.protocol.session
+        version = MQTTProtocolVersion.MQTTv5
+        client = self._client = Client(CallbackAPIVersion.VERSION2, f"cell-{session}", protocol=version)
+        up = threading.Event()
+        offline = f'{{"online":false,"session":{session}}}'
+        client.will_set(f"{self._topic}/cell", offline, qos=1, retain=True)
+        client.reconnect_delay_set(0.1, 0.5)
+        client.on_socket_open = lambda _, __, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def connected(*_: object) -> None:
+            client.subscribe(f"{self._topic}/to-cell/+", qos=1)
+            online = f'{{"online":true,"session":{session}}}'
+            client.publish(f"{self._topic}/cell", online, qos=1, retain=True)
+            up.set()
+
+        def arrived(_: object, __: object, message: Any) -> None:
+            if self.hears:
+                heard = decode(message.topic.rpartition("/")[2], message.payload)
+                with self.lock:
+                    self._say(self.protocol.received(heard, time.monotonic_ns()))
+
+        client.on_connect, client.on_message = connected, arrived
+        client.on_disconnect = lambda *_: up.clear()
+        client.connect_async("127.0.0.1", self._broker.port, 5)
+        client.loop_start()
+        was_up = False
+        while not self._stop.wait(0.002):
+            with self.lock:
+                now = time.monotonic_ns()
+                if up.is_set() != was_up:
+                    was_up = up.is_set()
+                    if was_up:
+                        self._say(self.protocol.line_up(now))
+                    else:
+                        self.protocol.line_down()
+                if was_up:
+                    self._say(self.protocol.scan(now))
+        client.disconnect()
+        client.loop_stop()
+
+    def _say(self, messages: list[Message]) -> None:
+        from drivers.sorters.mqtt.words import encode, name_of
+
+        for message in messages:
+            for spoiled in self.spoil(message):
+                topic = f"{self._topic}/to-station/{name_of(spoiled.body)}"
+                self._client.publish(topic, encode(spoiled), qos=1)
+
+
+@dataclass
+class Wire:
+    """A sorter and the cell at the other end."""
+
+    sorter: Sorter
+    cell: LiveCell
+
+    def connected(self, is_connected: bool = True) -> None:
+        until = time.monotonic() + 15
+        while self.sorter.health().connected is not is_connected:
+            assert time.monotonic() < until, self.sorter.health()
+            time.sleep(0.005)
+        if is_connected:
+            self.cell.wait(lambda protocol: protocol.station_ready)
+
+
+@pytest.fixture
+def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
+    """A sorter and a cell on the wire that the parameter names, connected."""
+    rules = CellRules(verdict_ms=20_000.0, link_timeout_ms=3000.0)
+    times = {"link_timeout_ms": 3000.0, "ack_timeout_ms": 2000.0, "resend_ms": 100.0}
+    cell: LiveCell
+    sorter: Sorter
+    if request.param == "serial":
+        cell = SerialCell(tmp_path, 7, rules).start()
+        sorter = SerialSorter(SerialSettings(port=cell.port, **times))
+    else:
+        from drivers.sorters.mqtt import MqttSettings, MqttSorter
+
+        broker = request.getfixturevalue("broker")
+        cell = MqttCell(broker, "plant/cell-4", 7, rules).start()
+        sorter = MqttSorter(MqttSettings(host="127.0.0.1", port=broker.port, topic="plant/cell-4", **times))
+    sorter.prepare("housing")
+    sorter.open()
+    sorter.set_ready(True)
+    made = Wire(sorter, cell)
+    made.connected()
+    yield made
+    sorter.close()
+    cell.end()
+
+
+@pytest.fixture
+def brokers(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    """Starts brokers with lines of their own configuration."""
+    made: list[Broker] = []
+
+    def make(*lines: str) -> Broker:
+        folder = tmp_path / f"broker-{len(made)}"
+        folder.mkdir()
+        made.append(Broker(folder, list(lines)))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.kill()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(tmp_path)
+    made.start()
+    yield made
+    made.kill()
