@@ -50,19 +50,25 @@ class Package:
     """What is imported."""
     extra: str
     """The extra of inspection-station that installs it."""
+    distribution: str = ""
+    """Its name on the package index, where that is another one."""
+
+    @property
+    def _name(self) -> str:
+        return self.distribution or self.module
 
     @property
     def missing(self) -> str:
         """What to install; empty when it is there."""
         if importlib.util.find_spec(self.module) is not None:
             return ""
-        return f"{self.module} is not installed; pip install 'inspection-station[{self.extra}]'"
+        return f"{self._name} is not installed; pip install 'inspection-station[{self.extra}]'"
 
     @property
     def version(self) -> str:
         """Name and version of what is installed."""
         try:
-            return f"{self.module} {metadata.version(self.module)}"
+            return f"{self._name} {metadata.version(self._name)}"
         except metadata.PackageNotFoundError:  # the module comes from a distribution of another name
             return self.module
 

@@ -231,7 +231,7 @@ def _sorter(config: StationConfig, recipe: Recipe) -> str:
         if not health.connected:
             raise SorterError(
                 f"{health.description}: the cell does not answer; check that it is switched on, then check "
-                f"port, speed and cable. {health.last_error}"
+                f"the way to it. {health.last_error}"
             )
         return f"{health.description}; the cell answers; {health.counted}"
     finally:

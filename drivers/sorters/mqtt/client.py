@@ -102,7 +102,7 @@ class MqttSettings(HandshakeSettings):
         return self
 
 
-@PROTOCOLS.register(MqttSettings, needs=Package("paho", extra="mqtt"))
+@PROTOCOLS.register(MqttSettings, needs=Package("paho", extra="mqtt", distribution="paho-mqtt"))
 class MqttSorter(SessionSorter):
     """The station's end of docs/mqtt-protocol.md; ``station`` is its name."""
 

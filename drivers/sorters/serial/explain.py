@@ -1,7 +1,8 @@
 """``python -m drivers.sorters.serial.explain``: print the protocol's example, or explain bytes.
 
-Without arguments it prints one complete part of docs/serial-protocol.md, frame by frame. With bytes in
-hexadecimal (from a line monitor, ``02 01 ... 03``) it prints their messages and what is broken.
+Without arguments it prints one complete part of docs/serial-protocol.md, frame by frame, or line by line with
+``--lines``. With bytes in hexadecimal (from a line monitor, ``02 01 ... 03``) it prints their messages and
+what is broken; with ``--lines`` and lines in quotes it does so with them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from dataclasses import replace
 
 from drivers.sorters import messages as wire
-from drivers.sorters.serial import frames
+from drivers.sorters.serial import frames, lines
 
 STATION = 0x51A7
 CELL = 0x0007
@@ -36,37 +37,45 @@ def worked_part() -> list[tuple[str, wire.Message]]:
     ]
 
 
-def explain(data: bytes) -> list[str]:
+def explain(data: bytes, decoder: frames.Decoder | lines.Decoder | None = None) -> list[str]:
     """One line per message, and a last one when something was broken."""
-    decoder = frames.Decoder()
-    lines = [
+    decoder = decoder or frames.Decoder()
+    found = [
         f"{frames.type_of(m.body).name:<15} {m.sender:04X} -> {m.receiver:04X} number {m.sequence}: {m.body}"
         for m in decoder.feed(data)
     ]
     if decoder.garbled or decoder.noise:
-        lines.append(f"{decoder.garbled} broken frames, {decoder.noise} bytes between frames")
+        found.append(f"{decoder.garbled} broken messages, {decoder.noise} bytes between messages")
     if decoder.other_version is not None:
-        lines.append(
-            f"a frame of protocol version {decoder.other_version}; read are {wire.OLDEST} to {wire.VERSION}"
+        found.append(
+            f"a message of protocol version {decoder.other_version}; read are {wire.OLDEST} to {wire.VERSION}"
         )
-    return lines
+    return found
 
 
 def main(arguments: list[str]) -> int:
-    """Print; exit code 1 when the bytes hold no intact frame."""
-    if not arguments:
+    """Print; exit code 1 when there is no intact message."""
+    as_lines = arguments[:1] == ["--lines"]
+    given = arguments[as_lines:]
+    if not given:
         for direction, message in worked_part():
             print(f"{direction}  {frames.type_of(message.body).name}")
-            print(f"    {frames.encode(message).hex(' ').upper()}")
+            spelled = lines.encode(message).decode("ascii").rstrip() if as_lines else ""
+            print(f"    {spelled or frames.encode(message).hex(' ').upper()}")
         return 0
-    try:
-        data = bytes.fromhex("".join(arguments).replace("0x", "").replace(",", ""))
-    except ValueError as error:
-        print(f"these are not hexadecimal bytes ({error}); write them as 02 01 0A ... 03", file=sys.stderr)
-        return 1
-    lines = explain(data)
-    print("\n".join(lines) or "no frame")
-    return 0 if frames.Decoder().feed(data) else 1
+    if as_lines:
+        data = "\n".join([*given, ""]).encode("ascii", "replace")
+    else:
+        try:
+            data = bytes.fromhex("".join(given).replace("0x", "").replace(",", ""))
+        except ValueError as error:
+            print(
+                f"these are not hexadecimal bytes ({error}); write them as 02 01 0A ... 03", file=sys.stderr
+            )
+            return 1
+    decoder = lines.Decoder if as_lines else frames.Decoder
+    print("\n".join(explain(data, decoder())) or "no message")
+    return 0 if decoder().feed(data) else 1
 
 
 if __name__ == "__main__":

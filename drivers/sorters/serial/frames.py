@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -75,7 +76,7 @@ def crc32(data: bytes) -> int:
 def encode(message: Message) -> bytes:
     """The frame of ``message``. Raises :class:`FrameError` for a field outside its range."""
     kind, payload = _pack(message.body)
-    if not _SINCE.get(kind, OLDEST) <= message.version <= VERSION:
+    if not SINCE.get(kind, OLDEST) <= message.version <= VERSION:
         raise FrameError(f"version {message.version} has no {kind.name}")
     try:
         header = _HEADER.pack(
@@ -161,7 +162,7 @@ class Decoder:
         if length != len(payload):
             return None
         try:
-            if version < _SINCE.get(Type(kind), OLDEST):
+            if version < SINCE.get(Type(kind), OLDEST):
                 return None
             return Message(sender, receiver, sequence, _unpack(Type(kind), payload), version)
         except (ValueError, struct.error):
@@ -193,16 +194,17 @@ _TEXT: Final[dict[Type, int]] = {
     Type.FAULT: MAX_TEXT,
 }
 
-_SINCE: Final[dict[Type, int]] = {Type.ACQUISITION_DONE: 2}
+SINCE: Final[dict[Type, int]] = {Type.ACQUISITION_DONE: 2}
 """The first version of a message that version 1 does not have."""
 
 
 def type_of(body: Body) -> Type:
     """The type byte of ``body``."""
-    return _fields(body)[0]
+    return fields_of(body)[0]
 
 
-def _fields(body: Body) -> tuple[Type, tuple[int, ...], str]:
+def fields_of(body: Body) -> tuple[Type, tuple[int, ...], str]:
+    """The type of a body, its numbers in the order of the frame, and its text."""
     match body:
         case Hello(role, name):
             return Type.HELLO, (role,), name
@@ -225,7 +227,7 @@ def _fields(body: Body) -> tuple[Type, tuple[int, ...], str]:
 
 
 def _pack(body: Body) -> tuple[Type, bytes]:
-    kind, numbers, text = _fields(body)
+    kind, numbers, text = fields_of(body)
     if len(text) > _TEXT[kind] or not is_plain(text):
         raise FrameError(
             f"{kind.name} text must be at most {_TEXT[kind]} printable ASCII characters: {text!r}"
@@ -234,6 +236,14 @@ def _pack(body: Body) -> tuple[Type, bytes]:
         return kind, _FIXED[kind].pack(*numbers) + text.encode("ascii")
     except struct.error as error:
         raise FrameError(f"a field of {body} is out of range: {error}") from error
+
+
+def body_of(kind: Type, numbers: Sequence[int], text: str) -> Body:
+    """The body of these fields. Raises :class:`ValueError` for one that is out of range."""
+    try:
+        return _unpack(kind, _FIXED[kind].pack(*numbers) + text.encode("ascii"))
+    except struct.error as error:
+        raise ValueError(str(error)) from None
 
 
 def _unpack(kind: Type, payload: bytes) -> Body:

@@ -27,7 +27,7 @@ from drivers.sorters import PROTOCOLS
 from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import SorterError
 from drivers.sorters.messages import Message
-from drivers.sorters.serial import frames as wire
+from drivers.sorters.serial import frames, lines
 from drivers.sorters.serial.opening import Line, is_url, open_line, problem_of
 from drivers.sorters.session import Action
 from drivers.sorters.session_sorter import SessionSorter
@@ -58,6 +58,8 @@ class SerialSettings(HandshakeSettings):
     port: Port
     """the serial device; a name in /dev/serial/by-id/ stays the same after a replug. Or the raw TCP port of
     a serial converter, `socket://192.168.0.7:4001`, with the address as a number"""
+    words: Literal["frames", "lines"] = "frames"
+    """how messages are written: `frames` of bytes, or `lines` of text for a cell without bit operations"""
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115_200
     """the baud rate"""
     rtscts: bool = False
@@ -93,8 +95,9 @@ class SerialSorter(SessionSorter):
     def __init__(self, settings: SerialSettings, station: str = "station") -> None:
         super().__init__(settings, station)
         self._settings = settings
+        self._words = lines if settings.words == "lines" else frames
         self._line: Line | None = None
-        self._decoder = wire.Decoder()
+        self._decoder: frames.Decoder | lines.Decoder = self._words.Decoder()
         self._outbox = bytearray()
         self._garbled_before = 0
         self._broken = False
@@ -139,7 +142,7 @@ class SerialSorter(SessionSorter):
     def _put_out(self, messages: list[Message]) -> None:
         for message in messages:
             if self._line is not None and len(self._outbox) < _OUTBOX_LIMIT:
-                self._outbox += wire.encode(message)
+                self._outbox += self._words.encode(message)
                 self._sent += 1
         self._flush()
         self._wake()
@@ -168,7 +171,7 @@ class SerialSorter(SessionSorter):
         line, self._line = self._line, None
         self._outbox.clear()
         self._garbled_before += self._decoder.garbled
-        self._decoder = wire.Decoder()
+        self._decoder = self._words.Decoder()
         self._broken = False
         self._last_error = why
         try:

@@ -21,9 +21,7 @@ import pytest
 
 from drivers.sorters.interface import Sorter
 from drivers.sorters.messages import Message
-from drivers.sorters.serial import SerialSettings, SerialSorter
-from drivers.sorters.serial.frames import Decoder
-from drivers.sorters.serial.frames import encode as encode_frame
+from drivers.sorters.serial import SerialSettings, SerialSorter, frames, lines
 from simulation.cell.line import PtyLine
 from simulation.cell.protocol import CellProtocol, CellRules, Part
 
@@ -137,12 +135,13 @@ class LiveCell(ABC):
 class SerialCell(LiveCell):
     """On a pty, whose other end has a name that stays the same."""
 
-    def __init__(self, folder: Path, session: int, rules: CellRules) -> None:
+    def __init__(self, folder: Path, session: int, rules: CellRules, words: Any) -> None:
         super().__init__(session, rules)
+        self._words = words
         self._line = PtyLine(str(folder / "robot"))
         self._line.plug_in()
         self.port = self._line.port
-        self._decoder = Decoder()
+        self._decoder = words.Decoder()
         self._wanted = True
 
     def cut(self) -> None:
@@ -179,7 +178,7 @@ class SerialCell(LiveCell):
             for spoiled in self.spoil(message):
                 if self._line.fd >= 0:
                     with suppress(BlockingIOError):
-                        os.write(self._line.fd, encode_frame(spoiled))
+                        os.write(self._line.fd, self._words.encode(spoiled))
 
 
 class MqttCell(LiveCell):
@@ -278,9 +277,10 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
     times = {"link_timeout_ms": 3000.0, "ack_timeout_ms": 2000.0, "resend_ms": 100.0}
     cell: LiveCell
     sorter: Sorter
-    if request.param == "serial":
-        cell = SerialCell(tmp_path, 7, rules).start()
-        sorter = SerialSorter(SerialSettings(port=cell.port, **times))
+    if request.param in ("frames", "lines"):
+        words = lines if request.param == "lines" else frames
+        cell = SerialCell(tmp_path, 7, rules, words).start()
+        sorter = SerialSorter(SerialSettings(port=cell.port, words=request.param, **times))
     else:
         from drivers.sorters.mqtt import MqttSettings, MqttSorter
 

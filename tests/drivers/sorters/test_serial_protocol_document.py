@@ -11,6 +11,7 @@ import pytest
 from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.serial import explain as serial_explain
 from drivers.sorters.serial import frames as wire
+from drivers.sorters.serial import lines
 from simulation.cell.protocol import CellRules
 
 TEXT = (Path(__file__).parents[3] / "docs" / "serial-protocol.md").read_text(encoding="utf-8")
@@ -38,6 +39,15 @@ def fields(kind: wire.Type) -> list[tuple[int, str, str, str]]:
 def test_the_worked_part_is_what_the_encoder_makes(capsys: pytest.CaptureFixture[str]) -> None:
     serial_explain.main([])
     assert capsys.readouterr().out.strip() in TEXT
+
+
+def test_the_worked_lines_and_the_example_of_the_checksum_are_what_the_code_makes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    serial_explain.main(["--lines"])
+    assert capsys.readouterr().out.strip() in TEXT
+    assert f"`123456789` gives {lines.checksum('123456789')}" in TEXT
+    assert f"MOD {lines.MODULUS}" in TEXT
 
 
 def test_the_worked_bytes_in_the_document_are_read_back_as_the_worked_part() -> None:
@@ -100,5 +110,5 @@ def test_bytes_from_a_line_monitor_are_explained(capsys: pytest.CaptureFixture[s
     assert "TRIGGER" in said
     assert "part_id=1001" in said
     assert serial_explain.main(["02", "01", "03"]) == 1
-    assert "1 broken frames" in capsys.readouterr().out
+    assert "1 broken messages" in capsys.readouterr().out
     assert serial_explain.main(["zz"]) == 1

@@ -10,7 +10,7 @@ import pytest
 from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
 from drivers.sorters.messages import Heartbeat, Hello, Message, ResultAck, TriggerBody
 
-EVERY = ["serial", "mqtt"]
+EVERY = ["frames", "lines", "mqtt"]
 every = pytest.mark.parametrize("wire", EVERY, indirect=True)
 Wire = Any
 """The fixture of conftest.py: a sorter and the cell at the other end."""
