@@ -108,7 +108,7 @@ def novelty(
 
     `--engine` fits all methods on known parts, measures them beside each other, writes the best one into
     every network of the folder, and records the golden parts again. No probability changes. The threshold
-    lets 2 % of unseen good parts be above it.
+    is one above which a further good part lies with a probability of 2 % at most.
 
     With `--pretrained`, the engine gets a second network instead, which is fitted on good parts alone. It
     finds other parts than the classifier's own features do, and takes longer. No file of the classifier

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from deploy.engine_folder import EngineDescription, write_engine_folder
 from deploy.novelty import Values, append_novelty, furthest, what_it_says
 from retraining.errors import DatasetError
-from retraining.novelty.leaving_out import Surfaced, counted_parts, threshold_of
+from retraining.novelty.leaving_out import Surfaced, counted_parts, threshold_for_unseen
 from retraining.novelty.material import Labelled, Patches
 from retraining.novelty.methods import METHODS
 from station.engines.folder import EngineManifest, load_manifest, model_bytes, read_surface
@@ -97,7 +97,7 @@ def add_novelty(
         if variant != "fp32":
             said = _said(what_it_says(content), parts.good, f"scoring good parts by {variant}", report)
         far = furthest(distance, said)
-        threshold = threshold_of(far)
+        threshold = threshold_for_unseen(far)
         above[variant] = float(np.mean(far > threshold))
         model = append_novelty(onnx.load_from_string(content), distance, threshold)
         networks[variant] = model.SerializeToString()

@@ -1,8 +1,8 @@
 """Do unknown kinds surface? A class is left out of the training, and its parts are then shown.
 
-The threshold is chosen so that at most 2 % of unseen usual parts are above it; other unseen usual parts say
-what it costs, and the parts of the class that was left out say what it finds. A part's distance is that of
-its furthest patch.
+The threshold is chosen so that a further usual part is above it with a probability of 2 % at most; other
+unseen usual parts say what it costs, and the parts of the class that was left out say what it finds. A part's
+distance is that of its furthest patch.
 """
 
 from __future__ import annotations
@@ -71,6 +71,18 @@ def threshold_of(distances: Sequence[float] | NDArray[np.float32], allowed: floa
     if not len(ordered):
         raise DatasetError("there are no unseen good parts to choose the threshold by; add some")
     return float(ordered[len(ordered) - 1 - int(allowed * len(ordered))])
+
+
+def threshold_for_unseen(distances: Sequence[float] | NDArray[np.float32], allowed: float = ALLOWED) -> float:
+    """The least of these distances above which a further part lies with a probability of ``allowed`` at most.
+
+    Of ``n`` parts and a further one of their kind, each is the furthest with the same probability: above all
+    but ``k`` of them the further one lies with (k + 1) / (n + 1). With too few parts for ``allowed``, it is
+    the highest distance. Raises :class:`DatasetError` without parts.
+    """
+    count = len(distances)
+    above = max(int(allowed * (count + 1) + 1e-9) - 1, 0)
+    return threshold_of(distances, (above + 0.5) / max(count, 1))
 
 
 def leave_out(
@@ -199,7 +211,8 @@ def counted_parts(
 ) -> Surfaced:
     """What a method found: ``far`` are the parts' distances, for the threshold, usual and strange ones."""
     for_threshold, counted, strange = far
-    above = strange > threshold_of(for_threshold)
+    threshold = threshold_for_unseen(for_threshold)
+    above = strange > threshold
     return Surfaced(
         method=method,
         left_out=left_out,
@@ -207,7 +220,7 @@ def counted_parts(
         surfaced=int(above.sum()),
         noticed=int((above | np.array(rejected, bool)).sum()),
         usual=len(counted),
-        usual_above=int((counted > threshold_of(for_threshold)).sum()),
+        usual_above=int((counted > threshold).sum()),
         threshold_parts=len(for_threshold),
     )
 

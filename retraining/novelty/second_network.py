@@ -13,7 +13,7 @@ from deploy.engine_folder import SECOND, write_second_network
 from deploy.scoring import onnx_novelty
 from retraining.errors import DatasetError
 from retraining.novelty.engine import KnownParts, Report, copy_that_takes_its_place
-from retraining.novelty.leaving_out import PatchDistance, threshold_of
+from retraining.novelty.leaving_out import PatchDistance, threshold_for_unseen
 from retraining.novelty.material import Patches
 from retraining.novelty.pretrained import BACKBONE, METHOD_IN_ENGINE, export, fit_in_batches, in_batches
 from retraining.surfaces import SOUND
@@ -59,7 +59,7 @@ def add_second_network(
         export(network, file, manifest.patch_px, manifest.channels)
         distance = in_batches(onnx_novelty(file))
         far = _furthest(distance, parts.good, "measuring good parts", report)
-        network.threshold = threshold_of(far)
+        network.threshold = threshold_for_unseen(far)
         if not network.threshold > 0:
             raise DatasetError("the good parts do not differ at all; give pictures of different parts")
         found = {

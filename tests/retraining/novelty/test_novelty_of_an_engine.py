@@ -20,7 +20,13 @@ from retraining.data.manifest import Dataset, Picture, load_dataset, save_datase
 from retraining.errors import DatasetError
 from retraining.novelty.engine import KnownParts, add_novelty
 from retraining.novelty.known import pictured_parts
-from retraining.novelty.leaving_out import Surfaced, leave_out, surfaced_table, threshold_of
+from retraining.novelty.leaving_out import (
+    Surfaced,
+    leave_out,
+    surfaced_table,
+    threshold_for_unseen,
+    threshold_of,
+)
 from retraining.novelty.material import Labelled, Patches, Report
 from retraining.novelty.pretrained import BACKBONE, pretrained_fit
 from retraining.novelty.second_network import add_second_network
@@ -206,6 +212,15 @@ def test_without_the_weights_of_the_pretrained_network_its_row_is_missing(
 def test_at_most_one_good_part_in_fifty_is_above_the_threshold(count: int, above: int) -> None:
     distances = np.random.default_rng(count).normal(5, 1, count)
     assert int((distances > threshold_of(distances)).sum()) == above
+
+
+@pytest.mark.parametrize(("count", "above"), [(1, 0), (48, 0), (49, 0), (99, 1), (120, 1), (400, 7)])
+def test_a_further_good_part_is_above_the_threshold_in_one_of_fifty_cases_at_most(
+    count: int, above: int
+) -> None:
+    distances = np.random.default_rng(count).normal(5, 1, count)
+    assert int((distances > threshold_for_unseen(distances)).sum()) == above
+    assert (above + 1) / (count + 1) <= 0.02 or above == 0
 
 
 @pytest.mark.parametrize(
