@@ -38,6 +38,8 @@ _PASSING = frozenset({"MaxPool", "Concat", "Identity"})
 """Operators through which values travel without being recomputed."""
 _CALIBRATION_BATCH = 8
 _BINS = 2048
+_LARGEST_BIAS = 2.0**30
+"""Steps; half of what 32 bits hold."""
 """Of the histograms that ranges are chosen by."""
 _SHARES = tuple(np.linspace(1.0, 0.1, 91).tolist())
 """Parts of the whole range that are tried."""
@@ -214,11 +216,16 @@ def _quantised(plain: Any, plan: _Plan, grids: dict[str, _Grid], *, signed: bool
         if sources and sources <= grids.keys():
             weights = constants[node.input[1]]
             scales = np.maximum(np.abs(weights).reshape(len(weights), -1).max(axis=1), 1e-8) / 127
+            step = float(grids[min(sources)].scale)
+            has_bias = len(node.input) > 2 and not signed
+            if has_bias:  # of a channel whose weights are nearly 0, the bias would not fit into 32 bits
+                bias = constants[node.input[2]].astype(np.float64)
+                scales = np.maximum(scales, (np.abs(bias) / (step * _LARGEST_BIAS)).astype(np.float32))
             integers = np.clip(np.rint(weights / scales.reshape(-1, *[1] * (weights.ndim - 1))), -127, 127)
             copy.input[1] = writer.constant(f"{node.output[0]}_weights", integers.astype(np.int8), scales)
-            if len(node.input) > 2 and not signed:
-                steps = scales * float(grids[min(sources)].scale)
-                rounded = np.clip(np.rint(constants[node.input[2]] / steps), -(2**31), 2**31 - 1)
+            if has_bias:
+                steps = scales * step
+                rounded = np.rint(bias / steps)
                 copy.input[2] = writer.constant(f"{node.output[0]}_bias", rounded.astype(np.int32), steps)
         writer.nodes.append(copy)
         for output in node.output:

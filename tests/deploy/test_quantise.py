@@ -51,6 +51,22 @@ def test_the_report_says_how_far_the_network_moved(
     assert report.largest_difference == pytest.approx(difference.max(), abs=1e-5)
 
 
+def test_a_channel_without_weights_keeps_its_bias(
+    tiny_onnx: Path, tiny_patches: np.ndarray, tmp_path: Path
+) -> None:
+    model = onnx.load(str(tiny_onnx))
+    stored = {item.name: item for item in model.graph.initializer}
+    convolution = [node for node in model.graph.node if node.op_type == "Conv"][1]
+    for name, value in zip(convolution.input[1:3], (0.0, 0.7), strict=True):
+        changed = numpy_helper.to_array(stored[name]).copy()
+        changed[0] = value
+        stored[name].CopyFrom(numpy_helper.from_array(changed, name))
+    dead = tmp_path / "dead.onnx"
+    onnx.save(model, str(dead))
+    report = quantise(dead, tmp_path / "int8.onnx", tiny_patches, min_agreement=0.0)
+    assert report.largest_difference < 0.1
+
+
 def test_activations_are_unsigned_weights_signed_and_biases_32_bit(quantised: Path) -> None:
     path = quantised / "int8.onnx"
     assert _zero_types(path, "QuantizeLinear") == {np.dtype(np.uint8)}
