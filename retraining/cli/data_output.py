@@ -47,6 +47,12 @@ def print_set(dataset: Dataset, length: int | None) -> None:
     Console().print(table)
     labellers = sorted({p.labelled_by for p in dataset.pictures})
     print(f"{len(dataset)} pictures, labelled by {', '.join(labellers)}")
+    marks = [mark for picture in dataset.pictures for mark in picture.marks]
+    if marks:
+        pictures = sum(bool(picture.marks) for picture in dataset.pictures)
+        print(
+            f"{len(marks)} marks on {pictures} pictures, {sum(mark.is_box for mark in marks)} of them boxes"
+        )
     for note in dataset.notes:
         line = one_line(note)
         print(f"note: {line if length is None or len(line) <= length else line[:length] + ' ...'}")

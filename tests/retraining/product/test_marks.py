@@ -303,6 +303,7 @@ def test_marks_survive_a_split_and_leave_with_their_class(own: Path) -> None:
     run("data", "split", data, "--train", 0.6, "--validation", 0.2, "--test", 0.2)
     kept = load_dataset(data)
     assert sum(len(p.marks) for p in kept.pictures) == 21
+    assert "21 marks on 20 pictures, 0 of them boxes" in run("data", "show", data)
     only = kept.select(classes=["good", "spot"])
     assert "spot-03.png" not in {p.path for p in only.pictures}
     assert len(only) == 19
