@@ -67,13 +67,22 @@ def nearest(values: Values, labels: NDArray[np.int64]) -> Distance:
 
 
 def energy(values: Values, labels: NDArray[np.int64]) -> Distance:
-    """How little the logits speak for any class; nothing is fitted."""
+    """How little the logits speak for any class; nothing is fitted.
+
+    The sum in plain steps: OpenVINO (2026.4) reduces over all axes where ``ReduceLogSumExp`` names one.
+    """
     steps = (
-        Step("ReduceLogSumExp", (LOGITS,), "sum", {"axes": [1], "keepdims": 0}),
+        Step("ReduceMax", (LOGITS,), "highest", {"axes": [1], "keepdims": 1}),
+        Step("Sub", (LOGITS, "highest"), "below"),
+        Step("Exp", ("below",), "shares"),
+        Step("ReduceSum", ("shares", "classes"), "total", {"keepdims": 1}),
+        Step("Log", ("total",), "spread"),
+        Step("Add", ("highest", "spread"), "sum"),
         Step("Neg", ("sum",), "energy"),
-        Step("Exp", ("energy",), "distance"),
+        Step("Exp", ("energy",), "each"),
+        Step("Squeeze", ("each", "classes"), "distance"),
     )
-    return Distance("energy", LOGITS, steps, {})
+    return Distance("energy", LOGITS, steps, {"classes": np.array([1], np.int64)})
 
 
 METHODS: dict[str, Callable[[Values, NDArray[np.int64]], Distance]] = {

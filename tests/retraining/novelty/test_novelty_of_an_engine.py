@@ -28,6 +28,7 @@ from retraining.novelty.leaving_out import (
     threshold_of,
 )
 from retraining.novelty.material import Labelled, Patches, Report
+from retraining.novelty.methods import METHODS
 from retraining.novelty.pretrained import BACKBONE, pretrained_fit
 from retraining.novelty.second_network import add_second_network
 from station.decision import decide
@@ -63,6 +64,31 @@ def known() -> KnownParts:
         {kind: [part(kind, 2000 + seed) for seed in range(10)] for kind in TINY_CLASSES[1:]},
         "tiny surfaces",
     )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_distance_is_the_same_in_openvino_for_a_fixed_number_of_patches(method: str) -> None:
+    onnx, openvino = pytest.importorskip("onnx"), pytest.importorskip("openvino")
+    rng = np.random.default_rng(4)
+    values = {
+        name: rng.normal(size=(90, width)).astype(np.float32)
+        for name, width in (("features", 12), ("logits", 3))
+    }
+    distance = METHODS[method](values, rng.integers(0, 3, 90))
+    nodes, stored, made = distance.nodes(distance.reads)
+    given = values[distance.reads][:4]
+    told = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes, "x", [told(distance.reads, 1, ["N", given.shape[1]])], [told(made, 1, ["N"])], stored
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    core = openvino.Core()
+    network = core.read_model(model.SerializeToString(), b"")
+    network.reshape({0: list(given.shape)})
+    full = {"INFERENCE_PRECISION_HINT": "f32"}
+    (found,) = core.compile_model(network, "CPU", full)([given]).values()
+    assert found.shape == (4,)
+    assert np.allclose(found, distance({distance.reads: given}), rtol=1e-4)
 
 
 def test_an_engine_gets_novelty_in_every_network_and_its_probabilities_and_figures_stay(

@@ -112,7 +112,7 @@ def test_commutators_and_their_masks_become_an_engine_with_nothing_written_by_ha
          "--pattern", "(?P<label>normal|defect)/(?P<group>kos[0-9]+)_", "--rename", "normal=defect-free",
          "--rename", "defect=crack", "--out", "data/kolektor"],
         ["product", "data/kolektor", "-r", str(recipe), "--masks", str(commutators / "masks"), "--seed", "1",
-         "--network", "simple-fcn", "--steps", "150"],
+         "--network", "simple-fcn", "--steps", "60"],
     ):  # fmt: skip
         result = CliRunner().invoke(retrain, words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
