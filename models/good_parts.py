@@ -4,7 +4,7 @@ In the manner of PatchCore (Roth et al., "Towards Total Recall in Industrial Ano
 features of two depths, averaged over their neighbourhood and joined, are compared with a core set of those
 of good parts. Here the features are whitened first, so that a direction in which good parts hardly differ
 counts as much as one in which they differ widely, and the core set are the centres of clusters. The patch's
-distance is the highest of its places after a last average.
+distance is the mean of its furthest places after a last average: a defect covers several.
 """
 
 from __future__ import annotations
@@ -72,9 +72,17 @@ class GoodParts(nn.Module):
     lengths: Tensor
 
     def __init__(
-        self, features: GoodFeatures, mean: Tensor, whitening: Tensor, core: Tensor, threshold: float = 1.0
+        self,
+        features: GoodFeatures,
+        mean: Tensor,
+        whitening: Tensor,
+        core: Tensor,
+        threshold: float = 1.0,
+        furthest: int = 1,
     ) -> None:
+        """``furthest``: places of a patch whose mean is its distance."""
         super().__init__()
+        self.furthest = furthest
         self.features = features
         self.register_buffer("mean", mean.view(1, -1, 1, 1))
         # As a convolution of 1 x 1: every run time has a fast one, and the map keeps its shape.
@@ -89,7 +97,9 @@ class GoodParts(nn.Module):
         products = functional.conv2d(x, self.centres)
         squares = (x**2).sum(1, keepdim=True) + (self.lengths - 2 * products).amin(1, keepdim=True)
         places = functional.avg_pool2d(squares.clamp(min=0.0).sqrt(), 3, 1, 1, count_include_pad=False)
-        return places.amax((1, 2, 3))
+        if self.furthest == 1:
+            return places.amax((1, 2, 3))
+        return places.flatten(1).topk(self.furthest).values.mean(1)
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """``probabilities (N, 1)`` and ``novelty (N,)``."""

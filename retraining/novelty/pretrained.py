@@ -79,8 +79,11 @@ def fit_patches(
     report: Report = _silent,
     core: int = CORE,
     working_px: int = WORKING_PX,
+    furthest_share: float = 0.0,
 ) -> GoodParts:
     """The network of good patches, its threshold still 1; ``count`` groups ``(N, patch, patch, C)``.
+
+    ``furthest_share``: of the places of a patch, those whose mean is its distance; one at least.
 
     Features of variance 1 are whitened (each axis of their covariance gets variance 1), and k-means chooses
     the centres.
@@ -94,7 +97,9 @@ def fit_patches(
     with torch.no_grad():
         for number, patches in enumerate(groups, start=1):
             features = features or _features_for(patches, working_px)
-            own = features(torch.tensor(patches)).flatten(0, 1).numpy()
+            maps = features(torch.tensor(patches))
+            furthest = max(1, round(furthest_share * maps.shape[1]))
+            own = maps.flatten(0, 1).numpy()
             found.append(own[rng.permutation(len(own))[:share]])
             report(number, count)
     if features is None:
@@ -113,7 +118,7 @@ def fit_patches(
     def tensor(values: NDArray[np.float64]) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32))
 
-    return GoodParts(features, tensor(mean), tensor(whitening), tensor(centres)).eval()
+    return GoodParts(features, tensor(mean), tensor(whitening), tensor(centres), furthest=furthest).eval()
 
 
 def _features_for(patches: NDArray[np.uint8], working_px: int) -> GoodFeatures:

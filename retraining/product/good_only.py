@@ -38,6 +38,8 @@ from station.outcomes import Judgement, count_outcomes, judge
 from station.patching import cut_surface
 from station.recipe import UNKNOWN, Recipe, load_recipe
 
+FURTHEST = 0.07
+"""Of the places of a patch, those whose mean is its distance: a single strange place is no defect yet."""
 FEWEST_GOOD = 10
 ENOUGH_GOOD = 30
 """With fewer good parts, an engine is made with a warning: it rejects many good ones."""
@@ -188,7 +190,8 @@ def fit(
     core: int = CORE,
 ) -> GoodParts:
     """The network of some good surfaces, its threshold still 1."""
-    return fit_patches(surface_patches(surfaces, recipe), len(surfaces), seed, report, core)
+    patches = surface_patches(surfaces, recipe)
+    return fit_patches(patches, len(surfaces), seed, report, core, furthest_share=FURTHEST)
 
 
 def novelty_of(network: GoodParts, surfaces: Surfaces, recipe: Recipe) -> list[float]:
