@@ -325,6 +325,21 @@ def test_a_broker_that_is_not_there_is_named_and_waited_for(broker: Any, sorters
     until(lambda: sorter.health().sent > 0)
 
 
+@pytest.mark.parametrize("wire", ["mqtt"], indirect=True)
+def test_the_way_from_verdict_to_acknowledgement_takes_milliseconds(wire: Any) -> None:
+    took = []
+    for part_id in range(1, 101):
+        wire.cell.place(part_id)
+        wire.sorter.acknowledge(wire.sorter.wait_trigger(5.0))
+        before = time.perf_counter()
+        wire.sorter.send(Result(part_id, Outcome.ACCEPT, 0, 0, ""))
+        assert wire.sorter.wait_receipt(5.0).acknowledged
+        took.append(1000 * (time.perf_counter() - before))
+    took.sort()
+    print(f"verdict to acknowledgement: {took[50]:.1f} ms median, {took[98]:.1f} ms p99 of 100 parts")
+    assert took[50] < 25  # 40 where a message waits for the next one
+
+
 # ---------------------------------------------------------------------- users and certificates
 
 
