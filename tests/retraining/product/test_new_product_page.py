@@ -58,6 +58,7 @@ def test_the_page_names_every_step() -> None:
     assert [words[:2] for words in commands(slow=True)].count(["retrain", "product"]) == 4
 
 
+@pytest.mark.timeout(900)
 def test_a_reader_gets_a_first_engine_by_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, 14, 8)
     follow(tmp_path, monkeypatch, slow=False)
