@@ -31,11 +31,13 @@ from tests.test_paths import (
     too_long,
 )
 
+BROKER = {"kind": "mqtt", "host": "127.0.0.1", "port": 1, "topic": "a/b", "user": "station", "tls": True}
+"""A sorter with paths: no broker is there."""
 WRONG = (below_a_file, too_long, loop, pipe, device)
 """What is wrong for every path, whatever it is for."""
 OTHERS = (missing, dangling, file, empty_folder)
 """What may be right for some path; no command waits for ever, or ends with a traceback."""
-KINDS_OF_CAMERA = {"emulation": "pylon", "path": "folder"}
+KINDS_OF_CAMERA = {"emulation": "pylon", "path": "folder", "producer": "harvesters"}
 """The key of a camera's path -> the kind of camera that has it; the others are the simulated one's."""
 
 
@@ -86,6 +88,10 @@ def with_path(plant: dict[str, Any], key: tuple[str, ...], path: Path) -> dict[s
         kind = KINDS_OF_CAMERA.get(key[1], "simulated")
         changed["camera"] = {"kind": kind, "mode": "cell"}
         changed["camera"] |= {"pool": "frames"} if kind == "simulated" else {}
+    if key[0] == "sorter":
+        changed["sorter"] = dict(BROKER)
+        if key[1] in ("cert_file", "key_file"):  # they belong together
+            changed["sorter"] |= {"cert_file": "recipes/tiny.yaml", "key_file": "recipes/tiny.yaml"}
     if key[0] == "simulation":
         changed["simulation"] = {"pool": {"frames": 1}}
         changed["camera"] = {"kind": "simulated", "mode": "cell"}

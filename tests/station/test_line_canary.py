@@ -210,6 +210,8 @@ def test_an_accept_that_waits_for_the_disk_is_withdrawn_when_the_engine_is_found
         with closing(sqlite3.connect(tiny.plant.journal.segment_path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             held.set()
+            time.sleep(0.5)  # the verdict is made meanwhile, and waits for the disk
+            engine.blind = True
             found.wait(10)
             time.sleep(0.2)
             other.execute("ROLLBACK")
@@ -217,7 +219,6 @@ def test_an_accept_that_waits_for_the_disk_is_withdrawn_when_the_engine_is_found
     def stall() -> None:
         threading.Thread(target=hold_the_disk).start()
         assert held.wait(5)
-        engine.blind = True
 
     engine.on_part = stall
     line = tiny.line(prepared)
