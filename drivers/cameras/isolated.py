@@ -33,8 +33,8 @@ from drivers.cameras.settings import CameraSettings
 
 MARGIN_S = 1.0
 """How much later than it was asked to a call may return."""
-OPEN_S = 15.0
-"""How long opening may take: a search on the network, and every setting."""
+OPEN_S = 8.0
+"""How long opening may take, a search on the network and every setting: less than a thread may be silent."""
 SHORT_S = 3.0
 """How long a call without a time of its own may take."""
 ENDING_S = 2.0
