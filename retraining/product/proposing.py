@@ -233,7 +233,10 @@ def learn_limits(
     if lossy:
         return light, None, f"{len(lossy)} pictures are in a lossy format, which smooths lines"
     if len(textures) < FEWEST_FOR_TEXTURE:
-        return light, None, f"it needs {FEWEST_FOR_TEXTURE} pictures"
+        measured = (
+            f", and {len(textures)} of {len(found)} could be measured" if len(textures) < len(found) else ""
+        )
+        return light, None, f"it needs {FEWEST_FOR_TEXTURE} pictures{measured}"
     if MARGIN * min(min(one.change, one.grain, one.texture) for one in textures) < _LEAST_TEXTURE:
         return light, None, "the pictures are too smooth: a frozen line would look the same"
     return light, texture_limits([part for _, part in found], MARGIN), ""
