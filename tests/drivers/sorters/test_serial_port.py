@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import re
 import select
@@ -191,13 +192,14 @@ def test_many_unplugs_leak_no_file_descriptor(cell: CellOnPty, sorter: SerialSor
     sorter.open()
     sorter.set_ready(True)
     assert one_part(cell, sorter, 1).acknowledged
+    gc.collect()  # what other tests left open is not to close meanwhile
     before = len(os.listdir("/proc/self/fd"))
     for part_id in range(2, 8):
         cell.pull_out()
         wait_for(lambda: not sorter.health().connected)
         cell.plug_in()
         assert one_part(cell, sorter, part_id).acknowledged
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_the_round_trip_from_trigger_to_acknowledgement_takes_less_than_two_milliseconds(
