@@ -26,6 +26,7 @@ from drivers.cameras import FAMILIES
 from drivers.cameras.counters import Counters
 from drivers.cameras.genicam.block_ids import BlockIds, BlockOrderError
 from drivers.cameras.genicam.clock import CameraClock
+from drivers.cameras.genicam.doubts import doubt_of, why_no_frame
 from drivers.cameras.genicam.features import Nodes, apply, describe, temperature_c
 from drivers.cameras.genicam.settings import GenicamSettings, TriggerKind
 from drivers.cameras.harvesters.nodes import GenapiNodeMap
@@ -224,7 +225,7 @@ class HarvestersCamera(Camera):
             if self._is_gone():
                 raise self._lost("does not answer") from None
             raise CameraTimeoutError(
-                f"{self._label}: no frame within {timeout_s:g} s; {self._why_no_frame()}"
+                f"{self._label}: no frame within {timeout_s:g} s; {why_no_frame(self._settings)}"
             ) from None
         except self._errors() as error:
             raise self._lost(f"failed while grabbing ({_first_line(error)})") from None
@@ -281,12 +282,9 @@ class HarvestersCamera(Camera):
             frame_id, lost_before = self._ids.place(block_id)
         except BlockOrderError as error:
             raise self._lost(f"was restarted: {error}") from None
-        if not problem and self._clock is not None and self._clock.began_before(self._timestamp(buffer)):
-            problem = "exposed before the camera was armed"
-            if self.triggered_by_wire:
-                problem += f": a stray edge on {self._settings.trigger_line}"
-        if not problem and not self._ids.usable(block_id):
-            problem = "the camera does not number its frames, so that a lost one would not be noticed"
+        problem = problem or doubt_of(
+            self._settings, self._clock, self._ids, block_id, self._timestamp(buffer)
+        )
         return Frame(
             pixels=pixels,
             frame_id=frame_id,
@@ -322,15 +320,6 @@ class HarvestersCamera(Camera):
             return int(buffer.timestamp)
         except self._gentl.GenericException:
             return 0
-
-    def _why_no_frame(self) -> str:
-        match self._settings.trigger:
-            case TriggerKind.SOFTWARE:
-                return "was it triggered?"
-            case TriggerKind.HARDWARE:
-                return f"no trigger came on {self._settings.trigger_line}, or its exposure takes longer"
-            case _:
-                return "the camera runs free: check exposure time, line rate and throughput"
 
     def _is_gone(self) -> bool:
         """Whether the producer says that the camera cannot be reached, or the camera does not answer."""

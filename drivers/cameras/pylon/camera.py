@@ -21,6 +21,7 @@ from drivers.cameras import FAMILIES
 from drivers.cameras.counters import Counters
 from drivers.cameras.genicam.block_ids import BlockIds, BlockOrderError
 from drivers.cameras.genicam.clock import CameraClock
+from drivers.cameras.genicam.doubts import doubt_of, why_no_frame
 from drivers.cameras.genicam.features import Nodes, apply, describe, temperature_c
 from drivers.cameras.genicam.settings import GenicamSettings, TriggerKind
 from drivers.cameras.interface import (
@@ -228,7 +229,7 @@ class PylonCamera(Camera):
         if not result.IsValid():
             self.probe()  # an invalid result is a time-out only while the camera is still grabbing
             raise CameraTimeoutError(
-                f"{self._label}: no frame within {timeout_s:g} s; {self._why_no_frame()}"
+                f"{self._label}: no frame within {timeout_s:g} s; {why_no_frame(self._settings)}"
             )
         try:
             return self._counters.frame(self._ask("delivering", lambda: self._frame(result)))
@@ -282,12 +283,7 @@ class PylonCamera(Camera):
             frame_id, lost_before = self._ids.place(block_id)
         except BlockOrderError as error:
             raise self._lost(f"was restarted: {error}") from None
-        if not problem and self._clock is not None and self._clock.began_before(int(result.TimeStamp)):
-            problem = "exposed before the camera was armed"
-            if self.triggered_by_wire:
-                problem += f": a stray edge on {self._settings.trigger_line}"
-        if not problem and not self._ids.usable(block_id):
-            problem = "the camera does not number its frames, so that a lost one would not be noticed"
+        problem = problem or doubt_of(self._settings, self._clock, self._ids, block_id, int(result.TimeStamp))
         # A failed result still holds the pixels of an older frame in its buffer: they are not looked at.
         pixels = NO_PIXELS if not result.GrabSucceeded() else self._pixels(result)
         if not problem and pixels.shape[:2] != (self._size[1], self._size[0]):
@@ -311,15 +307,6 @@ class PylonCamera(Camera):
             if self._colour == "RGB8":
                 return np.ascontiguousarray(view[:, :, ::-1])
             return np.array(view)
-
-    def _why_no_frame(self) -> str:
-        match self._settings.trigger:
-            case TriggerKind.SOFTWARE:
-                return "was it triggered?"
-            case TriggerKind.HARDWARE:
-                return f"no trigger came on {self._settings.trigger_line}, or its exposure takes longer"
-            case _:
-                return "the camera runs free: check exposure time, line rate and throughput"
 
     def _observe(self, nodes: Nodes) -> None:
         """Temperature and network counters, read from the camera and not from the node map's memory."""

@@ -355,8 +355,12 @@ class _Attempt:
             self.problem = f"does not speak TLS with this station ({error.reason}); check port and `tls`"
         except (OSError, ValueError, SorterError) as error:
             self.problem = f"cannot be reached ({error}); check broker and network"
-        self.is_over = True
-        self._done()
+        except Exception as error:  # an attempt that never ends would be the last one
+            log.exception("sorter %s: an attempt to connect failed", self._settings.host)
+            self.problem = f"cannot be reached, by an error of this software ({error!r}); please report it"
+        finally:
+            self.is_over = True
+            self._done()
 
     def _connected(self) -> Client | None:
         settings = self._settings
