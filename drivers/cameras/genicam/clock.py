@@ -27,13 +27,17 @@ class CameraClock:
         """Whether the camera has a clock that can be read."""
         return self._names is not None
 
-    def note(self) -> None:
-        """Remember this moment."""
+    def now(self) -> int | None:
+        """The camera's time, ticks; None for a camera without a clock."""
         if self._names is None:
-            return
+            return None
         latch, value = self._names
         self._nodes.execute("its clock", latch)
-        self._noted = self._nodes.integer_now(value)
+        return self._nodes.integer_now(value)
+
+    def note(self) -> None:
+        """Remember this moment."""
+        self._noted = self.now()
 
     def began_before(self, timestamp: int) -> bool:
         """Whether a frame's exposure started before the moment noted.
