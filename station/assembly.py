@@ -24,6 +24,7 @@ from station.engines.canary import Canary
 from station.engines.choose import open_chosen
 from station.engines.folder import load_manifest
 from station.engines.interface import EngineError, EngineOptions
+from station.jobs import JobChanges
 from station.journal import Journal, JournalSettings, PartRecord
 from station.journal.reading import JournalReader
 from station.journal.selection import Selection
@@ -175,9 +176,10 @@ def assemble(
         observers = stack.enter_context(
             Observers(made, report_loss=lambda values: journal.write_event("degraded", values))
         )
+        sorter = make_sorter(config)
         line = Line(
             camera=make_camera(config),
-            sorter=make_sorter(config),
+            sorter=sorter,
             prepared=prepared,
             journal=journal,
             settings=line_settings(config),
@@ -186,7 +188,9 @@ def assemble(
         )
         # The engine that was prepared last; those between are closed by the line.
         stack.callback(lambda: line.prepared.engine.close())
-        yield Station(line, config, journal, observers, doubtful)
+        station = Station(line, config, journal, observers, doubtful)
+        stack.enter_context(JobChanges(sorter, line, station.prepare))
+        yield station
 
 
 def _note_configuration(journal: Journal, text: str) -> None:

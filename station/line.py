@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from drivers import heartbeat
 from drivers.cameras.interface import Camera, CameraConfigError, Frame
@@ -205,6 +205,11 @@ class Line:
         self._readiness.clear(Readiness.DISTRUST)
         self._engine_failures = 0
         self._sorter.prepare(prepared.announced_as)
+        self._readiness.clear(Readiness.UNPREPARED)
+
+    def unprepare(self, reason: str) -> None:
+        """No part from now on, until :meth:`prepare`: the next parts are of another recipe."""
+        self._readiness.block(Readiness.UNPREPARED, reason)
 
     def halt(self, reason: str) -> None:
         """No part from now on, until :meth:`resume`; those in hand are finished.
@@ -354,7 +359,7 @@ class Line:
                 mode=self._settings.mode,
                 is_simulated=self._is_simulated,
                 camera=self._acquisition.used,
-                marks=self._marks,
+                marks=replace(self._marks, lot=trigger.lot) if trigger.lot else self._marks,
             )
             deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
             part = PartInHand(trigger, prepared, record_id, deadline_ns, {"trigger": trigger.received_ns})

@@ -29,6 +29,8 @@ class State(StrEnum):
 
     PREOPERATIONAL = "preoperational"
     """Starting: camera, engine or journal are not proven yet."""
+    INITIALIZED = "initialized"
+    """No recipe is prepared: the cell has asked for another one, which is not there yet or cannot be."""
     READY = "ready"
     """Prepared; the station takes the next trigger."""
     SINGLE_EXECUTION = "single execution"
@@ -60,6 +62,8 @@ class Readiness:
     """Not for long: until the parts in hand are done."""
     DISTRUST = "distrust"
     """The engine no longer reproduces its golden parts; another one is prepared, or it is proven again."""
+    UNPREPARED = "unprepared"
+    """The cell has asked for another recipe; until it is prepared, no part is judged by the one before."""
     FAILED = "failed"
     """The line halted by itself; systemd restarts the process."""
 
@@ -117,6 +121,8 @@ class Readiness:
             return State.ERROR
         if reasons & {self.HALTED, self.DISTRUST}:
             return State.HALTED
+        if reasons == {self.UNPREPARED}:
+            return State.INITIALIZED
         if reasons == {self.OVERLOAD}:
             return State.OVERLOADED
         if reasons:

@@ -21,10 +21,10 @@
 #include <unistd.h>
 
 enum { HELLO = 0x01, HEARTBEAT = 0x02, TRIGGER = 0x10, TRIGGER_ACK = 0x11, TRIGGER_REFUSED = 0x12,
-       RESULT = 0x20, RESULT_ACK = 0x21 };
+       RESULT = 0x20, RESULT_ACK = 0x21, FAULT = 0x30 };
 enum { STX = 0x02, ETX = 0x03, DLE = 0x10, LONGEST = 111 };
 enum { GOOD_BIN = 0, REJECT_BIN = 9, HEARTBEAT_MS = 250, LINK_MS = 1000, RESEND_MS = 50, AGAIN_MS = 100,
-       VERDICT_MS = 1000, REMEMBERED = 256 };
+       VERDICT_MS = 1500, REMEMBERED = 256 };
 
 static int line;                     /* the serial device */
 static unsigned lossy;               /* one message in so many is lost or spoiled; 0: none */
@@ -106,7 +106,7 @@ static size_t read_frame(uint8_t byte, uint8_t *content) {
         used = 0, inside = 1, escaped = 0;
     } else if (inside && byte == ETX) {
         inside = 0;
-        if (!escaped && used >= 15 && used == 15u + content[10] && content[0] == 1 &&
+        if (!escaped && used >= 15 && used == 15u + content[10] &&
             get32(content + used - 4) == crc32(content, used - 4)) return used - 4;
     } else if (inside && byte == DLE && !escaped) {
         escaped = 1;
@@ -154,6 +154,13 @@ static void acknowledge(uint32_t trigger, uint32_t id) {
     send_new(RESULT_ACK, payload, sizeof payload);
 }
 
+/* In a frame that every end can read: what this cell speaks. The station then goes on in version 1. */
+static void say_version(void) {
+    const uint8_t payload[] = {1, 't', 'h', 'i', 's', ' ', 'c', 'e', 'l', 'l', ' ', 's', 'p', 'e', 'a', 'k', 's', ' ',
+                               'v', 'e', 'r', 's', 'i', 'o', 'n', ' ', '1'};
+    send_frame(FAULT, 0, ++number, payload, sizeof payload);
+}
+
 static void heard(const uint8_t *content, size_t size) {
     static const char *const outcomes[] = {"", "accept", "reject", "fault"};
     int type = content[1];
@@ -162,8 +169,12 @@ static void heard(const uint8_t *content, size_t size) {
     uint32_t sequence = get32(content + 6);
     const uint8_t *payload = content + 11;
     size_t count = size - 11;
+    if (content[0] != 1) {
+        say_version();
+        return;
+    }
     if (!sender || (type == HELLO && (count < 1 || payload[0] != 1))) return; /* not a station */
-    if (receiver != own) {
+    if (receiver != own) { /* the other end does not know this session yet */
         if (type == HELLO) say_hello(sender);
         return;
     }
@@ -178,7 +189,7 @@ static void heard(const uint8_t *content, size_t size) {
     }
     if (sequence > highest) {
         highest = sequence, heard_ms = now_ms();
-        if (!up) up = 1, say_heartbeat();
+        if (!up || type == HELLO) up = 1, say_heartbeat();
     }
     if (count < 8 || type < TRIGGER_ACK) return;
     uint32_t trigger = get32(payload), id = get32(payload + 4);

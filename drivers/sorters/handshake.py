@@ -11,7 +11,8 @@ out: replies to send, triggers and receipts to deliver. The rules, in order:
 3. A trigger is refused while the station is not ready.
 4. A result is repeated until the cell acknowledges it or until its time is over. Every ``send`` ends in
    exactly one receipt, and in a good one only if the cell names the bin of the result.
-5. When the cell restarts, its old parts are nobody's: results for them are not sent, their receipts
+5. A cell may ask for another recipe; the rules are in :mod:`drivers.sorters.job_change`.
+6. When the cell restarts, its old parts are nobody's: results for them are not sent, their receipts
    are bad, and their ids are refused until the application has sent what it still has in hand.
 
 A protocol passes in how a reply is spelled on its wire, and gets its own messages back: ``M`` below. A
@@ -29,7 +30,8 @@ from typing import Annotated, ClassVar, Generic, Self, TypeAlias, TypeVar
 from pydantic import Field, model_validator
 
 from drivers.settings import Milliseconds, mistake
-from drivers.sorters.interface import Receipt, Result, SorterError, Trigger
+from drivers.sorters.interface import JobChange, Receipt, Result, SorterError, Trigger
+from drivers.sorters.job_change import JobReply, Jobs
 from drivers.sorters.settings import SorterSettings
 
 
@@ -83,6 +85,8 @@ class Activity(StrEnum):
     """What the station is doing (OPC 40100-1's words)."""
 
     PREOPERATIONAL = "preoperational"
+    INITIALIZED = "initialized"
+    """No recipe is prepared."""
     READY = "ready"
     EXECUTING = "executing"
     HALTED = "halted"
@@ -130,7 +134,7 @@ class Conflict:
     problem: str
 
 
-Reply: TypeAlias = Accepted | Acquired | Refused | Decided | Conflict
+Reply: TypeAlias = Accepted | Acquired | Refused | Decided | Conflict | JobReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,7 @@ class _Part(Generic[M]):
     number: int
     part_id: int
     recipe: str
+    lot: str
     stage: _Stage
     answer: M | None = None
     """What was last said about this trigger."""
@@ -195,6 +200,7 @@ class Handshake(Generic[M]):
         self.problem = ""
         """The last thing that a person may have to look at."""
         self._spell = spell
+        self._jobs: Jobs[M] = Jobs(spell)
         self._ready = False
         self._was_ready = self._busy = False
         self._closed = False
@@ -216,10 +222,15 @@ class Handshake(Generic[M]):
 
     def prepare(self, recipe: str) -> list[Announcement]:
         """Another recipe from now on: say so at once."""
-        if recipe == self.recipe:
-            return []
+        before = self.announcement()
         self.recipe = recipe
-        return [self.announcement()]
+        self._jobs.prepared()
+        return [self.announcement()] if self.announcement() != before else []
+
+    def job_done(self, job: JobChange, problem: str) -> list[M | Announcement]:
+        """The recipe of a job change is prepared, or nothing is, because of a ``problem``."""
+        said = self._jobs.done(job, problem)
+        return [] if said is None else [*said, self.announcement()]
 
     def acknowledge(self, part_id: int) -> list[M]:
         """The trigger's record is durable."""
@@ -278,12 +289,12 @@ class Handshake(Generic[M]):
     # -- what the cell does, and the clock
 
     def triggered(
-        self, number: int, part_id: int, recipe: str, now_ns: int
+        self, number: int, part_id: int, recipe: str, now_ns: int, lot: str = ""
     ) -> list[M | Trigger | Announcement]:
         """The cell asks; ``number`` grows with every new trigger of its session."""
         known = self._parts.get(number)
         if known is not None:
-            if (known.part_id, known.recipe) != (part_id, recipe):
+            if (known.part_id, known.recipe, known.lot) != (part_id, recipe, lot):
                 text = f"trigger {number} came as part {known.part_id} and as part {part_id}"
                 self.unexpected(text)
                 return [self._spell(Conflict(text))]
@@ -292,7 +303,7 @@ class Handshake(Generic[M]):
         if number <= self._floor:
             self.unexpected(f"trigger {number} is older than the last {self.settings.memory}")
             return []
-        part: _Part[M] = _Part(number, part_id, recipe, _Stage.DELIVERED)
+        part: _Part[M] = _Part(number, part_id, recipe, lot, _Stage.DELIVERED)
         self._remember(part)
         refusal = self._why_refuse(part_id, recipe)
         if refusal is not None:
@@ -302,7 +313,32 @@ class Handshake(Generic[M]):
             return [part.answer]
         before = self._welcome()
         self._in_hand[part_id] = part
-        return [Trigger(part_id, recipe, now_ns), *self._if_changed(before)]
+        return [Trigger(part_id, recipe, now_ns, lot), *self._if_changed(before)]
+
+    def job_asked(self, number: int, recipe: str) -> list[M | Announcement]:
+        """The cell asks for another recipe; ``number`` grows as with triggers."""
+        known = self._jobs.known(number)
+        if known is not None:
+            if known[0] == recipe:
+                self.counts.duplicates += 1
+                return [known[1]]
+            text = f"job change {number} came for {known[0]} and for {recipe}"
+            self.unexpected(text)
+            return [self._spell(Conflict(text))]
+        if number <= max(self._floor, self._jobs.last_number()):
+            self.unexpected(f"job change {number} is older than what the cell said since")
+            return []
+        refusal = "the station is closed" if self._closed else "" if recipe else "it names no recipe"
+        is_prepared = self._ready and recipe == self.recipe
+        before = self.announcement()
+        answer = self._jobs.ask(number, recipe, is_prepared=is_prepared, refusal=refusal)
+        changed = [self.announcement()] if self.announcement() != before else []
+        return [answer, *changed]
+
+    def awaits(self, number: int) -> bool:
+        """Whether the result of this trigger waits for its acknowledgement."""
+        part = self._parts.get(number)
+        return part is not None and part.stage is _Stage.SENT
 
     def sorted_into(
         self, number: int, part_id: int, bin_: int | None, now_ns: int
@@ -345,6 +381,7 @@ class Handshake(Generic[M]):
         self._in_hand.clear()
         self._parts.clear()
         self._floor = floor
+        self._jobs.begin_anew()
         return receipts
 
     def unexpected(self, problem: str) -> None:
@@ -352,9 +389,9 @@ class Handshake(Generic[M]):
         self.counts.unexpected += 1
         self.problem = problem
 
-    def tick(self, now_ns: int) -> list[M | Receipt]:
-        """What the clock demands: repetitions, ends of time."""
-        actions: list[M | Receipt] = []
+    def tick(self, now_ns: int) -> list[M | Receipt | JobChange]:
+        """What the clock demands: repetitions, ends of time; and a job change once no part is in hand."""
+        actions: list[M | Receipt | JobChange] = []
         for part in list(self._in_hand.values()):
             if part.stage is not _Stage.SENT or part.answer is None:
                 continue
@@ -366,15 +403,22 @@ class Handshake(Generic[M]):
                 part.resend_ns = now_ns + _ns(self.settings.resend_ms)
                 self.counts.resent += 1
                 actions.append(part.answer)
+        if self._job_is_due:
+            actions.append(self._jobs.deliver())
         return actions
 
     def next_due_ns(self) -> int:
         """When :meth:`tick` must be called next; far away while nothing waits."""
+        if self._job_is_due:
+            return 0
         waiting = (p for p in self._in_hand.values() if p.stage is _Stage.SENT)
         return min((min(p.resend_ns, p.give_up_ns) for p in waiting), default=1 << 62)
 
     def announcement(self) -> Announcement:
         """Whether the station takes triggers now."""
+        if self._jobs.held and not self._closed:
+            activity = Activity.EXECUTING if self._in_hand else Activity.INITIALIZED
+            return Announcement(False, activity, self._jobs.held if self._ready else self._reason)
         if self._ready:
             activity = Activity.EXECUTING if self._in_hand else Activity.READY
             return Announcement(self._welcome(), activity, self.recipe if self._welcome() else "busy")
@@ -388,6 +432,8 @@ class Handshake(Generic[M]):
     def _why_refuse(self, part_id: int, recipe: str) -> tuple[Refusal, str] | None:
         if not self._ready:
             return Refusal.BUSY if self._busy else Refusal.NOT_READY, self._reason
+        if self._jobs.held:
+            return Refusal.BUSY if self._jobs.under_way else Refusal.NOT_READY, self._jobs.held
         if part_id in self._in_hand or part_id in self._orphans or part_id == 0:
             return Refusal.PART_IN_HAND, "this part id is not free"
         if not may_be_the_same(recipe, self.recipe):
@@ -396,8 +442,16 @@ class Handshake(Generic[M]):
             return Refusal.BUSY, f"{self.settings.max_in_hand} parts are in hand"
         return None
 
+    @property
+    def _job_is_due(self) -> bool:
+        return self._jobs.waits and not self._in_hand and not self._orphans
+
     def _welcome(self) -> bool:
-        return self._ready and len(self._in_hand) + len(self._orphans) < self.settings.max_in_hand
+        return (
+            self._ready
+            and not self._jobs.held
+            and len(self._in_hand) + len(self._orphans) < self.settings.max_in_hand
+        )
 
     def _if_changed(self, before: bool) -> list[Announcement]:
         return [self.announcement()] if self._welcome() != before else []

@@ -10,6 +10,7 @@ reports every ``send`` with exactly one :class:`Receipt`, good or bad.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,6 +36,17 @@ class Trigger:
     """The recipe the cell believes to be prepared; "" where the protocol does not carry one."""
     received_ns: int
     """``time.monotonic_ns()`` when the whole message was in this process."""
+    lot: str = ""
+    """The lot that the cell names; "" where it names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """A cell's request: prepare another recipe for its next parts."""
+
+    number: int
+    recipe: str
+    """``NAME`` or ``NAME@WIDTH``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +163,18 @@ class Sorter(ABC):
 
         Where the cell triggers the camera by wire, it does so now, and not before.
         """
+
+    def wait_job(self, timeout_s: float) -> JobChange | None:
+        """The next job change, or None after ``timeout_s``; it comes when no part is in hand any more.
+
+        Until :meth:`job_done` no trigger is accepted. A protocol without job changes has none.
+        """
+        time.sleep(max(0.0, timeout_s))
+        return None
+
+    def job_done(self, job: JobChange, problem: str = "") -> None:
+        """Tell the cell that the recipe is prepared, or the ``problem`` for which nothing is prepared now."""
+        return
 
     def acquisition_done(self, trigger: Trigger) -> None:
         """The part's frame is here, complete and surely its own: tell the cell that the part may leave.

@@ -1,7 +1,7 @@
 """Sessions, sequence numbers and heartbeats between station and cell, the station's side.
 
 Rules, in the order of docs/serial-protocol.md: every message names both sessions; a HELLO that does not
-name ours is answered with a HELLO; a HELLO or HEARTBEAT that names ours brings the link up; a session
+name ours is answered with a HELLO, and one that does with a HEARTBEAT; either brings the link up; a session
 seen for the first time means that the cell restarted; a session that was replaced does not come back
 while its successor is alive; only messages with a growing number count as signs of life; a session is
 answered in the newest version that it was heard in. Pure: time is passed in, in nanoseconds.
@@ -130,6 +130,7 @@ class Link:
             self._last_heartbeat = message.sequence
         if isinstance(body, wire.Hello):
             self.peer_name = body.name
+            self.beat_now(now_ns)  # the other end does not hear us, or it would not say HELLO
         return Arrival(ours=True, restarted=restarted, came_up=self._alive(message, now_ns))
 
     def _may_adopt(self, message: wire.Message) -> bool:

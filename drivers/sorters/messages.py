@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The newest version; every end reads all versions before its newest, too."""
 OLDEST: Final = 1
 """The version of a HELLO or FAULT that every end can read."""
 MAX_TEXT: Final = 64
 """Characters of a reason."""
 MAX_NAME: Final = 32
-"""Characters of a recipe's or an end's name."""
+"""Characters of a recipe's, a lot's or an end's name."""
 
 
 class Role(IntEnum):
@@ -34,6 +34,8 @@ class EndState(IntEnum):
     EXECUTING = 2
     HALTED = 3
     ERROR = 4
+    INITIALIZED = 5
+    """No recipe is prepared. Since version 3."""
 
 
 class RefusalCode(IntEnum):
@@ -44,6 +46,14 @@ class RefusalCode(IntEnum):
     BUSY = 3
     PART_IN_HAND = 4
     """This part id is still being inspected under another trigger."""
+
+
+class JobCode(IntEnum):
+    """How far a job change is."""
+
+    UNDER_WAY = 1
+    PREPARED = 2
+    REFUSED = 3
 
 
 class WireOutcome(IntEnum):
@@ -94,6 +104,8 @@ class TriggerBody:
 
     part_id: int
     recipe: str = ""
+    lot: str = ""
+    """Since version 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,24 @@ class AcquisitionDone:
 
     trigger: int
     part_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobBody:
+    """Prepare another recipe for the next parts. Repetitions carry the same number. Since version 3."""
+
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobAnswer:
+    """How far a job change is. Since version 3."""
+
+    job: int
+    """The JOB-CHANGE's sequence number."""
+    status: JobCode
+    reason: str = ""
+    """The recipe, or why it was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +190,8 @@ Body: TypeAlias = (
     | TriggerAck
     | TriggerRefused
     | AcquisitionDone
+    | JobBody
+    | JobAnswer
     | ResultBody
     | ResultAck
     | Fault
@@ -179,6 +211,18 @@ class Message:
     body: Body
     version: int = OLDEST
     """Of the protocol."""
+
+
+def first_version(body: Body) -> int:
+    """The first version of the protocol that can say this."""
+    match body:
+        case AcquisitionDone():
+            return 2
+        case JobBody() | JobAnswer() | Heartbeat(state=EndState.INITIALIZED):
+            return 3
+        case TriggerBody(lot=lot) if lot:
+            return 3
+    return OLDEST
 
 
 def is_plain(text: str) -> bool:

@@ -7,6 +7,7 @@ Pure: messages and the clock in, messages, triggers and receipts out. The rules 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from drivers.sorters import messages as wire
@@ -23,10 +24,11 @@ from drivers.sorters.handshake import (
     Refused,
     Reply,
 )
-from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
+from drivers.sorters.interface import JobChange, Outcome, Receipt, Result, Trigger
+from drivers.sorters.job_change import JobReply, JobStatus
 from drivers.sorters.link import Link
 
-Action: TypeAlias = wire.Message | Trigger | Receipt
+Action: TypeAlias = wire.Message | Trigger | Receipt | JobChange
 
 _OUTCOMES = {
     Outcome.ACCEPT: wire.WireOutcome.ACCEPT,
@@ -41,9 +43,15 @@ _REFUSALS = {
 }
 _STATES = {
     Activity.PREOPERATIONAL: wire.EndState.PREOPERATIONAL,
+    Activity.INITIALIZED: wire.EndState.INITIALIZED,
     Activity.READY: wire.EndState.READY,
     Activity.EXECUTING: wire.EndState.EXECUTING,
     Activity.HALTED: wire.EndState.HALTED,
+}
+_JOBS = {
+    JobStatus.UNDER_WAY: wire.JobCode.UNDER_WAY,
+    JobStatus.PREPARED: wire.JobCode.PREPARED,
+    JobStatus.REFUSED: wire.JobCode.REFUSED,
 }
 
 
@@ -83,6 +91,10 @@ class StationSession:
     def acquisition_done(self, part_id: int) -> list[Action]:
         """ACQUISITION-DONE, to a cell that knows it."""
         return list(self.handshake.acquisition_done(part_id)) if self.link.version >= 2 else []
+
+    def job_done(self, job: JobChange, problem: str, now_ns: int) -> list[Action]:
+        """JOB-ANSWER, and readiness at once."""
+        return self._in_full(self.handshake.job_done(job, problem), now_ns)
 
     def send(self, result: Result, now_ns: int) -> list[Action]:
         """RESULT, or a bad receipt at once. Raises :class:`SorterError`."""
@@ -128,13 +140,13 @@ class StationSession:
         if arrival.ours:
             self.received_messages += 1
             actions += self._understood(message, now_ns)
-        if arrival.came_up or arrival.restarted:
+        if arrival.came_up or arrival.restarted or isinstance(message.body, wire.Hello):
             actions += self.tick(now_ns)
         return actions
 
     def tick(self, now_ns: int) -> list[Action]:
         """What the clock demands: HELLO, HEARTBEAT, repetitions, ends of time."""
-        beat = _heartbeat(self.handshake.announcement())
+        beat = self._heartbeat(self.handshake.announcement())
         return [*self.link.tick(now_ns, beat), *self.handshake.tick(now_ns)]
 
     def next_due_ns(self) -> int:
@@ -150,9 +162,11 @@ class StationSession:
 
     def _understood(self, message: wire.Message, now_ns: int) -> list[Action]:
         match message.body:
-            case wire.TriggerBody(part_id, recipe):
-                asked = self.handshake.triggered(message.sequence, part_id, recipe, now_ns)
+            case wire.TriggerBody(part_id, recipe, lot):
+                asked = self.handshake.triggered(message.sequence, part_id, recipe, now_ns, lot)
                 return self._in_full(asked, now_ns)
+            case wire.JobBody(recipe):
+                return self._in_full(self.handshake.job_asked(message.sequence, recipe), now_ns)
             case wire.ResultAck(trigger, part_id, status, bin_):
                 known = status is wire.Sorted.IN_BIN
                 done = self.handshake.sorted_into(trigger, part_id, bin_ if known else None, now_ns)
@@ -171,14 +185,18 @@ class StationSession:
         for action in actions:
             if isinstance(action, Announcement):
                 self.link.beat_now(now_ns)
-                spoken += self.link.tick(now_ns, _heartbeat(action))
+                spoken += self.link.tick(now_ns, self._heartbeat(action))
             else:
                 spoken.append(action)
         return spoken
 
-
-def _heartbeat(now: Announcement) -> wire.Heartbeat:
-    return wire.Heartbeat(now.ready, _STATES[now.activity], wire.plain_text(now.reason))
+    def _heartbeat(self, now: Announcement) -> wire.Heartbeat:
+        beat = wire.Heartbeat(now.ready, _STATES[now.activity], wire.plain_text(now.reason))
+        if (
+            wire.first_version(beat) > self.link.version
+        ):  # a cell that does not know the state reads the next one
+            return replace(beat, state=wire.EndState.PREOPERATIONAL)
+        return beat
 
 
 def _body(reply: Reply) -> wire.Body:
@@ -198,5 +216,7 @@ def _body(reply: Reply) -> wire.Body:
                 result.class_index,
                 wire.plain_text(result.reason),
             )
+        case JobReply(number, status, text):
+            return wire.JobAnswer(number, _JOBS[status], wire.plain_text(text))
         case Conflict(problem):
             return wire.Fault(wire.FaultCode.TRIGGER_CONFLICT, wire.plain_text(problem))

@@ -13,11 +13,11 @@ from abc import abstractmethod
 from typing import TypeVar
 
 from drivers.sorters.handshake import HandshakeSettings
-from drivers.sorters.interface import Receipt, Result, Sorter, SorterHealth, Trigger
+from drivers.sorters.interface import JobChange, Receipt, Result, Sorter, SorterHealth, Trigger
 from drivers.sorters.messages import Message
 from drivers.sorters.session import Action, StationSession
 
-_Item = TypeVar("_Item", Trigger, Receipt)
+_Item = TypeVar("_Item", Trigger, Receipt, JobChange)
 
 
 class SessionSorter(Sorter):
@@ -29,6 +29,7 @@ class SessionSorter(Sorter):
         """Held for everything below."""
         self._triggers: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
         self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[JobChange] = queue.SimpleQueue()
         self._sent = 0
         self._opened = 0
         self._failures = 0
@@ -83,8 +84,17 @@ class SessionSorter(Sorter):
         with self._lock:
             self._do(self._session.acknowledge(trigger.part_id))
 
+    def wait_job(self, timeout_s: float) -> JobChange | None:
+        """The next recipe that the cell asks for, or None after ``timeout_s``."""
+        return _get(self._jobs, timeout_s)
+
+    def job_done(self, job: JobChange, problem: str = "") -> None:
+        """Send JOB-ANSWER now; with a ``problem``, nothing is prepared and no trigger is accepted."""
+        with self._lock:
+            self._do(self._session.job_done(job, problem, time.monotonic_ns()))
+
     def acquisition_done(self, trigger: Trigger) -> None:
-        """Send ACQUISITION-DONE now, where the cell speaks version 2."""
+        """Send ACQUISITION-DONE now, where the cell speaks version 2 or later."""
         with self._lock:
             self._do(self._session.acquisition_done(trigger.part_id))
 
@@ -132,6 +142,8 @@ class SessionSorter(Sorter):
                 self._triggers.put(action)
             elif isinstance(action, Receipt):
                 self._receipts.put(action)
+            elif isinstance(action, JobChange):
+                self._jobs.put(action)
             else:
                 messages.append(action)
         self._put_out(messages)

@@ -19,6 +19,9 @@ from drivers.sorters.messages import (
     Fault,
     Heartbeat,
     Hello,
+    JobAnswer,
+    JobBody,
+    JobCode,
     Message,
     RefusalCode,
     ResultAck,
@@ -35,6 +38,10 @@ from drivers.sorters.messages import (
 _REMEMBERED_PARTS = 256
 _REMEMBERED_SESSIONS = 64
 _MS = 1_000_000
+_LOTS_SINCE = _JOBS_SINCE = 3
+"""The first version of the protocol that knows them."""
+_ASK_AGAIN_MS = 500.0
+"""How often the cell asks how far a job change is."""
 
 
 class Why(StrEnum):
@@ -55,7 +62,7 @@ class CellRules:
     good_bin: int = 0
     reject_bin: int = 9
     """Where parts without a verdict go."""
-    verdict_ms: float = 1000.0
+    verdict_ms: float = 1500.0
     """From the first TRIGGER; then the part goes to ``reject_bin``."""
     resend_ms: float = 50.0
     retrigger_ms: float = 100.0
@@ -92,6 +99,26 @@ class Part:
     refusals: int = 0
     next_ns: int = 0
     """When the TRIGGER is sent next, for the first time or again."""
+    lot: str = ""
+
+
+@dataclass(slots=True)
+class Job:
+    """A recipe that the cell has asked for."""
+
+    recipe: str
+    number: int = 0
+    """Sequence number of the JOB-CHANGE; 0 before it was sent."""
+    status: JobCode | None = None
+    """What the station has said last."""
+    reason: str = ""
+    next_ns: int = 0
+    """When the JOB-CHANGE is sent next."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the station has prepared or refused it."""
+        return self.status in (JobCode.PREPARED, JobCode.REFUSED)
 
 
 def _as_set(bin_: int) -> int:
@@ -115,10 +142,13 @@ class CellProtocol:
     station: int = 0
     """The station's session; 0 before the first contact."""
     trigger_ready: bool = False
+    station_state: EndState = EndState.PREOPERATIONAL
     station_restarts: int = 0
     operating: bool = True
     waiting: dict[int, Part] = field(default_factory=dict)
     """Parts in place, by id."""
+    job: Job | None = None
+    """The last recipe that was asked for; meanwhile no part is triggered."""
     sorted_parts: list[Part] = field(default_factory=list)
     """Taken away by the reader."""
     faults: list[str] = field(default_factory=list)
@@ -159,13 +189,18 @@ class CellProtocol:
         """The line cannot be used; waiting parts keep their time."""
         self._open_line = self._alive = False
 
-    def place(self, part_id: int, recipe: str, now: int) -> list[Message]:
+    def place(self, part_id: int, recipe: str, now: int, lot: str = "") -> list[Message]:
         """A part is in position: trigger as soon as the station is ready."""
         if part_id in self.waiting:
             raise ValueError(
                 f"part {part_id} is already in place; use an id that no other part in the plant has"
             )
-        self.waiting[part_id] = Part(part_id, recipe, placed_ns=now, next_ns=now)
+        self.waiting[part_id] = Part(part_id, recipe, placed_ns=now, next_ns=now, lot=lot)
+        return self.scan(now)
+
+    def ask_job(self, recipe: str, now: int) -> list[Message]:
+        """Ask for another recipe; parts that are not triggered yet wait for it."""
+        self.job = Job(recipe, next_ns=now)
         return self.scan(now)
 
     def stop(self, now: int) -> list[Message]:
@@ -183,6 +218,8 @@ class CellProtocol:
             times.append(self._beat_ns)
             if not self._alive:
                 times.append(self._hello_ns)
+            elif self.job is not None and self._changing and self.version >= _JOBS_SINCE:
+                times.append(self.job.next_ns)
         return min(times, default=1 << 62)
 
     def _times(self, part: Part) -> list[int]:
@@ -213,11 +250,14 @@ class CellProtocol:
                 self._sort(part, rules.reject_bin, Why.TIMEOUT, now)
             elif part.trigger and part.acknowledged_ns is None and now >= part.next_ns:
                 part.next_ns = now + int(rules.resend_ms * _MS)
-                out.append(self._message(TriggerBody(part.part_id, part.recipe), part.trigger))
+                out.append(self._message(self._trigger(part), part.trigger))
             elif part.trigger and now >= part.next_ns:
                 part.next_ns = part.triggered_ns + int(rules.verdict_ms * _MS)
-            elif not part.trigger and self.station_ready and now >= part.next_ns:
+            elif not part.trigger and self.station_ready and now >= part.next_ns and not self._changing:
                 out.append(self._first_trigger(part, now))
+        job = self.job if self._changing and self._alive and self.version >= _JOBS_SINCE else None
+        if job is not None and now >= job.next_ns:
+            out.append(self._job_change(job, now))
         if self._open_line:
             if not self._alive and now >= self._hello_ns:
                 self._hello_ns = now + int(rules.heartbeat_ms * _MS)
@@ -230,10 +270,24 @@ class CellProtocol:
         return out
 
     def _first_trigger(self, part: Part, now: int) -> Message:
-        message = self._message(TriggerBody(part.part_id, part.recipe))
+        message = self._message(self._trigger(part))
         part.trigger = message.sequence
         part.triggered_ns = now
         part.next_ns = now + int(self.rules.resend_ms * _MS)
+        return message
+
+    def _trigger(self, part: Part) -> TriggerBody:
+        """A station of an earlier version knows no lots."""
+        return TriggerBody(part.part_id, part.recipe, part.lot if self.version >= _LOTS_SINCE else "")
+
+    @property
+    def _changing(self) -> bool:
+        return self.job is not None and not self.job.is_over
+
+    def _job_change(self, job: Job, now: int) -> Message:
+        job.next_ns = now + int((self.rules.resend_ms if job.status is None else _ASK_AGAIN_MS) * _MS)
+        message = self._message(JobBody(job.recipe), job.number)
+        job.number = message.sequence
         return message
 
     def _heartbeat(self) -> Heartbeat:
@@ -261,7 +315,7 @@ class CellProtocol:
             if message.sequence <= self._beat_seen:
                 return out
             self._beat_seen = message.sequence
-            self.trigger_ready = body.ready
+            self.trigger_ready, self.station_state = body.ready, body.state
         if message.sequence > self._highest:
             self._highest = message.sequence
             self.last_heard_ns = now
@@ -269,6 +323,8 @@ class CellProtocol:
                 self._alive = True
                 self._beat_ns = now
         match body:
+            case Hello():
+                self._beat_ns = now
             case TriggerAck(trigger, part_id):
                 part = self._open(trigger, part_id)
                 if part is not None and part.acknowledged_ns is None:
@@ -280,6 +336,9 @@ class CellProtocol:
                     part.left_camera_ns = now
             case TriggerRefused(trigger, part_id, refusal, reason):
                 self._refused(trigger, part_id, refusal, reason, now)
+            case JobAnswer(number, status, reason):
+                if self.job is not None and self.job.number == number and not self.job.is_over:
+                    self.job.status, self.job.reason = status, reason
             case ResultBody():
                 out.append(self._result(body, now))
             case Fault(code, reason):
@@ -306,6 +365,8 @@ class CellProtocol:
         self._alive = self.trigger_ready = False
         for part in [p for p in self.waiting.values() if p.trigger]:
             self._sort(part, self.rules.reject_bin, Why.STATION_RESTARTED, now)
+        if self.job is not None:
+            self.job = Job(self.job.recipe, next_ns=now)  # the station prepares another one when it starts
         return True
 
     def _open(self, trigger: int, part_id: int) -> Part | None:
@@ -358,7 +419,7 @@ class CellProtocol:
         return Hello(Role.CELL, plain_text(self.name, MAX_NAME))
 
     def _message(
-        self, body: Hello | Heartbeat | TriggerBody | ResultAck, repeated: int = 0, version: int = 0
+        self, body: Hello | Heartbeat | TriggerBody | JobBody | ResultAck, repeated: int = 0, version: int = 0
     ) -> Message:
         if not repeated:
             self._sequence += 1

@@ -37,7 +37,7 @@ class CellSettings:
     )
     good_bin: int = _option(0, "bin for accepted parts, and only for them")
     reject_bin: int = _option(9, "bin for parts without a verdict")
-    verdict_ms: float = _option(1000.0, "time from the trigger in which a verdict must come, ms")
+    verdict_ms: float = _option(1500.0, "time from the trigger in which a verdict must come, ms")
     resend_ms: float = _option(50.0, "time after which a trigger without an answer is sent again, ms")
     heartbeat_ms: float = _option(250.0, "time between two heartbeats, ms")
     give_up_s: float = _option(60.0, "end when nothing came from the station for this time, s; 0: never")

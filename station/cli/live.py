@@ -27,6 +27,7 @@ from station.supervision import State
 STYLES = {Outcome.ACCEPT: "green", Outcome.REJECT: "red", Outcome.FAULT: "yellow"}
 STATE_STYLES = {
     State.ERROR: "bold red",
+    State.INITIALIZED: "yellow",
     State.HALTED: "dim",
     State.PREOPERATIONAL: "yellow",
     State.OVERLOADED: "yellow",

@@ -20,7 +20,7 @@ from drivers.cameras.interface import (
     CameraTimeoutError,
     Frame,
 )
-from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
+from drivers.sorters.interface import JobChange, Outcome, Receipt, Result, Sorter, SorterHealth, Trigger
 from station.engines.interface import Engine, EngineInfo, Scores
 from station.journal import Journal, PartRecord
 from station.journal.reading import JournalReader
@@ -141,6 +141,9 @@ class ScriptedSorter(Sorter):
     ready: list[tuple[bool, str]] = field(default_factory=list)
     on_tell: Callable[[Result], None] = lambda result: None
     may_leave: list[int] = field(default_factory=list)
+    jobs: BoundedQueue[JobChange] = field(default_factory=lambda: BoundedQueue("jobs", 10))
+    answers: list[tuple[str, str]] = field(default_factory=list)
+    """Of job changes: the recipe, and the problem."""
     patient: bool = True
     """Leaves a part before the camera until it may go."""
     _lies: int = 0
@@ -186,6 +189,12 @@ class ScriptedSorter(Sorter):
 
     def prepare(self, recipe: str) -> None:
         self.prepared = recipe
+
+    def wait_job(self, timeout_s: float) -> JobChange | None:
+        return self.jobs.get(timeout_s)
+
+    def job_done(self, job: JobChange, problem: str = "") -> None:
+        self.answers.append((job.recipe, problem))
 
     def send(self, result: Result) -> None:
         self.on_tell(result)

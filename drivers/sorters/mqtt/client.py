@@ -37,7 +37,7 @@ from drivers.sorters import PROTOCOLS
 from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import SorterError
 from drivers.sorters.messages import Heartbeat, Hello, Message
-from drivers.sorters.mqtt.words import LONGEST, NoMessageError, decode, encode, name_of
+from drivers.sorters.mqtt.words import LONGEST, NoMessageError, OtherVersionError, decode, encode, name_of
 from drivers.sorters.session_sorter import SessionSorter
 
 if TYPE_CHECKING:
@@ -222,6 +222,9 @@ class MqttSorter(SessionSorter):
             return
         try:
             message = decode(topic.rpartition("/")[2], payload)
+        except OtherVersionError as error:
+            self._do(self._session.other_version(error.version))
+            return
         except NoMessageError as error:
             self._bad += 1
             self._session.handshake.problem = f"on {topic[:100]}: {error}"

@@ -22,6 +22,9 @@ from drivers.sorters.messages import (
     FaultCode,
     Heartbeat,
     Hello,
+    JobAnswer,
+    JobBody,
+    JobCode,
     Message,
     RefusalCode,
     ResultAck,
@@ -32,6 +35,7 @@ from drivers.sorters.messages import (
     TriggerBody,
     TriggerRefused,
     WireOutcome,
+    first_version,
     is_plain,
 )
 
@@ -41,13 +45,15 @@ LONGEST = 1024
 _KINDS: dict[str, tuple[type[Body], dict[str, Any]]] = {
     "hello": (Hello, {"role": Role, "name": MAX_NAME}),
     "heartbeat": (Heartbeat, {"ready": bool, "state": EndState, "reason": MAX_TEXT}),
-    "trigger": (TriggerBody, {"part_id": int, "recipe": MAX_NAME}),
+    "trigger": (TriggerBody, {"part_id": int, "recipe": MAX_NAME, "lot": MAX_NAME}),
     "trigger-ack": (TriggerAck, {"trigger": int, "part_id": int}),
     "trigger-refused": (
         TriggerRefused,
         {"trigger": int, "part_id": int, "refusal": RefusalCode, "reason": MAX_TEXT},
     ),
     "acquisition-done": (AcquisitionDone, {"trigger": int, "part_id": int}),
+    "job-change": (JobBody, {"recipe": MAX_NAME}),
+    "job-answer": (JobAnswer, {"job": int, "status": JobCode, "reason": MAX_TEXT}),
     "result": (
         ResultBody,
         {
@@ -59,6 +65,8 @@ _KINDS: dict[str, tuple[type[Body], dict[str, Any]]] = {
     "fault": (Fault, {"code": FaultCode, "reason": MAX_TEXT}),
 }  # fmt: skip
 """The last word of the topic -> the message and its fields: a type, an enumeration, or the longest text."""
+_FIELDS_SINCE = {"lot": 3}
+"""The first version of a field that older ones do not have."""
 _NAMES = {body: name for name, (body, _) in _KINDS.items()}
 _HEADER = {"version": "version", "sender": "session", "receiver": "session or 0", "sequence": int}
 _RANGES = {
@@ -74,6 +82,14 @@ class NoMessageError(ValueError):
     """What arrived is no message; the text says why."""
 
 
+class OtherVersionError(NoMessageError):
+    """The message is of a version that cannot be read."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"version {version}; read are {OLDEST} to {VERSION}")
+        self.version = version
+
+
 def name_of(body: Body) -> str:
     """The last word of the topic."""
     return _NAMES[type(body)]
@@ -81,7 +97,7 @@ def name_of(body: Body) -> str:
 
 def encode(message: Message) -> bytes:
     """The payload of a message."""
-    _, fields = _KINDS[name_of(message.body)]
+    fields = _fields(name_of(message.body), message.version)
     words: dict[str, object] = {name: getattr(message, name) for name in _HEADER}
     for name in fields:
         value = getattr(message.body, name)
@@ -99,13 +115,25 @@ def decode(name: str, payload: bytes) -> Message:
         words = json.loads(payload.decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise NoMessageError(f"{name} is no JSON in ASCII ({type(error).__name__})") from None
-    kind, fields = _KINDS[name]
+    version = words.get("version") if isinstance(words, dict) else None
+    if isinstance(version, int) and not isinstance(version, bool) and not OLDEST <= version <= VERSION:
+        raise OtherVersionError(version)
+    fields = _fields(name, version if isinstance(version, int) else VERSION)
     expected = _HEADER | fields
     if not isinstance(words, dict) or words.keys() != expected.keys():
         raise NoMessageError(f"{name} must have exactly the fields {', '.join(expected)}")
     values = {field: _value(name, field, words[field], rule) for field, rule in expected.items()}
     header = {field: values.pop(field) for field in _HEADER}
-    return Message(body=kind(**values), **header)
+    body = _KINDS[name][0](**values)
+    if header["version"] < first_version(body):
+        raise NoMessageError(f"version {header['version']} has no {name} like this")
+    return Message(body=body, **header)
+
+
+def _fields(name: str, version: int) -> dict[str, Any]:
+    return {
+        field: rule for field, rule in _KINDS[name][1].items() if version >= _FIELDS_SINCE.get(field, OLDEST)
+    }
 
 
 def _value(name: str, field: str, word: object, rule: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Frames of the serial protocol: messages to bytes and back (docs/serial-protocol.md, versions 1 and 2).
+"""Frames of the serial protocol: messages to bytes and back (docs/serial-protocol.md, versions 1 to 3).
 
 Pure: no clock, no line. A frame is STX, the escaped bytes of header + payload + CRC-32, ETX. STX never
 occurs inside a frame, so the first STX after any garbage begins a good frame: the decoder cannot stall
@@ -25,6 +25,9 @@ from drivers.sorters.messages import (
     FaultCode,
     Heartbeat,
     Hello,
+    JobAnswer,
+    JobBody,
+    JobCode,
     Message,
     RefusalCode,
     ResultAck,
@@ -35,6 +38,7 @@ from drivers.sorters.messages import (
     TriggerBody,
     TriggerRefused,
     WireOutcome,
+    first_version,
     is_plain,
 )
 
@@ -63,6 +67,8 @@ class Type(IntEnum):
     TRIGGER_ACK = 0x11
     TRIGGER_REFUSED = 0x12
     ACQUISITION_DONE = 0x13
+    JOB_CHANGE = 0x14
+    JOB_ANSWER = 0x15
     RESULT = 0x20
     RESULT_ACK = 0x21
     FAULT = 0x30
@@ -76,8 +82,7 @@ def crc32(data: bytes) -> int:
 def encode(message: Message) -> bytes:
     """The frame of ``message``. Raises :class:`FrameError` for a field outside its range."""
     kind, payload = _pack(message.body)
-    if not SINCE.get(kind, OLDEST) <= message.version <= VERSION:
-        raise FrameError(f"version {message.version} has no {kind.name}")
+    check_version(message)
     try:
         header = _HEADER.pack(
             message.version, kind, message.sender, message.receiver, message.sequence, len(payload)
@@ -162,9 +167,10 @@ class Decoder:
         if length != len(payload):
             return None
         try:
-            if version < SINCE.get(Type(kind), OLDEST):
+            body = _unpack(Type(kind), payload)
+            if version < first_version(body):
                 return None
-            return Message(sender, receiver, sequence, _unpack(Type(kind), payload), version)
+            return Message(sender, receiver, sequence, body, version)
         except (ValueError, struct.error):
             return None
 
@@ -176,6 +182,8 @@ _FIXED: Final[dict[Type, struct.Struct]] = {
     Type.TRIGGER_ACK: struct.Struct(">II"),
     Type.TRIGGER_REFUSED: struct.Struct(">IIB"),
     Type.ACQUISITION_DONE: struct.Struct(">II"),
+    Type.JOB_CHANGE: struct.Struct(">"),
+    Type.JOB_ANSWER: struct.Struct(">IB"),
     Type.RESULT: struct.Struct(">IIBBB"),
     Type.RESULT_ACK: struct.Struct(">IIBB"),
     Type.FAULT: struct.Struct(">B"),
@@ -185,17 +193,30 @@ _FIXED: Final[dict[Type, struct.Struct]] = {
 _TEXT: Final[dict[Type, int]] = {
     Type.HELLO: MAX_NAME,
     Type.HEARTBEAT: MAX_TEXT,
-    Type.TRIGGER: MAX_NAME,
+    Type.TRIGGER: MAX_NAME + 1 + MAX_NAME,
     Type.TRIGGER_ACK: 0,
     Type.TRIGGER_REFUSED: MAX_TEXT,
     Type.ACQUISITION_DONE: 0,
+    Type.JOB_CHANGE: MAX_NAME,
+    Type.JOB_ANSWER: MAX_TEXT,
     Type.RESULT: MAX_TEXT,
     Type.RESULT_ACK: 0,
     Type.FAULT: MAX_TEXT,
 }
 
-SINCE: Final[dict[Type, int]] = {Type.ACQUISITION_DONE: 2}
-"""The first version of a message that version 1 does not have."""
+LOT: Final = ";"
+"""Between recipe and lot in the text of a TRIGGER."""
+
+
+def check_version(message: Message) -> None:
+    """Raise :class:`FrameError` where the message's version cannot say its body."""
+    if not first_version(message.body) <= message.version <= VERSION:
+        raise FrameError(f"version {message.version} has no {type_of(message.body).name} like this")
+
+
+def sizes_of(kind: Type) -> list[int]:
+    """The bytes of each number of a body, in the order of the frame."""
+    return [struct.calcsize(f">{letter}") for letter in _FIXED[kind].format[1:]]
 
 
 def type_of(body: Body) -> Type:
@@ -210,14 +231,18 @@ def fields_of(body: Body) -> tuple[Type, tuple[int, ...], str]:
             return Type.HELLO, (role,), name
         case Heartbeat(ready, state, reason):
             return Type.HEARTBEAT, (int(ready), state), reason
-        case TriggerBody(part_id, recipe):
-            return Type.TRIGGER, (part_id,), recipe
+        case TriggerBody(part_id, recipe, lot):
+            return Type.TRIGGER, (part_id,), recipe + LOT + lot if lot else recipe
         case TriggerAck(trigger, part_id):
             return Type.TRIGGER_ACK, (trigger, part_id), ""
         case TriggerRefused(trigger, part_id, refusal, reason):
             return Type.TRIGGER_REFUSED, (trigger, part_id, refusal), reason
         case AcquisitionDone(trigger, part_id):
             return Type.ACQUISITION_DONE, (trigger, part_id), ""
+        case JobBody(recipe):
+            return Type.JOB_CHANGE, (), recipe
+        case JobAnswer(job, status, reason):
+            return Type.JOB_ANSWER, (job, status), reason
         case ResultBody(trigger, part_id, outcome, bin_, class_index, reason):
             return Type.RESULT, (trigger, part_id, outcome, bin_, class_index), reason
         case ResultAck(trigger, part_id, status, bin_):
@@ -228,6 +253,10 @@ def fields_of(body: Body) -> tuple[Type, tuple[int, ...], str]:
 
 def _pack(body: Body) -> tuple[Type, bytes]:
     kind, numbers, text = fields_of(body)
+    if isinstance(body, TriggerBody) and (LOT in body.recipe or max(map(len, text.split(LOT, 1))) > MAX_NAME):
+        raise FrameError(
+            f"TRIGGER: recipe and lot have at most {MAX_NAME} characters, and the recipe no {LOT}: {text!r}"
+        )
     if len(text) > _TEXT[kind] or not is_plain(text):
         raise FrameError(
             f"{kind.name} text must be at most {_TEXT[kind]} printable ASCII characters: {text!r}"
@@ -260,13 +289,20 @@ def _unpack(kind: Type, payload: bytes) -> Body:
                 raise ValueError("flags")
             return Heartbeat(n[0] == 1, EndState(n[1]), text)
         case Type.TRIGGER:
-            return TriggerBody(n[0], text)
+            recipe, mark, lot = text.partition(LOT)
+            if max(len(recipe), len(lot)) > MAX_NAME or (mark and not lot):
+                raise ValueError("text")
+            return TriggerBody(n[0], recipe, lot)
         case Type.TRIGGER_ACK:
             return TriggerAck(n[0], n[1])
         case Type.TRIGGER_REFUSED:
             return TriggerRefused(n[0], n[1], RefusalCode(n[2]), text)
         case Type.ACQUISITION_DONE:
             return AcquisitionDone(n[0], n[1])
+        case Type.JOB_CHANGE:
+            return JobBody(text)
+        case Type.JOB_ANSWER:
+            return JobAnswer(n[0], JobCode(n[1]), text)
         case Type.RESULT:
             return ResultBody(n[0], n[1], WireOutcome(n[2]), n[3], n[4], text)
         case Type.RESULT_ACK:

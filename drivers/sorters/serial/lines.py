@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from drivers.sorters.messages import OLDEST, VERSION, Message, is_plain
-from drivers.sorters.serial.frames import SINCE, FrameError, Type, body_of, fields_of
+from drivers.sorters.messages import OLDEST, VERSION, Message, TriggerBody, first_version, is_plain
+from drivers.sorters.serial.frames import LOT, FrameError, Type, body_of, check_version, fields_of
 
 MODULUS: Final = 9973
 """The largest prime of four digits."""
@@ -32,9 +32,10 @@ def checksum(text: str) -> str:
 def encode(message: Message) -> bytes:
     """The line of ``message``. Raises :class:`FrameError` for a field outside its range."""
     kind, numbers, text = fields_of(message.body)
-    if not SINCE.get(kind, OLDEST) <= message.version <= VERSION:
-        raise FrameError(f"version {message.version} has no {kind.name}")
+    check_version(message)
     try:
+        if isinstance(message.body, TriggerBody) and LOT in message.body.recipe:
+            raise ValueError(f"a recipe has no {LOT}")
         body_of(kind, numbers, text)
     except ValueError as error:
         raise FrameError(f"{kind.name} cannot be sent: {error}") from None
@@ -97,9 +98,11 @@ class Decoder:
                 return None
             count = _COUNTS[kind]
             numbers = [_number(word) for word in words[_HEADER : _HEADER + count]]
-            if len(words) <= _HEADER + count or version < SINCE.get(kind, OLDEST):
+            if len(words) <= _HEADER + count:
                 return None
             body = body_of(kind, numbers, ";".join(words[_HEADER + count :]))
+            if version < first_version(body):
+                return None
         except (KeyError, ValueError):
             return None
         if max(sender, receiver) > 0xFFFF or sequence > 0xFFFF_FFFF:
@@ -121,6 +124,8 @@ _COUNTS: Final[dict[Type, int]] = {
     Type.TRIGGER_ACK: 2,
     Type.TRIGGER_REFUSED: 3,
     Type.ACQUISITION_DONE: 2,
+    Type.JOB_CHANGE: 0,
+    Type.JOB_ANSWER: 2,
     Type.RESULT: 5,
     Type.RESULT_ACK: 4,
     Type.FAULT: 1,

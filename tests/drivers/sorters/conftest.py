@@ -23,7 +23,7 @@ from drivers.sorters.interface import Sorter
 from drivers.sorters.messages import Message
 from drivers.sorters.serial import SerialSettings, SerialSorter, frames, lines
 from simulation.cell.line import PtyLine
-from simulation.cell.protocol import CellProtocol, CellRules, Part
+from simulation.cell.protocol import CellProtocol, CellRules, Job, Part
 
 Spoil = Callable[[Message], list[Message]]
 
@@ -102,10 +102,14 @@ class LiveCell(ABC):
         self._thread.start()
         return self
 
-    def place(self, part_id: int, recipe: str = "") -> None:
+    def place(self, part_id: int, recipe: str = "", lot: str = "") -> None:
         now = time.monotonic_ns()
         with self.lock:
-            self.protocol.waiting[part_id] = Part(part_id, recipe, placed_ns=now, next_ns=now)
+            self.protocol.waiting[part_id] = Part(part_id, recipe, placed_ns=now, next_ns=now, lot=lot)
+
+    def ask_job(self, recipe: str) -> None:
+        with self.lock:
+            self.protocol.job = Job(recipe, next_ns=time.monotonic_ns())
 
     def restart(self, session: int) -> None:
         """The cell forgets everything and begins a new session."""

@@ -20,7 +20,8 @@ from drivers.sorters.handshake import (
     Refused,
     Reply,
 )
-from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
+from drivers.sorters.interface import JobChange, Outcome, Receipt, Result, Trigger
+from drivers.sorters.job_change import JobReply, JobStatus
 
 MS = 1_000_000
 REJECT = Result(5, Outcome.REJECT, 3, 1, "scratch")
@@ -100,3 +101,99 @@ def test_every_result_that_is_sent_ends_in_exactly_one_receipt(
 def test_times_and_limits_that_contradict_each_other_are_refused(wrong: dict[str, int], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         HandshakeSettings(**wrong)
+
+
+# ---------------------------------------------------------------------- another job
+
+
+def changing(rules: Handshake[Reply], number: int = 2, recipe: str = "shaft") -> list[object]:
+    return list(rules.job_asked(number, recipe))
+
+
+def test_parts_in_hand_finish_before_the_recipe_is_changed() -> None:
+    rules = ready()
+    rules.prepare("housing")
+    rules.triggered(1, 5, "", 0)
+    answer, beat = changing(rules)
+    assert answer == JobReply(2, JobStatus.UNDER_WAY, "shaft")
+    assert beat == Announcement(False, Activity.EXECUTING, "changing over to shaft")
+    assert rules.tick(0) == []
+    rules.send(REJECT, 0)
+    rules.sorted_into(1, 5, 3, 0)
+    assert rules.next_due_ns() == 0
+    assert rules.tick(0) == [JobChange(2, "shaft")]
+    assert rules.tick(0) == [], "it is handed over once"
+    assert rules.announcement().activity is Activity.INITIALIZED
+    rules.prepare("shaft")
+    assert not rules.announcement().ready, "until the cell has its answer"
+    assert rules.job_done(JobChange(2, "shaft"), "") == [
+        JobReply(2, JobStatus.PREPARED, "shaft"),
+        Announcement(True, Activity.READY, "shaft"),
+    ]
+
+
+def test_no_part_is_taken_while_the_recipe_is_changed_nor_after_a_change_that_failed() -> None:
+    rules = ready()
+    rules.prepare("housing")
+    changing(rules)
+    (refused,) = rules.triggered(3, 5, "", 0)
+    assert isinstance(refused, Refused)
+    assert (refused.refusal, refused.reason) == (Refusal.BUSY, "changing over to shaft")
+    rules.tick(0)
+    answer, beat = rules.job_done(JobChange(2, "shaft"), "shaft has no engine")
+    assert answer == JobReply(2, JobStatus.REFUSED, "shaft has no engine")
+    assert beat == Announcement(False, Activity.INITIALIZED, "shaft has no engine")
+    (refused,) = rules.triggered(4, 5, "housing", 0)
+    assert isinstance(refused, Refused)
+    assert refused.refusal is Refusal.NOT_READY
+    rules.prepare("housing")
+    assert isinstance(rules.triggered(5, 5, "housing", 0)[0], Trigger)
+
+
+def test_a_request_that_comes_again_is_answered_with_what_was_said_last() -> None:
+    rules = ready()
+    answer, _ = changing(rules)
+    assert changing(rules) == [answer]
+    assert rules.tick(0) == [JobChange(2, "shaft")]
+    done, _ = rules.job_done(JobChange(2, "shaft"), "")
+    assert changing(rules) == [done]
+    assert rules.tick(0) == []
+    assert changing(rules, 1) == [], "an older one"
+    assert isinstance(changing(rules, 2, "gear")[0], Conflict)
+    assert rules.job_done(JobChange(2, "shaft"), "") == []
+
+
+def test_a_second_change_is_refused_while_one_is_under_way_and_stays_refused() -> None:
+    rules = ready()
+    changing(rules)
+    (refused,) = changing(rules, 3, "gear")
+    assert isinstance(refused, JobReply)
+    assert refused.status is JobStatus.REFUSED
+    rules.tick(0)
+    rules.job_done(JobChange(2, "shaft"), "")
+    assert changing(rules, 3, "gear") == [refused]
+    assert changing(rules, 4, "gear")[0] == JobReply(4, JobStatus.UNDER_WAY, "gear")
+
+
+def test_the_recipe_that_is_prepared_already_needs_no_change() -> None:
+    rules = ready()
+    rules.prepare("shaft")
+    assert changing(rules) == [JobReply(2, JobStatus.PREPARED, "shaft")]
+    assert changing(rules, 3, "")[0] == JobReply(3, JobStatus.REFUSED, "it names no recipe")
+    assert rules.announcement().ready
+
+
+def test_a_cell_that_restarts_gets_no_answer_to_what_its_earlier_session_asked() -> None:
+    rules = ready()
+    rules.triggered(1, 5, "", 0)
+    changing(rules)
+    rules.cell_restarted(0, 0)
+    assert not rules.announcement().ready
+    assert rules.tick(0) == [], "a part of before is still being inspected"
+    rules.send(REJECT, 0)
+    assert rules.tick(0) == [JobChange(2, "shaft")]
+    (refused,) = changing(rules, 2, "shaft")
+    assert isinstance(refused, JobReply)
+    assert refused.status is JobStatus.REFUSED
+    (beat,) = rules.job_done(JobChange(2, "shaft"), "")
+    assert beat == Announcement(True, Activity.READY, "")

@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -70,16 +71,20 @@ numbers, byte = st.integers(0, 2**32 - 1), st.integers(0, 255)
 bodies = st.one_of(
     st.builds(wire.Hello, st.sampled_from(wire.Role), texts),
     st.builds(wire.Heartbeat, st.booleans(), st.sampled_from(wire.EndState), texts),
-    st.builds(wire.TriggerBody, numbers, texts),
+    st.builds(wire.TriggerBody, numbers, texts.map(lambda text: text.replace(";", "")), texts),
     st.builds(wire.TriggerAck, numbers, numbers),
     st.builds(wire.TriggerRefused, numbers, numbers, st.sampled_from(wire.RefusalCode), texts),
     st.builds(wire.AcquisitionDone, numbers, numbers),
+    st.builds(wire.JobBody, texts),
+    st.builds(wire.JobAnswer, numbers, st.sampled_from(wire.JobCode), texts),
     st.builds(wire.ResultBody, numbers, numbers, st.sampled_from(wire.WireOutcome), byte, byte, texts),
     st.builds(wire.ResultAck, numbers, numbers, st.sampled_from(wire.Sorted), byte),
     st.builds(wire.Fault, st.sampled_from(wire.FaultCode), texts),
 )
 sessions = st.integers(1, 65535)
-every_message = st.builds(wire.Message, sessions, sessions, numbers, bodies, st.sampled_from((1, 2)))
+every_message = st.builds(wire.Message, sessions, sessions, numbers, bodies, st.sampled_from((1, 2, 3))).map(
+    lambda message: replace(message, version=max(message.version, wire.first_version(message.body)))
+)
 
 
 @given(every_message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,17 +17,18 @@ REASON, NAME = st.text(PRINTABLE, max_size=64), st.text(PRINTABLE, max_size=32)
 BODIES = st.one_of(
     st.builds(wire.Hello, st.sampled_from(wire.Role), NAME),
     st.builds(wire.Heartbeat, st.booleans(), st.sampled_from(wire.EndState), REASON),
-    st.builds(wire.TriggerBody, U32, NAME),
+    st.builds(wire.TriggerBody, U32, NAME.map(lambda name: name.replace(";", "")), NAME),
     st.builds(wire.TriggerAck, U32, U32),
     st.builds(wire.TriggerRefused, U32, U32, st.sampled_from(wire.RefusalCode), REASON),
     st.builds(wire.ResultBody, U32, U32, st.sampled_from(wire.WireOutcome), U8, U8, REASON),
     st.builds(wire.ResultAck, U32, U32, st.sampled_from(wire.Sorted), U8),
     st.builds(wire.Fault, st.sampled_from(wire.FaultCode), REASON),
+    st.builds(wire.AcquisitionDone, U32, U32),
+    st.builds(messages.JobBody, NAME),
+    st.builds(messages.JobAnswer, U32, st.sampled_from(messages.JobCode), REASON),
 )
-SINCE_VERSION_2 = st.builds(wire.AcquisitionDone, U32, U32)
-MESSAGES = st.one_of(
-    st.builds(wire.Message, U16, U16, U32, BODIES, st.sampled_from((1, 2))),
-    st.builds(wire.Message, U16, U16, U32, SINCE_VERSION_2, st.just(2)),
+MESSAGES = st.builds(wire.Message, U16, U16, U32, BODIES, st.sampled_from((1, 2, 3))).map(
+    lambda message: replace(message, version=max(message.version, messages.first_version(message.body)))
 )
 A_RESULT = wire.Message(9, 7, 4, wire.ResultBody(3, 1001, wire.WireOutcome.ACCEPT, 0, 0, "defect-free"))
 
@@ -134,6 +137,8 @@ def test_an_intact_frame_with_a_senseless_field_is_no_message(where: int, value:
         wire.Message(70_000, 0, 1, wire.Fault(wire.FaultCode.DEVICE)),
         wire.Message(1, 0, 1, wire.TriggerBody(2**32)),
         wire.Message(1, 0, 1, wire.TriggerBody(1, "x" * 33)),
+        wire.Message(1, 0, 1, wire.TriggerBody(1, "x;y"), 3),
+        wire.Message(1, 0, 1, wire.TriggerBody(1, "x", "y" * 33), 3),
         wire.Message(1, 0, 1, wire.Fault(wire.FaultCode.DEVICE, "naïve")),
         wire.Message(1, 0, 1, wire.ResultBody(1, 1, wire.WireOutcome.REJECT, 256, 0)),
     ],
@@ -160,3 +165,21 @@ def test_a_message_that_version_1_does_not_have_is_neither_sent_nor_read_in_it()
     decoder = wire.Decoder()
     assert decoder.feed(altered(wire.Message(9, 7, 4, wire.AcquisitionDone(3, 1001), 2), 0, 1)) == []
     assert (decoder.garbled, decoder.other_version) == (1, None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        wire.TriggerBody(5, "housing", "lot 7"),
+        messages.JobBody("housing"),
+        messages.JobAnswer(5, messages.JobCode.PREPARED, "housing"),
+        wire.Heartbeat(False, wire.EndState.INITIALIZED, "no recipe"),
+    ],
+)
+def test_what_is_new_in_version_3_is_neither_sent_nor_read_in_version_2(body: wire.Body) -> None:
+    with pytest.raises(wire.FrameError, match="version 2 has no"):
+        wire.encode(wire.Message(9, 7, 4, body, 2))
+    decoder = wire.Decoder()
+    assert decoder.feed(altered(wire.Message(9, 7, 4, body, 3), 0, 2)) == []
+    assert (decoder.garbled, decoder.other_version) == (1, None)
+    assert decoder.feed(wire.encode(wire.Message(9, 7, 4, body, 3)))[0].body == body

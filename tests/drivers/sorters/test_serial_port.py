@@ -501,7 +501,7 @@ def test_whatever_frames_come_the_line_is_served_and_no_error_is_our_own(
         os.write(line.fd, wire.encode(wire.Message(9, station, 1, wire.Hello(wire.Role.CELL, "cell"))))
         for body, number, ours, cut in said:
             frame = bytearray(
-                wire.encode(wire.Message(9, station if ours else number & 0xFFFF, number, body))
+                wire.encode(wire.Message(9, station if ours else number & 0xFFFF, number, body, 3))
             )
             if cut is not None:
                 frame[cut[0] % len(frame)] = cut[1]

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from drivers.sorters.handshake import HandshakeSettings
+from drivers.sorters.messages import JobCode
 from drivers.sorters.serial import explain as serial_explain
 from drivers.sorters.serial import frames as wire
 from drivers.sorters.serial import lines
 from simulation.cell.protocol import CellRules
+from station.config import Limits
 
 TEXT = (Path(__file__).parents[3] / "docs" / "serial-protocol.md").read_text(encoding="utf-8")
 SECTIONS = {
@@ -23,6 +25,7 @@ CODES: dict[wire.Type, dict[str, type[IntEnum]]] = {
     wire.Type.HELLO: {"role": wire.Role},
     wire.Type.HEARTBEAT: {"state": wire.EndState},
     wire.Type.TRIGGER_REFUSED: {"refusal": wire.RefusalCode},
+    wire.Type.JOB_ANSWER: {"status": JobCode},
     wire.Type.RESULT: {"outcome": wire.WireOutcome},
     wire.Type.RESULT_ACK: {"status": wire.Sorted},
     wire.Type.FAULT: {"code": wire.FaultCode},
@@ -101,6 +104,20 @@ def test_the_times_are_the_defaults_of_both_ends() -> None:
     assert int(rows["pause after a refusal"]) == cell.retrigger_ms
     assert f"At most {station.max_in_hand} parts are in hand" in TEXT
     assert f"The last {station.memory} triggers are remembered" in TEXT
+
+
+def test_the_cell_waits_longer_than_the_station_may_take_and_lists_are_numbered_in_order() -> None:
+    deadline = Limits().part_deadline_ms
+    assert f"`limits.part_deadline_ms` ({deadline:g} ms)" in TEXT
+    assert CellRules().verdict_ms >= deadline + 4 * HandshakeSettings().resend_ms
+    before = 0
+    for line in TEXT.splitlines():
+        number = re.match(r"(\d+)\. ", line)
+        if line.startswith("#"):
+            before = 0
+        elif number is not None:
+            assert int(number[1]) == before + 1, line
+            before += 1
 
 
 def test_bytes_from_a_line_monitor_are_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
-from drivers.sorters.messages import Heartbeat, Hello, Message, ResultAck, TriggerBody
+from drivers.sorters.messages import (
+    EndState,
+    Heartbeat,
+    Hello,
+    JobBody,
+    JobCode,
+    Message,
+    ResultAck,
+    TriggerBody,
+)
 
 EVERY = ["frames", "lines", "mqtt"]
 every = pytest.mark.parametrize("wire", EVERY, indirect=True)
@@ -83,6 +92,60 @@ def test_another_recipe_is_refused_and_the_part_goes_to_the_reject_side(wire: Wi
     assert of(part) == (6, 9, "trigger refused")
     assert "housing" in part.reason
     assert wire.sorter.wait_trigger(0.0) is None
+
+
+@every
+def test_a_trigger_names_recipe_and_lot(wire: Wire) -> None:
+    wire.cell.place(6, "housing", "lot 4711;B")
+    trigger = wire.sorter.wait_trigger(10.0)
+    assert trigger is not None
+    assert (trigger.part_id, trigger.recipe, trigger.lot) == (6, "housing", "lot 4711;B")
+
+
+@every
+def test_a_job_change_waits_for_the_part_in_hand_and_is_answered(wire: Wire) -> None:
+    dice = random.Random(7)
+    wire.cell.spoil = lambda message: dice.choice(
+        ([], [message], [message, message]) if isinstance(message.body, JobBody) else ([message],)
+    )
+    wire.sorter.acknowledge(triggered(wire, 1))
+    wire.cell.ask_job("gear")
+    wire.cell.place(2)
+    wire.cell.wait(lambda cell: cell.job.status is JobCode.UNDER_WAY)
+    assert wire.sorter.wait_job(0.1) is None
+    wire.sorter.send(accept(1))
+    assert receipt(wire).acknowledged
+    job = wire.sorter.wait_job(10.0)
+    assert job is not None
+    assert job.recipe == "gear"
+    wire.cell.wait(lambda cell: cell.station_state is EndState.INITIALIZED)
+    assert wire.sorter.wait_trigger(0.0) is None
+    wire.sorter.prepare("gear")
+    wire.sorter.job_done(job)
+    wire.cell.wait(lambda cell: cell.job.status is JobCode.PREPARED)
+    trigger = wire.sorter.wait_trigger(10.0)
+    assert trigger is not None
+    assert trigger.part_id == 2
+    assert wire.sorter.wait_job(0.0) is None
+
+
+@every
+def test_after_a_job_change_that_failed_the_cell_knows_why_and_no_part_is_taken(wire: Wire) -> None:
+    wire.cell.ask_job("gear")
+    job = wire.sorter.wait_job(10.0)
+    assert job is not None
+    wire.sorter.job_done(job, "gear has no engine")
+    wire.cell.wait(lambda cell: cell.job.is_over)
+    with wire.cell.lock:
+        asked = wire.cell.protocol.job
+        assert (asked.status, asked.reason) == (JobCode.REFUSED, "gear has no engine")
+    wire.cell.wait(lambda cell: cell.station_state is EndState.INITIALIZED and not cell.trigger_ready)
+    wire.cell.ask_job("housing")
+    job = wire.sorter.wait_job(10.0)
+    assert job is not None
+    wire.sorter.prepare("housing")
+    wire.sorter.job_done(job)
+    assert triggered(wire, 3).recipe == ""
 
 
 @every
