@@ -161,6 +161,30 @@ def split(
     write_set(done, out or (dataset if dataset.is_dir() else dataset.parent))
 
 
+@app.command("join")
+def join(
+    sets: Annotated[list[Path], typer.Argument(help="Each a dataset.json, or its folder.")],
+    out: OutOption,
+    good: Annotated[
+        str,
+        typer.Option(help="The class of good parts. Default: the first class of every set."),
+    ] = "",
+) -> None:
+    """Join data sets into one, such as own pictures and the parts that stations handed over.
+
+    Nothing is copied. What two sets say differently of one picture is an error.
+
+    Examples:
+
+        retrain data join data/mine data/received --out data/all
+
+    """
+    from retraining.data.joining import join_datasets
+    from retraining.data.manifest import load_dataset
+
+    write_set(join_datasets({str(path): load_dataset(path) for path in sets}, good), out)
+
+
 @app.command("check")
 def check(dataset: SetArgument, reach: ReachOption = 12) -> None:
     """Check a data set for changed and damaged files, for leaks between splits, and for empty classes.
