@@ -38,9 +38,9 @@ _PASSING = frozenset({"MaxPool", "Concat", "Identity"})
 """Operators through which values travel without being recomputed."""
 _CALIBRATION_BATCH = 8
 _BINS = 2048
+"""Of the histograms that ranges are chosen by."""
 _LARGEST_BIAS = 2.0**30
 """Steps; half of what 32 bits hold."""
-"""Of the histograms that ranges are chosen by."""
 _SHARES = tuple(np.linspace(1.0, 0.1, 91).tolist())
 """Parts of the whole range that are tried."""
 
@@ -85,6 +85,7 @@ def quantise(
     if not source.is_file():
         raise QuantiseError(f"{source} does not exist; export the network to ONNX first")
     plain = _simplified(source)
+    _require_classifier(plain, source)
     plan = _Plan(plain)
     ranges = _ranges(plain, plan, patches)
     unsigned = _quantised(plain, plan, _unsigned_grids(plan, ranges), signed=False)
@@ -100,6 +101,17 @@ def quantise(
         path.parent.mkdir(parents=True, exist_ok=True)
         onnx.save(model, str(path))
     return report
+
+
+def quantised(source: Path, calibration: NDArray[np.uint8]) -> Any:
+    """Any fp32 ONNX network from ``patches`` on as an INT8 model, whatever it gives; nothing is written.
+
+    How much it differs is for the caller to measure. Raises :class:`QuantiseError`.
+    """
+    patches = _gathered(calibration)
+    plain = _simplified(source)
+    plan = _Plan(plain)
+    return _quantised(plain, plan, _unsigned_grids(plan, _ranges(plain, plan, patches)), signed=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,16 +305,11 @@ def _simplified(source: Path) -> Any:
         except Exception as problem:  # ONNX Runtime's errors have no common base class
             raise QuantiseError(f"ONNX Runtime cannot read {source} as a network ({problem})") from problem
         model = onnx.load(str(path))
-    inputs, outputs = session.get_inputs(), session.get_outputs()
+    inputs = session.get_inputs()
     if [item.name for item in inputs] != [PATCHES] or inputs[0].type != "tensor(uint8)":
         raise QuantiseError(
             f"{source} takes {', '.join(f'{i.name} {i.type}' for i in inputs)}, not `{PATCHES}` as uint8; "
             "export it with the scaling inside"
-        )
-    if [item.name for item in outputs] not in ([PROBABILITIES], [PROBABILITIES, FEATURES]):
-        raise QuantiseError(
-            f"{source} gives {', '.join(o.name for o in outputs)}, not `{PROBABILITIES}`; "
-            "export it with the softmax"
         )
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise QuantiseError(f"{source} is quantised already; name the fp32 network")
@@ -311,6 +318,14 @@ def _simplified(source: Path) -> Any:
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return cast_first(model)
+
+
+def _require_classifier(model: Any, source: Path) -> None:
+    outputs = [output.name for output in model.graph.output]
+    if outputs not in ([PROBABILITIES], [PROBABILITIES, FEATURES]):
+        raise QuantiseError(
+            f"{source} gives {', '.join(outputs)}, not `{PROBABILITIES}`; export it with the softmax"
+        )
 
 
 def cast_first(model: Any) -> Any:

@@ -17,20 +17,21 @@ def onnx_scorer(model: Path | bytes, threads: int = 2, optimised: bool = True) -
 
     Raises :class:`EngineError`.
     """
-    return _output(model, PROBABILITIES, threads, optimised)
+    return onnx_output(model, PROBABILITIES, threads, optimised)
 
 
 def onnx_features(model: Path | bytes, threads: int = 2) -> Scorer:
     """A function from uint8 patches to features ``(N, features)`` of a network that gives them."""
-    return _output(model, FEATURES, threads, optimised=True)
+    return onnx_output(model, FEATURES, threads)
 
 
 def onnx_novelty(model: Path | bytes, threads: int = 2, optimised: bool = True) -> Scorer:
     """A function from uint8 patches to the novelty ``(N,)`` of a network that gives it."""
-    return _output(model, NOVELTY, threads, optimised)
+    return onnx_output(model, NOVELTY, threads, optimised)
 
 
-def _output(model: Path | bytes, name: str, threads: int, optimised: bool) -> Scorer:
+def onnx_output(model: Path | bytes, name: str, threads: int = 2, optimised: bool = True) -> Scorer:
+    """A function from uint8 patches to the output ``name`` of a network. Raises :class:`EngineError`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

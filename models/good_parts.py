@@ -5,6 +5,9 @@ features of two depths, averaged over their neighbourhood and joined, are compar
 of good parts. Here the features are whitened first, so that a direction in which good parts hardly differ
 counts as much as one in which they differ widely, and the core set are the centres of clusters. The patch's
 distance is the mean of its furthest places after a last average: a defect covers several.
+
+Features and head are two modules, because the head is fitted on the features that a station will compute:
+those in INT8 have a head of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ DEPTHS = (2, 4)
 
 
 class GoodFeatures(nn.Module):
-    """Features of places: uint8 ``(N, patch, patch, C)`` -> ``(N, places, F)``, a place for every 16 px.
+    """Features of places: uint8 ``(N, patch, patch, C)`` -> ``(N, F, H/16, W/16)``, a place for every 16 px.
 
     ``shrink``: patches are averaged to 1 / ``shrink`` of their side first.
     """
@@ -39,7 +42,7 @@ class GoodFeatures(nn.Module):
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.blocks = nn.ModuleList(network.blocks[: DEPTHS[-1] + 1])
 
-    def maps(self, patches: Tensor) -> Tensor:
+    def forward(self, patches: Tensor) -> Tensor:
         """``(N, F, H/16, W/16)``."""
         x = patches.permute(0, 3, 1, 2).to(torch.float32) / 255.0
         if self.shrink > 1:
@@ -53,17 +56,13 @@ class GoodFeatures(nn.Module):
                 found.append(functional.avg_pool2d(x, 5, stride, 2, count_include_pad=False))
         return torch.cat(found, dim=1)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """``(N, places, F)``."""
-        return self.maps(patches).flatten(2).transpose(1, 2)
 
+class GoodHead(nn.Module):
+    """How far the features of places are from those of good parts, and a network's two outputs of it.
 
-class GoodParts(nn.Module):
-    """The network of an engine that knows good parts only.
-
-    uint8 ``(N, patch, patch, C)`` -> ``probabilities (N, 1)``, all ones, and ``novelty (N,)``, the distance
-    in units of ``threshold``. ``mean (F,)`` and ``whitening (F, D)`` bring features to where their distance
-    counts, ``core (K, D)`` are the centres there.
+    ``(N, F, H, W)`` -> ``probabilities (N, 1)``, all ones, and ``novelty (N,)``, the distance in units of
+    ``threshold``. ``mean (F,)`` and ``whitening (F, D)`` bring features to where their distance counts,
+    ``core (K, D)`` are the centres there.
     """
 
     mean: Tensor
@@ -72,18 +71,11 @@ class GoodParts(nn.Module):
     lengths: Tensor
 
     def __init__(
-        self,
-        features: GoodFeatures,
-        mean: Tensor,
-        whitening: Tensor,
-        core: Tensor,
-        threshold: float = 1.0,
-        furthest: int = 1,
+        self, mean: Tensor, whitening: Tensor, core: Tensor, threshold: float = 1.0, furthest: int = 1
     ) -> None:
         """``furthest``: places of a patch whose mean is its distance."""
         super().__init__()
         self.furthest = furthest
-        self.features = features
         self.register_buffer("mean", mean.view(1, -1, 1, 1))
         # As a convolution of 1 x 1: every run time has a fast one, and the map keeps its shape.
         self.register_buffer("whitening", whitening.T.contiguous()[:, :, None, None])
@@ -91,9 +83,9 @@ class GoodParts(nn.Module):
         self.register_buffer("lengths", (core**2).sum(1).view(1, -1, 1, 1))
         self.threshold = threshold
 
-    def distances(self, patches: Tensor) -> Tensor:
+    def distances(self, maps: Tensor) -> Tensor:
         """``(N,)``, from 0 on."""
-        x = functional.conv2d(self.features.maps(patches) - self.mean, self.whitening)
+        x = functional.conv2d(maps - self.mean, self.whitening)
         products = functional.conv2d(x, self.centres)
         squares = (x**2).sum(1, keepdim=True) + (self.lengths - 2 * products).amin(1, keepdim=True)
         places = functional.avg_pool2d(squares.clamp(min=0.0).sqrt(), 3, 1, 1, count_include_pad=False)
@@ -101,7 +93,7 @@ class GoodParts(nn.Module):
             return places.amax((1, 2, 3))
         return places.flatten(1).topk(self.furthest).values.mean(1)
 
-    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """``probabilities (N, 1)`` and ``novelty (N,)``."""
-        novelty = self.distances(patches) / self.threshold
+        novelty = self.distances(maps) / self.threshold
         return torch.softmax(novelty[:, None], dim=1), novelty

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.engine_folder import SECOND, write_second_network
-from deploy.scoring import onnx_novelty
 from retraining.errors import DatasetError
 from retraining.novelty.engine import KnownParts, Report, copy_that_takes_its_place
 from retraining.novelty.leaving_out import PatchDistance, threshold_for_unseen
 from retraining.novelty.material import Patches
-from retraining.novelty.pretrained import BACKBONE, METHOD_IN_ENGINE, export, fit_in_batches, in_batches
+from retraining.novelty.pretrained import BACKBONE, METHOD_IN_ENGINE, fit_in_batches
 from retraining.surfaces import SOUND
 from station.engines.folder import EngineManifest, load_manifest
 from station.engines.interface import EngineError
@@ -55,24 +54,23 @@ def add_second_network(
     good = patches[labels == SOUND]
     network = fit_in_batches(good, seed, lambda done, total: report("fitting good patches", done, total))
     with copy_that_takes_its_place(folder) as copy:
-        file = copy / SECOND
-        export(network, file, manifest.patch_px, manifest.channels)
-        distance = in_batches(onnx_novelty(file))
+        distance = network.distance()
         far = _furthest(distance, parts.good, "measuring good parts", report)
-        network.threshold = threshold_for_unseen(far)
-        if not network.threshold > 0:
+        network.head.threshold = threshold_for_unseen(far)
+        if not network.head.threshold > 0:
             raise DatasetError("the good parts do not differ at all; give pictures of different parts")
         found = {
-            name: (_furthest(distance, own, f"measuring parts with {name}", report) > network.threshold)
+            name: (_furthest(distance, own, f"measuring parts with {name}", report) > network.head.threshold)
             for name, own in parts.defective.items()
         }
-        export(network, file, manifest.patch_px, manifest.channels)
+        network.write(copy / SECOND)
+        centres = len(network.head.centres)
         novelty = Novelty(
             method=METHOD_IN_ENGINE,
             features=BACKBONE,
             good_parts=len(parts.good),
-            good_above=round(float(np.mean(far > network.threshold)), 4),
-            description=f"{len(network.centres)} centres of {len(good)} good patches; {parts.described}.",
+            good_above=round(float(np.mean(far > network.head.threshold)), 4),
+            description=f"{centres} centres of {len(good)} good patches; {parts.described}.",
         )
         open_pretrained(write_second_network(copy, novelty)).close()  # as the station will
     counts = {name: (int(above.sum()), len(above)) for name, above in found.items()}

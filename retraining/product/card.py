@@ -155,23 +155,26 @@ The fp32 file differs from the trained network by at most {made.deviation:.1e}. 
 
 
 def good_only_figures(made: GoodOnly) -> str:
-    """What an engine fitted on good parts alone does, in words that a table of two rows cannot give."""
-    of = made.counted
-    lines = [
-        f"fitted on {made.fitted} good parts; the threshold is the highest of {made.held_back} more",
-        f"unseen good parts rejected as unknown: {of.overkill}",
-    ]
-    known = made.fitted + made.held_back + of.outcomes.good
+    """What an engine fitted on good parts alone does, in words."""
+    of = made.tested["fp32"].counted.outcomes
+    lines = [f"fitted on {made.fitted} good parts; the threshold is the highest of {made.held_back} more"]
+    known = made.fitted + made.held_back + of.good
     if known < ENOUGH_GOOD:
         lines.insert(
             0,
             f"warning: there are only {known} good parts; with fewer than {ENOUGH_GOOD} such an engine "
             "rejects many good ones. Add good parts and fit again",
         )
-    if not of.outcomes.defective:
-        return "\n".join([*lines, "no defective part is known: nothing can be said of escapes"])
-    lines.append(f"defective parts rejected as unknown: {made.found}")
-    return "\n".join([*lines, f"AUROC by part: {made.auroc:.3f}"])
+    for name, one in made.tested.items():
+        lines.append(f"{name}: unseen good parts rejected as unknown: {one.counted.overkill}")
+        if of.defective:
+            lines.append(f"{name}: defective parts rejected as unknown: {one.found}")
+            lines.append(f"{name}: AUROC by part: {one.auroc:.3f}")
+    if made.int8_refusal:
+        lines.append(f"there is no file in INT8: {made.int8_refusal}")
+    if not of.defective:
+        lines.append("no defective part is known: nothing can be said of escapes")
+    return "\n".join(lines)
 
 
 def good_only_card(recipe: Recipe, parts: Parts, made: GoodOnly, command: str, data: str) -> str:
@@ -180,9 +183,9 @@ def good_only_card(recipe: Recipe, parts: Parts, made: GoodOnly, command: str, d
     return f"""# {recipe.engine}
 
 Knows good parts of the recipe `{recipe.name}` only, and rejects what differs from them as `unknown`: it
-names no defect. Distance in the features of `{BACKBONE}` (ImageNet, Apache-2.0) to {made.core} centres.
-It is for the first days of a line: the parts that it rejects, labelled by a person, are what a classifier
-is trained on (`retrain product`).
+names no defect. Distance in the features of `{BACKBONE}` (ImageNet, Apache-2.0) to {made.core} centres,
+which each file of the engine has from its own features. It is for the first days of a line: the parts that
+it rejects, labelled by a person, are what a classifier is trained on (`retrain product`).
 
 {data} {parts.groups("train")} groups of good parts were fitted on. The pictures are a person's own: mind
 their licence before you pass the engine on.

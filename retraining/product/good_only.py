@@ -8,31 +8,37 @@ changed in brightness (after CutPaste, Li et al. 2021): an engine that takes it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 import yaml
 from numpy.typing import NDArray
 
 from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
 from deploy.golden import DoubtfulPartError
+from deploy.quantise import QuantiseError
 from deploy.scoring import onnx_novelty, onnx_scorer
-from models.good_parts import GoodParts
 from retraining.data.manifest import Dataset
 from retraining.data.splits import split_by_share
 from retraining.errors import DatasetError, ExportError
 from retraining.evaluation.ranking import area_under_roc
 from retraining.novelty.leaving_out import threshold_of
 from retraining.novelty.material import surface_patches
-from retraining.novelty.pretrained import BACKBONE, CORE, METHOD_IN_ENGINE, export, fit_patches
+from retraining.novelty.pretrained import (
+    BACKBONE,
+    METHOD_IN_ENGINE,
+    GoodNetwork,
+    fit_head,
+    in_int8,
+    pretrained_features,
+)
 from retraining.product.counting import Counted, Share, count_groups, share_of
 from retraining.product.parts import Parts
 from retraining.surfaces import SOUND, Surfaces
 from station.decision import decide
-from station.engines.manifest import Novelty, PartFigures
+from station.engines.manifest import Novelty, PartFigures, Variant
 from station.files import write_file
 from station.outcomes import Judgement, count_outcomes, judge
 from station.patching import cut_surface
@@ -45,8 +51,21 @@ ENOUGH_GOOD = 30
 """With fewer good parts, an engine is made with a warning: it rejects many good ones."""
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 """Of the groups of good parts: fitted on, held back for the threshold, tested."""
+_CALIBRATION = 200
+"""Good patches by which the ranges in INT8 are chosen."""
 _DEFECTS = 40
 """Artificial defects that are tried for a known-bad part."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestedFile:
+    """What the station's verdicts by one file of the engine are worth on parts that it was not fitted on."""
+
+    counted: Counted
+    found: Share
+    """Of the defective parts, those that are rejected; a group counts if all of its are."""
+    auroc: float
+    """Area under the ROC curve of the highest novelty by part; NaN without a defective test part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +78,11 @@ class GoodOnly:
     """Good parts fitted on."""
     held_back: int
     """Good parts by which the threshold was chosen."""
-    counted: Counted
-    """The station's verdicts on the test parts, none of which was fitted on."""
-    found: Share
-    """Of the defective parts, those that are rejected; a group counts if all of its are."""
-    auroc: float
-    """Area under the ROC curve of the highest novelty by part; NaN without a defective test part."""
+    tested: Mapping[Variant, TestedFile]
+    """By the engine's files."""
     core: int
+    int8_refusal: str = ""
+    """Why there is no file in INT8."""
 
 
 def split_good(dataset: Dataset, seed: int) -> Dataset:
@@ -124,44 +141,35 @@ def make_good_only(
         raise DatasetError(
             f"there is no good part in {' and '.join(empty)}; split the set again by `retrain data split`"
         )
-    network = fit(parts.surfaces.select(by_split["train"]), recipe, seed, report)
-    held_back = novelty_of(network, parts.surfaces.select(by_split["validation"]), recipe)
-    network.threshold = threshold_of(held_back)
-    if not network.threshold > 0:
-        raise ExportError("the good parts do not differ at all; give pictures of different parts")
+    fitted_on = parts.surfaces.select(by_split["train"])
+    held_back = parts.surfaces.select(by_split["validation"])
     tuned = write_good_recipe(recipe, folder / f"{recipe.name}.yaml")
     engine = folder / "engines" / recipe.engine
     for old in engine.glob("*.onnx"):  # one of another training would be taken for this one's
         old.unlink()
-    file = engine / MODEL_FILES["fp32"]
-    export(network, file, recipe.patch.size, recipe.surface.channels)
-    far, score = onnx_novelty(file), onnx_scorer(file)
-
-    def look(k: int) -> tuple[float, Judgement]:
-        patches = cut_surface(parts.surfaces.pixels[k], recipe.patch)
-        novelty = far(patches)
-        verdict = decide(score(patches), tuned, novelty)
-        truth = parts.surfaces.classes[parts.surfaces.part_class(k)]
-        found = judge([truth], [entry.name for entry in tuned.classes], verdict.outcome, verdict.class_name)
-        return float(novelty.max()), found
-
-    held = [look(k) for k in by_split["validation"]]
-    tested, defective = [look(k) for k in by_split["test"]], [look(k) for k in bad]
-    groups = [parts.pictures[k].group for k in (*by_split["test"], *bad)]
-    judged = list(zip(groups, (judgement for _, judgement in tested + defective), strict=True))
-    counted = count_groups(judged)
+    files, core, refusal = _write_networks(fitted_on, held_back, recipe, engine, seed, report)
+    held = [_look(parts, by_split["validation"], tuned, file) for file in files.values()]
+    tested = {
+        name: _tested(
+            [parts.pictures[k].group for k in (*by_split["test"], *bad)],
+            _look(parts, by_split["test"], tuned, file),
+            _look(parts, bad, tuned, file),
+        )
+        for name, file in files.items()
+    }
     description = EngineDescription.for_recipe(
         tuned,
         network="good-parts",
         description=f"{recipe.description} Fitted on good parts alone; see card.md.",
-        figures={"fp32": PartFigures(**asdict(counted.outcomes))},
+        figures={name: PartFigures(**asdict(one.counted.outcomes)) for name, one in tested.items()},
     )
+    above = [count_outcomes(judgement for _, judgement in looked).overkill_rate for looked in held]
     novelty = Novelty(
         method=METHOD_IN_ENGINE,
         features=BACKBONE,
-        good_parts=len(held),
-        good_above=count_outcomes(judgement for _, judgement in held).overkill_rate,
-        description=f"{len(network.centres)} centres of {len(by_split['train'])} good parts",
+        good_parts=len(held_back),
+        good_above=max(above),
+        description=f"{core} centres of {len(fitted_on)} good parts, in each file by its own features",
     )
     description = replace(description, novelty=novelty)
     chosen = golden_parts(
@@ -171,36 +179,94 @@ def make_good_only(
     return GoodOnly(
         engine=engine,
         recipe=folder / f"{recipe.name}.yaml",
-        fitted=len(by_split["train"]),
-        held_back=len(held),
-        counted=counted,
-        found=share_of(
-            ((group, not one.escaped) for group, one in judged if one.defective), all_of_group=True
-        ),
-        auroc=area_under_roc([value for value, _ in tested], [value for value, _ in defective]),
-        core=len(network.centres),
+        fitted=len(fitted_on),
+        held_back=len(held_back),
+        tested=tested,
+        core=core,
+        int8_refusal=refusal,
     )
 
 
-def fit(
-    surfaces: Surfaces,
+def _write_networks(
+    fitted_on: Surfaces,
+    held_back: Surfaces,
     recipe: Recipe,
+    engine: Path,
     seed: int,
-    report: Callable[[int, int], None] = lambda done, total: None,
-    core: int = CORE,
-) -> GoodParts:
-    """The network of some good surfaces, its threshold still 1."""
+    report: Callable[[int, int], None],
+) -> tuple[dict[Variant, Path], int, str]:
+    """The engine's files, their centres, and why there is none in INT8."""
+    features: dict[Variant, bytes] = {}
+    features["fp32"] = pretrained_features(recipe.patch.size, recipe.surface.channels)
+    refusal = ""
+    try:
+        features["int8"] = in_int8(features["fp32"], _calibration(fitted_on, recipe, seed))
+    except QuantiseError as error:
+        refusal = str(error)
+    files: dict[Variant, Path] = {}
+    core = 0
+    for number, (variant, content) in enumerate(features.items()):
+        network = fit(content, fitted_on, recipe, seed, _share_of(report, number, len(features)))
+        distance = network.distance()
+        network.head.threshold = threshold_of(
+            [float(distance(cut_surface(pixels, recipe.patch)).max()) for pixels in held_back.pixels]
+        )
+        if not network.head.threshold > 0:
+            raise ExportError("the good parts do not differ at all; give pictures of different parts")
+        files[variant] = engine / MODEL_FILES[variant]
+        network.write(files[variant])
+        core = len(network.head.centres)
+    return files, core, refusal
+
+
+def fit(
+    features: bytes, surfaces: Surfaces, recipe: Recipe, seed: int, report: Callable[[int, int], None]
+) -> GoodNetwork:
+    """The network of some good surfaces in these features, its threshold still 1."""
     patches = surface_patches(surfaces, recipe)
-    return fit_patches(patches, len(surfaces), seed, report, core, furthest_share=FURTHEST)
+    head = fit_head(features, patches, len(surfaces), seed, report, furthest_share=FURTHEST)
+    return GoodNetwork(features, head)
 
 
-def novelty_of(network: GoodParts, surfaces: Surfaces, recipe: Recipe) -> list[float]:
-    """The highest novelty of each part."""
-    with torch.no_grad():
-        return [
-            float(network(torch.tensor(cut_surface(surfaces.pixels[k], recipe.patch)))[1].max())
-            for k in range(len(surfaces))
-        ]
+def _calibration(surfaces: Surfaces, recipe: Recipe, seed: int) -> NDArray[np.uint8]:
+    """Good patches ``(N, patch, patch, C)`` of different parts, by which the ranges in INT8 are chosen."""
+    rng = np.random.default_rng([seed, 8])
+    share = -(-_CALIBRATION // len(surfaces))
+    own = [rng.permutation(patches)[:share] for patches in surface_patches(surfaces, recipe)]
+    return rng.permutation(np.concatenate(own))[:_CALIBRATION]
+
+
+def _share_of(report: Callable[[int, int], None], number: int, of: int) -> Callable[[int, int], None]:
+    """What hears of the ``number``th of several passes over the same parts."""
+    return lambda done, total: report(number * total + done, of * total)
+
+
+def _look(parts: Parts, chosen: Sequence[int], recipe: Recipe, file: Path) -> list[tuple[float, Judgement]]:
+    """The highest novelty of each part by one file, and what the station's verdict on it is worth."""
+    far, score = onnx_novelty(file), onnx_scorer(file)
+    names = [entry.name for entry in recipe.classes]
+    found = []
+    for k in chosen:
+        patches = cut_surface(parts.surfaces.pixels[k], recipe.patch)
+        novelty = far(patches)
+        verdict = decide(score(patches), recipe, novelty)
+        truth = parts.surfaces.classes[parts.surfaces.part_class(k)]
+        found.append((float(novelty.max()), judge([truth], names, verdict.outcome, verdict.class_name)))
+    return found
+
+
+def _tested(
+    groups: Sequence[str],
+    good: Sequence[tuple[float, Judgement]],
+    bad: Sequence[tuple[float, Judgement]],
+) -> TestedFile:
+    judged = list(zip(groups, (judgement for _, judgement in (*good, *bad)), strict=True))
+    rejected = ((group, not one.escaped) for group, one in judged if one.defective)
+    return TestedFile(
+        counted=count_groups(judged),
+        found=share_of(rejected, all_of_group=True),
+        auroc=area_under_roc([value for value, _ in good], [value for value, _ in bad]),
+    )
 
 
 def write_good_recipe(recipe: Recipe, target: Path) -> Recipe:

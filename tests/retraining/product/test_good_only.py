@@ -64,7 +64,9 @@ def run(*words: object) -> str:
 def test_good_parts_alone_give_an_engine_that_rejects_what_is_unknown(pictures: Path, tmp_path: Path) -> None:
     out = run("product", pictures / "data", "-r", pictures / "disc.yaml", "--good-only", "--out", tmp_path)
 
-    assert "defective parts rejected as unknown: 4 of 4" in out
+    for name in ("fp32", "int8"):
+        assert f"{name}: defective parts rejected as unknown: 4 of 4" in out
+        assert f"{name}: AUROC by part: 1.000" in out
     card = (tmp_path / "engines" / "disc" / "card.md").read_text(encoding="utf-8")
     for told in (out, card):
         assert "warning: there are only 20 good parts; with fewer than 30 such an engine rejects many" in told
@@ -75,6 +77,7 @@ def test_good_parts_alone_give_an_engine_that_rejects_what_is_unknown(pictures: 
     assert {part.truth for part in engine.golden} == {"good", "unknown"}
     assert engine.novelty is not None
     assert engine.novelty.good_parts == 4
+    assert set(engine.files) == {"fp32", "int8"}
 
     report = tmp_path / "report.json"
     result = CliRunner().invoke(
