@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simulation.campaign.envelope import SECONDS, Reading, axes, measure, scratch
 from simulation.campaign.envelope import table as envelope_table
 from simulation.campaign.kinds import KINDS
-from simulation.campaign.plant import PlantError
+from simulation.campaign.plant import WIRES, PlantError, Setup
 from simulation.campaign.report import TARGET_S, notes, problems, put_between, slow, table, write_json
 from simulation.campaign.run import Injection, run_campaign
 from simulation.campaign.soak import chart, run_soak, trends
@@ -30,10 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     faults.add_argument("--kind", action="append", choices=KINDS, help="only this kind; may be repeated")
     faults.add_argument("--family", action="append", help="only the kinds of this family")
+    faults.add_argument("--wire", choices=WIRES, default="serial", help="between cell and station")
     faults.add_argument("--quick", action="store_true", help="only the quickest kinds")
     faults.add_argument("--times", type=int, default=20, help="injections of each kind (default: 20)")
     faults.add_argument("--seed", type=int, default=1, help="decides everything that is random (default: 1)")
-    faults.add_argument("--page", type=Path, help="page that gets the table, between <!-- faults --> marks")
+    faults.add_argument(
+        "--page",
+        type=Path,
+        help="page that gets the table, between <!-- faults --> (with another wire <!-- faults-WIRE -->) marks",
+    )
     faults.set_defaults(command=_faults)
     soak = commands.add_parser("soak", help="an hour at the usual pace: what grows?")
     soak.add_argument("--folder", type=Path, default=Path("var/soak"))
@@ -62,6 +67,7 @@ def _faults(options: argparse.Namespace) -> int:
         if (not options.kind or kind.name in options.kind)
         and (not options.family or kind.family in options.family)
         and (not options.quick or kind.quick)
+        and kind.wire in ("", options.wire)
     ]
     total = sum(min(options.times, kind.times or options.times) for kind in kinds)
     console.print(f"{len(kinds)} kinds, {total} injections, seed {options.seed}, in {options.folder}")
@@ -77,7 +83,10 @@ def _faults(options: argparse.Namespace) -> int:
                 console.print(f"{one.kind}: recovered after {one.recovery_s} s", highlight=False)
 
         try:
-            campaign = run_campaign(options.folder, kinds, times=options.times, seed=options.seed, tell=tell)
+            campaign = run_campaign(
+                options.folder, kinds, times=options.times, seed=options.seed,
+                setup=Setup(wire=options.wire), tell=tell,
+            )  # fmt: skip
         except PlantError as error:
             console.print(str(error), markup=False)
             return 2
@@ -85,7 +94,7 @@ def _faults(options: argparse.Namespace) -> int:
     write_json(campaign, options.folder / "campaign.json")
     (options.folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if options.page is not None:
-        put_between(options.page, "faults", lines)
+        put_between(options.page, "faults" if options.wire == "serial" else f"faults-{options.wire}", lines)
     print("\n".join(lines))
     for line in wrong:
         console.print(f"BROKEN: {line}", markup=False, highlight=False)

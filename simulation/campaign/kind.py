@@ -26,19 +26,21 @@ class Kind:
     """Cheap enough for the tests."""
     times: int = 0
     """Injections, where they are not as many as those of the other kinds."""
+    wire: str = ""
+    """The only wire on which it can happen; empty for all."""
 
 
 KINDS: dict[str, Kind] = {}
 
 
 def kind(
-    name: str, family: str, says: str, *, quick: bool = False, times: int = 0
+    name: str, family: str, says: str, *, quick: bool = False, times: int = 0, wire: str = ""
 ) -> Callable[[Inject], Inject]:
     """Enter a function into :data:`KINDS`."""
 
     def enter(inject: Inject) -> Inject:
         assert name not in KINDS, f"two kinds are called {name}"
-        KINDS[name] = Kind(name, family, says, inject, quick, times)
+        KINDS[name] = Kind(name, family, says, inject, quick, times, wire)
         return inject
 
     return enter

@@ -25,7 +25,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from simulation.broker import Broker
 from simulation.campaign.wire import Wire
+from simulation.cell.broker_line import BrokerLine
+from simulation.cell.line import PtyLine
 from simulation.cell.process import CellProcess, start_cell
 from simulation.cell.settings import CellSettings
 from simulation.rendering.parts import render_part
@@ -39,6 +42,8 @@ GOOD_BIN, FAULT_BIN = 1, 6
 DEADLINE_MS = 2000
 WATCHDOG_S = 10.0
 ENGINE = "servo-motor-housing"
+WIRES = ("serial", "mqtt")
+TOPIC = "plant/cell-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class Setup:
     keeps_rare: bool = False
     """Whether the log of rare and doubtful parts looks at the parts, beside the saved pictures."""
     cell: tuple[tuple[str, Any], ...] = ()
+    wire: str = "serial"
+    """What the station's end of the cable is, of :data:`WIRES`."""
 
 
 class PlantError(RuntimeError):
@@ -97,6 +104,8 @@ class Plant:
         self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="keeper", daemon=True)
         self._extra: dict[str, Any] = {}
+        self.broker: Broker | None = None
+        """Between cell and station, where the wire is MQTT."""
         self.wire: Wire
 
     # ------------------------------------------------------------------ setting up
@@ -133,7 +142,7 @@ paths: {{recipes: recipes, engines: engines, journal: var/journal.db, images: va
         cache: var/cache{rare}}}
 camera: {{kind: simulated, pool: pool, place: ./cell.place, switches: ./switches, log: ./camera.jsonl,
          preload_mb: 500, {setup.camera}}}
-sorter: {{kind: serial, port: ./station.pty}}
+sorter: {{{self._sorter()}}}
 engine: {{backend: openvino, precision: int8, threads: 2, canary_s: {setup.canary_s}}}
 limits: {{part_deadline_ms: {DEADLINE_MS}, grab_timeout_ms: 500, hung_after_ms: {setup.hung_after_ms},
          stop_timeout_ms: 3000}}
@@ -142,6 +151,14 @@ images: {{{setup.images}}}
 """,
             encoding="utf-8",
         )
+
+    def _sorter(self) -> str:
+        """The keys of the sorter's section."""
+        if self.setup.wire == "serial":
+            return "kind: serial, port: ./station.pty"
+        if self.broker is None:
+            self.broker = Broker(self.folder)
+        return f"kind: mqtt, host: 127.0.0.1, port: {self.broker.port}, topic: {TOPIC}"
 
     def _make_pool(self, progress: Callable[[int, int], None]) -> None:
         setup, truths = self.setup, []
@@ -178,9 +195,11 @@ images: {{{setup.images}}}
         address.unlink(missing_ok=True)
         self._systemd.bind(os.path.relpath(address))
         self._systemd.setblocking(False)
-        self.wire = Wire(
-            self.folder / "cell.pty", self.folder / "station.pty", self.wire_log, self.setup.seed
-        )
+        end: PtyLine | BrokerLine = PtyLine(str(self.folder / "station.pty"))
+        if self.broker is not None:
+            self.broker.start()
+            end = BrokerLine(self.broker.port, TOPIC)
+        self.wire = Wire(self.folder / "cell.pty", end, self.wire_log, self.setup.seed)
         self.wire.last_part = self._highest_part()
         self.wire.start()
         self.start_station()
@@ -340,6 +359,8 @@ images: {{{setup.images}}}
             self.cell.close()
         if hasattr(self, "wire"):
             self.wire.close()
+        if self.broker is not None:
+            self.broker.kill()
         self._systemd.close()
         if self._output is not None:
             self._output.close()

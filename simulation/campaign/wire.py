@@ -1,7 +1,8 @@
-"""The serial cable between cell and station, with somebody at it: it carries frames, spoils and logs them.
+"""The cable between cell and station, with somebody at it: it carries frames, spoils and logs them.
 
-The wire stands between two ptys. What each end sends is written to a log before anything is done to it, so
-that the log is a witness of its own beside the cell's log and the journal.
+The wire stands between two ptys, or between the cell's pty and a gateway to a broker. What each end sends is
+written to a log before anything is done to it, so that the log is a witness of its own beside the cell's log
+and the journal.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from drivers.sorters.messages import ResultAck, ResultBody, Sorted, TriggerAck, TriggerBody, WireOutcome
 from drivers.sorters.serial.frames import ETX, STX, Decoder
+from simulation.cell.broker_line import BrokerLine
 from simulation.cell.line import PtyLine
 
 Spoil = Callable[[bytes, random.Random], list[tuple[float, bytes]]]
@@ -33,9 +35,9 @@ TO_STATION, TO_CELL = "to station", "to cell"
 class Wire:
     """The cable: a thread that carries what either end sends."""
 
-    def __init__(self, cell_port: Path, station_link: Path, log: Path, seed: int) -> None:
+    def __init__(self, cell_port: Path, station: PtyLine | BrokerLine, log: Path, seed: int) -> None:
         self._cell_port = cell_port
-        self._station = PtyLine(str(station_link))
+        self._station = station
         self._cell = -1
         self._log = log.open("a", encoding="ascii")
         self._random = random.Random(seed)
@@ -59,7 +61,6 @@ class Wire:
         self.last_trigger = b""
         """The last frame with a trigger, as the cell sent it."""
         self.last_result = b""
-        self.port = str(station_link)
         self._thread = threading.Thread(target=self._carry, name="wire", daemon=True)
 
     def start(self) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from simulation.campaign.envelope import judge
 from simulation.campaign.kinds import KINDS
+from simulation.campaign.plant import Setup
 from simulation.campaign.report import notes, problems, put_between, quantile, table
 from simulation.campaign.run import run_campaign
 from simulation.campaign.soak import Sample, chart, trends
 
-QUICK = [kind for kind in KINDS.values() if kind.quick]
+QUICK = [kind for kind in KINDS.values() if kind.quick and not kind.wire]
 
 
 def test_there_are_at_least_forty_kinds_and_each_says_what_happens() -> None:
@@ -27,6 +28,15 @@ def test_the_quickest_kinds_break_no_law(tmp_path: Path) -> None:
     assert len(campaign.injections) == len(QUICK)
     assert len(table(campaign)) == len(QUICK) + 3
     assert any(f"{len(QUICK)} injections" in line for line in notes(campaign))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_the_quickest_kinds_of_a_broker_break_no_law(tmp_path: Path) -> None:
+    kinds = [kind for kind in KINDS.values() if kind.quick and kind.wire in ("", "mqtt")]
+    campaign = run_campaign(tmp_path, kinds, times=1, seed=7, setup=Setup(wire="mqtt"))
+    assert problems(campaign) == []
+    assert len(campaign.injections) == len(kinds)
 
 
 def test_quantiles_are_values_that_were_measured() -> None:
