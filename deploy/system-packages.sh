@@ -3,7 +3,8 @@
 #   system-packages.sh          what a device needs
 #   system-packages.sh tests    and what the tests need: strace watches sockets, systemd runs the unit,
 #                                  gcc makes the fault campaign's disk and a camera library with faults,
-#                                  tmux shows the live view, mosquitto is the broker
+#                                  tmux shows the live view, mosquitto is the broker,
+#                                  mbpoll is a PLC
 set -euo pipefail
 
 missing=()
@@ -24,6 +25,7 @@ case "${1:-device}" in
         need tmux command -v tmux
         need mosquitto test -x /usr/sbin/mosquitto
         need mosquitto-clients command -v mosquitto_pub
+        need mbpoll command -v mbpoll
         ;;
     *)
         echo "system-packages.sh: '$1' is unknown; write nothing for a device, or: tests" >&2

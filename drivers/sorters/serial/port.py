@@ -109,7 +109,7 @@ class SerialSorter(SessionSorter):
         """Serve the line from now on; an absent or occupied port is waited for, in the background."""
         if self._thread is not None:
             raise SorterError("this sorter was already opened once; make a new one")
-        _refuse_permanent_errors(self._settings)
+        refuse_permanent_errors(self._settings.port)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._try_open()
         self._thread = threading.Thread(target=self._serve, name=f"sorter {self._settings.port}", daemon=True)
@@ -271,8 +271,8 @@ class SerialSorter(SessionSorter):
             os.write(self._wake_w, b"\0")
 
 
-def _refuse_permanent_errors(settings: SerialSettings) -> None:
-    port = settings.port
+def refuse_permanent_errors(port: str) -> None:
+    """Raise :class:`SorterError` for a port that can never be opened as it is."""
     try:
         mode = os.stat(port).st_mode
     except OSError:

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -258,6 +259,94 @@ class MqttCell(LiveCell):
                 self._client.publish(topic, encode(spoiled), qos=1)
 
 
+class ModbusCell(LiveCell):
+    """A PLC that reads and writes registers, all mailboxes in every cycle; ``connect`` makes its client."""
+
+    def __init__(self, session: int, rules: CellRules, connect: Callable[[], Any]) -> None:
+        super().__init__(session, rules)
+        self._connect = connect
+        self._client: Any = None
+        self._wanted = True
+        self._seen: dict[int, tuple[list[int], int]] = {}
+
+    def cut(self) -> None:
+        self._wanted = False
+        self.wait(lambda _: self._client is None)
+
+    def mend(self) -> None:
+        self._wanted = True
+
+    def _serve(self) -> None:
+        from pymodbus.exceptions import ModbusException
+
+        while not self._stop.wait(0.002):
+            try:
+                if self._client is None and self._wanted:
+                    client = self._connect()
+                    if client.connect():
+                        with self.lock:
+                            self._client = client
+                            self._say(self.protocol.line_up(time.monotonic_ns()))
+                    continue
+                if self._client is None:
+                    continue
+                if not self._wanted:
+                    self._let_go()
+                    continue
+                self._read()
+            except (ModbusException, OSError):
+                self._let_go()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            with self.lock:
+                self._client = None
+                self.protocol.line_down()
+
+    def _read(self) -> None:
+        from drivers.sorters.modbus.registers import SIZE, Bit, Station, Status, decode
+
+        words: list[int] = []
+        for at, count in ((0, 100), (100, 100), (200, 100), (300, 100)):
+            answer = self._client.read_holding_registers(at, count=count, device_id=1)
+            if answer.isError():
+                raise OSError(str(answer))
+            words += answer.registers
+        bits = Bit(words[Status.BITS])
+        assert not (bits & Bit.OK and bits & Bit.NG)
+        with self.lock:
+            now = time.monotonic_ns()
+            for place in Station:
+                box = words[place : place + SIZE]
+                before, at_ns = self._seen.get(place, ([], 0))
+                if place is Station.RESULT:
+                    # A result that still stands was not acknowledged.
+                    known = not bits & Bit.RESULT_VALID or (box == before and now - at_ns < 100_000_000)
+                else:
+                    known = box == before
+                message = decode(box)
+                if known or message is None:
+                    continue
+                self._seen[place] = (box, now)
+                if self.hears:
+                    self._say(self.protocol.received(message, now))
+            self._say(self.protocol.scan(now))
+
+    def _say(self, messages: list[Message]) -> None:
+        from drivers.sorters.messages import Fault, Heartbeat, Hello, JobBody, ResultAck, TriggerBody
+        from drivers.sorters.modbus.registers import Cell, encode
+
+        places = {
+            Hello: Cell.HELLO, Heartbeat: Cell.HEARTBEAT, TriggerBody: Cell.TRIGGER,
+            ResultAck: Cell.RESULT_ACK, JobBody: Cell.JOB_CHANGE, Fault: Cell.FAULT,
+        }  # fmt: skip
+        for message in messages:
+            for spoiled in self.spoil(message):
+                self._client.write_registers(places[type(spoiled.body)], encode(spoiled), device_id=1)
+
+
 @dataclass
 class Wire:
     """A sorter and the cell at the other end."""
@@ -285,6 +374,16 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
         words = lines if request.param == "lines" else frames
         cell = SerialCell(tmp_path, 7, rules, words).start()
         sorter = SerialSorter(SerialSettings(port=cell.port, words=request.param, **times))
+    elif request.param == "modbus":
+        pytest.importorskip("pymodbus")
+        from pymodbus.client import ModbusTcpClient
+
+        from drivers.sorters.modbus import ModbusSettings, ModbusSorter
+
+        port = _free_port()
+        connect = partial(ModbusTcpClient, "127.0.0.1", port=port, timeout=1)
+        cell = ModbusCell(7, rules, connect).start()
+        sorter = ModbusSorter(ModbusSettings(listen="127.0.0.1", port=port, **times))
     else:
         from drivers.sorters.mqtt import MqttSettings, MqttSorter
 

@@ -19,7 +19,7 @@ from drivers.sorters.messages import (
     TriggerBody,
 )
 
-EVERY = ["frames", "lines", "mqtt"]
+EVERY = ["frames", "lines", "mqtt", "modbus"]
 every = pytest.mark.parametrize("wire", EVERY, indirect=True)
 Wire = Any
 """The fixture of conftest.py: a sorter and the cell at the other end."""
