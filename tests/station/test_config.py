@@ -133,7 +133,11 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
     [
         ("kind: pylon", "kind: pylone", ":10: camera.kind: 'pylone' is not known: did you mean `pylon`?"),
         ("  kind: pylon\n", "", "camera.kind: is missing: known are: folder, harvesters, pylon, simulated"),
-        ("kind: serial", "kind: relay", ":17: sorter.kind: 'relay' is not known: known are: modbus, mqtt, serial"),
+        (
+            "kind: serial",
+            "kind: relay",
+            ":17: sorter.kind: 'relay' is not known: known are: modbus, mqtt, serial",
+        ),
         (
             "trigger: software",
             "trigger: hardware\n  emulation: pictures",
