@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     faults.add_argument(
         "--page",
         type=Path,
-        help="page that gets the table, between <!-- faults --> (with another wire <!-- faults-WIRE -->) marks",
+        help="page that gets the table, between its marks <!-- faults -->, with --wire <!-- faults-WIRE -->",
     )
     faults.set_defaults(command=_faults)
     soak = commands.add_parser("soak", help="an hour at the usual pace: what grows?")
