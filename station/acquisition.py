@@ -26,6 +26,7 @@ from drivers.cameras.interface import (
     EndOfFramesError,
     Frame,
 )
+from station.faults import Code
 from station.journal import CameraUsed
 from station.supervision import Readiness
 
@@ -41,10 +42,10 @@ FROZEN = (
 
 
 class NoFrameError(Exception):
-    """There is no frame that surely shows this part; the message says why."""
+    """There is no frame that surely shows this part; the message says why, after its code."""
 
-    def __init__(self, message: str, lost_before: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, code: Code, detail: str, lost_before: int | None = None) -> None:
+        super().__init__(code.of(detail))
         self.lost_before = lost_before
 
 
@@ -106,21 +107,21 @@ class Acquisition:
         """
         if self._camera.health().connected:
             return True
-        self._readiness.block("camera", f"camera: {self._camera.health().last_error or 'lost'}")
+        self._readiness.block(Readiness.CAMERA, f"camera: {self._camera.health().last_error or 'lost'}")
         attempt = 0
         while not stopping.wait(self._pause_s(attempt)):
             try:
                 self.open()
             except CameraConfigError as error:
-                self._readiness.block("camera", f"camera: {error}")
+                self._readiness.block(Readiness.CAMERA, f"camera: {error}")
                 self._camera.close()
                 raise
             except CameraError as error:
                 attempt += 1
                 log.warning("camera still lost: %s", error)
-                self._readiness.block("camera", f"camera: {error}")
+                self._readiness.block(Readiness.CAMERA, f"camera: {error}")
             else:
-                self._readiness.clear("camera")
+                self._readiness.clear(Readiness.CAMERA)
                 return True
         return False
 
@@ -143,10 +144,10 @@ class Acquisition:
                     self._camera.wait_ready(self._grab_timeout_s)
         except CameraTimeoutError as error:
             self.discard()
-            raise NoFrameError(f"no frame: {error}") from error
+            raise NoFrameError(Code.NO_FRAME, f"no frame: {error}") from error
         except CameraError as error:
             self._lose(error)
-            raise NoFrameError(f"camera lost: {error}") from error
+            raise NoFrameError(Code.CAMERA_LOST, f"camera lost: {error}") from error
 
     def expose(self) -> Frame:
         """Trigger, and the frame of that exposure, complete or not. Raises :class:`NoFrameError`.
@@ -162,21 +163,22 @@ class Acquisition:
                 frame = self._camera.grab(self._grab_timeout_s)
         except (CameraTimeoutError, EndOfFramesError) as error:
             self.discard()
-            raise NoFrameError(f"no frame: {error}") from error
+            raise NoFrameError(Code.NO_FRAME, f"no frame: {error}") from error
         except CameraError as error:
             self._lose(error)
-            raise NoFrameError(f"camera lost: {error}") from error
+            raise NoFrameError(Code.CAMERA_LOST, f"camera lost: {error}") from error
         if frame.lost_before:
             self.discard()
             lost = f"{frame.lost_before} exposure(s) lost: the frame may show another part"
-            raise NoFrameError(lost, frame.lost_before)
+            raise NoFrameError(Code.EXPOSURES_LOST, lost, frame.lost_before)
         if frame.frame_id != self._next_frame_id:
             self.discard()
             wanted = "the first one since" if self.by_wire else "the one of"
-            raise NoFrameError(f"frame {frame.frame_id} is not {wanted} the part's trigger")
+            another = f"frame {frame.frame_id} is not {wanted} the part's trigger"
+            raise NoFrameError(Code.FRAME_OF_ANOTHER, another)
         self._next_frame_id += 1
         if self._is_frozen(frame):
-            raise NoFrameError(FROZEN)
+            raise NoFrameError(Code.FROZEN, FROZEN)
         return frame
 
     def following(self) -> Frame | None:
@@ -258,5 +260,5 @@ class Acquisition:
 
     def _lose(self, error: CameraError) -> None:
         log.error("camera lost: %s", error)
-        self._readiness.block("camera", f"camera: {error}")
+        self._readiness.block(Readiness.CAMERA, f"camera: {error}")
         self._camera.close()

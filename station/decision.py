@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
+from station.faults import Code
 from station.recipe import UNKNOWN, Recipe
 
 FAULT_CLASS = 255
@@ -109,7 +110,7 @@ class Verdict:
     """The patch that decided: the deciding one of a reject, the least certain one of an accept."""
     bin: int
     reason: str
-    """Which rule decided, in words; ASCII."""
+    """Which rule decided, in words; a fault begins with its code (docs/faults.md). ASCII."""
     labels: tuple[int, ...] = ()
     """The class index of every patch, 0 where it is not defective; empty for a fault."""
 
@@ -146,11 +147,11 @@ def decide_by(
     """
     problem = _problem(scores, rules) or _problem_of_novelty(novelty, rules)
     if problem:
-        return Decision(FAULT_CLASS, 0.0, None, problem, ())
+        return Decision(FAULT_CLASS, 0.0, None, Code.BAD_SCORES.of(problem), ())
     decision = _by_classes(scores, rules) if len(rules.classes) > 1 else None
     if rules.reject_unknown and novelty is not None and (decision is None or not decision.class_index):
         decision = _by_novelty(novelty, rules) or decision
-    return decision or Decision(FAULT_CLASS, 0.0, None, "nothing to decide by", ())
+    return decision or Decision(FAULT_CLASS, 0.0, None, Code.BAD_SCORES.of("nothing to decide by"), ())
 
 
 def _by_novelty(novelty: NDArray[np.float32], rules: Rules) -> Decision | None:

@@ -28,9 +28,10 @@ from drivers.cameras.interface import Camera, CameraConfigError, Frame
 from drivers.cameras.settings import Mode
 from drivers.settings import accepted_risks
 from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, Trigger
-from station.acquisition import Acquisition, NoFrameError
+from station.acquisition import FROZEN, Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineDeadlineError, EngineError
+from station.faults import Code, code_of
 from station.journal import Journal, JournalError, PartMarks
 from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 """How long a stage sleeps at most before it looks whether the line is stopping."""
 UNTIL_SETTLED = 1 << 62
-NOT_TRUSTED = "the engine no longer reproduces its golden parts"
+NOT_TRUSTED = Code.NOT_TRUSTED.of("the engine no longer reproduces its golden parts")
 
 
 class Line:
@@ -249,13 +250,13 @@ class Line:
     def give_up(self, reason: str) -> None:
         """A thread is dead: not ready from now on, and the process ends, to be started afresh."""
         self._died = True
-        self._fail(reason)
+        self._fail(Code.THREAD_DEAD, reason)
 
     def status(self) -> LineStatus:
         """A snapshot of the whole line, from any thread."""
         statistics = self._statistics.snapshot()
         prepared, observers = self.prepared, self._observers.status()
-        losing = [f"{one.name} are lost: {one.losing}" for one in observers if one.losing]
+        losing = [Code.LOSING.of(f"{one.name} are lost: {one.losing}") for one in observers if one.losing]
         return LineStatus(
             recipe=prepared.announced_as,
             recipe_digest=prepared.recipe_digest,
@@ -272,6 +273,7 @@ class Line:
             queues=(self._frames.status(), self._patches.status(), self._scores.status()),
             observers=observers,
             failure=self._failure,
+            codes=self._readiness.codes | (frozenset({Code.LOSING}) if losing else frozenset()),
             overloaded=self._overloaded,
             died=self._died,
             canary=prepared.canary.status() if prepared.canary is not None else None,
@@ -297,12 +299,14 @@ class Line:
             prepared = part.prepared.recipe.name
             if trigger.recipe.partition("@")[0] not in ("", prepared):
                 asked = f"the cell asked for recipe {trigger.recipe!r}, {prepared!r} is prepared"
-                self._settle(part, self._fault(part, asked))
+                self._settle(part, self._fault(part, Code.OTHER_RECIPE.of(asked)))
             elif self._halted and trigger.received_ns > self._halted_ns:
-                self._settle(part, self._fault(part, "the cell triggered while the station was halted"))
+                halted = Code.TRIGGERED_WHILE_HALTED.of("the cell triggered while the station was halted")
+                self._settle(part, self._fault(part, halted))
             elif not self._acquisition.by_wire and trigger.received_ns < self._lay_there_until_ns:
                 early = "the cell triggered it while the part before had to lie before the camera"
-                self._settle(part, self._fault(part, f"{early}: the frame would show either"))
+                early = Code.TRIGGERED_EARLY.of(f"{early}: the frame would show either")
+                self._settle(part, self._fault(part, early))
             elif (acknowledged_ns := self._welcome(part)) is not None:
                 self._expose(part, acknowledged_ns)
             self._count_down()
@@ -325,7 +329,8 @@ class Line:
                 lost = self._take_frame(frame)
                 if lost is None:
                     return
-                self._settle(lost, self._fault(lost, "the frame of this part was lost by the camera"))
+                why = Code.FRAME_LOST.of("the frame of this part was lost by the camera")
+                self._settle(lost, self._fault(lost, why))
                 self._count_down()
             part = self._take_frame(frame)
             if part is None:
@@ -426,11 +431,13 @@ class Line:
         What is not known counts against the part: a process that was held up cannot say when it was exposed.
         """
         if self._next_is_in_place(frame):
-            return "the cell triggered the next part before this one's frame was there: it may show either"
+            return Code.NEXT_IN_PLACE.of(
+                "the cell triggered the next part before this one's frame was there: it may show either"
+            )
         late_ms = (frame.begun_by_ns - acknowledged_ns) / 1e6
         in_place_ms = self._settings.in_place_s * 1000
         if late_ms > in_place_ms:
-            return (
+            return Code.LATE_EXPOSURE.of(
                 f"the exposure may have begun {late_ms:.0f} ms after TRIGGER-ACK; the part is surely in "
                 f"place for {in_place_ms:g} ms (limits.in_place_ms)"
             )
@@ -447,7 +454,8 @@ class Line:
         if frame.complete:
             self._pass_on(part, self._frames)
         else:
-            self._settle(part, self._fault(part, f"incomplete frame: {frame.problem}"))
+            why = Code.FROZEN if frame.problem == FROZEN else Code.INCOMPLETE
+            self._settle(part, self._fault(part, why.of(f"incomplete frame: {frame.problem}")))
 
     def _cut(self) -> None:
         """Background off, resize, patches."""
@@ -458,10 +466,10 @@ class Line:
                 width_px = part.prepared.width_of(part.trigger.recipe)
                 patches = cut(part.frame.pixels, part.prepared.recipe, width_px)
             except PatchingError as error:
-                self._settle(part, self._fault(part, str(error)))
+                self._settle(part, self._fault(part, error.code.of(str(error))))
             except Exception as error:
                 log.exception("part %d: cutting failed", part.trigger.part_id)
-                self._settle(part, self._fault(part, f"cutting failed: {error!r}"))
+                self._settle(part, self._fault(part, Code.CUTTING_FAILED.of(f"cutting failed: {error!r}")))
             else:
                 part = self._known(part.cut(patches, keep_frame=self._observers.need_frames))
                 self._pass_on(part, self._patches)
@@ -479,14 +487,14 @@ class Line:
                 if left_s < self._settings.deadline_s / 2:  # most of its time it waited for other parts
                     self._settle_overloaded(part, "patches")
                 else:
-                    self._settle(part, self._fault(part, f"no scores: {error}"))
+                    self._settle(part, self._fault(part, Code.SCORES_TOO_LATE.of(f"no scores: {error}")))
                     self._count_engine_failure(engine, error)
             except EngineError as error:
-                self._settle(part, self._fault(part, f"no scores: {error}"))
+                self._settle(part, self._fault(part, Code.NO_SCORES.of(f"no scores: {error}")))
                 self._count_engine_failure(engine, error)
             except Exception as error:
                 log.exception("part %d: classification failed", part.trigger.part_id)
-                self._settle(part, self._fault(part, f"no scores: {error!r}"))
+                self._settle(part, self._fault(part, Code.ENGINE_ERROR.of(f"no scores: {error!r}")))
                 self._count_engine_failure(engine, error)
             else:
                 self._engine_failures = 0
@@ -501,12 +509,12 @@ class Line:
                 verdict = decide(part.scores.probabilities, part.prepared.recipe, part.scores.novelty)
             except Exception as error:
                 log.exception("part %d: decision failed", part.trigger.part_id)
-                verdict = self._fault(part, f"no decision: {error!r}")
+                verdict = self._fault(part, Code.NO_DECISION.of(f"no decision: {error!r}"))
             part = self._known(part.decided())
             if part.stages_ns["decided"] > part.deadline_ns:
                 verdict = self._too_late(part)
             if self._failure:
-                verdict = self._fault(part, f"the line has halted: {self._failure}")
+                verdict = self._fault(part, Code.LINE_HALTED.of(f"the line has halted: {self._failure}"))
             if part.prepared.doubt:
                 verdict = self._fault(part, NOT_TRUSTED)
             self._settle(part, verdict)
@@ -521,7 +529,7 @@ class Line:
         except JournalError as error:
             # Not durable, so not sent: the cell's own time-out puts the part on the reject side and the
             # record, still open, is faulted at the next start.
-            self._fail(f"the journal cannot be written: {error}")
+            self._fail(Code.JOURNAL_FAILED, f"the journal cannot be written: {error}")
             return
         handed_ns = time.monotonic_ns()
         with self._lock:
@@ -535,6 +543,7 @@ class Line:
             bin=verdict.bin,
             class_index=verdict.class_index,
             reason=verdict.reason,
+            fault=code.number if (code := code_of(verdict.reason)) is not None else 0,
         )
         try:
             self._sorter.send(result)
@@ -579,7 +588,8 @@ class Line:
         self._journal.write_receipt(sent.record_id, receipt, told_ns=sent.handed_ns)
         self._statistics.receipt(receipt, (receipt.at_ns - sent.received_ns) / 1e6)
         if not receipt.acknowledged:
-            log.warning("part %d: %s", receipt.part_id, receipt.problem)
+            code = Code.MISPLACED if receipt.bin else Code.UNACKNOWLEDGED
+            log.warning("part %d: %s", receipt.part_id, code.of(receipt.problem))
         with self._lock:
             self._sent.pop(receipt.part_id, None)
 
@@ -588,13 +598,12 @@ class Line:
         while not self._ended.wait(0.01):
             heartbeat.beat()
             if self._journal.problem:
-                self._fail(f"the journal cannot be written: {self._journal.problem}")
+                self._fail(Code.JOURNAL_FAILED, f"the journal cannot be written: {self._journal.problem}")
             now = time.monotonic_ns()
             for called, since_ns in list(self._calls_ns.items()):
                 if now - since_ns > self._settings.hung_after_s * 1e9 and not self._failure:
-                    self._fail(
-                        f"a call to the {called} has not returned for {self._settings.hung_after_s:g} s"
-                    )
+                    hung_s = self._settings.hung_after_s
+                    self._fail(Code.CALL_HANGS, f"a call to the {called} has not returned for {hung_s:g} s")
             in_hand = self._parts_in_hand()
             for part in in_hand:
                 if now > part.deadline_ns and not part.claimed:
@@ -613,11 +622,11 @@ class Line:
         try:
             stage()
         except CameraConfigError as error:
-            self._fail(f"camera: {error}; correct this, then start the station again")
-            self._readiness.clear("camera")  # which says the same, without what to do
+            self._fail(Code.CAMERA_REFUSES, f"camera: {error}; correct this, then start the station again")
+            self._readiness.clear(Readiness.CAMERA)  # which says the same, without what to do
         except Exception as error:
             log.exception("stage %s ended with an error", stage.__name__)
-            self._fail(f"stage {stage.__name__.strip('_')} ended with an error: {error!r}")
+            self._fail(Code.STAGE_FAILED, f"stage {stage.__name__.strip('_')} ended with an error: {error!r}")
 
     @contextmanager
     def _calling(self, what: str) -> Iterator[None]:
@@ -693,7 +702,10 @@ class Line:
             except Exception as error:
                 log.exception("engine: no scores for a golden part")
                 if canary.failures >= self._settings.engine_failures_allowed and prepared is self.prepared:
-                    self._fail(f"the engine failed {canary.failures} golden parts in a row: {error}")
+                    self._fail(
+                        Code.ENGINE_FAILED,
+                        f"the engine failed {canary.failures} golden parts in a row: {error}",
+                    )
                 return
             if prepared.doubt:
                 self._distrust(prepared)
@@ -714,7 +726,7 @@ class Line:
         try:
             self._journal.write_event("canary", prepared.names() | {"problem": prepared.doubt})
         except JournalError as error:
-            self._fail(f"the journal cannot be written: {error}")
+            self._fail(Code.JOURNAL_FAILED, f"the journal cannot be written: {error}")
         for part in self._parts_in_hand():
             if part.prepared is prepared:
                 self._settle(part, self._fault(part, NOT_TRUSTED))
@@ -728,7 +740,7 @@ class Line:
             return
         self._overloaded += 1
         self._readiness.block(Readiness.OVERLOAD, "overload: parts come faster than they can be judged")
-        waited = f"overload: the part waited in the queue {queue} until its deadline"
+        waited = Code.OVERLOAD.of(f"overload: the part waited in the queue {queue} until its deadline")
         self._settle(part, self._fault(part, waited))
 
     def _count_engine_failure(self, engine: Engine, error: Exception) -> None:
@@ -736,12 +748,12 @@ class Line:
             return  # one that has been replaced is no reason to halt
         self._engine_failures += 1
         if self._engine_failures >= self._settings.engine_failures_allowed:
-            self._fail(f"the engine failed {self._engine_failures} times in a row: {error}")
+            failures = self._engine_failures
+            self._fail(Code.ENGINE_FAILED, f"the engine failed {failures} times in a row: {error}")
 
     def _too_late(self, part: PartInHand) -> Verdict:
-        return self._fault(
-            part, f"no verdict within the deadline of {self._settings.deadline_s * 1000:.0f} ms"
-        )
+        deadline_ms = self._settings.deadline_s * 1000
+        return self._fault(part, Code.TOO_LATE.of(f"no verdict within the deadline of {deadline_ms:.0f} ms"))
 
     def _parts_in_hand(self) -> list[PartInHand]:
         with self._lock:
@@ -765,13 +777,15 @@ class Line:
                 self._ahead = None
                 part = self._take(trigger, at_the_end=True)
                 if part is not None:
-                    self._settle(part, self._fault(part, "the station was stopping when the trigger came"))
+                    why = Code.STOPPING.of("the station was stopping when the trigger came")
+                    self._settle(part, self._fault(part, why))
         except JournalError as error:
-            self._fail(f"the journal cannot be written: {error}")
+            self._fail(Code.JOURNAL_FAILED, f"the journal cannot be written: {error}")
 
     def _fault_what_is_in_hand(self) -> None:
         for part in self._parts_in_hand():
-            self._settle(part, self._fault(part, "the station stopped before the part was done"))
+            why = Code.STOPPED.of("the station stopped before the part was done")
+            self._settle(part, self._fault(part, why))
 
     def _take_last_receipts(self) -> None:
         """What the sorter says at its own end of the results that nobody acknowledged."""
@@ -786,8 +800,9 @@ class Line:
         while not done() and not self._failure and time.monotonic() < until:
             time.sleep(0.005)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, code: Code, detail: str) -> None:
         """The line cannot go on: not ready, and the process ends so that systemd starts it afresh."""
+        reason = code.of(detail)
         if not self._failure:
             self._failure = reason
             log.critical("halted: %s", reason)

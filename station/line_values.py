@@ -9,6 +9,7 @@ from drivers.cameras.settings import Mode
 from drivers.sorters.interface import SorterHealth
 from station.engines.canary import CanaryStatus
 from station.engines.interface import EngineInfo
+from station.faults import Code
 from station.observers import ObserverStatus
 from station.queues import QueueStatus
 from station.statistics import RunStatistics
@@ -59,6 +60,8 @@ class LineStatus:
     """What the engine's golden parts have said since it was opened."""
     risks: tuple[str, ...] = ()
     """Settings of the prepared recipe that are legal and dangerous, and why they were accepted."""
+    codes: frozenset[Code] = frozenset()
+    """The codes of everything that ``reason`` names."""
     overloaded: int = 0
     """Parts that waited for others until their deadline."""
     died: bool = False

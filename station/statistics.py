@@ -19,11 +19,14 @@ import numpy as np
 
 from drivers.sorters.interface import Outcome, Receipt
 from station.decision import Verdict
+from station.faults import code_of
 
 RATE_WINDOW_S = 10.0
 """Parts per second are counted over this time."""
 REASONS = 200
 """The most reasons of faults that are counted apart; beyond that, the rarest is removed."""
+NO_CODE = "none"
+"""Counts faults whose reason begins with no code."""
 
 _SMALLEST_MS, _LARGEST_MS, _STEP = 0.01, 3_600_000.0, 1.02
 """The histograms' range, and the ratio of two neighbouring buckets: a percentile is right within 1 %."""
@@ -76,6 +79,8 @@ class RunStatistics:
     """Rejected parts by class, for the Pareto."""
     faults: dict[str, int]
     """Faulted parts by reason."""
+    fault_codes: dict[str, int]
+    """Faulted parts by code (docs/faults.md)."""
     parts_per_s: float
     """Over the last ten seconds."""
     to_verdict: Percentiles
@@ -132,6 +137,7 @@ class Statistics:
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._classes: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
+        self._codes: Counter[str] = Counter()
         self._acknowledged = 0
         self._unacknowledged = 0
         self._to_verdict = Histogram()
@@ -154,6 +160,7 @@ class Statistics:
                 self._classes[settled.verdict.class_name] += 1
             elif settled.verdict.outcome is Outcome.FAULT:
                 self._faults[settled.verdict.reason] += 1
+                self._codes[str(code_of(settled.verdict.reason) or NO_CODE)] += 1
                 if len(self._faults) > REASONS:
                     self._faults.pop(min(self._faults, key=self._faults.__getitem__))
             self._to_verdict.add(settled.verdict_ms)
@@ -175,7 +182,7 @@ class Statistics:
         with self._lock:
             triggers, outcomes = self._triggers, self._outcomes.copy()
             acknowledged, unacknowledged = self._acknowledged, self._unacknowledged
-            classes, faults = self._classes.copy(), self._faults.copy()
+            classes, faults, codes = self._classes.copy(), self._faults.copy(), self._codes.copy()
             to_verdict, to_acknowledged = self._to_verdict.copy(), self._to_acknowledged.copy()
             slots, last = self._slots.copy(), self._last
         return RunStatistics(
@@ -188,6 +195,7 @@ class Statistics:
             unacknowledged=unacknowledged,
             classes=dict(classes.most_common()),
             faults=dict(faults.most_common()),
+            fault_codes=dict(codes.most_common()),
             parts_per_s=_rate(slots, time.monotonic()),
             to_verdict=to_verdict.percentiles(),
             to_acknowledged=to_acknowledged.percentiles(),

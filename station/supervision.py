@@ -17,9 +17,10 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Self
+from typing import ClassVar, Self
 
 from drivers import heartbeat
+from station.faults import Code, code_of
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +66,27 @@ class Readiness:
     UNPREPARED = "unprepared"
     """The cell has asked for another recipe; until it is prepared, no part is judged by the one before."""
     FAILED = "failed"
-    """The line halted by itself; systemd restarts the process."""
+    """The line halted by itself; systemd restarts the process. The reason has the code of the cause."""
+    CAMERA = "camera"
+    """It is lost, and opened again."""
+
+    CODES: ClassVar = {
+        STARTING: Code.STARTING,
+        STOPPING: Code.STATION_STOPPING,
+        HALTED: Code.HALTED,
+        OVERLOAD: Code.OVERLOADED,
+        DISTRUST: Code.DISTRUST,
+        CAMERA: Code.CAMERA_NOT_THERE,
+    }
 
     def __init__(self, on_change: Callable[[bool, str], None]) -> None:
         self._on_change = on_change
         self._lock = threading.RLock()
-        self._reasons: dict[str, str] = {self.STARTING: "the station is starting"}
+        self._reasons: dict[str, str] = {self.STARTING: self._coded(self.STARTING, "the station is starting")}
 
     def block(self, name: str, reason: str) -> None:
-        """Not ready from now on, because of ``name``."""
+        """Not ready from now on, because of ``name``; its code is put before the reason."""
+        reason = self._coded(name, reason)
         with self._lock:
             changed = self._reasons.get(name) != reason
             self._reasons[name] = reason
@@ -108,6 +121,15 @@ class Readiness:
         """Every reason in words; empty when ready."""
         with self._lock:
             return "; ".join(self._reasons.values())
+
+    @property
+    def codes(self) -> frozenset[Code]:
+        """The code of every reason."""
+        with self._lock:
+            return frozenset(filter(None, map(code_of, self._reasons.values())))
+
+    def _coded(self, name: str, reason: str) -> str:
+        return self.CODES[name].of(reason) if name in self.CODES else reason
 
     def state(self, *, parts_in_hand: int, free_running: bool, is_degraded: bool = False) -> State:
         """The state the station is in."""

@@ -60,7 +60,9 @@ class Result:
     class_index: int
     """Index in the recipe's classes; 254 for a part rejected as unknown, 255 for a fault."""
     reason: str
-    """For people, at most 64 ASCII characters on the wire."""
+    """For people, at most 64 ASCII characters on the wire; that of a fault begins with its code."""
+    fault: int = 0
+    """The number of the fault's code (docs/faults.md), 101 for F101; 0 for an accept or a reject."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome, Receipt, Trigger
 from station.decision import Verdict, fault
+from station.faults import Code
 from station.journal import (
     CameraUsed,
     FinishedPart,
@@ -123,7 +124,7 @@ def finished_parts(count: int, seed: int = 1) -> Iterator[FinishedPart]:
         )
         picture = None
         if number % 100 == 50:
-            verdict = fault("incomplete frame: 12 of 3648 lines are missing", RECIPE)
+            verdict = fault(Code.INCOMPLETE.of("incomplete frame: 12 of 3648 lines are missing"), RECIPE)
         elif number % 20 == 7:
             verdict = _reject(bad[number % 61])
             picture = {

@@ -12,6 +12,7 @@ from station.cli import (
     config,
     ending,
     engines,
+    faults,
     handoff,
     inspect,
     journal,
@@ -52,6 +53,7 @@ app.add_typer(rare.app, name="rare")
 app.add_typer(keys.app, name="keys")
 app.command("handoff")(handoff.handoff)
 app.command("engines")(engines.engines)
+app.command("faults")(faults.faults)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)
 keep_examples(app)

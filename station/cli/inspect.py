@@ -219,7 +219,9 @@ def _inspect_one(
     from drivers.errors import InspectionError
     from drivers.sorters.interface import Outcome
     from station.decision import decide, fault
-    from station.patching import cut
+    from station.engines.interface import EngineError
+    from station.faults import Code
+    from station.patching import PatchingError, cut
     from station.pictures.saving import PictureError, write_overlay
 
     patches: Patches | None = None
@@ -232,11 +234,16 @@ def _inspect_one(
         found = engine.scores(patches.pixels)
         scores, novelty = found.probabilities, found.novelty
         verdict: Verdict = decide(scores, recipe, novelty)
+    except PatchingError as error:
+        verdict = fault(error.code.of(str(error)), recipe)
+    except EngineError as error:
+        verdict = fault(Code.NO_SCORES.of(str(error)), recipe)
     except InspectionError as error:
-        verdict = fault(str(error), recipe)
+        verdict = fault(Code.BAD_FRAME.of(str(error)), recipe)
     except Exception as error:  # this picture's own: the others are inspected, and the exit code says so
         log.exception("%s", shown(path))
-        verdict = fault(f"an error of this software ({error!r}); please report it", recipe)
+        code = Code.CUTTING_FAILED if patches is None else Code.ENGINE_ERROR
+        verdict = fault(code.of(f"an error of this software ({error!r}); please report it"), recipe)
     milliseconds = (time.perf_counter() - started) * 1000
     not_drawn = ""
     if overlay is not None and patches is not None and (all_overlays or verdict.outcome is Outcome.REJECT):
@@ -292,7 +299,7 @@ def _row(row: Inspected, common: Path) -> Row:
             "" if row.x_mm is None or row.outcome != "reject" else f"{row.x_mm:.1f},{row.y_mm:.1f}",
         ),
         styles=("", style, "", "", "", ""),
-        remark=row.reason.removeprefix(f"{row.file}: "),
+        remark=row.reason.replace(f"{row.file}: ", "", 1),
         important=row.outcome != "accept",
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from station.faults import Code
 from station.journal.events import FAULT, Row, utc_ago
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 """What an event adds to its record, by column name."""
 
-IN_DOUBT = "in doubt after a restart: the station ended before the verdict; find the part, inspect it again"
+IN_DOUBT = Code.IN_DOUBT.of(
+    "in doubt after a restart: the station ended before the verdict; find the part, inspect it again"
+)
 NEVER_SENT = "the station ended before a verdict was sent"
 NO_RECEIPT = "the station ended before the acknowledgement was written; the part may be in its bin or not"
 

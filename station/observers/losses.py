@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from drivers import heartbeat
 from drivers.errors import InspectionError
+from station.faults import Code
 from station.observers.interface import ObserverStatus
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class LossWatch:
         if is_over:
             log.warning("%s are kept again; %d were lost", what, lost)
         else:
-            log.warning("degraded: %s are lost: %s", what, reason)
+            log.warning(Code.LOSING.of("degraded: %s are lost: %s"), what, reason)
         try:
             self._report({"what": what, "is_over": is_over, "reason": reason, "lost": lost})
         except InspectionError as error:

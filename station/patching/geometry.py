@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.errors import InspectionError
+from station.faults import Code
 from station.recipe import PatchGrid
 
 
@@ -42,6 +43,11 @@ class PatchingError(InspectionError):
     def __init__(self, reason: Reason, message: str) -> None:
         self.reason = reason
         super().__init__(f"{reason}: {message}")
+
+    @property
+    def code(self) -> Code:
+        """The reason in the list of all faults, where it has the same name."""
+        return Code[self.reason.name]
 
 
 @dataclass(frozen=True, slots=True)
