@@ -4,7 +4,7 @@
 #   system-packages.sh tests    and what the tests need: strace watches sockets, systemd runs the unit,
 #                                  gcc makes the fault campaign's disk and a camera library with faults,
 #                                  tmux shows the live view, mosquitto is the broker,
-#                                  mbpoll is a PLC
+#                                  mbpoll is a PLC, prometheus reads the metrics
 set -euo pipefail
 
 missing=()
@@ -26,6 +26,7 @@ case "${1:-device}" in
         need mosquitto test -x /usr/sbin/mosquitto
         need mosquitto-clients command -v mosquitto_pub
         need mbpoll command -v mbpoll
+        need prometheus command -v promtool
         ;;
     *)
         echo "system-packages.sh: '$1' is unknown; write nothing for a device, or: tests" >&2

@@ -6,6 +6,7 @@ sections of cameras and sorters are the settings of the drivers themselves, foun
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -302,6 +303,25 @@ class HandOff(Section):
         return self
 
 
+class Metrics(Section):
+    """Where Prometheus may read the station's metrics, docs/metrics.md."""
+
+    address: Annotated[str, StringConstraints(max_length=45)] = "127.0.0.1"
+    """the address of this machine at which it is answered; `0.0.0.0` or `::` answers at all of them"""
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    """the TCP port, such as 9464"""
+
+    @model_validator(mode="after")
+    def _address_is_one(self) -> Self:
+        try:
+            ipaddress.ip_address(self.address)
+        except ValueError:
+            raise mistake(
+                "address", f"is no IP address: {self.address!r}", "write one, such as `127.0.0.1`"
+            ) from None
+        return self
+
+
 TARGETS = ("file", "sftp", "s3")
 """The schemes of the hand-off's targets."""
 
@@ -394,6 +414,8 @@ class StationConfig(Section):
     """what the log of rare and doubtful parts keeps; it needs `paths.rare`"""
     handoff: HandOff | None = None
     """where rare and doubtful parts go; without it, they stay on the station"""
+    metrics: Metrics | None = None
+    """where Prometheus may read the station's metrics; without it, nothing listens"""
     simulation: Simulation | None = None
     """a simulated plant; leave it out in a real plant"""
 

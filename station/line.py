@@ -71,7 +71,7 @@ class Line:
         self._observers = observers or Observers()
         self._is_simulated = is_simulated
 
-        self._statistics = Statistics()
+        self._statistics = Statistics(settings.deadline_s)
         self._readiness = Readiness(self._announce)
         self._acquisition = Acquisition(
             camera, self._readiness, settings.grab_timeout_s, settings.reopen_after_s

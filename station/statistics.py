@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
@@ -54,6 +55,42 @@ class Percentiles:
         return Percentiles(len(values_ms), float(p50), float(p95), float(p99), max(values_ms))
 
 
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 5.0)
+"""The edges of :class:`Times`, as shares of the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How many parts took how long, counted exactly at edges of which one is the deadline; seconds."""
+
+    edges_s: tuple[float, ...]
+    cumulative: tuple[int, ...]
+    """Parts that took at most so long, per edge; the last one counts all."""
+    sum_s: float
+
+
+class TimesToDeadline:
+    """Counts for :class:`Times`. Not thread-safe."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._edges_ms = [deadline_s * 1000 * share for share in SHARES]
+        self._counts = [0] * (len(SHARES) + 1)
+        self._sum_ms = 0.0
+
+    def add(self, ms: float) -> None:
+        """Count one time, milliseconds."""
+        self._counts[bisect_left(self._edges_ms, ms)] += 1
+        self._sum_ms += ms
+
+    def copy(self) -> tuple[list[int], float]:
+        """What :meth:`times` needs, so that it can be called without the lock."""
+        return self._counts.copy(), self._sum_ms
+
+    def times(self, counts: list[int], sum_ms: float) -> Times:
+        """The counts as seconds."""
+        return Times(tuple(edge / 1000 for edge in self._edges_ms), tuple(accumulate(counts)), sum_ms / 1000)
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """One part's end, as the live view needs it."""
@@ -85,6 +122,12 @@ class RunStatistics:
     """Over the last ten seconds."""
     to_verdict: Percentiles
     to_acknowledged: Percentiles
+    verdict_times: Times
+    """Trigger to verdict sent."""
+    acknowledged_times: Times
+    """Trigger to the cell's acknowledgement."""
+    deadline_s: float
+    """From trigger to verdict."""
     last: Settled | None
 
     @property
@@ -129,9 +172,12 @@ class Histogram:
 
 
 class Statistics:
-    """Thread-safe counters of one run."""
+    """Thread-safe counters of one run; ``deadline_s`` is the time limit from trigger to verdict."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float = 1.0) -> None:
+        self._deadline_s = deadline_s
+        self._verdict_times = TimesToDeadline(deadline_s)
+        self._acknowledged_times = TimesToDeadline(deadline_s)
         self._lock = threading.Lock()
         self._triggers = 0
         self._outcomes = dict.fromkeys(Outcome, 0)
@@ -164,6 +210,7 @@ class Statistics:
                 if len(self._faults) > REASONS:
                     self._faults.pop(min(self._faults, key=self._faults.__getitem__))
             self._to_verdict.add(settled.verdict_ms)
+            self._verdict_times.add(settled.verdict_ms)
             of, count = self._slots[slot % _SLOTS]
             self._slots[slot % _SLOTS] = (slot, count + 1 if of == slot else 1)
             self._last = settled
@@ -174,6 +221,7 @@ class Statistics:
             if receipt.acknowledged:
                 self._acknowledged += 1
                 self._to_acknowledged.add(latency_ms)
+                self._acknowledged_times.add(latency_ms)
             else:
                 self._unacknowledged += 1
 
@@ -183,6 +231,8 @@ class Statistics:
             triggers, outcomes = self._triggers, self._outcomes.copy()
             acknowledged, unacknowledged = self._acknowledged, self._unacknowledged
             classes, faults, codes = self._classes.copy(), self._faults.copy(), self._codes.copy()
+            verdict_times = self._verdict_times.copy()
+            acknowledged_times = self._acknowledged_times.copy()
             to_verdict, to_acknowledged = self._to_verdict.copy(), self._to_acknowledged.copy()
             slots, last = self._slots.copy(), self._last
         return RunStatistics(
@@ -199,6 +249,9 @@ class Statistics:
             parts_per_s=_rate(slots, time.monotonic()),
             to_verdict=to_verdict.percentiles(),
             to_acknowledged=to_acknowledged.percentiles(),
+            verdict_times=self._verdict_times.times(*verdict_times),
+            acknowledged_times=self._acknowledged_times.times(*acknowledged_times),
+            deadline_s=self._deadline_s,
             last=last,
         )
 

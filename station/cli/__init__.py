@@ -18,6 +18,7 @@ from station.cli import (
     journal,
     keys,
     limits,
+    metrics,
     orders,
     rare,
     run,
@@ -54,6 +55,7 @@ app.add_typer(keys.app, name="keys")
 app.command("handoff")(handoff.handoff)
 app.command("engines")(engines.engines)
 app.command("faults")(faults.faults)
+app.command("metrics")(metrics.metrics)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)
 keep_examples(app)

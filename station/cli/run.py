@@ -62,6 +62,7 @@ def run(
     from station.control.server import ControlServer
     from station.disk_budget import budget_problems, disk_uses
     from station.disks import share_warnings
+    from station.metrics.server import MetricsServer, look_at
     from station.observers.truth import GroundTruth
     from station.supervision import Watcher, sd_notify, start_takes
 
@@ -84,6 +85,7 @@ def run(
         progress,
         assemble(config, parts, rendered) as station,
         ControlServer(station, station.config.control_socket),
+        MetricsServer(lambda: look_at(station), station.config.metrics),
     ):
         progress.stop()
         for record in station.doubtful:

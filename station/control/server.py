@@ -18,13 +18,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from uvicorn import Config, Server
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from drivers import heartbeat
 from drivers.errors import InspectionError
 from station.control.asking import ControlError
 from station.control.status import status_document
+from station.http_service import CALLERS, LARGEST_REQUEST, PATIENCE_S, HttpService
 from station.journal import PartMarks
 from station.recipe import Name, Variant
 from station.review import review
@@ -34,12 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CALLERS = 16
-"""Connections at a time; a further one is closed."""
-PATIENCE_S = 2.0
-"""The time limit for receiving a request, and for its answer to be read."""
-LARGEST_REQUEST = 16_384
-"""Bytes of a request's body."""
 PERMISSIONS = 0o660
 """Owner and group may connect; others may not."""
 
@@ -94,42 +86,20 @@ class ControlServer:
         self._station = station
         self._socket: socket.socket | None = None
         self._inode = 0
-        self._server = Server(
-            Config(
-                Starlette(routes=self._routes(), exception_handlers={HTTPException: _no_such_thing}),
-                http=_Caller,
-                ws="none",
-                loop="asyncio",
-                lifespan="off",
-                log_config=None,
-                log_level="error",  # what callers do wrong is theirs to read, not the station's log's
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                proxy_headers=False,
-                backlog=CALLERS,
-                h11_max_incomplete_event_size=LARGEST_REQUEST,
-                callback_notify=_beat,
-                timeout_notify=1,
-                timeout_graceful_shutdown=1,
-            )
-        )
-        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+        routes = Starlette(routes=self._routes(), exception_handlers={HTTPException: _no_such_thing})
+        self._service = HttpService("control", routes)
 
     def open(self) -> None:
         """Listen. A socket that a killed station left is replaced. Raises :class:`ControlError`."""
         self._socket = _listen_at(self._path)
         self._inode = os.stat(self._path).st_ino
-        self._thread.start()
+        self._service.start(self._socket)
 
     def close(self) -> None:
         """Answer the requests under way, for a moment, and remove the socket. Never raises."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        self._service.close()
         if self._socket is None:
             return
-        self._socket.close()
         try:
             if os.stat(self._path).st_ino == self._inode:
                 os.unlink(self._path)
@@ -142,15 +112,6 @@ class ControlServer:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _serve(self) -> None:
-        heartbeat.begin("control", vital=False)
-        try:
-            # In a thread that is not the main one, uvicorn leaves the process's signal handlers alone.
-            self._server.run(sockets=[self._socket] if self._socket is not None else None)
-        except Exception:
-            log.exception("control: %s is no longer served; the inspection goes on", self._path)
-        heartbeat.end()
 
     # ------------------------------------------------------------------ what can be asked
 
@@ -190,30 +151,6 @@ class ControlServer:
             Route("/status", status, methods=["GET"]),
             *(Route(path, asked, methods=["POST"]) for path, asked in orders.items()),
         ]
-
-
-async def _beat() -> None:
-    """The loop that answers requests lives: it calls this every second."""
-    heartbeat.beat()
-
-
-class _Caller(H11Protocol):
-    """One connection, one request, within a time; uvicorn itself waits for ever for the first byte."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > CALLERS:
-            transport.abort()
-        else:
-            self._look_again = self.loop.call_later(PATIENCE_S, self._drop_if_idle)
-
-    def _drop_if_idle(self) -> None:
-        if self.transport.is_closing() and self.transport.get_write_buffer_size() == 0:
-            return
-        if self.cycle is not None and not self.cycle.response_complete:  # a changeover may take a minute
-            self._look_again = self.loop.call_later(PATIENCE_S, self._drop_if_idle)
-        else:
-            self.transport.abort()
 
 
 async def _answered(work: Callable[[], dict[str, Any]]) -> JSONResponse:

@@ -113,12 +113,12 @@ def test_a_part_whose_width_nobody_has_said_is_a_fault_with_the_remedy(plant: Pl
     line.stop()
     assert plant.outcomes() == {1: Outcome.ACCEPT} | dict.fromkeys((2, 3, 4), Outcome.FAULT)
     reasons = {part: record.reason for part, record in plant.records().items()}
-    assert reasons[2].startswith("wrong size: found 16 x 32 px")
+    assert reasons[2].startswith("F205 wrong size: found 16 x 32 px")
     assert (
         reasons[3]
         == reasons[4]
         == (
-            "size not announced: the recipe has the widths 16, 32, and nobody has said which one this "
+            "F206 size not announced: the recipe has the widths 16, 32, and nobody has said which one this "
             "part has; name it in the trigger or with `station prepare`, as in strip@16"
         )
     )

@@ -185,7 +185,7 @@ def test_a_halted_line_finishes_what_is_in_hand_and_takes_nothing_until_it_is_re
     line.halt("tool change")
     assert line.status().state is State.HALTED
     assert "tool change" in line.status().reason
-    assert plant.sorter.ready[-1] == (False, "tool change")
+    assert plant.sorter.ready[-1] == (False, "F603 tool change")
     go_on.set()
     wait_for(lambda: len(plant.sorter.told) == 1)
     plant.sorter.ask(2)  # by a cell that does not care
