@@ -1,0 +1,1 @@
+"""Cells without a protocol: single wires for trigger, busy, OK, NG and valid, and a gate behind a belt."""
