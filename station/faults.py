@@ -302,6 +302,12 @@ class Code(Enum):
         "power, cable, network, or another program that uses the camera",
         "check power and cable; the station opens the camera again by itself",
     )
+    UNPREPARED = (
+        "F607",
+        "no recipe is prepared: the cell has asked for another one",
+        "the recipe is just being prepared, or it cannot be; the reason says which",
+        "wait; if the reason names an error, correct it, and let the cell ask again or run `station prepare`",
+    )
     JOURNAL_FAILED = (
         "F610",
         "the journal cannot be written: the station has halted by itself",

@@ -77,6 +77,7 @@ class Readiness:
         OVERLOAD: Code.OVERLOADED,
         DISTRUST: Code.DISTRUST,
         CAMERA: Code.CAMERA_NOT_THERE,
+        UNPREPARED: Code.UNPREPARED,
     }
 
     def __init__(self, on_change: Callable[[bool, str], None]) -> None:
