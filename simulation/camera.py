@@ -47,7 +47,7 @@ from drivers.cameras.picture_files import (
 from drivers.cameras.settings import CameraSettings, Mode
 from drivers.settings import Count, FilePath, Milliseconds, Share
 from simulation.camera_faults import CameraFaults
-from simulation.place import EMPTY, Place
+from simulation.place import EMPTY, Place, Seen
 from simulation.spoilt_frames import GRADED, SPOILT_FRAMES
 from simulation.switchboard import Switchboard
 
@@ -365,11 +365,13 @@ class SimulatedCamera(Camera):
         else:
             if self._buffered:
                 due_s = max(due_s, self._buffered[-1].due_s)  # frames do not overtake each other
-            part_id, seen = self._in_view()
+            seen, picture = self._in_view()
             by_ns = time.monotonic_ns()
             spoilt = next((name for name in SPOILT_FRAMES if name in on), "")
+            if seen.part_id != EMPTY and not spoilt:
+                spoilt = "camera-robot" if seen.robot else "" if seen.turns else "camera-standing"
             exposure = _Exposure(
-                number, self._frame_id, self._lost_before, due_s, seen, by_ns, part_id, spoilt
+                number, self._frame_id, self._lost_before, due_s, picture, by_ns, seen.part_id, spoilt
             )
             self._note(exposure)
             self._buffered.append(exposure)
@@ -378,12 +380,12 @@ class SimulatedCamera(Camera):
             self._lost_before = 0
         self._frame_id += 1
 
-    def _in_view(self) -> tuple[int, int | None]:
-        """The part that lies there, and its picture of the pool."""
+    def _in_view(self) -> tuple[Seen, int | None]:
+        """What is to be seen there, and the picture of the pool that shows the part."""
         if self._place is None:
-            return EMPTY, (self._exposures - 1) % len(self._files)
-        part_id = self._place.part()
-        return part_id, None if part_id == EMPTY else (part_id - 1) % len(self._files)
+            return Seen(EMPTY), (self._exposures - 1) % len(self._files)
+        seen = self._place.look()
+        return seen, None if seen.part_id == EMPTY else (seen.part_id - 1) % len(self._files)
 
     def _note(self, exposure: _Exposure) -> None:
         if self._settings.log is None:

@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 EMPTY = 0
 """No part lies there."""
-_PART = struct.Struct("<Q")
+_SEEN = struct.Struct("<Q??")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the camera would see now."""
+
+    part_id: int
+    """The part that lies there; ``EMPTY`` is none."""
+    robot: bool = False
+    """Whether the robot is in the view."""
+    turns: bool = True
+    """Whether the part turns, as it must for its whole surface to be seen."""
 
 
 class Place:
@@ -22,17 +35,21 @@ class Place:
         self._path = path
 
     def put(self, part_id: int) -> None:
-        """From now on this part lies there; ``EMPTY`` is none."""
+        """From now on this part lies there and turns, with nothing else in view; ``EMPTY`` is none."""
+        self.show(Seen(part_id))
+
+    def show(self, seen: Seen) -> None:
+        """From now on this is to be seen."""
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.pwrite(file, _PART.pack(part_id), 0)
+            os.pwrite(file, _SEEN.pack(seen.part_id, seen.robot, seen.turns), 0)
         finally:
             os.close(file)
 
-    def part(self) -> int:
-        """The part that lies there now; ``EMPTY`` too where nobody has put anything there yet."""
+    def look(self) -> Seen:
+        """What is to be seen there now; an empty place where nobody has shown anything yet."""
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
-            return EMPTY
-        return int(_PART.unpack(content)[0]) if len(content) == _PART.size else EMPTY
+            return Seen(EMPTY)
+        return Seen(*_SEEN.unpack(content)) if len(content) == _SEEN.size else Seen(EMPTY)

@@ -110,6 +110,26 @@ def _hot_pixels(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return pixels
 
 
+def _robot(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """The robot has set the part down and still stands in the view when the turn begins."""
+    first, last = _product(pixels)
+    rows = int(pixels.shape[0] * rng.uniform(0.1, 0.6))
+    reach = int(first + (last - first) * rng.uniform(0.1, 0.9))
+    arm = rng.normal(rng.uniform(60.0, 180.0), 6.0, (rows, reach))
+    pixels[:rows, :reach] = (
+        np.clip(arm, 0, 255).astype(np.uint8).reshape(rows, reach, *[1] * (pixels.ndim - 2))
+    )
+    return pixels
+
+
+def _standing(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """The part does not turn: every line of it shows the same place."""
+    lit = np.flatnonzero((pixels > 40).mean(axis=tuple(range(1, pixels.ndim))) > 0.02)
+    if lit.size:
+        pixels[lit[0] : lit[-1] + 1] = pixels[int(rng.choice(lit))]
+    return pixels
+
+
 def _product(pixels: Pixels) -> tuple[int, int]:
     """The first and the last column of the product."""
     lit = np.flatnonzero(pixels[::32].mean(axis=0) > 25)
@@ -153,6 +173,8 @@ SPOILT_FRAMES: dict[str, SpoiltFrame] = {
     "camera-half-product": SpoiltFrame(_half_product),
     "camera-pushed-out": SpoiltFrame(_pushed_out),
     "camera-wrong-size": SpoiltFrame(_wrong_size),
+    "camera-robot": SpoiltFrame(_robot),
+    "camera-standing": SpoiltFrame(_standing),
     "camera-blurred": SpoiltFrame(_blurred, hides=False),
     "camera-noisy": SpoiltFrame(_noisy, hides=False),
     "camera-dimmed": SpoiltFrame(_dimmed, hides=False),

@@ -6,6 +6,7 @@ Pure: messages and the clock in, messages, triggers and receipts out. The rules 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -27,6 +28,8 @@ from drivers.sorters.handshake import (
 from drivers.sorters.interface import JobChange, Outcome, Receipt, Result, Trigger
 from drivers.sorters.job_change import JobReply, JobStatus
 from drivers.sorters.link import Link
+
+log = logging.getLogger(__name__)
 
 Action: TypeAlias = wire.Message | Trigger | Receipt | JobChange
 
@@ -173,6 +176,7 @@ class StationSession:
                 return self._in_full(done, now_ns)
             case wire.Fault(code, reason):
                 self.handshake.problem = f"the cell reports {code.name}: {reason}"
+                log.warning("sorter: %s", self.handshake.problem)
             case wire.Hello() | wire.Heartbeat():
                 pass
             case _:

@@ -26,11 +26,13 @@ from typing import IO, Any
 
 from drivers.sorters.messages import Message
 from drivers.sorters.serial.frames import Decoder
+from simulation.cell.feed import Feed
+from simulation.cell.jig import Jig, JigRules, Phase
 from simulation.cell.line import DeviceLine, Mischief, PtyLine
 from simulation.cell.process import CellProcess, start_cell
 from simulation.cell.protocol import CellProtocol, CellRules, Part, Why
 from simulation.cell.settings import CellSettings, problem_of
-from simulation.place import EMPTY, Place
+from simulation.place import EMPTY, Place, Seen
 
 __all__ = ["Cell", "CellProcess", "CellSettings", "main", "start_cell"]
 
@@ -101,8 +103,15 @@ class Cell:
         self.stop_requested = ""
         self.account = Account()
         self._place_before_camera = Place(Path(settings.place)) if settings.place else None
-        self._lies: int | None = None
-        """The part before the camera, as it was written last."""
+        self._seen: Seen | None = None
+        """What is before the camera, as it was written last."""
+        self._jig = Jig(_jig_rules(settings)) if settings.surface_mm_s else None
+        self._diameters = [float(word) for word in settings.diameters.split(",")]
+        self._on_jig: tuple[int, str] | None = None
+        """Part and recipe that the robot has picked up and that are not triggered yet."""
+        self._robot_inside: set[int] = set()
+        """Parts that were triggered while the robot was in the view."""
+        self._feed = Feed(Path(settings.feed), settings.feed_bin) if settings.feed else None
         self._log: IO[str] | None = open(settings.log, "w", encoding="utf-8") if settings.log else None  # noqa: SIM115
         self._outbox = bytearray()
         self._sizes = settings.sizes.split(",") if settings.sizes else []
@@ -134,8 +143,9 @@ class Cell:
                     if ended != "all parts sorted":
                         finish_at = now
                     self._send(self.protocol.stop(now), now)
-                elif self._may_place() and now >= next_place:
+                elif self._may_place(now) and now >= next_place:
                     next_place = self._place(now, next_place)
+            self._trigger_on_jig(now)
             self._send(self.protocol.scan(now), now)
             self._write(self.mischief.due(now))
             self._take_sorted()
@@ -144,8 +154,10 @@ class Cell:
                 break
             moments = [self.protocol.next_due(), unplug_at, replug_at, finish_at]
             moments += [at for at, _ in self.mischief.waiting]
-            if self._may_place() and not ended:
+            if self._may_place(now) and not ended:
                 moments.append(next_place)
+            if self._jig is not None:
+                moments.append(self._jig.next_ns(now))
             self._wait(min(moments) - now)
         self.line.pull_out()
         self._take_sorted()
@@ -162,6 +174,7 @@ class Cell:
             "station_restarts": self.protocol.station_restarts,
             "garbled": self.decoder.garbled,
             "unplugs": self._unplugs,
+            "robot_inside": len(self._robot_inside),
             "faults": self.protocol.faults[-5:],
             "mischief": {name: n for name, n in self.mischief.done.items() if n},
         }
@@ -181,7 +194,7 @@ class Cell:
             return "parent process gone"
         return ""
 
-    def _may_place(self) -> bool:
+    def _may_place(self, now: int) -> bool:
         settings = self.settings
         wanted = not settings.parts or self._placed < settings.parts
         return (
@@ -190,24 +203,47 @@ class Cell:
             and self.protocol.station_ready
             and len(self.protocol.waiting) < self._switched("cell-in-flight", settings.in_flight)
             and self.protocol.before_camera is None
+            and (self._jig is None or (self._on_jig is None and self._jig.phase(now) is Phase.EMPTY))
+            and (self._feed is None or self._feed.has_part())
         )
 
     def _switched(self, name: str, otherwise: float) -> float:
         return self.mischief.switches.on().get(name, otherwise)
 
     def _place(self, now: int, due: int) -> int:
-        part_id = (self.settings.first_part + self._placed - 1) % 0xFFFF_FFFF + 1
+        number = (self.settings.first_part + self._placed - 1) % 0xFFFF_FFFF + 1
+        part_id = number if self._feed is None else self._feed.take()
         self._placed += 1
         recipe = "no-such-recipe" if self._switched("cell-other-recipe", 0) else self._announced(part_id)
         take_away_ms = self._switched("cell-take-away-ms", self.settings.take_away_ms)
         self.protocol.rules = dataclasses.replace(self.protocol.rules, take_away_ms=take_away_ms)
-        messages = self.protocol.place(part_id, recipe, now)
-        self._show_place()
-        self._send(messages, now)
+        if self._jig is None:
+            messages = self.protocol.place(part_id, recipe, now)
+            self._show_place()
+            self._send(messages, now)
+        else:
+            self._jig.load(part_id, now)
+            self._on_jig = (part_id, recipe)
         if self.settings.rate_hz <= 0:
             return now
         period = int(1e9 / self.settings.rate_hz)
         return max(due, now - period) + period
+
+    def _trigger_on_jig(self, now: int) -> None:
+        """Trigger the part on the jig as soon as the robot is out of the view; too early is a fault."""
+        if self._jig is None or self._on_jig is None:
+            return
+        hasty = bool(self._switched("cell-robot-inside", 0))
+        if now < (self._jig.set_down_ns() if hasty else self._jig.clear_ns()):
+            return
+        (part_id, recipe), self._on_jig = self._on_jig, None
+        messages = self.protocol.place(part_id, recipe, now)
+        if self._jig.phase(now) is not Phase.TURNING:
+            self._robot_inside.add(part_id)
+            text = f"part {part_id} was triggered with the robot in view"
+            messages += self.protocol.spoil(part_id, text)
+        self._show_place()
+        self._send(messages, now)
 
     def _announced(self, part_id: int) -> str:
         """The recipe, and the size where the cell knows it."""
@@ -216,11 +252,15 @@ class Cell:
         return f"{self.settings.recipe}@{self._sizes[(part_id - 1) % len(self._sizes)]}"
 
     def _show_place(self) -> None:
+        if self._place_before_camera is None:
+            return
         part = self.protocol.before_camera
-        lies = part.part_id if part is not None else EMPTY
-        if self._place_before_camera is not None and lies != self._lies:
-            self._lies = lies
-            self._place_before_camera.put(lies)
+        seen = Seen(part.part_id if part is not None else EMPTY)
+        if self._jig is not None:
+            seen = self._jig.seen(time.monotonic_ns())
+        if seen != self._seen:
+            self._seen = seen
+            self._place_before_camera.show(seen)
 
     def _plug_in(self) -> None:
         self.line.plug_in()
@@ -270,10 +310,29 @@ class Cell:
     def _take_sorted(self) -> None:
         for part in self.protocol.sorted_parts:
             self.account.add(part)
+            line = _log_line(part)
+            if self._jig is not None:
+                self._jig.unload(time.monotonic_ns())
+                line |= self._turn_of(part.part_id)
             if self._log is not None:
-                self._log.write(json.dumps(_log_line(part)) + "\n")
+                self._log.write(json.dumps(line) + "\n")
                 self._log.flush()
         self.protocol.sorted_parts.clear()
+
+    def _turn_of(self, part_id: int) -> dict[str, Any]:
+        """How the part was turned: one speed of the surface, whatever its diameter."""
+        assert self._jig is not None
+        diameter_mm = self._diameters[(part_id - 1) % len(self._diameters)]
+        return {
+            "diameter_mm": diameter_mm,
+            "turns_per_minute": round(self._jig.rules.turns_per_minute(diameter_mm), 3),
+            "turn_ms": round(self._jig.rules.turn_ms(diameter_mm), 3),
+            "robot_inside": part_id in self._robot_inside,
+        }
+
+
+def _jig_rules(settings: CellSettings) -> JigRules:
+    return JigRules(settings.load_ms, settings.leave_ms, settings.unload_ms, settings.surface_mm_s)
 
 
 def _log_line(part: Part) -> dict[str, Any]:

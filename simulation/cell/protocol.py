@@ -12,11 +12,14 @@ from enum import StrEnum
 
 from drivers.sorters.messages import (
     MAX_NAME,
+    MAX_TEXT,
     OLDEST,
     VERSION,
     AcquisitionDone,
+    Body,
     EndState,
     Fault,
+    FaultCode,
     Heartbeat,
     Hello,
     JobAnswer,
@@ -53,6 +56,7 @@ class Why(StrEnum):
     REFUSED = "trigger refused"
     CONTRADICTION = "outcome and bin contradict"
     STOPPED = "cell stopped"
+    CELL = "fault of the cell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Part:
     next_ns: int = 0
     """When the TRIGGER is sent next, for the first time or again."""
     lot: str = ""
+    cell_fault: str = ""
+    """What the cell itself did wrong with it: then its verdict counts for nothing."""
 
 
 @dataclass(slots=True)
@@ -202,6 +208,15 @@ class CellProtocol:
         """Ask for another recipe; parts that are not triggered yet wait for it."""
         self.job = Job(recipe, next_ns=now)
         return self.scan(now)
+
+    def spoil(self, part_id: int, reason: str) -> list[Message]:
+        """A fault of the cell's own: the part goes to ``reject_bin``, whatever its verdict."""
+        if part_id in self.waiting:
+            self.waiting[part_id].cell_fault = reason
+        self.faults = [*self.faults, f"{FaultCode.DEVICE.name}: {reason}"][-20:]
+        if not self.station:
+            return []
+        return [self._message(Fault(FaultCode.DEVICE, plain_text(reason, MAX_TEXT)))]
 
     def stop(self, now: int) -> list[Message]:
         """No more parts; those without a verdict go to the reject bin."""
@@ -394,7 +409,9 @@ class CellProtocol:
             part.class_index = result.class_index
             part.reason = result.reason
             is_good_bin = result.bin == self.rules.good_bin
-            if (result.outcome is WireOutcome.ACCEPT) == is_good_bin:
+            if part.cell_fault:
+                self._sort(part, self.rules.reject_bin, Why.CELL, now)
+            elif (result.outcome is WireOutcome.ACCEPT) == is_good_bin:
                 self._sort(part, self.gate(result.bin), Why.VERDICT, now)
             else:
                 self._sort(part, self.rules.reject_bin, Why.CONTRADICTION, now)
@@ -418,9 +435,7 @@ class CellProtocol:
     def _hello(self) -> Hello:
         return Hello(Role.CELL, plain_text(self.name, MAX_NAME))
 
-    def _message(
-        self, body: Hello | Heartbeat | TriggerBody | JobBody | ResultAck, repeated: int = 0, version: int = 0
-    ) -> Message:
+    def _message(self, body: Body, repeated: int = 0, version: int = 0) -> Message:
         if not repeated:
             self._sequence += 1
         number = repeated or self._sequence

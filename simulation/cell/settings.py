@@ -35,6 +35,21 @@ class CellSettings:
     sizes: str = _option(
         "", "widths of the parts in their order, px, joined by commas, then from the first again; announced"
     )
+    surface_mm_s: float = _option(
+        0.0, "speed of every part's surface on a rotating jig that a robot loads, mm/s; 0: no jig"
+    )
+    diameters: str = _option(
+        "50",
+        "diameters of the parts on the jig in their order, mm, joined by commas, then from the first again",
+    )
+    load_ms: float = _option(300.0, "time in which the robot sets a part down on the jig, ms")
+    leave_ms: float = _option(200.0, "time in which the robot then leaves the camera's view, ms")
+    unload_ms: float = _option(300.0, "time in which the robot takes a part from the jig, ms")
+    feed: str = _option(
+        "",
+        "log of another cell: its parts are placed here, under their ids, once they lie in --feed-bin there",
+    )
+    feed_bin: int = _option(1, "bin of the other cell whose parts come here")
     good_bin: int = _option(0, "bin for accepted parts, and only for them")
     reject_bin: int = _option(9, "bin for parts without a verdict")
     verdict_ms: float = _option(1500.0, "time from the trigger in which a verdict must come, ms")
@@ -72,7 +87,18 @@ def problem_of(settings: CellSettings) -> str:
         return f"--protocol-version is {OLDEST} to {VERSION}"
     if settings.in_flight < 1:
         return "--in-flight must be 1 or more"
+    if settings.surface_mm_s < 0 or not all(_is_size(word) for word in settings.diameters.split(",")):
+        return "--surface-mm-s and --diameters are millimetres, such as 200 and 40,62.5"
+    if settings.surface_mm_s and settings.in_flight > 1:
+        return "--surface-mm-s needs --in-flight 1: a part stays on the jig until its result has come"
     return ""
+
+
+def _is_size(word: str) -> bool:
+    try:
+        return 0 < float(word) < 1e4
+    except ValueError:
+        return False
 
 
 def arguments_of(settings: CellSettings) -> list[str]:
