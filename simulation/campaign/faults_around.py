@@ -219,6 +219,8 @@ switch(
 )
 switch("camera-pushed-out", "camera", "the product stands partly outside the view")
 switch("camera-wrong-size", "camera", "frames are half as high")
+switch("camera-robot", "camera", "the robot that has set the part down still stands in the view")
+switch("camera-standing", "camera", "the jig does not turn: every line shows the same place of the part")
 switch("camera-blurred", "camera", "the focus is lost")
 switch("camera-noisy", "camera", "noise of 5 to 25 grey levels")
 switch("camera-hot-pixels", "camera", "200 hot pixels")

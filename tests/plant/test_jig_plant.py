@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +91,13 @@ def test_accepted_parts_go_on_to_a_second_station_under_their_ids(small_plant: A
         assert {record["recipe"] for record in two.values()} == {"bore"}
     finally:
         second.close()
+
+
+@pytest.mark.slow  # two stations with the shipped engine; the test above has small ones
+def test_the_command_shows_both_stations_of_the_paper(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "simulation.two_stations", "--parts", "8", "--folder", str(tmp_path / "two")],
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 parts, 5 went on to the second station, 4 are good at both" in done.stdout
