@@ -550,6 +550,7 @@ class Line:
         finally:  # the record has its verdict, whatever becomes of the sorter
             verdict_ms = (time.monotonic_ns() - part.trigger.received_ns) / 1e6
             self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms))
+            _log_part(part, verdict, verdict_ms)
         self._observers.offer(InspectedPart(part, verdict, handed_ns))
 
     def _withdraw_if_wrong_by_now(self, part: PartInHand, verdict: Verdict) -> Verdict:
@@ -808,6 +809,29 @@ class Line:
             log.critical("halted: %s", reason)
         self._readiness.block(Readiness.FAILED, reason)
         self._stopping.set()
+
+
+def _log_part(part: PartInHand, verdict: Verdict, verdict_ms: float) -> None:
+    """One line per part: a fault is a warning, all else for whoever wants to know."""
+    level = logging.WARNING if verdict.outcome is Outcome.FAULT else logging.INFO
+    if not log.isEnabledFor(level):
+        return
+    code = code_of(verdict.reason)
+    fields = {
+        "part": part.trigger.part_id,
+        "record": part.record_id,
+        "recipe": part.prepared.recipe.name,
+        "outcome": verdict.outcome.value,
+        "class": verdict.class_name,
+        "bin": verdict.bin,
+        "verdict_ms": round(verdict_ms, 3),
+    } | ({"code": code.code} if code is not None else {})
+    log.log(
+        level,
+        "part %d: %s to bin %d after %.1f ms: %s",
+        part.trigger.part_id, verdict.outcome.value, verdict.bin, verdict_ms, verdict.reason,
+        extra={"fields": fields},
+    )  # fmt: skip
 
 
 def _distrusted(prepared: Prepared) -> str:

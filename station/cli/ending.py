@@ -42,9 +42,12 @@ _SURROUNDINGS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFIL
 def run(name: str, app: Callable[[], object]) -> None:
     """Run a command line and end the process; only an error of this software shows a traceback."""
     from drivers.errors import InspectionError, explain_os_error
+    from station.cli.logs import LogFormat, formatter
     from station.cli.text import printable
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    writer = logging.StreamHandler()
+    writer.setFormatter(formatter(LogFormat.AUTO, sys.stderr))
+    logging.basicConfig(level=logging.WARNING, handlers=[writer])
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names that are not UTF-8
     try:

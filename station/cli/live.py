@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from drivers.sorters.interface import Outcome
+from station.cli.logs import ThreadedHandler
 from station.cli.text import printable, told
 from station.line_values import LineStatus
 from station.supervision import State
@@ -301,7 +302,9 @@ class _KeptLog(logging.Handler):
 def _log_kept() -> Iterator[_KeptLog]:
     """Take the place of what writes the log to the terminal; let it write everything at the end."""
     root, kept = logging.getLogger(), _KeptLog()
-    writers = [one for one in root.handlers if type(one) is logging.StreamHandler]
+    writers = [
+        one for one in root.handlers if isinstance(one, ThreadedHandler) or type(one) is logging.StreamHandler
+    ]
     for one in writers:
         root.removeHandler(one)
     root.addHandler(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from station.cli.logs import LogFormat
 from station.cli.parameters import FILE_MADE
 
 if TYPE_CHECKING:
@@ -27,7 +29,13 @@ def run(
     ] = Path("config/demo.yaml"),
     parts: Annotated[int | None, typer.Option(min=1, help="Stop after this many parts.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print plain lines, also on a terminal.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the devices do.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what the devices do, and one line per part.")
+    ] = False,
+    log: Annotated[
+        LogFormat,
+        typer.Option("--log", help="The form of the log; `auto` is `journal` under systemd, else `plain`."),
+    ] = LogFormat.AUTO,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Save the last live view to this SVG file."), FILE_MADE
     ] = None,
@@ -46,6 +54,8 @@ def run(
         station run --config config/demo.yaml --parts 200
 
         station run --config /etc/station/station.yaml --plain
+
+        station run --config station.yaml --plain --verbose --log json 2> parts.jsonl
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -56,6 +66,7 @@ def run(
     from station.assembly import assemble
     from station.bench.memory import MemoryLog
     from station.cli.live import live_view, save_picture
+    from station.cli.logs import begin, under_systemd
     from station.cli.service_user import warnings_of_root
     from station.cli.summary import print_summary
     from station.cli.text import printable, told
@@ -68,7 +79,8 @@ def run(
 
     if verbose:
         logging.getLogger().setLevel(logging.INFO)
-    console = Console(force_terminal=False if plain else None)
+    begin(log)
+    console = Console(force_terminal=False if plain or under_systemd(sys.stdout) else None)
     stop = threading.Event()
     begun = time.monotonic()
     progress = Progress(console=console, transient=True)

@@ -112,7 +112,7 @@ def test_the_status_says_what_a_person_wants_to_know(controlled: Controlled) -> 
 
 def test_halt_and_resume_take_effect_and_carry_the_reason(controlled: Controlled) -> None:
     assert controlled.post("/halt", reason="tool change")["state"] == "halted"
-    assert controlled.plant.sorter.ready[-1] == (False, "tool change")
+    assert controlled.plant.sorter.ready[-1] == (False, "F603 tool change")
     assert controlled.post("/resume")["state"] == "ready"
     controlled.inspect(1)
     assert controlled.plant.outcomes() == {1: Outcome.ACCEPT}
