@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import ClassVar, Self
 
 from pydantic import model_validator
@@ -28,3 +30,12 @@ class SorterSettings(Section):
                 "write at least twice heartbeat_ms, better four times",
             )
         return self
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address as a number."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.inet_pton(family, text)
+            return True
+    return False

@@ -305,15 +305,23 @@ class ModbusCell(LiveCell):
                 self._client = None
                 self.protocol.line_down()
 
-    def _read(self) -> None:
-        from drivers.sorters.modbus.registers import SIZE, Bit, Station, Status, decode
-
+    def _words(self) -> list[int]:
+        """The registers of the station."""
         words: list[int] = []
         for at, count in ((0, 100), (100, 100), (200, 100), (300, 100)):
             answer = self._client.read_holding_registers(at, count=count, device_id=1)
             if answer.isError():
                 raise OSError(str(answer))
             words += answer.registers
+        return words
+
+    def _write(self, place: int, box: list[int]) -> None:
+        self._client.write_registers(place, box, device_id=1)
+
+    def _read(self) -> None:
+        from drivers.sorters.registers import SIZE, Bit, Station, Status, decode
+
+        words = self._words()
         bits = Bit(words[Status.BITS])
         assert not (bits & Bit.OK and bits & Bit.NG)
         with self.lock:
@@ -336,7 +344,7 @@ class ModbusCell(LiveCell):
 
     def _say(self, messages: list[Message]) -> None:
         from drivers.sorters.messages import Fault, Heartbeat, Hello, JobBody, ResultAck, TriggerBody
-        from drivers.sorters.modbus.registers import Cell, encode
+        from drivers.sorters.registers import Cell, encode
 
         places = {
             Hello: Cell.HELLO, Heartbeat: Cell.HEARTBEAT, TriggerBody: Cell.TRIGGER,
@@ -344,7 +352,72 @@ class ModbusCell(LiveCell):
         }  # fmt: skip
         for message in messages:
             for spoiled in self.spoil(message):
-                self._client.write_registers(places[type(spoiled.body)], encode(spoiled), device_id=1)
+                self._write(places[type(spoiled.body)], encode(spoiled))
+
+
+class OpcUaCell(ModbusCell):
+    """A PLC that is a client of the station's OPC UA server."""
+
+    def __init__(self, session: int, rules: CellRules, url: str) -> None:
+        super().__init__(session, rules, lambda: _OpcUaClient(url))
+
+    def _words(self) -> list[int]:
+        from drivers.sorters.registers import END, Station, Status
+
+        words = [0] * END
+        bits, *boxes = self._client.read([f"ToCell/{place.name}" for place in Station])
+        words[Status.BITS] = bits
+        for place, box in zip(Station, boxes, strict=True):
+            words[place : place + len(box)] = box
+        return words
+
+    def _write(self, place: int, box: list[int]) -> None:
+        from drivers.sorters.registers import Cell
+
+        self._client.write(f"ToStation/{Cell(place).name}", box)
+
+
+class _OpcUaClient:
+    """asyncua's client, as a reader and writer of mailboxes."""
+
+    def __init__(self, url: str) -> None:
+        from asyncua.sync import Client
+
+        self._client = Client(url, timeout=2)
+        self._nodes: dict[str, Any] = {}
+
+    def connect(self) -> bool:
+        try:
+            self._client.connect()
+        except OSError:
+            self._client.tloop.stop()
+            return False
+        self._own = self._client.get_namespace_index("urn:inspection-station")
+        return True
+
+    def _node(self, name: str) -> Any:
+        if name not in self._nodes:
+            way = name.replace("JOB_ANSWER", "JobAnswer").replace("JOB_CHANGE", "JobChange")
+            way = way.replace("RESULT_ACK", "ResultAck")
+            folder, _, last = way.rpartition("/")
+            last = last.capitalize() if last.isupper() else last
+            node_id = f"ns={self._own};s=VisionSystem/Handshake/{folder}/{last}".replace("//", "/")
+            self._nodes[name] = self._client.get_node(node_id)
+        return self._nodes[name]
+
+    def read(self, names: list[str]) -> list[Any]:
+        """Bits and mailboxes, in one request."""
+        bits, *boxes = self._client.read_values([self._node("Bits"), *map(self._node, names)])
+        return [bits, *boxes]
+
+    def write(self, name: str, box: list[int]) -> None:
+        from asyncua import ua
+
+        self._node(name).write_value(ua.Variant(box, ua.VariantType.UInt16))
+
+    def close(self) -> None:
+        with suppress(OSError, TimeoutError):
+            self._client.disconnect()
 
 
 @dataclass
@@ -384,6 +457,13 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
         connect = partial(ModbusTcpClient, "127.0.0.1", port=port, timeout=1)
         cell = ModbusCell(7, rules, connect).start()
         sorter = ModbusSorter(ModbusSettings(listen="127.0.0.1", port=port, **times))
+    elif request.param == "opcua":
+        pytest.importorskip("asyncua")
+        from drivers.sorters.opcua import OpcUaSettings, OpcUaSorter
+
+        port = _free_port()
+        cell = OpcUaCell(7, rules, f"opc.tcp://127.0.0.1:{port}/").start()
+        sorter = OpcUaSorter(OpcUaSettings(listen="127.0.0.1", port=port, **times))
     else:
         from drivers.sorters.mqtt import MqttSettings, MqttSorter
 

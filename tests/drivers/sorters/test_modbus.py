@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from drivers.sorters import messages as wire
 from drivers.sorters.interface import Outcome, Result
 from drivers.sorters.modbus import ModbusSettings, ModbusSorter
-from drivers.sorters.modbus.registers import (
+from drivers.sorters.registers import (
     SIZE,
     Bit,
     Cell,

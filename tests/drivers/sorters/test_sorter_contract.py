@@ -19,7 +19,8 @@ from drivers.sorters.messages import (
     TriggerBody,
 )
 
-EVERY = ["frames", "lines", "mqtt", "modbus"]
+EVERY = ["frames", "lines", "mqtt", "modbus", pytest.param("opcua", marks=pytest.mark.slow)]
+"""asyncua needs seconds to start a server; test_opcua.py has a fast test of a whole part."""
 every = pytest.mark.parametrize("wire", EVERY, indirect=True)
 Wire = Any
 """The fixture of conftest.py: a sorter and the cell at the other end."""

@@ -1,4 +1,4 @@
-"""The registers that a PLC reads and writes (docs/modbus.md): messages as mailboxes, and a block of bits.
+"""The registers that a PLC reads and writes (docs/modbus.md, docs/opcua.md): mailboxes, and a block of bits.
 
 Pure. A mailbox holds the last message of its kind, and bears the message's number at both ends: whoever
 reads it in pieces reads again until both are the same. The bits of a result are set after all its values, and
@@ -67,7 +67,7 @@ class Bit(IntFlag):
     """No recipe is prepared."""
 
 
-_OF_RESULT = Bit.RESULT_VALID | Bit.OK | Bit.NG | Bit.FAULT
+OF_RESULT = Bit.RESULT_VALID | Bit.OK | Bit.NG | Bit.FAULT
 PACKML: Final = {
     EndState.PREOPERATIONAL: 15,  # Resetting
     EndState.INITIALIZED: 4,  # Idle
@@ -211,7 +211,7 @@ class Registers:
         following = next(iter(self._results), None)
         if following == shown:
             return
-        self._set(_OF_RESULT, False)
+        self._set(OF_RESULT, False)
         if following is not None:
             message = self._results[following]
             assert isinstance(message.body, ResultBody)
@@ -241,7 +241,7 @@ class Registers:
         return Bit(self.words[Status.BITS])
 
     def _show_result(self, body: ResultBody, message: Message) -> None:
-        self._set(_OF_RESULT, False)
+        self._set(OF_RESULT, False)
         self._write(Station.RESULT, encode(message))
         verdict = Bit.OK if body.outcome is WireOutcome.ACCEPT else Bit.NG
         if body.outcome is WireOutcome.FAULT:

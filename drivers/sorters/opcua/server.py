@@ -1,0 +1,130 @@
+"""A cell by OPC UA: the station is the server, the PLC its client (docs/opcua.md).
+
+asyncua serves in a thread and a loop of its own. A server that fails is thrown away and a new one made: an
+object that is used again may hang for ever (opcua-asyncio#1660).
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from drivers.registry import Package
+from drivers.settings import Seconds, mistake
+from drivers.sorters import PROTOCOLS
+from drivers.sorters.handshake import HandshakeSettings
+from drivers.sorters.opcua.nodes import OWN, Nodes, make_nodes
+from drivers.sorters.register_sorter import RegisterSorter
+from drivers.sorters.registers import Cell
+from drivers.sorters.settings import is_address
+
+if TYPE_CHECKING:
+    from asyncua.server.server import Server as UaServer
+
+_CONNECTIONS = 8
+"""So many PLCs and panels at a time."""
+
+
+class OpcUaSettings(HandshakeSettings):
+    """A PLC that is a client of the station's OPC UA server, docs/opcua.md."""
+
+    kind: Literal["opcua"] = "opcua"
+    """the sorter's protocol"""
+    listen: Annotated[str, StringConstraints(min_length=1, max_length=45)]
+    """the address of this machine at which the PLC connects, such as 192.168.0.4"""
+    port: Annotated[int, Field(ge=1, le=65535)] = 4840
+    """the port"""
+    reopen_max_s: Seconds = 1.0
+    """the longest pause between two attempts to serve an address that is not there, s; the first is 0.05 s"""
+
+    @model_validator(mode="after")
+    def _listens_at_an_address(self) -> Self:
+        if not is_address(self.listen):
+            raise mistake(
+                "listen",
+                f"is {self.listen!r}, which is no address",
+                "write an address of this machine as a number, such as 192.168.0.4, and the port in `port`",
+            )
+        return self
+
+
+@dataclass
+class _Serving:
+    server: UaServer
+    nodes: Nodes
+
+
+@PROTOCOLS.register(OpcUaSettings, needs=Package("asyncua", extra="opcua"))
+class OpcUaSorter(RegisterSorter[_Serving]):
+    """The station's end of docs/opcua.md; ``station`` is its name."""
+
+    def __init__(self, settings: OpcUaSettings, station: str = "station") -> None:
+        super().__init__(settings, station, settings.reopen_max_s)
+        self._settings, self._name = settings, station
+
+    @property
+    def _place(self) -> str:
+        host = f"[{self._settings.listen}]" if ":" in self._settings.listen else self._settings.listen
+        return f"opc.tcp://{host}:{self._settings.port}"
+
+    @property
+    def _described(self) -> str:
+        return f"OPC UA {self._place}"
+
+    async def _begin(self) -> _Serving:
+        from asyncua import ua
+        from asyncua.crypto.permission_rules import User, UserRole
+        from asyncua.server.server import Server as UaServer
+        from asyncua.server.user_managers import UserManager
+
+        class Guests(UserManager):
+            """Nobody may change the server; the cell writes what is made to be written."""
+
+            def get_user(self, *who: object, **more: object) -> User:
+                return User(role=UserRole.User)
+
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what callers do wrong is counted here
+        _try_address(self._settings.listen, self._settings.port)
+        server = UaServer(user_manager=Guests())
+        await server.init()
+        await server.set_application_uri(f"{OWN}:{self._name}")
+        server.set_endpoint(f"{self._place}/")
+        server.set_server_name(f"inspection station {self._name}")
+        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        server.iserver.max_connections = _CONNECTIONS
+        nodes = await make_nodes(server, self._written)
+        await server.start()
+        return _Serving(server, nodes)
+
+    async def _end(self, server: _Serving) -> None:
+        await server.server.stop()
+
+    async def _show(self, server: _Serving) -> None:
+        binary = server.server.bserver
+        with self._lock:
+            words = self._registers.read(0, len(server.nodes.shown))
+            connections = len(binary.clients) if binary is not None else 0
+            if connections != self._connections:
+                self._count_connections(connections)
+        await server.nodes.show(words)
+
+    def _written(self, place: Cell, words: list[int] | None) -> None:
+        with self._lock:
+            if words is None:
+                self._bad += 1
+                self._session.handshake.problem = f"the cell wrote {place.name} as no array of 48 numbers"
+            else:
+                self._cell_wrote(place, words)
+        self._wake()
+
+
+def _try_address(address: str, port: int) -> None:
+    """Raise OSError where the address is not of this machine, or used: asyncua itself only logs it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as trying:
+        trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trying.bind((address, port))
