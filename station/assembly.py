@@ -31,6 +31,7 @@ from station.journal.selection import Selection
 from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
+from station.observers.telemetry import TelemetryObserver
 from station.prepared import Prepared
 from station.recipe import Recipe, RecipeError, prepared_recipe, split_size
 from station.simulated_plant import Progress, camera_section, simulated_plant
@@ -186,6 +187,9 @@ def assemble(
             observers=observers,
             is_simulated=config.is_simulated,
         )
+        telemetry = observers.find(TelemetryObserver)
+        if telemetry is not None:
+            telemetry.sender.watch(line.status)
         # The engine that was prepared last; those between are closed by the line.
         stack.callback(lambda: line.prepared.engine.close())
         station = Station(line, config, journal, observers, doubtful)

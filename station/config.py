@@ -45,6 +45,7 @@ from drivers.sorters.serial import SerialSettings
 from drivers.sorters.settings import SorterSettings
 from simulation.camera import SimulatedSettings
 from station.strict_yaml import DocumentError, Mistake, load_document
+from station.telemetry.settings import Telemetry
 
 FAMILIES.look_in("simulation")
 
@@ -416,6 +417,8 @@ class StationConfig(Section):
     """where rare and doubtful parts go; without it, they stay on the station"""
     metrics: Metrics | None = None
     """where Prometheus may read the station's metrics; without it, nothing listens"""
+    telemetry: Telemetry | None = None
+    """records for dashboards and databases over MQTT; without it, nothing is sent"""
     simulation: Simulation | None = None
     """a simulated plant; leave it out in a real plant"""
 
@@ -446,6 +449,8 @@ class StationConfig(Section):
                 "free-running station would ever be sorted",
                 "write `mode: cell` and let the cell trigger each part",
             )
+        if self.telemetry is not None:
+            self._telemetry_is_apart(self.telemetry)
         if self.handoff is not None and self.paths.rare is None:
             raise mistake("paths.rare", "is missing", "name a folder for the log, or leave `handoff` out")
         if "rare" in self.model_fields_set and self.paths.rare is None:
@@ -479,6 +484,19 @@ class StationConfig(Section):
                 "let the cell wait longer than limits.part_deadline_ms",
             )
         return self
+
+    def _telemetry_is_apart(self, telemetry: Telemetry) -> None:
+        """Names that topics can hold, and topics of its own."""
+        if any(character in "#+/" for character in self.station.name) or not self.station.name.strip():
+            raise mistake(
+                "station.name",
+                f"is {self.station.name!r}, and telemetry sends it to where names have no #, + or /",
+                "write a name of letters, digits, spaces, - and _",
+            )
+        if getattr(self.sorter, "topic", None) == telemetry.topic:
+            raise mistake(
+                "telemetry.topic", "is the topic of the sorter", "give telemetry a topic of its own"
+            )
 
 
 def load_config(path: Path) -> StationConfig:

@@ -24,6 +24,7 @@ from station.cli import (
     run,
     simulate,
     status,
+    telemetry,
 )
 from station.cli.help import keep_examples
 from station.cli.parameters import careful
@@ -53,6 +54,7 @@ app.add_typer(journal.app, name="journal")
 app.add_typer(rare.app, name="rare")
 app.add_typer(keys.app, name="keys")
 app.command("handoff")(handoff.handoff)
+app.add_typer(telemetry.app, name="telemetry")
 app.command("engines")(engines.engines)
 app.command("faults")(faults.faults)
 app.command("metrics")(metrics.metrics)

@@ -119,6 +119,13 @@ def shown(found: dict[str, Any]) -> RenderableType:
         )
     for one in found["observers"]:
         row(one["name"], one["note"] or f"{one['observed']} parts", one["problem"])
+    if telemetry := found.get("telemetry"):
+        row(
+            f"telemetry to {telemetry['broker']}",
+            "connected" if telemetry["connected"] else "LOST",
+            *(f"{one['holder']} lacks {one['waiting']} {one['stream']}" for one in telemetry["lags"]),
+            telemetry["problem"],
+        )
     row(
         "camera",
         "connected" if camera["connected"] else "LOST",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from drivers.settings import accepted_risks
 from station.disk_budget import budget_problems, disk_uses
 from station.journal.values import software_version
+from station.observers.telemetry import TelemetryObserver
 
 if TYPE_CHECKING:
     from station.assembly import Station
@@ -51,6 +52,7 @@ def status_document(station: Station) -> dict[str, Any]:
         "trigger_to_ms": {"verdict": asdict(run.to_verdict), "acknowledged": asdict(run.to_acknowledged)},
         "queues": [asdict(queue) for queue in status.queues],
         "observers": [{**asdict(one), "problem": one.problem} for one in status.observers],
+        "telemetry": _telemetry(station),
         "camera": asdict(status.camera),
         "sorter": asdict(status.sorter),
         "journal": {
@@ -66,6 +68,12 @@ def status_document(station: Station) -> dict[str, Any]:
             "images": _free_mb(config.paths.images),
         },
     }
+
+
+def _telemetry(station: Station) -> dict[str, Any] | None:
+    """How far the consumers of records are; None without telemetry."""
+    found = station.observers.find(TelemetryObserver)
+    return None if found is None else asdict(found.sender.status())
 
 
 def _free_mb(folder: Path) -> int | None:

@@ -330,11 +330,12 @@ class JournalReader:
     def _range(self, segment: Segment, selection: Selection) -> tuple[int, int]:
         """The record numbers between which a selection by time lies."""
         wheres, values = times_of(selection)
+        lowest = selection.after_record + 1
         if not wheres:
-            return segment.first_record, max(segment.last_record, segment.first_record)
+            return max(segment.first_record, lowest), max(segment.last_record, segment.first_record)
         sql = f"SELECT min(record_id), max(record_id) FROM parts WHERE {' AND '.join(wheres)}"
         low, high = self._query(segment, sql, tuple(values))[0]
-        return (1, 0) if low is None else (low, high)
+        return (1, 0) if low is None else (max(low, lowest), high)
 
     def _record(self, segment: Segment, found: tuple[Any, ...]) -> PartRecord:
         *columns, packed = found

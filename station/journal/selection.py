@@ -29,6 +29,8 @@ class Selection:
     class_names: tuple[str, ...] = ()
     part_id: int | None = None
     lot: str | None = None
+    after_record: int = 0
+    """Only records with a higher number."""
     newest_first: bool = False
     limit: int | None = None
 
@@ -75,13 +77,16 @@ def is_selected(record: PartRecord, selection: Selection) -> bool:
     class_name = not selection.class_names or record.class_name in selection.class_names
     part = selection.part_id is None or record.part_id == selection.part_id
     lot = selection.lot is None or record.lot == selection.lot
-    return since and until and outcome and class_name and part and lot
+    after = record.record_id > selection.after_record
+    return since and until and outcome and class_name and part and lot and after
 
 
 def may_hold(segment: Segment, selection: Selection) -> bool:
     """Whether a segment may hold records of a selection by time; the one that is written always may."""
     if not segment.last_record or (selection.lot is not None and segment.schema < SCHEMA_VERSION):
         return False  # an older release wrote no lots
+    if segment.last_record <= selection.after_record:
+        return False
     if not segment.sealed:
         return True
     since = selection.since is None or segment.last_opened >= utc_text(selection.since)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import select
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -25,54 +22,9 @@ from drivers.sorters.messages import Message
 from drivers.sorters.serial import SerialSettings, SerialSorter, frames, lines
 from simulation.cell.line import PtyLine
 from simulation.cell.protocol import CellProtocol, CellRules, Job, Part
+from tests.broker import Broker, free_port
 
 Spoil = Callable[[Message], list[Message]]
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-@dataclass
-class Broker:
-    """A mosquitto of its own, on a port that stays the same."""
-
-    folder: Path
-    lines: list[str] = field(default_factory=list)
-    """Of its configuration, beside the port."""
-    port: int = field(default_factory=_free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-        if program is None:
-            pytest.skip("mosquitto is not installed")
-        file = self.folder / "mosquitto.conf"
-        plain = ["allow_anonymous true"] if not self.lines else self.lines
-        lines = [
-            f"user {getpass.getuser()}",
-            f"listener {self.port} 127.0.0.1",
-            "set_tcp_nodelay true",
-            *plain,
-        ]
-        file.write_text("\n".join(lines) + "\n")
-        with (self.folder / "mosquitto.log").open("ab") as log:
-            self.process = subprocess.Popen([program, "-v", "-c", str(file)], stdout=log, stderr=log)
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with socket.socket() as trying:
-                if trying.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise AssertionError((self.folder / "mosquitto.log").read_text())
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
 
 class LiveCell(ABC):
@@ -453,7 +405,7 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
 
         from drivers.sorters.modbus import ModbusSettings, ModbusSorter
 
-        port = _free_port()
+        port = free_port()
         connect = partial(ModbusTcpClient, "127.0.0.1", port=port, timeout=1)
         cell = ModbusCell(7, rules, connect).start()
         sorter = ModbusSorter(ModbusSettings(listen="127.0.0.1", port=port, **times))
@@ -461,7 +413,7 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
         pytest.importorskip("asyncua")
         from drivers.sorters.opcua import OpcUaSettings, OpcUaSorter
 
-        port = _free_port()
+        port = free_port()
         cell = OpcUaCell(7, rules, f"opc.tcp://127.0.0.1:{port}/").start()
         sorter = OpcUaSorter(OpcUaSettings(listen="127.0.0.1", port=port, **times))
     else:
