@@ -303,6 +303,21 @@ def test_nonsense_and_ten_megabytes_on_our_topic_cost_nothing(wire: Any, broker:
     assert wire.sorter.health().reconnects == 0
 
 
+@pytest.mark.parametrize("wire", ["mqtt"], indirect=True)
+def test_messages_that_are_too_large_do_not_use_up_the_way_of_the_others(
+    wire: Any, broker: Any, tmp_path: Path
+) -> None:
+    """At quality of service 1, mosquitto counts each one that it drops as under way, and sends 20 at most."""
+    large = tmp_path / "large"
+    large.write_bytes(b"7" * 8192)
+    command = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", f"{TOPIC}/to-station/trigger"]
+    for _ in range(25):
+        subprocess.run([*command, "-f", str(large)], check=True)
+    wire.cell.place(1)
+    assert wire.sorter.wait_trigger(5.0).part_id == 1
+    assert wire.sorter.health().reconnects == 0
+
+
 def test_no_call_waits_for_a_broker_that_is_away_silent_or_slow(sorters: Make) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
