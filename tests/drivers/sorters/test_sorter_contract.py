@@ -200,6 +200,21 @@ def test_late_and_reordered_messages_end_in_one_verdict_per_part(wire: Wire) -> 
 
 
 @every
+def test_what_is_garbled_is_counted_and_hurts_nobody(wire: Wire) -> None:
+    wire.sorter.acknowledge(triggered(wire, 1))
+    for _ in range(3):
+        wire.cell.garble()
+    wire.sorter.send(accept(1))
+    assert receipt(wire).acknowledged
+    until = time.monotonic() + 10
+    while wire.sorter.health().garbled == 0:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert wire.sorter.health().connected
+    assert wire.sorter.wait_trigger(0.0) is None
+
+
+@every
 def test_an_acknowledgement_for_another_part_is_no_receipt(wire: Wire) -> None:
     def other_part(message: Message) -> list[Message]:
         body = message.body
