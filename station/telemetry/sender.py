@@ -302,7 +302,8 @@ class TelemetrySender:
         )
         client.on_publish = lambda c, data, mid, reason, properties: self._confirmed(mid, int(reason.value))
         if self._settings.consumers:
-            client.subscribe([(f"{topic}/receipts/{name}", 1) for name in self._settings.consumers])
+            # At quality of service 1, mosquitto counts what is too large for us as under way for ever.
+            client.subscribe([(f"{topic}/receipts/{name}", 0) for name in self._settings.consumers])
         client.publish(f"{topic}/station", self._presence(True), qos=1, retain=True)
         for way in self._ways:
             way.outbox.connected(self._lost_at)
