@@ -402,6 +402,55 @@ class Code(Enum):
         "look at that device",
     )
 
+    NO_VERDICT = (
+        "F821",
+        "no verdict had come when the part was at the gate: it was rejected",
+        "the way from camera to gate is too short for the time of a verdict, or the trigger was refused",
+        "compare the way with `limits.part_deadline_ms`; slow the belt down or move the gate",
+    )
+    TOO_CLOSE = (
+        "F822",
+        "another part is too near: both were rejected",
+        "parts lie nearer on the belt than `belt.gate_span`, or than the sensor can tell apart",
+        "space the parts out",
+    )
+    MISSING = (
+        "F823",
+        "the part did not come to the second sensor",
+        "it was taken away, fell off, is stuck, or has slipped by more than `belt.tolerance`",
+        "look at the belt; find the part",
+    )
+    EXTRA = (
+        "F824",
+        "something came to the second sensor when no part should: it is rejected",
+        "it was put on behind the camera, or a part has slipped by more than `belt.tolerance`",
+        "look at the belt; cover it between camera and gate",
+    )
+    OVERTAKEN = (
+        "F825",
+        "another part came to the second sensor in its place: both are rejected",
+        "parts have changed their order between camera and sensor",
+        "look at the belt and its guides",
+    )
+    GATE_LATE = (
+        "F826",
+        "the gate was set late",
+        "the machine was held up for longer than a quarter of `belt.gate_span`",
+        "find the part: the message says which side it may have gone to; look what else runs on the machine",
+    )
+    POSITION_LOST = (
+        "F827",
+        "the belt's position was lost: all that lay on it was rejected",
+        "edges of the encoder were lost, the belt ran backwards, or the device was gone",
+        "check the encoder and its cable",
+    )
+    TOO_MANY = (
+        "F828",
+        "more parts than `sorter.max_in_hand` were between camera and gate: all were rejected",
+        "the belt holds more parts than the limit says",
+        "set a higher `sorter.max_in_hand`",
+    )
+
     LOSING = (
         "F901",
         "what an observer keeps is lost: pictures, rare parts, records of telemetry",
@@ -440,6 +489,11 @@ def code_of(reason: str) -> Code | None:
     """The code that a reason begins with; None where it has none, as in records of older versions."""
     found = _CODE.match(reason)
     return BY_CODE.get(found.group()) if found else None
+
+
+def code_of_problem(problem: str) -> Code | None:
+    """The code whose name a driver's message begins with: ``missing: it did not come`` is MISSING."""
+    return Code.__members__.get(problem.partition(":")[0].replace(" ", "_").upper())
 
 
 def markdown() -> str:

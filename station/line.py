@@ -31,7 +31,7 @@ from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, Trigger
 from station.acquisition import FROZEN, Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineDeadlineError, EngineError
-from station.faults import Code, code_of
+from station.faults import Code, code_of, code_of_problem
 from station.journal import Journal, JournalError, PartMarks
 from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
@@ -589,7 +589,8 @@ class Line:
         self._journal.write_receipt(sent.record_id, receipt, told_ns=sent.handed_ns)
         self._statistics.receipt(receipt, (receipt.at_ns - sent.received_ns) / 1e6)
         if not receipt.acknowledged:
-            code = Code.MISPLACED if receipt.bin else Code.UNACKNOWLEDGED
+            known = Code.MISPLACED if receipt.bin else Code.UNACKNOWLEDGED
+            code = code_of_problem(receipt.problem) or known
             log.warning("part %d: %s", receipt.part_id, code.of(receipt.problem))
         with self._lock:
             self._sent.pop(receipt.part_id, None)

@@ -335,6 +335,11 @@ class Handshake(Generic[M]):
         changed = [self.announcement()] if self.announcement() != before else []
         return [answer, *changed]
 
+    @property
+    def in_hand(self) -> int:
+        """Parts that were triggered and are not closed."""
+        return len(self._in_hand)
+
     def awaits(self, number: int) -> bool:
         """Whether the result of this trigger waits for its acknowledgement."""
         part = self._parts.get(number)
@@ -364,6 +369,16 @@ class Handshake(Generic[M]):
             problem = f"the result said bin {part.bin}, the cell put the part into bin {bin_}"
             return [self._bad(part_id, now_ns, problem, bin_), *changed]
         return [Receipt(part_id, acknowledged=True, bin=bin_, at_ns=now_ns), *changed]
+
+    def passed(self, number: int, problem: str, now_ns: int) -> list[Receipt | Announcement]:
+        """The part is in the bin of its result, or ``problem`` says why not: where no cell names a bin."""
+        part = self._parts.get(number)
+        if part is None or part.stage is not _Stage.SENT:
+            return []
+        before = self._welcome()
+        self._close(part)
+        good = Receipt(part.part_id, acknowledged=True, bin=part.bin, at_ns=now_ns)
+        return [self._bad(part.part_id, now_ns, problem) if problem else good, *self._if_changed(before)]
 
     def cell_restarted(self, floor: int, now_ns: int) -> list[Receipt]:
         """The cell restarted; triggers numbered up to ``floor`` belong to its earlier session."""

@@ -136,7 +136,7 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
         (
             "kind: serial",
             "kind: relay",
-            ":17: sorter.kind: 'relay' is not known: known are: modbus, mqtt, opcua, serial",
+            ":17: sorter.kind: 'relay' is not known: known are: gpio, modbus, mqtt, opcua, serial",
         ),
         (
             "trigger: software",

@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 
 from drivers.sorters.handshake import Refusal
 from drivers.sorters.messages import MAX_TEXT, FaultCode, RefusalCode
+from drivers.sorters.plain_io.tracking import Trouble
 from station.cli import app
 from station.decision import fault
-from station.faults import GROUPS, Code, code_of, markdown
+from station.faults import GROUPS, Code, code_of, code_of_problem, markdown
 from station.patching.geometry import PatchingError, Reason
 from station.recipe import load_recipe
 from station.statistics import Settled, Statistics
@@ -47,6 +48,9 @@ def test_every_reason_of_the_wire_and_of_the_cut_has_its_code() -> None:
         assert f"TRIGGER-REFUSED {refusal.value}:" in Code[refusal.name].meaning
     for problem in FaultCode:
         assert f"FAULT {problem.value}:" in Code[problem.name].meaning
+    for trouble in Trouble:
+        assert code_of_problem(f"{trouble}: what was seen") is Code[trouble.name]
+    assert code_of_problem("no RESULT-ACK within 2 s") is None
     assert {one.name for one in Refusal} == {one.name for one in RefusalCode}
     assert set(Readiness.CODES) == {
         value for name, value in vars(Readiness).items() if name.isupper() and isinstance(value, str)

@@ -1,0 +1,109 @@
+"""Linux GPIO (``/dev/gpiochip*``) by libgpiod 2: the only file that touches a pin. Thin on purpose.
+
+**Not run by us**: no machine at hand has GPIO, nor a kernel with its simulator (CONFIG_GPIO_SIM).
+docs/plain-io.md has the commands that show it on yours. What the lines mean is in ``signals.py``, which is
+tested.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from drivers.sorters.interface import SorterError
+from drivers.sorters.plain_io.settings import GpioSettings, Wire
+from drivers.sorters.plain_io.signals import Edge
+
+EDGES = 1024
+"""Edges that the kernel keeps for us; an encoder of 1 kHz fills that in a second."""
+
+
+class EdgesLostError(OSError):
+    """The kernel had more edges than it could keep."""
+
+
+class Lines(ABC):
+    """Inputs with their edges, and outputs."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """Readable when edges wait."""
+
+    @abstractmethod
+    def read(self) -> list[Edge]:
+        """The edges that wait, in their order. Raises OSError, :class:`EdgesLostError`."""
+
+    @abstractmethod
+    def set(self, levels: Mapping[str, bool]) -> None:
+        """Set outputs, all at once. Raises OSError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the lines back. Never raises."""
+
+
+class GpioLines(Lines):
+    """The lines of one chip. Raises :class:`SorterError` for a line that is not there, OSError else."""
+
+    def __init__(self, settings: GpioSettings) -> None:
+        import gpiod
+        from gpiod.line import Direction, Value
+        from gpiod.line import Edge as Detect
+
+        self._value = (Value.INACTIVE, Value.ACTIVE)
+        self._rising = gpiod.EdgeEvent.Type.RISING_EDGE
+        with gpiod.Chip(settings.chip) as chip:
+            inputs = {_offset(chip, key, line): key for key, line in settings.inputs.items()}
+            outputs = {key: _offset(chip, key, line) for key, line in settings.outputs.items()}
+        config: dict[Any, Any] = {}
+        for offset, key in inputs.items():
+            config[offset] = gpiod.LineSettings(
+                direction=Direction.INPUT,
+                edge_detection=Detect.RISING,
+                active_low=key in settings.inverted,
+                # An encoder's ticks are shorter than a contact's bounce.
+                debounce_period=timedelta(microseconds=0 if key == "encoder" else settings.debounce_us),
+            )
+        for key, offset in outputs.items():
+            config[offset] = gpiod.LineSettings(
+                direction=Direction.OUTPUT, output_value=Value.INACTIVE, active_low=key in settings.inverted
+            )
+        self._keys, self._offsets = inputs, outputs
+        self._seen = 0
+        self._request = gpiod.request_lines(
+            settings.chip, consumer="station", config=config, event_buffer_size=EDGES
+        )
+
+    def fileno(self) -> int:
+        """Readable when edges wait."""
+        return int(self._request.fd)
+
+    def read(self) -> list[Edge]:
+        """The edges that wait; the kernel numbers them, so that a lost one shows."""
+        found = []
+        for event in self._request.read_edge_events(EDGES):
+            if event.global_seqno != self._seen + 1:
+                raise EdgesLostError(f"{event.global_seqno - self._seen - 1} edges were lost by the kernel")
+            self._seen = event.global_seqno
+            rising = event.event_type is self._rising
+            found.append(Edge(self._keys[event.line_offset], rising, event.timestamp_ns))
+        return found
+
+    def set(self, levels: Mapping[str, bool]) -> None:
+        """Set outputs in one call."""
+        self._request.set_values({self._offsets[key]: self._value[on] for key, on in levels.items()})
+
+    def close(self) -> None:
+        """Give the lines back."""
+        self._request.release()
+
+
+def _offset(chip: Any, key: str, line: Wire) -> int:
+    try:
+        return int(chip.line_offset_from_id(line))
+    except (OSError, ValueError) as error:
+        raise SorterError(
+            f"sorter.{key}: {chip.path} has no line {line!r} ({error}); `gpioinfo` lists its lines"
+        ) from None

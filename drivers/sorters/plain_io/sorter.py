@@ -1,0 +1,257 @@
+"""The sorter on single lines: a thread that waits for edges and for the clock (docs/plain-io.md)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import select
+import threading
+import time
+from collections.abc import Callable
+
+from drivers import heartbeat
+from drivers.registry import Package
+from drivers.sorters import PROTOCOLS
+from drivers.sorters.interface import Receipt, Result, Sorter, SorterError, SorterHealth, Trigger
+from drivers.sorters.plain_io.lines import EdgesLostError, GpioLines, Lines
+from drivers.sorters.plain_io.settings import GpioSettings
+from drivers.sorters.plain_io.signals import Delivery, Signals
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 0.1
+AGAIN_S = 0.5
+"""Between two attempts to open lines that were lost."""
+
+
+@PROTOCOLS.register(GpioSettings, needs=Package("gpiod", extra="gpio"))
+class GpioSorter(Sorter):
+    """The station's end of the lines; ``open_lines`` opens them, again after a loss."""
+
+    def __init__(
+        self,
+        settings: GpioSettings,
+        station: str = "station",
+        open_lines: Callable[[GpioSettings], Lines] = GpioLines,
+    ) -> None:
+        self._settings = settings
+        self._open_lines = open_lines
+        self._lock = threading.Lock()
+        """Held for everything below."""
+        self._signals = Signals(settings)
+        self._lines: Lines | None = None
+        self._told: dict[str, bool] = {}
+        """What the outputs are."""
+        self._triggers: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
+        self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
+        self._opened = self._sent = self._received = self._failures = self._garbled = 0
+        self._last_error = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def open(self) -> None:
+        """Request the lines. Raises :class:`SorterError` where they cannot be had."""
+        if self._thread is not None:
+            raise SorterError("this sorter was already opened once; make a new one")
+        try:
+            with self._lock:
+                self._open()
+        except OSError as error:
+            raise SorterError(
+                f"{self._settings.chip}: {error.strerror or error}; `gpiodetect` lists the chips; the user "
+                "of the station needs the group of the device (often `gpio`); no other program may use the "
+                "lines"
+            ) from None
+        self._thread = threading.Thread(target=self._serve, name="sorter gpio", daemon=True)
+        self._thread.start()
+
+    def set_ready(self, ready: bool, reason: str = "") -> None:
+        """Set the line ``ready`` at once."""
+        with self._lock:
+            self._deliver(self._signals.set_ready(ready, reason))
+
+    def set_busy(self, reason: str) -> None:
+        """The line ``ready`` goes off; ``busy`` shows that parts are in hand."""
+        with self._lock:
+            self._deliver(self._signals.set_ready(False, reason, busy=True))
+
+    def prepare(self, recipe: str) -> None:
+        """Nothing that single lines could say."""
+        with self._lock:
+            self._signals.handshake.prepare(recipe)
+
+    def wait_trigger(self, timeout_s: float) -> Trigger | None:
+        """The next trigger, or None after ``timeout_s``."""
+        try:
+            return self._triggers.get(timeout=max(0.0, timeout_s))
+        except queue.Empty:
+            return None
+
+    def acknowledge(self, trigger: Trigger) -> None:
+        """``busy`` has said it since the trigger."""
+        with self._lock:
+            self._signals.acknowledge(trigger.part_id)
+
+    def acquisition_done(self, trigger: Trigger) -> None:
+        """Set the line ``acquired``."""
+        with self._lock:
+            self._signals.acquisition_done(trigger.part_id)
+            self._deliver([])
+
+    def send(self, result: Result) -> None:
+        """Show the result as soon as the lines are free."""
+        with self._lock:
+            self._sent += 1
+            self._deliver(self._signals.send(result, time.monotonic_ns()))
+        self._wake()
+
+    def wait_receipt(self, timeout_s: float) -> Receipt | None:
+        """The next receipt, or None after ``timeout_s``; after :meth:`close` what is left."""
+        try:
+            return self._receipts.get(timeout=max(0.0, timeout_s))
+        except queue.Empty:
+            return None
+
+    def health(self) -> SorterHealth:
+        """Counters; a link of single lines cannot know whether somebody reads them."""
+        with self._lock:
+            handshake = self._signals.handshake
+            counts = handshake.counts
+            return SorterHealth(
+                connected=self._lines is not None,
+                description=f"lines of {self._settings.chip}",
+                sent=self._sent,
+                received=self._received,
+                resent=0,
+                garbled=self._garbled,
+                duplicates=counts.duplicates,
+                reconnects=max(0, self._opened - 1),
+                last_error=self._last_error or handshake.problem,
+                refused=counts.refused,
+                misplaced=counts.misplaced,
+                unacknowledged=counts.unacknowledged,
+                unexpected=counts.unexpected,
+                failures=self._failures,
+            )
+
+    def close(self) -> None:
+        """All lines off; bad receipts for results that were not acknowledged."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5.0)
+        with self._lock:
+            self._deliver(self._signals.close(time.monotonic_ns()))
+            if self._lines is not None:
+                self._lines.close()
+                self._lines = None
+            os.close(self._wake_r)
+            os.close(self._wake_w)
+            self._wake_r = self._wake_w = -1
+
+    # -- with the lock held
+
+    def _open(self) -> None:
+        lines = self._open_lines(self._settings)
+        try:
+            lines.set(self._signals.levels)
+        except OSError:
+            lines.close()
+            raise
+        self._lines, self._told = lines, dict(self._signals.levels)
+        self._opened += 1
+
+    def _deliver(self, found: list[Delivery]) -> None:
+        """Hand triggers and receipts on, and set the outputs that have changed."""
+        for one in found:
+            if isinstance(one, Trigger):
+                self._triggers.put(one)
+            else:
+                self._receipts.put(one)
+        if self._lines is None:
+            return
+        changed = {key: on for key, on in self._signals.levels.items() if self._told.get(key) is not on}
+        # What is switched off goes first: two lines that exclude each other are never on together.
+        for levels in (
+            {k: on for k, on in changed.items() if not on},
+            {k: on for k, on in changed.items() if on},
+        ):
+            if levels:
+                try:
+                    self._lines.set(levels)
+                except OSError as error:
+                    self._drop(f"{self._settings.chip}: {error}")
+                    return
+        self._told |= changed
+
+    def _drop(self, why: str) -> None:
+        """The lines are gone: parts in hand end in bad receipts."""
+        lines, self._lines = self._lines, None
+        self._last_error = f"{why}; check the device; it is opened again"
+        log.error("sorter: %s", self._last_error)
+        if lines is not None:
+            lines.close()
+        self._deliver(self._signals.lost(why, time.monotonic_ns()))
+
+    # -- the thread
+
+    def _serve(self) -> None:
+        heartbeat.begin("sorter")
+        while not self._stop.is_set():
+            heartbeat.beat()
+            try:
+                self._turn()
+            except Exception as error:
+                log.exception("sorter: an error of this software")
+                with self._lock:
+                    self._failures += 1
+                    self._drop(repr(error))
+        heartbeat.end()
+
+    def _turn(self) -> None:
+        with self._lock:
+            lines = self._lines
+            due_ns = self._signals.next_due_ns()
+        if lines is None:
+            self._stop.wait(AGAIN_S)
+            with self._lock:
+                try:
+                    self._open()
+                except (OSError, SorterError) as error:
+                    self._last_error = str(error)
+                else:
+                    self._last_error = ""
+            return
+        wait_s = min(max(0.0, (due_ns - time.monotonic_ns()) / 1e9), LONGEST_WAIT_S)
+        ready, _, _ = select.select([lines.fileno(), self._wake_r], [], [], wait_s)
+        if self._wake_r in ready:
+            os.read(self._wake_r, 4096)
+        with self._lock:
+            if self._lines is not lines:
+                return
+            try:
+                edges = lines.read() if lines.fileno() in ready else []
+            except EdgesLostError as error:
+                self._garbled += 1
+                log.error("sorter: %s; parts in hand are given up", error)
+                self._deliver(self._signals.lost(str(error), time.monotonic_ns()))
+                return
+            except OSError as error:
+                self._drop(f"{self._settings.chip}: {error}")
+                return
+            for edge in edges:
+                self._received += 1
+                self._deliver(self._signals.edge(edge))
+            self._deliver(self._signals.tick(time.monotonic_ns()))
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._wake_w >= 0:
+                try:
+                    os.write(self._wake_w, b"x")
+                except BlockingIOError:
+                    return  # it is awake

@@ -1,0 +1,410 @@
+"""Cells on single lines: what a PLC reads is always one result, whole, or none."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
+from drivers.sorters.plain_io import GpioSettings, GpioSorter
+from drivers.sorters.plain_io.lines import EdgesLostError, Lines
+from drivers.sorters.plain_io.signals import MS, Edge, Signals
+
+LINES: dict[str, Any] = {
+    "trigger": 1, "ready": 2, "ok": 3, "ng": 4, "valid": 5, "busy": 6, "acquired": 7,
+    "setup_ms": 1.0, "pulse_ms": 20.0, "gap_ms": 1.0,
+}  # fmt: skip
+BELT = {
+    "gate": 9,
+    "gate_at": 100,
+    "gate_span": 20,
+    "encoder": 10,
+    "sensor": 11,
+    "sensor_at": 40,
+    "tolerance": 4,
+}
+
+
+def result(part_id: int, outcome: Outcome) -> Result:
+    return Result(part_id, outcome, 1 if outcome is Outcome.ACCEPT else 9, 0, "")
+
+
+def check(levels: Mapping[str, bool]) -> None:
+    """What must hold at every moment on the lines."""
+    assert not (levels["ok"] and levels["ng"])
+    assert not levels["valid"] or levels["ok"] or levels["ng"]
+
+
+class Pins(Lines):
+    """Both ends of the lines, in memory: the edge of the product where a PLC is wired."""
+
+    def __init__(self, wired: GpioSettings) -> None:
+        self.levels = dict.fromkeys(wired.outputs, False)
+        self.seen: list[dict[str, bool]] = []
+        self.edges: list[Edge] = []
+        self.broken: OSError | None = None
+        self._lock = threading.Lock()
+        self._readable, self._poke = os.pipe2(os.O_NONBLOCK)
+
+    def rise(self, key: str) -> None:
+        with self._lock:
+            self.edges.append(Edge(key, True, time.monotonic_ns()))
+        os.write(self._poke, b"x")
+
+    def fail(self, error: OSError) -> None:
+        self.broken = error
+        os.write(self._poke, b"x")
+
+    def fileno(self) -> int:
+        return self._readable
+
+    def read(self) -> list[Edge]:
+        os.read(self._readable, 100)
+        if self.broken is not None:
+            broken, self.broken = self.broken, None
+            raise broken
+        with self._lock:
+            found, self.edges = self.edges, []
+        return found
+
+    def set(self, levels: Mapping[str, bool]) -> None:
+        self.levels |= levels
+        check(self.levels)
+        self.seen.append(dict(self.levels))
+
+    def close(self) -> None:
+        for descriptor in (self._readable, self._poke):
+            os.close(descriptor)
+
+
+@dataclass
+class Cell:
+    """A sorter and the pins it has opened, one after the other."""
+
+    opened: list[Pins] = field(default_factory=list)
+    sorters: list[GpioSorter] = field(default_factory=list)
+
+    def sorter(self, **more: Any) -> GpioSorter:
+        made = GpioSorter(GpioSettings(**(LINES | more)), "press", self._open)
+        self.sorters.append(made)
+        made.open()
+        made.set_ready(True)
+        return made
+
+    def _open(self, wired: GpioSettings) -> Lines:
+        self.opened.append(Pins(wired))
+        return self.opened[-1]
+
+    @property
+    def pins(self) -> Pins:
+        return self.opened[-1]
+
+    def wait(self, condition: Callable[[dict[str, bool]], bool]) -> None:
+        until = time.monotonic() + 10
+        while not condition(self.pins.levels):
+            assert time.monotonic() < until, self.pins.levels
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def cell() -> Iterator[Cell]:
+    made = Cell()
+    yield made
+    for sorter in made.sorters:
+        sorter.close()
+
+
+def triggered(cell: Cell, sorter: GpioSorter) -> Trigger:
+    cell.pins.rise("trigger")
+    found = sorter.wait_trigger(10)
+    assert found is not None
+    return found
+
+
+def receipt(sorter: GpioSorter) -> Receipt:
+    found = sorter.wait_receipt(10)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("outcome", "line"), [(Outcome.ACCEPT, "ok"), (Outcome.REJECT, "ng"), (Outcome.FAULT, "ng")]
+)
+def test_a_part_goes_from_its_edge_to_one_pulse_of_valid(cell: Cell, outcome: Outcome, line: str) -> None:
+    sorter = cell.sorter()
+    assert cell.pins.levels["ready"]
+    trigger = triggered(cell, sorter)
+    assert trigger.part_id == 1
+    cell.wait(lambda levels: levels["busy"])
+    sorter.acknowledge(trigger)
+    sorter.acquisition_done(trigger)
+    assert cell.pins.levels["acquired"]
+    sorter.send(result(1, outcome))
+    assert receipt(sorter).acknowledged
+    cell.wait(lambda levels: not levels["busy"])
+    valid = [levels for levels in cell.pins.seen if levels["valid"]]
+    assert all(levels[line] for levels in valid)
+    before = cell.pins.seen[cell.pins.seen.index(valid[0]) - 1]
+    assert before[line], "the result stands before `valid` does"
+    assert not any(cell.pins.levels[key] for key in ("ok", "ng", "valid"))
+
+
+def test_a_trigger_of_a_station_that_is_not_ready_gets_no_result(cell: Cell) -> None:
+    sorter = cell.sorter()
+    sorter.set_ready(False, "the disk is full")
+    assert not cell.pins.levels["ready"]
+    cell.pins.rise("trigger")
+    assert sorter.wait_trigger(0.2) is None
+    assert sorter.health().refused == 1
+    assert not any(levels["valid"] for levels in cell.pins.seen)
+
+
+def test_results_come_one_after_the_other_with_a_gap(cell: Cell) -> None:
+    sorter = cell.sorter()
+    for _ in range(3):
+        sorter.acknowledge(triggered(cell, sorter))
+    for part_id, outcome in ((1, Outcome.ACCEPT), (2, Outcome.REJECT), (3, Outcome.ACCEPT)):
+        sorter.send(result(part_id, outcome))
+    assert [receipt(sorter).part_id for _ in range(3)] == [1, 2, 3]
+    shown = [("ok" if levels["ok"] else "ng") if levels["valid"] else "" for levels in cell.pins.seen]
+    changes = [one for before, one in zip(["", *shown], shown, strict=False) if one != before]
+    assert changes == ["ok", "", "ng", "", "ok", ""]
+
+
+def test_with_an_acknowledgement_valid_waits_for_it(cell: Cell) -> None:
+    sorter = cell.sorter(ack=8)
+    sorter.acknowledge(triggered(cell, sorter))
+    sorter.send(result(1, Outcome.ACCEPT))
+    cell.wait(lambda levels: levels["valid"])
+    assert sorter.wait_receipt(0.1) is None
+    assert cell.pins.levels["valid"]
+    cell.pins.rise("ack")
+    assert receipt(sorter).acknowledged
+    cell.wait(lambda levels: not levels["valid"])
+    cell.pins.rise("ack")
+    sorter.acknowledge(triggered(cell, sorter))
+    assert sorter.health().unexpected == 1
+
+
+def test_without_the_acknowledgement_the_receipt_is_bad_and_the_lines_are_free(cell: Cell) -> None:
+    sorter = cell.sorter(ack=8, ack_timeout_ms=120.0)
+    sorter.acknowledge(triggered(cell, sorter))
+    sorter.send(result(1, Outcome.ACCEPT))
+    found = receipt(sorter)
+    assert not found.acknowledged
+    cell.wait(lambda levels: not levels["valid"] and not levels["ok"])
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(19, "No such device"), EdgesLostError("3 edges were lost by the kernel")]
+)
+def test_lines_or_edges_that_are_lost_give_up_what_is_in_hand_and_go_on(cell: Cell, error: OSError) -> None:
+    sorter = cell.sorter(ack=8)
+    sorter.acknowledge(triggered(cell, sorter))
+    sorter.acknowledge(triggered(cell, sorter))
+    sorter.send(result(1, Outcome.ACCEPT))
+    cell.wait(lambda levels: levels["valid"])
+    pins = cell.pins
+    pins.fail(error)
+    assert not receipt(sorter).acknowledged
+    sorter.send(result(2, Outcome.ACCEPT))
+    assert not receipt(sorter).acknowledged, "an old verdict is never shown to a new part"
+    until = time.monotonic() + 10
+    while not sorter.health().connected or not cell.pins.levels["ready"]:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert not any(cell.pins.levels[key] for key in ("ok", "ng", "valid"))
+    trigger = triggered(cell, sorter)
+    assert trigger.part_id == 3
+    sorter.acknowledge(trigger)
+    sorter.send(result(3, Outcome.REJECT))
+    cell.wait(lambda levels: levels["valid"] and levels["ng"])
+    assert sorter.health().reconnects == (0 if isinstance(error, EdgesLostError) else 1)
+
+
+def test_a_closed_sorter_leaves_every_line_off(cell: Cell) -> None:
+    sorter = cell.sorter(ack=8)
+    sorter.acknowledge(triggered(cell, sorter))
+    sorter.send(result(1, Outcome.ACCEPT))
+    cell.wait(lambda levels: levels["valid"])
+    sorter.close()
+    assert not any(cell.pins.levels.values())
+    assert not receipt(sorter).acknowledged
+
+
+def test_a_chip_that_is_not_there_is_named_with_what_to_do() -> None:
+    """The real libgpiod; this machine has no chip of this name."""
+    sorter = GpioSorter(GpioSettings(chip="/dev/gpiochip-none", **LINES))
+    with pytest.raises(SorterError, match=r"/dev/gpiochip-none: No such file or directory; `gpiodetect`"):
+        sorter.open()
+    sorter.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ng": 3}, "is line 3, as `ok`"),
+        ({"inverted": ("button",)}, "names 'button', which is no line here"),
+        ({"resend_ms": 10.0}, "has no meaning on single lines"),
+        ({"heartbeat_ms": 100.0}, "has no meaning on single lines"),
+        ({"pulse_ms": 5000.0}, "is 2000, and one part takes 5002"),
+        ({"belt": {"gate": 9, "gate_at": 3000, "gate_span": 20}}, "is 2000, and one part takes 3020"),
+        ({"belt": BELT | {"sensor_at": 0}}, "and `sensor` need each other"),
+        ({"belt": BELT | {"gate_at": 60}}, "is 60: from the sensor to the gate there must be 24 more"),
+        ({"belt": BELT | {"gate": 5}}, "is line 5, as `valid`"),
+    ],
+)
+def test_lines_and_times_that_cannot_work_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        GpioSettings(**(LINES | changes))
+    assert says in str(caught.value)
+
+
+# ------------------------------------------------------------------ behind a belt
+
+
+@dataclass
+class Line:
+    """The machine alone, with a clock and an encoder of ours."""
+
+    signals: Signals = field(default_factory=lambda: Signals(GpioSettings(**(LINES | {"belt": BELT}))))
+    now_ns: int = MS
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+    triggers: list[int] = field(default_factory=list)
+    gate: list[bool] = field(default_factory=list)
+    """The gate's level at each tick."""
+
+    def __post_init__(self) -> None:
+        self.take(self.signals.set_ready(True, ""))
+
+    def take(self, found: list[Any]) -> None:
+        check(self.signals.levels)
+        for one in found:
+            if isinstance(one, Trigger):
+                self.triggers.append(one.part_id)
+                self.signals.acknowledge(one.part_id)
+            else:
+                assert one.part_id not in self.receipts
+                self.receipts[one.part_id] = one
+
+    def tick(self, *keys: str) -> None:
+        """One tick of the encoder, 2 ms; then edges of other inputs."""
+        self.now_ns += 2 * MS
+        for key in ("encoder", *keys):
+            self.take(self.signals.edge(Edge(key, True, self.now_ns)))
+        self.take(self.signals.tick(self.now_ns))
+        self.gate.append(self.signals.levels["gate"])
+
+    def send(self, part_id: int, outcome: Outcome) -> None:
+        self.take(self.signals.send(result(part_id, outcome), self.now_ns))
+
+
+def run(line: Line, ticks: int, sensed: Mapping[int, str] = {}) -> None:
+    for tick in range(1, ticks + 1):
+        line.tick(*([sensed[tick]] if tick in sensed else []))
+
+
+def test_the_gate_opens_around_the_good_part_and_the_receipt_comes_behind_it() -> None:
+    line = Line()
+    line.tick("trigger")
+    line.send(1, Outcome.ACCEPT)
+    run(line, 89, {40: "sensor"})
+    assert not any(line.gate)
+    assert line.receipts == {}
+    run(line, 20)
+    assert line.gate[-20:] == [True] * 20
+    run(line, 2)
+    assert not line.gate[-1]
+    assert line.receipts[1].acknowledged
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECT, Outcome.FAULT])
+def test_the_gate_stays_closed_for_everything_else(outcome: Outcome) -> None:
+    line = Line()
+    line.tick("trigger")
+    line.send(1, outcome)
+    run(line, 150, {40: "sensor"})
+    assert not any(line.gate)
+    assert line.receipts[1].acknowledged
+
+
+def test_a_late_verdict_opens_nothing_and_its_receipt_is_bad() -> None:
+    line = Line()
+    line.tick("trigger")
+    run(line, 150, {40: "sensor"})
+    line.send(1, Outcome.ACCEPT)
+    run(line, 150)
+    assert not any(line.gate)
+    assert line.receipts[1].problem.startswith("no verdict")
+
+
+def test_a_part_that_is_taken_away_and_one_that_is_put_on_are_not_accepted() -> None:
+    line = Line()
+    line.tick("trigger")
+    line.send(1, Outcome.ACCEPT)
+    run(line, 150, {60: "sensor"})
+    assert not any(line.gate)
+    assert line.receipts[1].problem.startswith("missing")
+    assert line.signals.handshake.counts.unexpected == 1
+
+
+def test_a_trigger_that_is_refused_is_a_strange_part_on_the_belt() -> None:
+    line = Line()
+    line.tick("trigger")
+    line.send(1, Outcome.ACCEPT)
+    line.take(line.signals.set_ready(False, "tool change"))
+    run(line, 5)
+    line.tick("trigger")
+    run(line, 150, {34: "sensor", 40: "sensor"})
+    assert line.triggers == [1]
+    assert not any(line.gate), "the two cannot be told apart"
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.sampled_from(["tick", "trigger", "sensor", "ack", "lost", "not ready", "ready"]),
+        st.tuples(st.integers(1, 8), st.sampled_from(list(Outcome))),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS, st.booleans(), st.booleans())
+def test_whatever_happens_every_result_gets_one_receipt_and_no_line_lies(
+    steps: list[Any], has_belt: bool, has_ack: bool
+) -> None:
+    more = ({"belt": BELT} if has_belt else {}) | ({"ack": 8} if has_ack else {})
+    line = Line(Signals(GpioSettings(**(LINES | more))))
+    line.signals.levels.setdefault("gate", False)
+    sent: set[int] = set()
+    good: set[int] = set()
+    for step in steps:
+        if isinstance(step, tuple):
+            if step[0] in line.triggers and step[0] not in sent:
+                sent.add(step[0])
+                good |= {step[0]} if step[1] is Outcome.ACCEPT else set()
+                line.send(*step)
+        elif step == "lost":
+            line.take(line.signals.lost("edges were lost", line.now_ns))
+            assert not line.signals.levels["valid"]
+        elif step in ("ready", "not ready"):
+            line.take(line.signals.set_ready(step == "ready", ""))
+        else:
+            line.tick(*([] if step == "tick" else [step]))
+        if any(line.gate) or line.signals.levels["ok"]:
+            assert good
+    for _ in range(1500):
+        line.tick()
+    assert line.receipts.keys() == sent
+    line.take(line.signals.close(line.now_ns))
+    assert not any(line.signals.levels.values())
