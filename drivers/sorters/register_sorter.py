@@ -1,7 +1,8 @@
 """A sorter whose wire serves registers: what is said stands in them, and a server of the wire shows them.
 
-The server has a thread and a loop of its own; what the application says stands in the registers at once,
-without waiting for either. A server that loses its line, or fails, is thrown away and a new one made.
+The server has a thread and a loop of its own; what the application says stands in the registers at once. The
+loop looks at them by its own clock: a caller that woke it would hand it the interpreter, and wait. A server
+that loses its line, or fails, is thrown away and a new one made.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from drivers.sorters.session_sorter import SessionSorter
 
 log = logging.getLogger(__name__)
 
-_LONGEST_WAIT_S = 0.2
+_LOOK_S = 0.05
 _FIRST_PAUSE_S = 0.05
 _START_S = 60.0
 """What the start of a server may take on a busy machine, s."""
@@ -69,6 +70,10 @@ class RegisterSorter(SessionSorter, Generic[Server]):
     async def _show(self, server: Server) -> None:
         """The registers may have changed."""
 
+    def _look_every_s(self) -> float:
+        """How long the loop may wait until it sees what the application has said."""
+        return _LOOK_S
+
     def _check(self) -> None:
         """Raise :class:`SorterError` for what does not pass with time."""
 
@@ -99,7 +104,6 @@ class RegisterSorter(SessionSorter, Generic[Server]):
         for message in messages:
             self._registers.put(message)
             self._sent += 1
-        self._wake()
 
     def _is_up(self) -> bool:
         return self._connections > 0
@@ -204,10 +208,11 @@ class RegisterSorter(SessionSorter, Generic[Server]):
             self._last_error = self._lost or "closed"
 
     async def _until_due(self, at: float | None) -> None:
-        """Wait for what the application says, for the clock or for ``at``; then do what is due."""
+        """Wait for the clock, for ``at``, or for the time to look again; then do what is due."""
         assert self._woken is not None
         with self._lock:
-            wait_s = min((self._session.next_due_ns() - time.monotonic_ns()) / 1e9, _LONGEST_WAIT_S)
+            wait_s = (self._session.next_due_ns() - time.monotonic_ns()) / 1e9
+        wait_s = min(wait_s, self._look_every_s())
         if at is not None:
             wait_s = min(wait_s, at - time.monotonic())
         if wait_s > 0:

@@ -5,6 +5,7 @@ For tests and measurements: the rules are those of :mod:`simulation.cell.protoco
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
@@ -107,6 +108,11 @@ class SerialCell(LiveCell):
         self.port = self._line.port
         self._decoder = words.Decoder()
         self._wanted = True
+
+    @property
+    def line_fd(self) -> int:
+        """The descriptor of the cell's end; -1 while the line is cut."""
+        return self._line.fd
 
     def cut(self) -> None:
         """Disconnect the cell."""
@@ -360,6 +366,7 @@ class _OpcUaClient:
     def __init__(self, url: str) -> None:
         from asyncua.sync import Client
 
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         self._client = Client(url, timeout=2)
         self._nodes: dict[str, Any] = {}
 

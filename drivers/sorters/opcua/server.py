@@ -25,6 +25,8 @@ from drivers.sorters.settings import is_address
 if TYPE_CHECKING:
     from asyncua.server.server import Server as UaServer
 
+_LOOK_S = 0.003
+"""So soon a client sees what the station says, s."""
 _CONNECTIONS = 8
 """So many PLCs and panels at a time."""
 
@@ -111,6 +113,9 @@ class OpcUaSorter(RegisterSorter[_Serving]):
             if connections != self._connections:
                 self._count_connections(connections)
         await server.nodes.show(words)
+
+    def _look_every_s(self) -> float:
+        return _LOOK_S if self._connections else super()._look_every_s()
 
     def _written(self, place: Cell, words: list[int] | None) -> None:
         with self._lock:

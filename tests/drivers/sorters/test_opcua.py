@@ -57,10 +57,11 @@ class Plc:
     def __init__(self, sorter: OpcUaSorter) -> None:
         from asyncua.sync import Client
 
-        self.client = Client(sorter._place, timeout=10)
+        self.sorter, self.client = sorter, Client(sorter._place, timeout=10)
 
     def __enter__(self) -> Plc:
         self.client.connect()
+        until(self.sorter._is_up)
         self.own = self.client.get_namespace_index("urn:inspection-station")
         return self
 
