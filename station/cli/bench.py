@@ -35,6 +35,12 @@ def bench(
             help="Measure the fastest path with the rare-defect log too; 1 of 7 parts is defective and kept.",
         ),
     ] = False,
+    with_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--with-metrics", help="Measure the fastest path with metrics too, scraped once per second."
+        ),
+    ] = False,
     beside: Annotated[
         Path | None,
         typer.Option(help="Measure the fastest path with all observers of this configuration too."),
@@ -44,7 +50,7 @@ def bench(
         typer.Option(
             min=0.1,
             max=1000,
-            help="With --with-rare or --beside: parts per second; else the highest.",
+            help="With --with-rare, --with-metrics or --beside: parts per second; else the highest.",
         ),
     ] = None,
     rivals: Annotated[bool, typer.Option(help="Measure Algorithm 1 in torch too.")] = True,
@@ -60,7 +66,8 @@ def bench(
     The command first renders simulated housings of all six widths. It then measures every back end and
     precision that this machine has. Where torch is installed, it also measures Algorithm 1 as printed.
 
-    With --with-rare or --beside, it also measures the fastest path with observers and without them in turn.
+    With --with-rare, --with-metrics or --beside, it also measures the fastest path with them and without
+    them in turn.
     The p99 of a slow pace needs many seconds: at 5.8 parts/s, 60 s are 348 parts.
 
     With --against, it measures this checkout and another one in turn, each round in a new process.
@@ -72,17 +79,21 @@ def bench(
 
         station bench --with-rare --no-rivals
 
+        station bench --with-metrics --no-rivals
+
         station bench --beside station.yaml --pace 5.8 --seconds 60 --no-rivals
 
         git worktree add ../before HEAD~20 && station bench --against ../before
 
     """
-    if with_rare and beside is not None:
-        raise typer.BadParameter("give --with-rare or --beside, not both", param_hint="--beside")
-    if pace is not None and not with_rare and beside is None:
-        raise typer.BadParameter("needs --with-rare or --beside", param_hint="--pace")
-    if against is not None and (with_rare or beside is not None):
-        raise typer.BadParameter("measures neither --with-rare nor --beside", param_hint="--against")
+    asked = {"--with-rare": with_rare, "--with-metrics": with_metrics, "--beside": beside is not None}
+    given = [option for option, is_given in asked.items() if is_given]
+    if len(given) > 1:
+        raise typer.BadParameter(f"give {' or '.join(given)}, not both", param_hint=given[-1])
+    if pace is not None and not given:
+        raise typer.BadParameter(f"needs {' or '.join(asked)}", param_hint="--pace")
+    if against is not None and given:
+        raise typer.BadParameter(f"does not measure {given[0]}", param_hint="--against")
     if against is not None:
         _compare(against, rounds, seconds, json_file)
         return
@@ -94,6 +105,7 @@ def bench(
     from station.bench import verdicts as benchmark
     from station.bench.beside import cost_beside, observers_of, rare_log
     from station.bench.patching import patching_timings
+    from station.bench.scraped import scraped_metrics
     from station.cli.text import told
     from station.config import load_config
     from station.engines import open_engine, runnable
@@ -104,6 +116,8 @@ def bench(
 
     console, status = Console(), Console(stderr=True)
     make = rare_log if beside is None else observers_of(load_config(beside))
+    if with_metrics:
+        make = scraped_metrics
     prepared = load_recipe(find_recipe(recipe, recipes))
     folder = engines / prepared.engine
     choices = runnable(folder)
@@ -133,7 +147,7 @@ def bench(
             contenders, list(frames.values()), prepared, rounds=rounds, seconds=seconds, progress=show.update
         )
         cost, measured_beside = None, ""
-        if (with_rare or beside is not None) and opened:
+        if given and opened:
             reached = {timing.name: timing.parts_per_s for timing in timings}
             fastest = max(zip(opened, contenders, strict=False), key=lambda pair: reached[pair[1].name])
             measured_beside = fastest[1].name

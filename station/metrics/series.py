@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from station.disk_budget import DiskUse
     from station.line_values import LineStatus
     from station.statistics import Times
+    from station.telemetry.sender import TelemetryStatus
 
 MOST = 64
 """Values of one label, where they come from outside: classes of recipes, counters of a camera."""
@@ -43,6 +44,7 @@ class Seen:
     """Records of the journal without verdict or acknowledgement."""
     machine_c: Mapping[str, float] | None = None
     """Sensor -> degrees Celsius, where the kernel says."""
+    telemetry: TelemetryStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,15 @@ SERIES = (
     Series("station_journal_open_records", "gauge", (), "records without verdict or acknowledgement"),
     Series("station_golden_parts_passed_total", "counter", (), "golden parts judged right since the start"),
     Series("station_engine_trusted", "gauge", (), "0 after the engine has failed a golden part"),
+    Series("station_telemetry_connected", "gauge", (), "1 while the broker of the telemetry is there"),
+    Series(
+        "station_telemetry_waiting",
+        "gauge",
+        ("stream", "holder"),
+        "messages of a stream that a holder does not have yet",
+    ),
+    Series("station_telemetry_repeats_total", "counter", (), "messages that were sent again"),
+    Series("station_telemetry_dropped_total", "counter", (), "gauges that were dropped; never a record"),
     Series("station_store_used_bytes", "gauge", ("store",), "what a store takes on its disk"),
     Series("station_store_limit_bytes", "gauge", ("store",), "what a store may take, where it is limited"),
     Series("station_disk_free_bytes", "gauge", ("store",), "free space on the disk of a store"),
@@ -224,6 +235,12 @@ def _values(seen: Seen) -> Iterator[tuple[str, Labels, float]]:
     if status.canary is not None:
         yield "station_golden_parts_passed_total", (), status.canary.passed
         yield "station_engine_trusted", (), not status.canary.problem
+    if (sent := seen.telemetry) is not None:
+        yield "station_telemetry_connected", (), sent.connected
+        for lag in sent.lags[:MOST]:
+            yield "station_telemetry_waiting", (lag.stream, lag.holder[:LONGEST]), lag.waiting
+        yield "station_telemetry_repeats_total", (), sent.repeats
+        yield "station_telemetry_dropped_total", (), sent.gauges_dropped
     yield from _of_disks(seen.disks)
     yield from _each("station_machine_temperature_celsius", seen.machine_c or {})
 

@@ -1,7 +1,7 @@
 """Answers Prometheus: ``GET /metrics`` at the address of the configuration, and nothing else.
 
-A scrape is made in a thread of its own, at most one at a time: while a disk does not answer, further scrapes
-are refused, and neither the line nor the other services wait.
+A scrape is made in a thread of its own, one at a time: whoever asks meanwhile gets the same one. While a disk
+does not answer, callers get 503 after :data:`SCRAPE_S`, and neither the line nor the other services wait.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from drivers.errors import InspectionError
 from station.disk_budget import disk_uses
 from station.http_service import CALLERS, HttpService
 from station.metrics.series import MOST, Seen, families
+from station.observers.telemetry import TelemetryObserver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ class MetricsServer:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_OnePerScrape(look))
         ProcessCollector(registry=self._registry)
-        self._scraping = threading.Lock()
+        self._under_way: asyncio.Future[bytes | None] | None = None
         self._service: HttpService | None = None
 
     def open(self) -> None:
@@ -76,14 +77,20 @@ class MetricsServer:
         self.close()
 
     async def _answer(self, request: Request) -> Response:
-        if not self._scraping.acquire(blocking=False):
-            return PlainTextResponse("another scrape is under way; try again", status_code=503)
+        if self._under_way is None or self._under_way.done():
+            self._under_way = self._scraped()
+        try:
+            text = await asyncio.wait_for(asyncio.shield(self._under_way), SCRAPE_S)
+        except TimeoutError:
+            return PlainTextResponse("a disk or the machine does not answer", status_code=503)
+        if text is None:
+            return PlainTextResponse("an error of the station; its log says which", status_code=500)
+        return Response(text, media_type=CONTENT_TYPE_LATEST, headers={"connection": "close"})
+
+    def _scraped(self) -> asyncio.Future[bytes | None]:
+        """A scrape in a thread that nobody waits for at the end of the process; None where it failed."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[bytes | None] = loop.create_future()
-
-        def finish(text: bytes | None) -> None:
-            if not done.done():
-                done.set_result(text)
 
         def scrape() -> None:
             text: bytes | None = None
@@ -91,21 +98,13 @@ class MetricsServer:
                 text = generate_latest(self._registry)
             except Exception:
                 log.exception("metrics: a scrape failed")
-            finally:
-                self._scraping.release()
-                try:
-                    loop.call_soon_threadsafe(finish, text)
-                except RuntimeError:
-                    log.info("metrics: the station ended before it answered")
+            try:
+                loop.call_soon_threadsafe(done.set_result, text)
+            except RuntimeError:
+                log.info("metrics: the station ended before it answered")
 
         threading.Thread(target=scrape, name="metrics-scrape", daemon=True).start()
-        try:
-            text = await asyncio.wait_for(done, SCRAPE_S)
-        except TimeoutError:
-            return PlainTextResponse("a disk or the machine does not answer", status_code=503)
-        if text is None:
-            return PlainTextResponse("an error of the station; its log says which", status_code=500)
-        return Response(text, media_type=CONTENT_TYPE_LATEST, headers={"connection": "close"})
+        return done
 
 
 class _OnePerScrape(Collector):
@@ -119,12 +118,14 @@ class _OnePerScrape(Collector):
 def look_at(station: Station) -> Seen:
     """One look at a running station."""
     status = station.line.status()
+    telemetry = station.observers.find(TelemetryObserver)
     return Seen(
         name=station.config.station.name,
         status=status,
         disks=tuple(disk_uses(station.config, status.observers)),
         open_records=station.journal.counts().open,
         machine_c=machine_temperatures(),
+        telemetry=None if telemetry is None else telemetry.sender.status(),
     )
 
 

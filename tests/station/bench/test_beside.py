@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from station.bench.beside import cost_beside, observers_of, rare_log
+from station.bench.scraped import scraped_metrics
 from station.cli import app
 from station.config import load_config
 from station.engines.interface import Engine, EngineInfo, Scores
@@ -91,4 +93,21 @@ def test_all_observers_of_a_configuration_are_measured_and_nothing_of_its_own_is
 def test_a_pace_without_observers_is_refused() -> None:
     done = CliRunner().invoke(app, ["bench", "--pace", "5.8"])
     assert done.exit_code == 2
-    assert "needs --with-rare or --beside" in done.output
+    assert "needs --with-rare or --with-metrics or --beside" in " ".join(done.output.split()).replace(
+        "│ ", ""
+    )
+
+
+def test_two_things_to_measure_at_once_are_refused() -> None:
+    done = CliRunner().invoke(app, ["bench", "--with-rare", "--with-metrics"])
+    assert done.exit_code == 2
+    assert "give --with-rare or --with-metrics, not both" in " ".join(done.output.split()).replace("│ ", "")
+
+
+def test_metrics_are_scraped_over_http_beside_the_same_parts(strip: Recipe) -> None:
+    cost = cost_beside(scraped_metrics, Rejecting(), FRAMES, strip, rounds=1, seconds=1.2)
+    (metrics,) = cost.observers
+    assert metrics.failed == 0
+    scrapes = re.fullmatch(r"(\d+) scrapes of \d+ kB", metrics.note)
+    assert scrapes is not None
+    assert int(scrapes[1]) >= 2
