@@ -205,13 +205,13 @@ def measure_path(sorter: Sorter, seconds: float) -> tuple[list[float], list[floa
 
 
 @contextmanager
-def condition(name: str, place: Place) -> Iterator[None]:
+def condition(name: str, place: Place, sorter: Sorter) -> Iterator[None]:
     """The other end in this condition meanwhile."""
     if name == "dead":
         yield
         return
     with process(serve_flood if name == "flooding" else serve_cell, place) as other:
-        time.sleep(4.0)  # the other end starts and connects
+        _wait_for_the_other_end(sorter, flooding=name == "flooding")
         stop = threading.Event()
 
         def stutter() -> None:
@@ -229,6 +229,17 @@ def condition(name: str, place: Place) -> Iterator[None]:
             stop.set()
             if name == "slow":
                 slowing.join()
+
+
+def _wait_for_the_other_end(sorter: Sorter, *, flooding: bool) -> None:
+    """Until a cell is connected, or a flood is under way; a flood of requests shows in no counter."""
+    before = sorter.health().garbled
+    until = time.monotonic() + (3.0 if flooding else 30.0)
+    while time.monotonic() < until:
+        health = sorter.health()
+        if health.garbled > before if flooding else health.connected:
+            return
+        time.sleep(0.01)
 
 
 def measure_wire(wire: str, parts: int, seconds: float) -> dict[str, Any]:
@@ -254,7 +265,7 @@ def measure_wire(wire: str, parts: int, seconds: float) -> dict[str, Any]:
             "path": {},
         }
         for name in CONDITIONS:
-            with condition(name, place):
+            with condition(name, place, sorter):
                 calls, work = measure_path(sorter, seconds)
             found["path"][name] = {
                 "call_p99": _p99(calls),
