@@ -40,6 +40,8 @@ TOPIC = "measured/cell"
 TARGETS_MS = {"modbus": 10.0, "mqtt": 10.0, "opcua": 15.0}
 """p99 of verdict to acknowledgement; serial stays as it is."""
 RULES = CellRules(verdict_ms=60_000.0)
+_START_S = 900.0
+"""What the first start of a station may take: it renders the frames and builds the engine."""
 CONDITIONS = ("healthy", "dead", "slow", "flooding")
 
 
@@ -303,6 +305,12 @@ def measure_in_flight(config: Path, parts: int, version: int) -> list[float]:
         cell = [sys.executable, "-m", "simulation.cell", "--link", port, "--place", place, "--log", log]
         cell += ["--parts", str(parts), "--in-flight", "2", "--protocol-version", str(version)]
         cell += ["--recipe", recipe, "--good-bin", "1", "--reject-bin", "6", "--verdict-ms", "3000"]
+        cell += [
+            "--give-up-s",
+            str(_START_S),
+            "--parent",
+            str(os.getpid()),
+        ]  # a first start renders the frames
         with subprocess.Popen(cell, stdout=subprocess.DEVNULL) as running:
             station = [
                 sys.executable,
@@ -315,7 +323,9 @@ def measure_in_flight(config: Path, parts: int, version: int) -> list[float]:
                 str(parts),
                 "--plain",
             ]
-            done = subprocess.run(station, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                station, capture_output=True, text=True, check=False, timeout=_START_S + 5 * parts
+            )
             if done.returncode != 0:
                 running.kill()
                 raise RuntimeError(f"the station ended with {done.returncode}:\n{done.stdout}{done.stderr}")

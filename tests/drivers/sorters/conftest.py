@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
+import threading
 import time
+import tty
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +53,30 @@ class Wire:
 
 
 @pytest.fixture
+def bus() -> Iterator[tuple[str, str]]:
+    """Two serial devices, and a cable between them."""
+    pairs = [pty.openpty() for _ in range(2)]
+    for _, slave in pairs:
+        tty.setraw(slave)
+    stop = threading.Event()
+    ends = [master for master, _ in pairs]
+
+    def carry() -> None:
+        while not stop.is_set():
+            for end in select.select(ends, [], [], 0.05)[0]:
+                os.write(ends[1 - ends.index(end)], os.read(end, 4096))
+
+    thread = threading.Thread(target=carry)
+    thread.start()
+    yield os.ttyname(pairs[0][1]), os.ttyname(pairs[1][1])
+    stop.set()
+    thread.join()
+    for pair in pairs:
+        for end in pair:
+            os.close(end)
+
+
+@pytest.fixture
 def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
     """A sorter and a cell on the wire that the parameter names, connected."""
     rules = CellRules(verdict_ms=20_000.0, link_timeout_ms=3000.0)
@@ -68,6 +97,17 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
         connect = partial(ModbusTcpClient, "127.0.0.1", port=port, timeout=1)
         cell = ModbusCell(7, rules, connect).start()
         sorter = ModbusSorter(ModbusSettings(listen="127.0.0.1", port=port, **times))
+    elif request.param == "modbus-rtu":
+        pytest.importorskip("pymodbus")
+        from pymodbus.client import ModbusSerialClient
+
+        from drivers.sorters.modbus import ModbusSettings, ModbusSorter
+
+        ours, theirs = request.getfixturevalue("bus")
+        cell = ModbusCell(
+            7, rules, partial(ModbusSerialClient, theirs, baudrate=115_200, timeout=0.5)
+        ).start()
+        sorter = ModbusSorter(ModbusSettings(device=ours, baud=115_200, parity="none", **times))
     elif request.param == "opcua":
         pytest.importorskip("asyncua")
         from drivers.sorters.opcua import OpcUaSettings, OpcUaSorter

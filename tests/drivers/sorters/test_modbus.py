@@ -6,14 +6,11 @@ import contextlib
 import os
 import pty
 import re
-import select
 import shutil
 import socket
 import struct
 import subprocess
-import threading
 import time
-import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -363,30 +360,6 @@ def test_mbpoll_runs_a_part_by_modbus_tcp(sorters: Callable[..., ModbusSorter]) 
     sorter = sorters(ack_timeout_ms=20_000.0)
     until(lambda: asked(sorter, request(1, 3, 0, 1)))
     one_part(sorter, Mbpoll("-m", "tcp", "-p", str(sorter._settings.port), "127.0.0.1"))
-
-
-@pytest.fixture
-def bus() -> Iterator[tuple[str, str]]:
-    """Two serial devices, and a cable between them."""
-    pairs = [pty.openpty() for _ in range(2)]
-    for _, slave in pairs:
-        tty.setraw(slave)
-    stop = threading.Event()
-    ends = [master for master, _ in pairs]
-
-    def carry() -> None:
-        while not stop.is_set():
-            for end in select.select(ends, [], [], 0.05)[0]:
-                os.write(ends[1 - ends.index(end)], os.read(end, 4096))
-
-    thread = threading.Thread(target=carry)
-    thread.start()
-    yield os.ttyname(pairs[0][1]), os.ttyname(pairs[1][1])
-    stop.set()
-    thread.join()
-    for pair in pairs:
-        for end in pair:
-            os.close(end)
 
 
 def test_mbpoll_runs_a_part_by_modbus_rtu(sorters: Callable[..., ModbusSorter], bus: tuple[str, str]) -> None:
