@@ -4,7 +4,8 @@
 #   system-packages.sh tests    and what the tests need: strace watches sockets, systemd runs the unit,
 #                                  gcc makes the fault campaign's disk and a camera library with faults,
 #                                  tmux shows the live view, mosquitto is the broker,
-#                                  mbpoll is a PLC, prometheus reads the metrics
+#                                  mbpoll is a PLC, prometheus reads the metrics, postgresql keeps
+#                                  what the telemetry sink receives
 set -euo pipefail
 
 missing=()
@@ -25,6 +26,7 @@ case "${1:-device}" in
         need tmux command -v tmux
         need mosquitto test -x /usr/sbin/mosquitto
         need mosquitto-clients command -v mosquitto_pub
+        need postgresql bash -c 'compgen -G "/usr/lib/postgresql/*/bin/postgres"'
         need mbpoll command -v mbpoll
         need prometheus command -v promtool
         ;;

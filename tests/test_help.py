@@ -9,10 +9,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from deploy.telemetry_sink.__main__ import app as sink
 from retraining.cli import app as retrain
 from station.cli import app as station
 
-APPS = {"station": station, "retrain": retrain}
+APPS = {"station": station, "retrain": retrain, "telemetry-sink": sink}
 
 
 def commands(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

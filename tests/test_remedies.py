@@ -12,6 +12,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from deploy.telemetry_sink.__main__ import app as sink
 from retraining.cli import app as retrain
 from station.cli import app as station
 from station.config import config_model
@@ -54,7 +55,7 @@ def commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 COMMANDS = dict(
     one
-    for name, app in (("station", station), ("retrain", retrain))
+    for name, app in (("station", station), ("retrain", retrain), ("sink", sink))
     for one in commands(name, typer.main.get_command(app))
 )
 

@@ -21,7 +21,7 @@ from station.journal.selection import Selection
 
 RECORDS, EVENTS = "records", "events"
 PREFIX = "telemetry"
-_LEFT_OUT = ("record_id", "verdict_seq")
+LEFT_OUT = ("record_id", "verdict_seq")
 """Columns that the message has under another name, or that mean nothing outside the journal."""
 
 _FAR = 1000
@@ -213,7 +213,7 @@ def open_telemetry_cursor(journal: Path, stream: str, holder: str, *, history: b
 
 def body_of(record: PartRecord) -> dict[str, Any]:
     """A record as the message has it: every column by its name in the journal, without the scores."""
-    return {"record": {name: getattr(record, name) for name in COLUMNS if name not in _LEFT_OUT}}
+    return {"record": {name: getattr(record, name) for name in COLUMNS if name not in LEFT_OUT}}
 
 
 def _before(moment: str, seconds: float) -> str:
