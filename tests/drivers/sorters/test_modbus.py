@@ -270,6 +270,24 @@ def test_a_mailbox_with_senseless_values_is_counted_and_shown(sorters: Callable[
     assert "1150" in sorter.health().last_error
 
 
+def test_a_mailbox_of_a_later_version_is_answered_with_a_fault_that_names_ours(
+    sorters: Callable[..., ModbusSorter],
+) -> None:
+    sorter = sorters()
+    until(lambda: asked(sorter, request(1, 3, 0, 1)))
+    box = encode(wire.Message(CELL, 0, 5, wire.Hello(wire.Role.CELL, "plc"), 3))
+    box[2] = 9 << 8 | 1
+    data = request(1, 16, Cell.HELLO, SIZE)
+    whole = data[:4] + struct.pack(">H", 7 + 2 * SIZE) + data[6:] + bytes((2 * SIZE,))
+    asked(sorter, whole + struct.pack(f">{SIZE}H", *box))
+    answer = asked(sorter, request(2, 3, Station.FAULT, SIZE))
+    fault = decode(struct.unpack(f">{SIZE}H", answer[9:]))
+    assert fault is not None
+    assert fault.version == 1
+    assert fault.body == wire.Fault(wire.FaultCode.PROTOCOL_VERSION, "this station speaks versions 1 to 3")
+    assert "version 9" in sorter.health().last_error
+
+
 def test_a_flood_of_requests_delays_no_call_and_another_plc_is_served_all_the_same(
     sorters: Callable[..., ModbusSorter],
 ) -> None:

@@ -208,6 +208,23 @@ def test_a_part_is_inspected_for_a_cell_made_of_the_brokers_own_clients(broker: 
     heard.stdout.close()
 
 
+def test_a_message_of_a_later_version_is_answered_with_a_fault_in_version_1(
+    broker: Any, sorters: Make
+) -> None:
+    command = ["mosquitto_sub", "-p", str(broker.port), "-t", f"{TOPIC}/to-cell/fault", "-C", "1", "-W", "10"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as heard:
+        until(lambda: f"{TOPIC}/to-cell/fault" in (broker.folder / "mosquitto.log").read_text())
+        sorter = sorters(broker)
+        until(lambda: sorter.health().sent > 0)
+        hello = {"version": 9, "sender": 77, "receiver": 0, "sequence": 1, "role": "cell", "colour": "blue"}
+        publish(broker, f"{TOPIC}/to-station/hello", json.dumps(hello))
+        assert heard.stdout is not None
+        fault = json.loads(heard.stdout.read())
+    assert (fault["version"], fault["receiver"], fault["code"]) == (1, 0, "protocol-version")
+    assert fault["reason"] == "this station speaks versions 1 to 3"
+    assert "version 9" in sorter.health().last_error
+
+
 def test_birth_and_last_will_are_kept_by_the_broker(broker: Any, sorters: Make) -> None:
     sorter = sorters(broker)
     until(lambda: sorter.health().sent > 0)

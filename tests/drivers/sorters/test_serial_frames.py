@@ -183,3 +183,12 @@ def test_what_is_new_in_version_3_is_neither_sent_nor_read_in_version_2(body: wi
     assert decoder.feed(altered(wire.Message(9, 7, 4, body, 3), 0, 2)) == []
     assert (decoder.garbled, decoder.other_version) == (1, None)
     assert decoder.feed(wire.encode(wire.Message(9, 7, 4, body, 3)))[0].body == body
+
+
+@pytest.mark.parametrize("behind", [wire.STX, wire.ETX, wire.DLE])
+def test_a_byte_behind_0x10_that_cannot_stand_there_breaks_its_frame_and_no_other(behind: int) -> None:
+    frame = wire.encode(A_RESULT)
+    decoder = wire.Decoder()
+    broken = frame[:8] + bytes((wire.DLE, behind))
+    assert decoder.feed(broken + frame) == [A_RESULT]
+    assert decoder.garbled == (2 if behind == wire.STX else 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from drivers.sorters.handshake import HandshakeSettings
-from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
+from drivers.sorters.interface import JobChange, Outcome, Receipt, Result, SorterError, Trigger
+from drivers.sorters.messages import JobBody
 from drivers.sorters.serial import frames as wire
 from drivers.sorters.session import Action, StationSession
 
@@ -373,3 +374,47 @@ def test_what_a_cell_says_about_the_version_is_a_problem_that_is_shown() -> None
     says = wire.Fault(wire.FaultCode.PROTOCOL_VERSION, "this cell speaks version 7")
     machine.received(wire.Message(CELL, 0, 1, says), 0)
     assert "this cell speaks version 7" in machine.link.problem
+
+
+# ---------------------------------------------------------------------- what the document settles
+
+
+def test_a_hello_that_names_the_station_is_answered_with_a_heartbeat_also_while_the_link_is_up() -> None:
+    hand = Hand()
+    for _ in range(2):
+        actions = hand.send(wire.Hello(wire.Role.CELL, "cell"))
+        assert bodies(actions, wire.Heartbeat)
+        assert not bodies(actions, wire.Hello)
+
+
+def test_a_hello_that_does_not_name_the_station_is_answered_with_a_hello_to_its_sender() -> None:
+    hand = Hand()
+    actions = hand.send(wire.Hello(wire.Role.CELL, "cell"), receiver=0)
+    assert bodies(actions, wire.Hello)
+    assert not bodies(actions, wire.Heartbeat)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_repeated_result_ack_may_bear_its_first_number_or_a_new_one(same: bool) -> None:
+    hand = Hand()
+    number, _ = hand.trigger(5)
+    hand.tell(5)
+    ack = wire.ResultAck(number, 5, wire.Sorted.IN_BIN, 3)
+    assert receipts(hand.send(ack))[0].acknowledged
+    assert hand.send(ack, hand.number if same else None) == []
+    assert hand.machine.handshake.counts.duplicates == 1
+    assert hand.machine.handshake.counts.unexpected == 0
+
+
+def test_without_a_recipe_a_cell_of_version_3_reads_initialized_and_an_older_one_preoperational() -> None:
+    for version, state in ((2, wire.EndState.PREOPERATIONAL), (3, wire.EndState.INITIALIZED)):
+        hand = Hand(version=3)
+        hand.send(JobBody("shaft"))
+        hand.machine.tick(hand.now)
+        hand.machine.job_done(JobChange(hand.number, "shaft"), "no engine", hand.now)
+        if version == 2:
+            hand.cell, hand.number, hand.version = CELL + 1, 0, 2
+        hand.heartbeat()
+        (beat,) = bodies(hand.wait(300), wire.Heartbeat)
+        assert isinstance(beat, wire.Heartbeat)
+        assert (beat.ready, beat.state, beat.reason) == (False, state, "no engine")
