@@ -9,10 +9,7 @@ compares the journal with what arrived.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,9 +23,9 @@ from typing import Annotated, Any
 import typer
 
 from deploy.telemetry_sink.stores import Parquet
+from station.bench.broker import Broker
 from station.cli.ending import run as run_to_its_end
 from station.cli.parameters import FILE_MADE, careful
-from station.telemetry.schema import TelemetryError
 
 TOPIC = "outage/station"
 CONSUMER = "historian"
@@ -131,36 +128,6 @@ def outage(
         raise typer.Exit(1)
 
 
-class _Broker:
-    """A mosquitto with persistence."""
-
-    def __init__(self, folder: Path) -> None:
-        found = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-        if found is None:
-            raise TelemetryError("mosquitto is not installed: apt-get install mosquitto")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self._folder = folder
-        import getpass
-
-        (folder / "mosquitto.conf").write_text(
-            f"user {getpass.getuser()}\nlistener {self.port} 127.0.0.1\nallow_anonymous true\n"
-            f"set_tcp_nodelay true\npersistence true\npersistence_location {folder}/\nautosave_interval 5\n"
-        )
-        self._command = [found, "-c", str(folder / "mosquitto.conf")]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self._folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
 class _Subscriber:
     """Counts what arrives; its session outlives a broker that is killed, if the broker has saved it."""
 
@@ -207,7 +174,7 @@ def _run(
     replay_s: float,
     say: Callable[[str], None],
 ) -> Figures:
-    broker, journal = _Broker(folder), folder / "journal.db"
+    broker, journal = Broker(folder), folder / "journal.db"
     settings: dict[str, object] = {"host": "127.0.0.1", "port": broker.port, "topic": TOPIC}
     settings |= {"replay_s": replay_s, "receipts": receipts}
     settings |= {"consumers": [CONSUMER]} if receipts == "required" else {}

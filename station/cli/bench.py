@@ -41,6 +41,13 @@ def bench(
             "--with-metrics", help="Measure the fastest path with metrics too, scraped once per second."
         ),
     ] = False,
+    with_telemetry: Annotated[
+        bool,
+        typer.Option(
+            "--with-telemetry",
+            help="Measure the fastest path with telemetry too: one record per part to a mosquitto beside it.",
+        ),
+    ] = False,
     beside: Annotated[
         Path | None,
         typer.Option(help="Measure the fastest path with all observers of this configuration too."),
@@ -50,7 +57,7 @@ def bench(
         typer.Option(
             min=0.1,
             max=1000,
-            help="With --with-rare, --with-metrics or --beside: parts per second; else the highest.",
+            help="Parts per second that come, for what is measured beside the path; else the highest.",
         ),
     ] = None,
     rivals: Annotated[bool, typer.Option(help="Measure Algorithm 1 in torch too.")] = True,
@@ -66,8 +73,8 @@ def bench(
     The command first renders simulated housings of all six widths. It then measures every back end and
     precision that this machine has. Where torch is installed, it also measures Algorithm 1 as printed.
 
-    With --with-rare, --with-metrics or --beside, it also measures the fastest path with them and without
-    them in turn.
+    With --with-rare, --with-metrics, --with-telemetry or --beside, it also measures the fastest path with
+    them and without them in turn.
     The p99 of a slow pace needs many seconds: at 5.8 parts/s, 60 s are 348 parts.
 
     With --against, it measures this checkout and another one in turn, each round in a new process.
@@ -81,12 +88,15 @@ def bench(
 
         station bench --with-metrics --no-rivals
 
+        station bench --with-telemetry --no-rivals
+
         station bench --beside station.yaml --pace 5.8 --seconds 60 --no-rivals
 
         git worktree add ../before HEAD~20 && station bench --against ../before
 
     """
-    asked = {"--with-rare": with_rare, "--with-metrics": with_metrics, "--beside": beside is not None}
+    asked = {"--with-rare": with_rare, "--with-metrics": with_metrics}
+    asked |= {"--with-telemetry": with_telemetry, "--beside": beside is not None}
     given = [option for option, is_given in asked.items() if is_given]
     if len(given) > 1:
         raise typer.BadParameter(f"give {' or '.join(given)}, not both", param_hint=given[-1])
@@ -106,6 +116,7 @@ def bench(
     from station.bench.beside import cost_beside, observers_of, rare_log
     from station.bench.patching import patching_timings
     from station.bench.scraped import scraped_metrics
+    from station.bench.sent import sent_records
     from station.cli.text import told
     from station.config import load_config
     from station.engines import open_engine, runnable
@@ -118,6 +129,8 @@ def bench(
     make = rare_log if beside is None else observers_of(load_config(beside))
     if with_metrics:
         make = scraped_metrics
+    if with_telemetry:
+        make = sent_records
     prepared = load_recipe(find_recipe(recipe, recipes))
     folder = engines / prepared.engine
     choices = runnable(folder)

@@ -126,10 +126,11 @@ class TelemetrySender:
         head: Callable[[], int],
         *,
         is_simulated: bool,
+        streams: Callable[[JournalFollower], tuple[Stream, ...]] = streams_of,
     ) -> None:
         """``head``: the journal's last event, from memory. Raises ``BrokerError`` for files of no use."""
         self._settings, self._path, self._head = settings, journal, head
-        self._is_simulated = is_simulated
+        self._is_simulated, self._streams = is_simulated, streams
         self._name = settings.client_id or f"telemetry-{settings.topic.replace('/', '-')}"
         make_client(settings, self._name)
         self._sent: dict[str, int] = {}
@@ -138,7 +139,7 @@ class TelemetrySender:
             self.sender = Sender(station, reader.head().journal_id)
             with suppress(JournalError):  # said by the thread, which meets it again
                 # Before the first part of the run, so that nothing of it lies before a cursor made now.
-                self._sent = {stream.name: self._may_be_sent(stream) for stream in streams_of(reader)}
+                self._sent = {stream.name: self._may_be_sent(stream) for stream in streams(reader)}
         self._session = secrets.token_hex(8)
         self._status_of_line: Callable[[], LineStatus] | None = None
         self._client: Client | None = None
@@ -230,7 +231,7 @@ class TelemetrySender:
     def _open_journal(self) -> None:
         settings = self._settings
         self._reader = JournalFollower(self._path)
-        self._ways = tuple(self._open_way(stream, settings) for stream in streams_of(self._reader))
+        self._ways = tuple(self._open_way(stream, settings) for stream in self._streams(self._reader))
         for way in self._ways:
             way.outbox.connected(None)
 
