@@ -177,9 +177,10 @@ def assemble(
         observers = stack.enter_context(
             Observers(made, report_loss=lambda values: journal.write_event("degraded", values))
         )
-        sorter = make_sorter(config)
+        camera, sorter = make_camera(config), make_sorter(config)
+        sorter.use(camera)
         line = Line(
-            camera=make_camera(config),
+            camera=camera,
             sorter=sorter,
             prepared=prepared,
             journal=journal,

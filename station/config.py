@@ -449,6 +449,12 @@ class StationConfig(Section):
                 "free-running station would ever be sorted",
                 "write `mode: cell` and let the cell trigger each part",
             )
+        if self.camera.mode is Mode.CELL and self.sorter.uses_camera_lines:
+            raise mistake(
+                "camera.mode",
+                "is `cell`, and the lines of a camera bring no trigger to the station",
+                "write `mode: free-running`; the camera's own input may start each exposure",
+            )
         if self.telemetry is not None:
             self._telemetry_is_apart(self.telemetry)
         if self.handoff is not None and self.paths.rare is None:

@@ -468,11 +468,6 @@ class Code(Enum):
         return self.code
 
     @property
-    def number(self) -> int:
-        """The code where only numbers can be sent, such as a register: 101 for ``F101``."""
-        return int(self.code[1:])
-
-    @property
     def group(self) -> str:
         """What all faults with the same first digit have in common."""
         return GROUPS[self.code[1]]

@@ -543,7 +543,6 @@ class Line:
             bin=verdict.bin,
             class_index=verdict.class_index,
             reason=verdict.reason,
-            fault=code.number if (code := code_of(verdict.reason)) is not None else 0,
         )
         try:
             self._sorter.send(result)

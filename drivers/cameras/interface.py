@@ -134,6 +134,13 @@ class Camera(ABC):
     def grab(self, timeout_s: float) -> Frame:
         """The next frame in order; raises :class:`CameraTimeoutError`, :class:`CameraLostError`."""
 
+    def set_output(self, line: str, on: bool) -> None:
+        """Set an output line of the camera; it may be called by another thread while frames are grabbed.
+
+        Raises :class:`CameraConfigError` where the camera has no such line.
+        """
+        raise CameraConfigError(f"this camera has no output line {line!r}; use another kind of sorter")
+
     def waiting(self) -> int:
         """How many frames are there to be grabbed, without waiting; 0 where a family makes none unasked."""
         return 0

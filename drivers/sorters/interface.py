@@ -14,8 +14,12 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from drivers.errors import InspectionError
+
+if TYPE_CHECKING:
+    from drivers.cameras.interface import Camera
 
 
 class Outcome(StrEnum):
@@ -61,8 +65,6 @@ class Result:
     """Index in the recipe's classes; 254 for a part rejected as unknown, 255 for a fault."""
     reason: str
     """For people, at most 64 ASCII characters on the wire; that of a fault begins with its code."""
-    fault: int = 0
-    """The number of the fault's code (docs/faults.md), 101 for F101; 0 for an accept or a reject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,10 @@ class SorterError(InspectionError):
 
 class Sorter(ABC):
     """One link to a cell. Thread-safe; a lost line is no exception but ``health().connected`` False."""
+
+    def use(self, camera: Camera) -> None:
+        """The station's camera, before both are opened: a sorter may speak by the camera's own lines."""
+        return
 
     @abstractmethod
     def open(self) -> None:

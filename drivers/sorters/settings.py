@@ -14,6 +14,8 @@ from drivers.settings import Milliseconds, Section, mistake
 class SorterSettings(Section):
     """The connection to the robot or PLC."""
 
+    uses_camera_lines: ClassVar[bool] = False
+    """Whether it speaks by the output lines of the camera, and hears nothing."""
     sorts_triggered_parts_only: ClassVar[bool] = False
     """Whether a result needs the cell's own trigger, so that a free-running station could sort nothing."""
     heartbeat_ms: Milliseconds = 250.0

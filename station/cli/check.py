@@ -218,10 +218,14 @@ def _camera(config: StationConfig, recipe: Recipe) -> str:
 
 def _sorter(config: StationConfig, recipe: Recipe) -> str:
     from drivers.sorters.interface import SorterError
-    from station.assembly import make_sorter
+    from station.assembly import make_camera, make_sorter
 
     sorter = make_sorter(config)
+    camera = make_camera(config) if config.sorter.uses_camera_lines else None
     try:
+        if camera is not None:
+            camera.open()
+            sorter.use(camera)
         sorter.prepare(recipe.name)
         sorter.open()
         until = time.monotonic() + 3 * config.sorter.link_timeout_ms / 1000
@@ -233,9 +237,12 @@ def _sorter(config: StationConfig, recipe: Recipe) -> str:
                 f"{health.description}: the cell does not answer; check that it is switched on, then check "
                 f"the way to it. {health.last_error}"
             )
-        return f"{health.description}; the cell answers; {health.counted}"
+        answers = "" if camera is not None else "; the cell answers"
+        return f"{health.description}{answers}; {health.counted}"
     finally:
         sorter.close()
+        if camera is not None:
+            camera.close()
 
 
 def _journal(config: StationConfig) -> str:

@@ -136,7 +136,8 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
         (
             "kind: serial",
             "kind: relay",
-            ":17: sorter.kind: 'relay' is not known: known are: gpio, modbus, mqtt, opcua, serial",
+            ":17: sorter.kind: 'relay' is not known: known are: camera-lines, gpio, modbus, mqtt, opcua, "
+            "serial",
         ),
         (
             "trigger: software",
@@ -416,3 +417,12 @@ def test_a_long_deadline_needs_a_reason_that_is_shown(tmp_path: Path) -> None:
     (risk,) = accepted_risks(config)
     assert risk.startswith("limits.part_deadline_ms above 10000")
     assert "hand-loaded jig" in risk
+
+
+def test_a_cameras_lines_bring_no_trigger(tmp_path: Path) -> None:
+    before, _, _ = PLANT.partition("sorter:\n")
+    lines = "sorter: {kind: camera-lines, ok: Line3}\n"
+    with pytest.raises(ConfigError, match=r"camera\.mode: is `cell`, and the lines of a camera bring no"):
+        load(tmp_path, before + lines)
+    free = before.replace("trigger: software", "mode: free-running\n  trigger: hardware")
+    assert load(tmp_path, free + lines).sorter.uses_camera_lines

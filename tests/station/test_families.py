@@ -177,7 +177,7 @@ def test_a_family_of_one_file_is_configured_and_proven_by_station_check(folder: 
     assert code == 0, said
     assert "camera: grey 7, lens lens.json, 32 x 64 px, 1 frame, 0 lost, 0 incomplete" in said, said
     assert re.search(r"camera families found: folder, grey, harvesters \(.*\), pylon \(.*\), simulated", said)
-    assert re.search(r"sorter protocols found: gpio \(gpiod [0-9.]+\), lamp, modbus", said)
+    assert re.search(r"sorter protocols found: camera-lines, gpio \(gpiod [0-9.]+\), lamp, modbus", said)
     assert "sorter: green lamp of toy, tiny; the cell answers" in said
 
 

@@ -68,6 +68,8 @@ class GenicamCamera(Camera):
         """The camera's name in messages: the one looked for, then the one found."""
         self._counters = Counters(label, simulated=settings.is_simulated)
         self._nodes: Nodes | None = None
+        self._outputs: dict[str, str] = {}
+        """Output line -> the user output that it follows, since the camera was opened."""
         """Its features; None while it is not open."""
         self._clock: CameraClock | None = None
         self._size: tuple[int, int] = (0, 0)
@@ -175,6 +177,25 @@ class GenicamCamera(Camera):
         self._require_open()
         return self._ask("being asked for its frames", self._queued) if self._armed else 0
 
+    def set_output(self, line: str, on: bool) -> None:
+        """Let the line follow a user output of the camera, and set that (SFNC, *Digital I/O Control*)."""
+        nodes = self._nodes
+        if nodes is None:
+            raise CameraLostError(f"{self._label} is not open; it is opened again by itself")
+        try:
+            output = self._outputs.get(line)
+            if output is None:
+                output = f"UserOutput{len(self._outputs) + 1}"
+                nodes.set(f"line {line}", line, "LineSelector")
+                if nodes.read("LineMode") != "Output":
+                    nodes.set(f"line {line} as an output", "Output", "LineMode")
+                nodes.set(f"line {line} by {output}", output, "LineSource")
+                self._outputs[line] = output
+            nodes.set(f"line {line}", output, "UserOutputSelector")
+            nodes.set(f"line {line}", on, "UserOutputValue")
+        except self._errors() as error:  # whether the camera is lost is found by the thread that grabs
+            raise CameraLostError(f"{self._label}: line {line}: {first_line(error)}") from None
+
     def probe(self) -> None:
         """Ask library and camera; raises :class:`CameraLostError` when one of them does not answer."""
         self._require_open()
@@ -269,6 +290,7 @@ class GenicamCamera(Camera):
     def _release(self) -> None:
         """Everything back, in any state; an open device does not work again after a loss."""
         self._nodes, self._clock, self._armed = None, None, False
+        self._outputs = {}
         self._let_go()
 
     # ------------------------------------------------------------------ what a library does

@@ -1,19 +1,21 @@
-"""Linux GPIO (``/dev/gpiochip*``) by libgpiod 2: the only file that touches a pin. Thin on purpose.
+"""Linux GPIO (``/dev/gpiochip*``) by libgpiod 2, and a camera's lines: the only file that touches a pin.
 
-**Not run by us**: no machine at hand has GPIO, nor a kernel with its simulator (CONFIG_GPIO_SIM).
+**GPIO was not run by us**: no machine at hand has GPIO, nor a kernel with its simulator (CONFIG_GPIO_SIM).
 docs/plain-io.md has the commands that show it on yours. What the lines mean is in ``signals.py``, which is
 tested.
 """
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from drivers.cameras.interface import Camera, CameraError
 from drivers.sorters.interface import SorterError
-from drivers.sorters.plain_io.settings import GpioSettings, Wire
+from drivers.sorters.plain_io.settings import CameraLinesSettings, GpioSettings, Wire
 from drivers.sorters.plain_io.signals import Edge
 
 EDGES = 1024
@@ -98,6 +100,36 @@ class GpioLines(Lines):
     def close(self) -> None:
         """Give the lines back."""
         self._request.release()
+
+
+class CameraLines(Lines):
+    """A camera's own output lines; a camera has no inputs for us. Raises OSError while it is lost."""
+
+    def __init__(self, camera: Camera, settings: CameraLinesSettings) -> None:
+        self._camera = camera
+        self._lines = {key: str(line) for key, line in settings.outputs.items()}
+        self._never, self._writer = os.pipe2(os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Never readable."""
+        return self._never
+
+    def read(self) -> list[Edge]:
+        """Nothing."""
+        return []
+
+    def set(self, levels: Mapping[str, bool]) -> None:
+        """Set outputs one after the other, `valid` last where it goes on."""
+        for key in sorted(levels, key=lambda key: key == "valid" and levels[key]):
+            try:
+                self._camera.set_output(self._lines[key], levels[key])
+            except CameraError as error:
+                raise OSError(f"sorter.{key}: {error}") from None
+
+    def close(self) -> None:
+        """Give the lines back."""
+        os.close(self._never)
+        os.close(self._writer)
 
 
 def _offset(chip: Any, key: str, line: Wire) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -46,7 +45,95 @@ class BeltSettings(Section):
         return self
 
 
-class GpioSettings(HandshakeSettings):
+class PlainSettings(HandshakeSettings):
+    """Times of the lines, whatever drives them."""
+
+    setup_ms: Milliseconds = 2.0
+    """the time from `ok` or `ng` to `valid`, ms"""
+    pulse_ms: Milliseconds = 50.0
+    """the length of `valid` where the cell does not acknowledge it, ms"""
+    gap_ms: Milliseconds = 10.0
+    """the time from the end of one result to the next, ms"""
+
+    @property
+    def place(self) -> str:
+        """Where the lines are, for people."""
+        raise NotImplementedError
+
+    @property
+    def inputs(self) -> dict[str, Wire]:
+        """Key -> line of every input."""
+        return {}
+
+    @property
+    def outputs(self) -> dict[str, Wire]:
+        """Key -> line of every output."""
+        raise NotImplementedError
+
+    @property
+    def waits_for_ack(self) -> bool:
+        """Whether `valid` stays on until the cell acknowledges it."""
+        return "ack" in self.inputs
+
+    @property
+    def gate(self) -> BeltSettings | None:
+        """The gate behind the camera that the station itself opens."""
+        return None
+
+    @model_validator(mode="after")
+    def _lines_are_told_apart(self) -> Self:
+        used: dict[Wire, str] = {}
+        for key, line in (*self.inputs.items(), *self.outputs.items()):
+            if line in used:
+                raise mistake(key, f"is line {line}, as `{used[line]}`", "give each its own line")
+            used[line] = key
+        for key in ("heartbeat_ms", "link_timeout_ms", "resend_ms"):
+            if key in self.model_fields_set:
+                raise mistake(key, "has no meaning on single lines", "remove the key")
+        longest = self.setup_ms + self.pulse_ms + self.gap_ms
+        if self.gate is not None and self.gate.encoder is None:
+            longest = max(longest, self.gate.gate_at + self.gate.gate_span)
+        if self.ack_timeout_ms < longest:
+            problem = f"is {self.ack_timeout_ms:g}, and one part takes {longest:g}"
+            raise mistake("ack_timeout_ms", problem, "write a longer one")
+        return self
+
+
+class CameraLinesSettings(PlainSettings):
+    """A free-running camera whose own output lines carry the results, docs/plain-io.md."""
+
+    sorts_triggered_parts_only: ClassVar[bool] = False
+    uses_camera_lines: ClassVar[bool] = True
+    kind: Literal["camera-lines"] = "camera-lines"
+    """the sorter's protocol"""
+    ok: Text | None = None
+    """the line that is on for an accepted part, before `valid` and as long as `valid`, such as `Line3`"""
+    ng: Text | None = None
+    """the line that is on for a rejected or faulted part; never together with `ok`"""
+    valid: Text | None = None
+    """the line that is on while `ok` or `ng` may be read"""
+    ready: Text | None = None
+    """the line that is on while the station inspects"""
+
+    @property
+    def place(self) -> str:
+        """Where the lines are, for people."""
+        return "the camera"
+
+    @property
+    def outputs(self) -> dict[str, Wire]:
+        """Key -> line of every output."""
+        lines = {"ready": self.ready, "ok": self.ok, "ng": self.ng, "valid": self.valid}
+        return {key: line for key, line in lines.items() if line is not None}
+
+    @model_validator(mode="after")
+    def _good_parts_are_told(self) -> Self:
+        if self.ok is None:
+            raise mistake("ok", "is missing: a missing NG would pass for a good part", "name a line for it")
+        return self
+
+
+class GpioSettings(PlainSettings):
     """A cell wired by single lines to Linux GPIO, docs/plain-io.md."""
 
     kind: Literal["gpio"] = "gpio"
@@ -74,14 +161,18 @@ class GpioSettings(HandshakeSettings):
     """the keys of the lines that are on at low level, such as `trigger`"""
     debounce_us: Annotated[int, Field(ge=0, le=100_000)] = 200
     """the time in which an input must not change back, us"""
-    setup_ms: Milliseconds = 2.0
-    """the time from `ok` or `ng` to `valid`, ms"""
-    pulse_ms: Milliseconds = 50.0
-    """the length of `valid` where there is no `ack`, ms"""
-    gap_ms: Milliseconds = 10.0
-    """the time from the end of one result to the next, ms"""
     belt: BeltSettings | None = None
     """a gate behind the camera that the station itself opens"""
+
+    @property
+    def place(self) -> str:
+        """Where the lines are, for people."""
+        return self.chip
+
+    @property
+    def gate(self) -> BeltSettings | None:
+        """The gate behind the camera that the station itself opens."""
+        return self.belt
 
     @property
     def inputs(self) -> dict[str, Wire]:
@@ -105,25 +196,8 @@ class GpioSettings(HandshakeSettings):
         return {key: line for key, line in lines.items() if line is not None}
 
     @model_validator(mode="after")
-    def _lines_are_told_apart(self) -> Self:
-        used: dict[Wire, str] = {}
-        for key, line in (*self.inputs.items(), *self.outputs.items()):
-            if line in used:
-                raise mistake(key, f"is line {line}, as `{used[line]}`", "give each its own line")
-            used[line] = key
+    def _inverted_are_lines(self) -> Self:
         for key in self.inverted:
-            if key not in used.values():
+            if key not in self.inputs and key not in self.outputs:
                 raise mistake("inverted", f"names {key!r}, which is no line here", "write the key of a line")
-        for key in ("heartbeat_ms", "link_timeout_ms", "resend_ms"):
-            if key in self.model_fields_set:
-                raise mistake(key, "has no meaning on single lines", "remove the key")
-        for key, problem in self._times():
-            raise mistake(key, problem, "write a longer ack_timeout_ms")
         return self
-
-    def _times(self) -> Iterator[tuple[str, str]]:
-        longest = self.setup_ms + self.pulse_ms + self.gap_ms
-        if self.belt is not None and self.belt.encoder is None:
-            longest = max(longest, self.belt.gate_at + self.belt.gate_span)
-        if self.ack_timeout_ms < longest:
-            yield "ack_timeout_ms", f"is {self.ack_timeout_ms:g}, and one part takes {longest:g}"

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from drivers.sorters.handshake import Announcement, Decided, Handshake, Reply
 from drivers.sorters.interface import JobChange, Outcome, Receipt, Result, Trigger
-from drivers.sorters.plain_io.settings import GpioSettings
+from drivers.sorters.plain_io.settings import PlainSettings
 from drivers.sorters.plain_io.tracking import Action, Passed, SetGate, Tracker
 
 Delivery: TypeAlias = Trigger | Receipt
@@ -43,12 +43,12 @@ class _Phase(Enum):
 class Signals:
     """The station's end of the lines."""
 
-    def __init__(self, settings: GpioSettings) -> None:
+    def __init__(self, settings: PlainSettings) -> None:
         self._settings = settings
         self.handshake: Handshake[Reply] = Handshake(settings, lambda reply: reply)
         self.levels = dict.fromkeys(settings.outputs, False)
         """What each output must be now."""
-        self._tracker = None if settings.belt is None else Tracker(settings.belt.belt(settings.max_in_hand))
+        self._tracker = None if settings.gate is None else Tracker(settings.gate.belt(settings.max_in_hand))
         self._parts = self._position = 0
         """Parts so far; the belt's position."""
         self._begun_ns = 0
@@ -83,6 +83,11 @@ class Signals:
                 late = late or "the part has passed the gate"
                 found += self._do(self.handshake.passed(result.part_id, late, now_ns))
         return found + self.tick(now_ns)
+
+    def arrived(self, part_id: int, now_ns: int) -> None:
+        """Free running: a part without a trigger, whose number is the station's."""
+        self.handshake.triggered(part_id, part_id, "", now_ns)
+        self._parts = max(self._parts, part_id)
 
     def close(self, now_ns: int) -> list[Delivery]:
         """All lines off."""
@@ -139,7 +144,7 @@ class Signals:
                 decided = self._results.popleft()
                 if self.handshake.awaits(decided.number):  # else it is too old to be read as anybody's
                     self._begin_result(decided, now_ns)
-            elif self._phase is _Phase.VALID and self._settings.ack is not None:
+            elif self._phase is _Phase.VALID and self._settings.waits_for_ack:
                 if self._shown is None or self.handshake.awaits(self._shown.number):
                     break
                 found += self._end_of_result(now_ns)  # given up
@@ -158,7 +163,7 @@ class Signals:
     def next_due_ns(self) -> int:
         """When :meth:`tick` must be called next; far away while nothing waits."""
         due = self.handshake.next_due_ns()
-        waits_for_ack = self._phase is _Phase.VALID and self._settings.ack is not None
+        waits_for_ack = self._phase is _Phase.VALID and self._settings.waits_for_ack
         if self._phase is not _Phase.FREE and not waits_for_ack:
             due = min(due, self._until_ns)
         if self._tracker is not None and self._by_time and (at := self._tracker.next_position()) is not None:
@@ -169,7 +174,7 @@ class Signals:
 
     @property
     def _by_time(self) -> bool:
-        return self._settings.belt is not None and self._settings.belt.encoder is None
+        return self._settings.gate is not None and self._settings.gate.encoder is None
 
     def _at(self, now_ns: int) -> int:
         """The belt's position; an edge may be told a little after the clock was looked at."""

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 
 from drivers import heartbeat
+from drivers.cameras.interface import Camera
 from drivers.registry import Package
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Receipt, Result, Sorter, SorterError, SorterHealth, Trigger
-from drivers.sorters.plain_io.lines import EdgesLostError, GpioLines, Lines
-from drivers.sorters.plain_io.settings import GpioSettings
+from drivers.sorters.plain_io.lines import CameraLines, EdgesLostError, GpioLines, Lines
+from drivers.sorters.plain_io.settings import CameraLinesSettings, GpioSettings, PlainSettings
 from drivers.sorters.plain_io.signals import Delivery, Signals
 
 log = logging.getLogger(__name__)
@@ -25,16 +26,10 @@ AGAIN_S = 0.5
 """Between two attempts to open lines that were lost."""
 
 
-@PROTOCOLS.register(GpioSettings, needs=Package("gpiod", extra="gpio"))
-class GpioSorter(Sorter):
+class PlainSorter(Sorter):
     """The station's end of the lines; ``open_lines`` opens them, again after a loss."""
 
-    def __init__(
-        self,
-        settings: GpioSettings,
-        station: str = "station",
-        open_lines: Callable[[GpioSettings], Lines] = GpioLines,
-    ) -> None:
+    def __init__(self, settings: PlainSettings, open_lines: Callable[[], Lines]) -> None:
         self._settings = settings
         self._open_lines = open_lines
         self._lock = threading.Lock()
@@ -51,6 +46,8 @@ class GpioSorter(Sorter):
         self._thread: threading.Thread | None = None
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
+    _remedy = "check the device"
+
     def open(self) -> None:
         """Request the lines. Raises :class:`SorterError` where they cannot be had."""
         if self._thread is not None:
@@ -59,11 +56,7 @@ class GpioSorter(Sorter):
             with self._lock:
                 self._open()
         except OSError as error:
-            raise SorterError(
-                f"{self._settings.chip}: {error.strerror or error}; `gpiodetect` lists the chips; the user "
-                "of the station needs the group of the device (often `gpio`); no other program may use the "
-                "lines"
-            ) from None
+            raise SorterError(f"{self._settings.place}: {error.strerror or error}; {self._remedy}") from None
         self._thread = threading.Thread(target=self._serve, name="sorter gpio", daemon=True)
         self._thread.start()
 
@@ -121,7 +114,7 @@ class GpioSorter(Sorter):
             counts = handshake.counts
             return SorterHealth(
                 connected=self._lines is not None,
-                description=f"lines of {self._settings.chip}",
+                description=f"lines of {self._settings.place}",
                 sent=self._sent,
                 received=self._received,
                 resent=0,
@@ -156,10 +149,10 @@ class GpioSorter(Sorter):
     # -- with the lock held
 
     def _open(self) -> None:
-        lines = self._open_lines(self._settings)
+        lines = self._open_lines()
         try:
             lines.set(self._signals.levels)
-        except OSError:
+        except BaseException:
             lines.close()
             raise
         self._lines, self._told = lines, dict(self._signals.levels)
@@ -184,7 +177,7 @@ class GpioSorter(Sorter):
                 try:
                     self._lines.set(levels)
                 except OSError as error:
-                    self._drop(f"{self._settings.chip}: {error}")
+                    self._drop(f"{self._settings.place}: {error}")
                     return
         self._told |= changed
 
@@ -241,7 +234,7 @@ class GpioSorter(Sorter):
                 self._deliver(self._signals.lost(str(error), time.monotonic_ns()))
                 return
             except OSError as error:
-                self._drop(f"{self._settings.chip}: {error}")
+                self._drop(f"{self._settings.place}: {error}")
                 return
             for edge in edges:
                 self._received += 1
@@ -255,3 +248,48 @@ class GpioSorter(Sorter):
                     os.write(self._wake_w, b"x")
                 except BlockingIOError:
                     return  # it is awake
+
+
+@PROTOCOLS.register(GpioSettings, needs=Package("gpiod", extra="gpio"))
+class GpioSorter(PlainSorter):
+    """A cell on the lines of a GPIO chip."""
+
+    _remedy = (
+        "`gpiodetect` lists the chips; the user of the station needs the group of the device (often `gpio`); "
+        "no other program may use the lines"
+    )
+
+    def __init__(
+        self,
+        settings: GpioSettings,
+        station: str = "station",
+        open_lines: Callable[[GpioSettings], Lines] = GpioLines,
+    ) -> None:
+        super().__init__(settings, lambda: open_lines(settings))
+
+
+@PROTOCOLS.register(CameraLinesSettings)
+class CameraLinesSorter(PlainSorter):
+    """Results on the output lines of the camera itself, which runs free or is triggered by its own input."""
+
+    _remedy = "check the camera"
+
+    def __init__(self, settings: CameraLinesSettings, station: str = "station") -> None:
+        self._camera: Camera | None = None
+        self._wanted = settings
+        super().__init__(settings, self._lines_of_the_camera)
+
+    def use(self, camera: Camera) -> None:
+        """The camera whose lines these are; it is opened first."""
+        self._camera = camera
+
+    def send(self, result: Result) -> None:
+        """Show the result as soon as the lines are free."""
+        with self._lock:
+            self._signals.arrived(result.part_id, time.monotonic_ns())
+        super().send(result)
+
+    def _lines_of_the_camera(self) -> Lines:
+        if self._camera is None:
+            raise SorterError("this sorter needs the station's camera; it cannot be used alone")
+        return CameraLines(self._camera, self._wanted)

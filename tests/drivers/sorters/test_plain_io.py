@@ -7,15 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from drivers.cameras.pylon import PylonCamera, PylonSettings
+from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
-from drivers.sorters.plain_io import GpioSettings, GpioSorter
+from drivers.sorters.plain_io import CameraLinesSettings, CameraLinesSorter, GpioSettings, GpioSorter
 from drivers.sorters.plain_io.lines import EdgesLostError, Lines
 from drivers.sorters.plain_io.signals import MS, Edge, Signals
 
@@ -408,3 +413,83 @@ def test_whatever_happens_every_result_gets_one_receipt_and_no_line_lies(
     assert line.receipts.keys() == sent
     line.take(line.signals.close(line.now_ns))
     assert not any(line.signals.levels.values())
+
+
+# ------------------------------------------------------------------ on the lines of a camera
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> Iterator[PylonCamera]:
+    """Pylon's emulator, which has the nodes of a Basler camera's lines."""
+    cv2.imwrite(str(tmp_path / "frame.png"), np.full((64, 64), 90, np.uint8))
+    made = PylonCamera(PylonSettings(emulation=tmp_path, mode=Mode.FREE_RUNNING, trigger="off"))
+    made.open()
+    made.arm()
+    yield made
+    made.close()
+
+
+def on_camera(camera: PylonCamera, **more: Any) -> CameraLinesSorter:
+    sorter = CameraLinesSorter(CameraLinesSettings(ok="Line2", ng="Line3", pulse_ms=60.0, **more))
+    sorter.use(camera)
+    sorter.open()
+    sorter.set_ready(True)
+    return sorter
+
+
+def line_of(camera: PylonCamera, line: str) -> tuple[str, str, bool]:
+    """Mode, source, and the level of the user output that it follows, as the camera itself says."""
+    nodes = camera.device.GetNodeMap()
+    nodes.GetNode("LineSelector").SetValue(line)
+    source = nodes.GetNode("LineSource").GetValue()
+    nodes.GetNode("UserOutputSelector").SetValue(source)
+    return nodes.GetNode("LineMode").GetValue(), source, nodes.GetNode("UserOutputValue").GetValue()
+
+
+@pytest.mark.parametrize(("outcome", "line"), [(Outcome.ACCEPT, "Line2"), (Outcome.FAULT, "Line3")])
+def test_a_basler_cameras_own_lines_carry_the_result_while_it_grabs(
+    camera: PylonCamera, outcome: Outcome, line: str
+) -> None:
+    sorter = on_camera(camera)
+    frame = camera.grab(5.0)
+    sorter.send(result(7, outcome))
+    other = {"Line2": "Line3", "Line3": "Line2"}[line]
+    with sorter._lock:  # the selectors are the sorter's while it sets a line
+        assert line_of(camera, line)[0] == "Output"
+        assert [line_of(camera, one)[2] for one in (line, other)] == [True, False]
+    found = receipt(sorter)
+    assert (found.part_id, found.acknowledged) == (7, True)
+    assert [line_of(camera, one)[2] for one in (line, other)] == [False, False]
+    assert camera.grab(5.0).frame_id > frame.frame_id
+    sorter.close()
+
+
+def test_a_line_that_the_camera_does_not_have_ends_the_start(camera: PylonCamera) -> None:
+    sorter = CameraLinesSorter(CameraLinesSettings(ok="Line9"))
+    sorter.use(camera)
+    with pytest.raises(SorterError, match=r"sorter\.ok: .*Line9.*Line1.*check the camera"):
+        sorter.open()
+    sorter.close()
+
+
+def test_while_the_camera_is_lost_results_get_bad_receipts_and_then_pulses_come_again(
+    camera: PylonCamera,
+) -> None:
+    sorter = on_camera(camera)
+    camera.close()
+    sorter.send(result(1, Outcome.ACCEPT))
+    assert not receipt(sorter).acknowledged
+    assert not sorter.health().connected
+    camera.open()
+    until = time.monotonic() + 10
+    while not sorter.health().connected:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    sorter.send(result(2, Outcome.REJECT))
+    assert receipt(sorter).acknowledged
+    sorter.close()
+
+
+def test_ok_is_required_so_that_a_missing_signal_is_no_good_part() -> None:
+    with pytest.raises(ValidationError, match="a missing NG would pass for a good part"):
+        CameraLinesSettings(ng="Line3")
