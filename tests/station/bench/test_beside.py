@@ -101,7 +101,7 @@ def test_a_pace_without_observers_is_refused() -> None:
 def test_two_things_to_measure_at_once_are_refused() -> None:
     done = CliRunner().invoke(app, ["bench", "--with-rare", "--with-metrics"])
     assert done.exit_code == 2
-    assert "give --with-rare or --with-metrics, not both" in " ".join(done.output.split()).replace("│ ", "")
+    assert "give --with-rare or --with-metrics, not both" in " ".join(done.output.replace("│", " ").split())
 
 
 def test_metrics_are_scraped_over_http_beside_the_same_parts(strip: Recipe) -> None:
