@@ -93,9 +93,8 @@ def test_all_observers_of_a_configuration_are_measured_and_nothing_of_its_own_is
 def test_a_pace_without_observers_is_refused() -> None:
     done = CliRunner().invoke(app, ["bench", "--pace", "5.8"])
     assert done.exit_code == 2
-    assert "needs --with-rare or --with-metrics or --beside" in " ".join(done.output.split()).replace(
-        "│ ", ""
-    )
+    said = " ".join(done.output.replace("│", " ").split())
+    assert "needs --with-rare or --with-metrics or --with-telemetry or --beside" in said
 
 
 def test_two_things_to_measure_at_once_are_refused() -> None:
