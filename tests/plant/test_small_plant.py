@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -336,3 +339,31 @@ def test_a_watcher_that_is_killed_is_started_again(small_plant: Any) -> None:
     while os.path.exists(f"/proc/{second}") and time.monotonic() < until:
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{second}"), "a watcher ends with its station"
+
+
+def test_under_systemd_every_part_has_one_line_with_its_priority_and_no_colour(small_plant: Any) -> None:
+    small_plant.start_cell(rate_hz=20.0)
+    read_end, write_end = os.pipe()
+    there = os.fstat(write_end)
+    environment = os.environ | {"JOURNAL_STREAM": f"{there.st_dev}:{there.st_ino}", "FORCE_COLOR": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "station.cli",
+        "run",
+        "--config",
+        str(small_plant.folder / "station.yaml"),
+    ]
+    with open(read_end) as journal:
+        subprocess.run(
+            [*command, "--parts", "3", "--verbose"],
+            stdout=write_end,
+            stderr=write_end,
+            env=environment,
+            timeout=60,
+            check=True,
+        )
+        os.close(write_end)
+        text = journal.read()
+    assert "\x1b" not in text
+    assert len(re.findall(r"(?m)^<6>station\.line: part \d+: \w+ to bin \d after [\d.]+ ms: ", text)) == 3
