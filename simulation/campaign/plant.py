@@ -25,11 +25,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from simulation.broker import Broker
+from simulation.broker import Broker, free_port
 from simulation.campaign.wire import Wire
 from simulation.cell.broker_line import BrokerLine
 from simulation.cell.line import PtyLine
+from simulation.cell.peers import ModbusPeer, OpcUaPeer, Peer
 from simulation.cell.process import CellProcess, start_cell
+from simulation.cell.register_line import RegisterLine
 from simulation.cell.settings import CellSettings
 from simulation.rendering.parts import render_part
 from simulation.switchboard import Switchboard
@@ -42,7 +44,7 @@ GOOD_BIN, FAULT_BIN = 1, 6
 DEADLINE_MS = 2000
 WATCHDOG_S = 10.0
 ENGINE = "servo-motor-housing"
-WIRES = ("serial", "mqtt")
+WIRES = ("serial", "mqtt", "modbus", "opcua")
 TOPIC = "plant/cell-1"
 
 
@@ -106,6 +108,8 @@ class Plant:
         self._extra: dict[str, Any] = {}
         self.broker: Broker | None = None
         """Between cell and station, where the wire is MQTT."""
+        self.port = 0
+        """Of the station's server, where the wire is Modbus or OPC UA."""
         self.wire: Wire
 
     # ------------------------------------------------------------------ setting up
@@ -156,6 +160,9 @@ images: {{{setup.images}}}
         """The keys of the sorter's section."""
         if self.setup.wire == "serial":
             return "kind: serial, port: ./station.pty"
+        if self.setup.wire != "mqtt":
+            self.port = self.port or free_port()
+            return f"kind: {self.setup.wire}, listen: 127.0.0.1, port: {self.port}"
         if self.broker is None:
             self.broker = Broker(self.folder)
         return f"kind: mqtt, host: 127.0.0.1, port: {self.broker.port}, topic: {TOPIC}"
@@ -195,7 +202,9 @@ images: {{{setup.images}}}
         address.unlink(missing_ok=True)
         self._systemd.bind(os.path.relpath(address))
         self._systemd.setblocking(False)
-        end: PtyLine | BrokerLine = PtyLine(str(self.folder / "station.pty"))
+        end: PtyLine | BrokerLine | RegisterLine = PtyLine(str(self.folder / "station.pty"))
+        if self.setup.wire in ("modbus", "opcua"):
+            end = RegisterLine(f"{self.setup.wire}://127.0.0.1:{self.port}", self._peer)
         if self.broker is not None:
             self.broker.start()
             end = BrokerLine(self.broker.port, TOPIC)
@@ -204,6 +213,13 @@ images: {{{setup.images}}}
         self.wire.start()
         self.start_station()
         self._keeper.start()
+
+    def _peer(self) -> Peer:
+        if self.setup.wire == "opcua":
+            return OpcUaPeer(f"opc.tcp://127.0.0.1:{self.port}/")
+        from pymodbus.client import ModbusTcpClient
+
+        return ModbusPeer(ModbusTcpClient("127.0.0.1", port=self.port, timeout=1))
 
     def start_cell(self, **changes: Any) -> None:
         """A cell that goes on with the next part ids; what it sorts is in a log of its own."""

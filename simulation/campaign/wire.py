@@ -25,6 +25,7 @@ from drivers.sorters.messages import ResultAck, ResultBody, Sorted, TriggerAck, 
 from drivers.sorters.serial.frames import ETX, STX, Decoder
 from simulation.cell.broker_line import BrokerLine
 from simulation.cell.line import PtyLine
+from simulation.cell.register_line import RegisterLine
 
 Spoil = Callable[[bytes, random.Random], list[tuple[float, bytes]]]
 """A frame becomes pieces of bytes, each with a delay in seconds; no piece is a frame that is lost."""
@@ -35,7 +36,9 @@ TO_STATION, TO_CELL = "to station", "to cell"
 class Wire:
     """The cable: a thread that carries what either end sends."""
 
-    def __init__(self, cell_port: Path, station: PtyLine | BrokerLine, log: Path, seed: int) -> None:
+    def __init__(
+        self, cell_port: Path, station: PtyLine | BrokerLine | RegisterLine, log: Path, seed: int
+    ) -> None:
         self._cell_port = cell_port
         self._station = station
         self._cell = -1

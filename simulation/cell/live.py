@@ -5,7 +5,6 @@ For tests and measurements: the rules are those of :mod:`simulation.cell.protoco
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import socket
@@ -17,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
-from drivers.sorters.messages import Fault, Heartbeat, Hello, JobBody, Message, ResultAck, TriggerBody
-from drivers.sorters.registers import END, SIZE, Bit, Cell, Station, Status, decode, encode
+from drivers.sorters.messages import Message, TriggerBody
+from drivers.sorters.registers import Cell, encode
 from simulation.cell.line import PtyLine
+from simulation.cell.peers import Peer
 from simulation.cell.protocol import CellProtocol, CellRules, Job, Part
 
 Spoil: TypeAlias = Callable[[Message], list[Message]]
@@ -242,20 +242,19 @@ def _send_at_once(_: object, __: object, sock: Any) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class ModbusCell(LiveCell):
-    """A PLC that reads and writes registers, all mailboxes in every cycle; ``connect`` makes its client."""
+class RegisterCell(LiveCell):
+    """A PLC that reads and writes registers; ``make_peer`` makes its client, anew for each connection."""
 
-    def __init__(self, session: int, rules: CellRules, connect: Callable[[], Any]) -> None:
+    def __init__(self, session: int, rules: CellRules, make_peer: Callable[[], Peer]) -> None:
         super().__init__(session, rules)
-        self._connect = connect
-        self._client: Any = None
+        self._make_peer = make_peer
+        self._peer: Peer | None = None
         self._wanted = True
-        self._seen: dict[int, tuple[list[int], int]] = {}
 
     def cut(self) -> None:
         """Disconnect the cell."""
         self._wanted = False
-        self.wait(lambda _: self._client is None)
+        self.wait(lambda _: self._peer is None)
 
     def mend(self) -> None:
         """Connect it again."""
@@ -266,139 +265,43 @@ class ModbusCell(LiveCell):
         box = encode(Message(self.protocol.session, 1, 1, TriggerBody(1)))
         box[2] = 0x03_77
         with self.lock:
-            self._write(Cell.TRIGGER, box)
+            if self._peer is not None:
+                self._peer.write(Cell.TRIGGER, box)
 
     def _serve(self) -> None:
-        from pymodbus.exceptions import ModbusException
-
         while not self._stop.wait(0.002):
             try:
-                if self._client is None and self._wanted:
-                    client = self._connect()
-                    if client.connect():
+                if self._peer is None and self._wanted:
+                    peer = self._make_peer()
+                    if peer.connect():
                         with self.lock:
-                            self._client = client
+                            self._peer = peer
                             self._say(self.protocol.line_up(time.monotonic_ns()))
-                    continue
-                if self._client is None:
-                    continue
-                if not self._wanted:
+                elif not self._wanted:
                     self._let_go()
-                    continue
-                self._read()
-            except (ModbusException, OSError):
+                elif self._peer is not None:
+                    self._cycle(self._peer)
+            except OSError:
                 self._let_go()
         self._let_go()
 
-    def _let_go(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            with self.lock:
-                self._client = None
-                self.protocol.line_down()
-
-    def _words(self) -> list[int]:
-        """The registers of the station."""
-        words: list[int] = []
-        for at, count in ((0, 100), (100, 100), (200, 100), (300, 100)):
-            answer = self._client.read_holding_registers(at, count=count, device_id=1)
-            if answer.isError():
-                raise OSError(str(answer))
-            words += answer.registers
-        return words
-
-    def _write(self, place: int, box: list[int]) -> None:
-        self._client.write_registers(place, box, device_id=1)
-
-    def _read(self) -> None:
-        words = self._words()
-        bits = Bit(words[Status.BITS])
-        assert not (bits & Bit.OK and bits & Bit.NG)
+    def _cycle(self, peer: Peer) -> None:
+        heard = peer.news(time.monotonic_ns())
         with self.lock:
             now = time.monotonic_ns()
-            for place in Station:
-                box = words[place : place + SIZE]
-                before, at_ns = self._seen.get(place, ([], 0))
-                if place is Station.RESULT:
-                    # A result that still stands was not acknowledged.
-                    known = not bits & Bit.RESULT_VALID or (box == before and now - at_ns < 100_000_000)
-                else:
-                    known = box == before
-                message = decode(box)
-                if known or message is None:
-                    continue
-                self._seen[place] = (box, now)
-                if self.hears:
-                    self._say(self.protocol.received(message, now))
+            for message in heard if self.hears else ():
+                self._say(self.protocol.received(message, now))
             self._say(self.protocol.scan(now))
 
+    def _let_go(self) -> None:
+        if self._peer is not None:
+            self._peer.close()
+            with self.lock:
+                self._peer = None
+                self.protocol.line_down()
+
     def _say(self, messages: list[Message]) -> None:
-        places = {
-            Hello: Cell.HELLO, Heartbeat: Cell.HEARTBEAT, TriggerBody: Cell.TRIGGER,
-            ResultAck: Cell.RESULT_ACK, JobBody: Cell.JOB_CHANGE, Fault: Cell.FAULT,
-        }  # fmt: skip
         for message in messages:
             for spoiled in self.spoil(message):
-                self._write(places[type(spoiled.body)], encode(spoiled))
-
-
-class OpcUaCell(ModbusCell):
-    """A PLC that is a client of the station's OPC UA server."""
-
-    def __init__(self, session: int, rules: CellRules, url: str) -> None:
-        super().__init__(session, rules, lambda: _OpcUaClient(url))
-
-    def _words(self) -> list[int]:
-        words = [0] * END
-        bits, *boxes = self._client.read([f"ToCell/{place.name}" for place in Station])
-        words[Status.BITS] = bits
-        for place, box in zip(Station, boxes, strict=True):
-            words[place : place + len(box)] = box
-        return words
-
-    def _write(self, place: int, box: list[int]) -> None:
-        self._client.write(f"ToStation/{Cell(place).name}", box)
-
-
-class _OpcUaClient:
-    """asyncua's client, as a reader and writer of mailboxes."""
-
-    def __init__(self, url: str) -> None:
-        from asyncua.sync import Client
-
-        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
-        self._client = Client(url, timeout=2)
-        self._nodes: dict[str, Any] = {}
-
-    def connect(self) -> bool:
-        try:
-            self._client.connect()
-        except OSError:
-            self._client.tloop.stop()
-            return False
-        self._own = self._client.get_namespace_index("urn:inspection-station")
-        return True
-
-    def _node(self, name: str) -> Any:
-        if name not in self._nodes:
-            way = name.replace("JOB_ANSWER", "JobAnswer").replace("JOB_CHANGE", "JobChange")
-            way = way.replace("RESULT_ACK", "ResultAck")
-            folder, _, last = way.rpartition("/")
-            last = last.capitalize() if last.isupper() else last
-            node_id = f"ns={self._own};s=VisionSystem/Handshake/{folder}/{last}".replace("//", "/")
-            self._nodes[name] = self._client.get_node(node_id)
-        return self._nodes[name]
-
-    def read(self, names: list[str]) -> list[Any]:
-        """Bits and mailboxes, in one request."""
-        bits, *boxes = self._client.read_values([self._node("Bits"), *map(self._node, names)])
-        return [bits, *boxes]
-
-    def write(self, name: str, box: list[int]) -> None:
-        from asyncua import ua
-
-        self._node(name).write_value(ua.Variant(box, ua.VariantType.UInt16))
-
-    def close(self) -> None:
-        with suppress(OSError, TimeoutError):
-            self._client.disconnect()
+                if self._peer is not None:
+                    self._peer.say(spoiled)

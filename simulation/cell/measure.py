@@ -12,7 +12,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -33,7 +32,9 @@ import numpy as np
 import yaml
 
 from drivers.sorters.interface import Outcome, Result, Sorter
-from simulation.cell.live import LiveCell, ModbusCell, MqttCell, OpcUaCell, SerialCell
+from simulation.broker import Broker
+from simulation.cell.live import LiveCell, MqttCell, RegisterCell, SerialCell
+from simulation.cell.peers import ModbusPeer, OpcUaPeer
 from simulation.cell.protocol import CellRules
 
 TOPIC = "measured/cell"
@@ -66,9 +67,10 @@ def make_cell(place: Place) -> LiveCell:
         case "modbus":
             from pymodbus.client import ModbusTcpClient
 
-            return ModbusCell(7, RULES, partial(ModbusTcpClient, "127.0.0.1", port=place.port, timeout=1))
+            client = partial(ModbusTcpClient, "127.0.0.1", port=place.port, timeout=1)
+            return RegisterCell(7, RULES, lambda: ModbusPeer(client()))
         case _:
-            return OpcUaCell(7, RULES, f"opc.tcp://127.0.0.1:{place.port}/")
+            return RegisterCell(7, RULES, lambda: OpcUaPeer(f"opc.tcp://127.0.0.1:{place.port}/"))
 
 
 def make_sorter(place: Place) -> Sorter:
@@ -148,22 +150,6 @@ def process(work: Callable[[Place], None], place: Place) -> Iterator[multiproces
     finally:
         started.kill()
         started.join()
-
-
-@contextmanager
-def broker(place: Place) -> Iterator[None]:
-    """A mosquitto on the port. Raises FileNotFoundError where there is none."""
-    program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        raise FileNotFoundError("mosquitto is not installed; `apt install mosquitto`, or leave mqtt out")
-    file = Path(place.folder) / "mosquitto.conf"
-    file.write_text(f"listener {place.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
-    running = subprocess.Popen([program, "-c", str(file)], stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        running.kill()
-        running.wait()
 
 
 # ---------------------------------------------------------------------- one wire
@@ -251,7 +237,9 @@ def measure_wire(wire: str, parts: int, seconds: float) -> dict[str, Any]:
             free.bind(("127.0.0.1", 0))
             place = Place(wire, folder, int(free.getsockname()[1]))
         if wire == "mqtt":
-            stack.enter_context(broker(place))
+            broker = Broker(Path(folder), port=place.port)
+            broker.start()
+            stack.callback(broker.kill)
         sorter = make_sorter(place)
         sorter.open()
         stack.callback(sorter.close)

@@ -17,7 +17,8 @@ import pytest
 
 from drivers.sorters.interface import Sorter
 from drivers.sorters.serial import SerialSettings, SerialSorter, frames, lines
-from simulation.cell.live import LiveCell, ModbusCell, MqttCell, OpcUaCell, SerialCell
+from simulation.cell.live import LiveCell, MqttCell, RegisterCell, SerialCell
+from simulation.cell.peers import ModbusPeer, OpcUaPeer
 from simulation.cell.protocol import CellRules
 from tests.broker import Broker, free_port
 
@@ -95,7 +96,7 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
 
         port = free_port()
         connect = partial(ModbusTcpClient, "127.0.0.1", port=port, timeout=1)
-        cell = ModbusCell(7, rules, connect).start()
+        cell = RegisterCell(7, rules, lambda: ModbusPeer(connect())).start()
         sorter = ModbusSorter(ModbusSettings(listen="127.0.0.1", port=port, **times))
     elif request.param == "modbus-rtu":
         pytest.importorskip("pymodbus")
@@ -104,16 +105,15 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
         from drivers.sorters.modbus import ModbusSettings, ModbusSorter
 
         ours, theirs = request.getfixturevalue("bus")
-        cell = ModbusCell(
-            7, rules, partial(ModbusSerialClient, theirs, baudrate=115_200, timeout=0.5)
-        ).start()
+        connect = partial(ModbusSerialClient, theirs, baudrate=115_200, timeout=0.5)
+        cell = RegisterCell(7, rules, lambda: ModbusPeer(connect())).start()
         sorter = ModbusSorter(ModbusSettings(device=ours, baud=115_200, parity="none", **times))
     elif request.param == "opcua":
         pytest.importorskip("asyncua")
         from drivers.sorters.opcua import OpcUaSettings, OpcUaSorter
 
         port = free_port()
-        cell = OpcUaCell(7, rules, f"opc.tcp://127.0.0.1:{port}/").start()
+        cell = RegisterCell(7, rules, lambda: OpcUaPeer(f"opc.tcp://127.0.0.1:{port}/")).start()
         sorter = OpcUaSorter(OpcUaSettings(listen="127.0.0.1", port=port, **times))
     else:
         from drivers.sorters.mqtt import MqttSettings, MqttSorter

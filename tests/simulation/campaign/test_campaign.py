@@ -39,6 +39,15 @@ def test_the_quickest_kinds_of_a_broker_break_no_law(tmp_path: Path) -> None:
     assert len(campaign.injections) == len(kinds)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_the_quickest_kinds_of_a_plc_by_modbus_break_no_law(tmp_path: Path) -> None:
+    kinds = [kind for kind in KINDS.values() if kind.quick and kind.wire in ("", "modbus")]
+    campaign = run_campaign(tmp_path, kinds, times=1, seed=7, setup=Setup(wire="modbus"))
+    assert problems(campaign) == []
+    assert len(campaign.injections) == len(kinds)
+
+
 def test_quantiles_are_values_that_were_measured() -> None:
     assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert quantile([float(n) for n in range(1, 21)], 0.95) == 19.0
