@@ -69,6 +69,7 @@ class ModbusPeer(Peer):
 
     def __init__(self, client: Any) -> None:
         super().__init__()
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
         self._client = client
 
     def connect(self) -> bool:
