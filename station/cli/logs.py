@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import logging
 import os
@@ -21,6 +20,8 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TextIO
@@ -73,12 +74,17 @@ def formatter(form: LogFormat, stream: TextIO) -> logging.Formatter:
     return {LogFormat.PLAIN: Plain, LogFormat.JOURNAL: ForJournald, LogFormat.JSON: Json}[form]()
 
 
-def begin(form: LogFormat) -> ThreadedHandler:
-    """Let a thread write to stderr whatever is logged; the handlers before it are removed."""
-    handler = ThreadedHandler(sys.stderr, formatter(form, sys.stderr))
-    logging.getLogger().handlers[:] = [handler]
-    atexit.register(handler.close)
-    return handler
+@contextmanager
+def written_by_a_thread(form: LogFormat) -> Iterator[None]:
+    """Meanwhile, a thread of its own writes to stderr what is logged, in place of the handlers before it."""
+    root = logging.getLogger()
+    before, handler = root.handlers[:], ThreadedHandler(sys.stderr, formatter(form, sys.stderr))
+    root.handlers[:] = [handler]
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+        handler.close()
 
 
 class Plain(logging.Formatter):

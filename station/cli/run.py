@@ -66,7 +66,7 @@ def run(
     from station.assembly import assemble
     from station.bench.memory import MemoryLog
     from station.cli.live import live_view, save_picture
-    from station.cli.logs import begin, under_systemd
+    from station.cli.logs import under_systemd, written_by_a_thread
     from station.cli.service_user import warnings_of_root
     from station.cli.summary import print_summary
     from station.cli.text import printable, told
@@ -79,7 +79,6 @@ def run(
 
     if verbose:
         logging.getLogger().setLevel(logging.INFO)
-    begin(log)
     console = Console(force_terminal=False if plain or under_systemd(sys.stdout) else None)
     stop = threading.Event()
     begun = time.monotonic()
@@ -93,6 +92,7 @@ def run(
             console.print(f"rendering the simulated frames (once): {done} of {total}", highlight=False)
 
     with (
+        written_by_a_thread(log),
         _set_by_signals(stop),
         progress,
         assemble(config, parts, rendered) as station,

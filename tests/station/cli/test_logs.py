@@ -26,6 +26,7 @@ from station.cli.logs import (
     Plain,
     Repeats,
     ThreadedHandler,
+    written_by_a_thread,
 )
 from station.cli.logs import formatter as formatter_for
 from tests.station.conftest import Plant
@@ -164,6 +165,14 @@ def test_under_systemd_lines_are_for_journald_and_elsewhere_for_people() -> None
     finally:
         os.close(read_end)
         os.close(write_end)
+
+
+def test_after_a_run_the_log_goes_where_it_went_before(capsys: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogger().handlers[:]
+    with written_by_a_thread(LogFormat.JSON):
+        logging.getLogger("station.line").warning("F102 camera lost")
+    assert logging.getLogger().handlers == before
+    assert json.loads(capsys.readouterr().err)["code"] == "F102"
 
 
 def test_a_stream_without_a_file_is_no_journal() -> None:
