@@ -7,6 +7,7 @@ that was not decided: no result is no level, and ``ok`` is never on together wit
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from drivers.sorters.handshake import Announcement, Decided, Handshake, Reply
 from drivers.sorters.interface import JobChange, Outcome, Receipt, Result, Trigger
 from drivers.sorters.plain_io.settings import PlainSettings
 from drivers.sorters.plain_io.tracking import Action, Passed, SetGate, Tracker
+
+log = logging.getLogger(__name__)
 
 Delivery: TypeAlias = Trigger | Receipt
 MS = 1_000_000
@@ -196,7 +199,9 @@ class Signals:
                     while len(self._gone) > self._settings.memory:
                         del self._gone[next(iter(self._gone))]
             else:
-                self.handshake.unexpected(f"{action.trouble}: something {action.problem}")
+                stray = f"{action.trouble}: something {action.problem}; it is rejected"
+                log.warning("belt: %s", stray)
+                self.handshake.unexpected(stray)
         return found
 
     def _begin_result(self, decided: Decided, now_ns: int) -> None:
