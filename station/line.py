@@ -548,7 +548,9 @@ class Line:
             self._sorter.send(result)
         finally:  # the record has its verdict, whatever becomes of the sorter
             verdict_ms = (time.monotonic_ns() - part.trigger.received_ns) / 1e6
-            self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms))
+            received_ns = part.trigger.received_ns
+            stages_ms = {stage: (at_ns - received_ns) / 1e6 for stage, at_ns in part.stages_ns.items()}
+            self._statistics.verdict(Settled(part.trigger.part_id, verdict, verdict_ms, stages_ms))
             _log_part(part, verdict, verdict_ms)
         self._observers.offer(InspectedPart(part, verdict, handed_ns))
 

@@ -13,7 +13,8 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -54,6 +55,9 @@ class Percentiles:
         p50, p95, p99 = np.percentile(values_ms, (50, 95, 99))
         return Percentiles(len(values_ms), float(p50), float(p95), float(p99), max(values_ms))
 
+
+STAGES = ("frame", "cut", "scored", "decided")
+"""In the order of a part's way; each is timed from the trigger to its end."""
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 5.0)
 """The edges of :class:`Times`, as shares of the deadline."""
@@ -99,6 +103,8 @@ class Settled:
     verdict: Verdict
     verdict_ms: float
     """Trigger to verdict sent, milliseconds."""
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+    """Trigger to the end of each stage that the part reached (:data:`STAGES`), milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,8 @@ class RunStatistics:
     """Trigger to verdict sent."""
     acknowledged_times: Times
     """Trigger to the cell's acknowledgement."""
+    stage_times: dict[str, Times]
+    """Trigger to the end of each stage."""
     deadline_s: float
     """From trigger to verdict."""
     last: Settled | None
@@ -178,6 +186,7 @@ class Statistics:
         self._deadline_s = deadline_s
         self._verdict_times = TimesToDeadline(deadline_s)
         self._acknowledged_times = TimesToDeadline(deadline_s)
+        self._stage_times = {stage: TimesToDeadline(deadline_s) for stage in STAGES}
         self._lock = threading.Lock()
         self._triggers = 0
         self._outcomes = dict.fromkeys(Outcome, 0)
@@ -211,6 +220,9 @@ class Statistics:
                     self._faults.pop(min(self._faults, key=self._faults.__getitem__))
             self._to_verdict.add(settled.verdict_ms)
             self._verdict_times.add(settled.verdict_ms)
+            for stage, ms in settled.stages_ms.items():
+                if stage in self._stage_times:
+                    self._stage_times[stage].add(ms)
             of, count = self._slots[slot % _SLOTS]
             self._slots[slot % _SLOTS] = (slot, count + 1 if of == slot else 1)
             self._last = settled
@@ -233,6 +245,7 @@ class Statistics:
             classes, faults, codes = self._classes.copy(), self._faults.copy(), self._codes.copy()
             verdict_times = self._verdict_times.copy()
             acknowledged_times = self._acknowledged_times.copy()
+            stage_times = {stage: times.copy() for stage, times in self._stage_times.items()}
             to_verdict, to_acknowledged = self._to_verdict.copy(), self._to_acknowledged.copy()
             slots, last = self._slots.copy(), self._last
         return RunStatistics(
@@ -251,6 +264,7 @@ class Statistics:
             to_acknowledged=to_acknowledged.percentiles(),
             verdict_times=self._verdict_times.times(*verdict_times),
             acknowledged_times=self._acknowledged_times.times(*acknowledged_times),
+            stage_times={name: self._stage_times[name].times(*found) for name, found in stage_times.items()},
             deadline_s=self._deadline_s,
             last=last,
         )

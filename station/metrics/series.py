@@ -88,6 +88,12 @@ SERIES = (
         "from trigger to verdict sent; one bucket ends at the deadline",
     ),
     Series(
+        "station_stage_seconds",
+        "histogram",
+        ("stage",),
+        "from trigger to the end of a stage: frame, cut, scored, decided; one bucket ends at the deadline",
+    ),
+    Series(
         "station_acknowledged_seconds",
         "histogram",
         (),
@@ -155,9 +161,11 @@ PROBLEMS = (
 
 def families(seen: Seen) -> Iterator[Metric]:
     """Every series with its values, in the order of :data:`SERIES`; one without values is left out."""
-    times = {
-        "station_verdict_seconds": seen.status.statistics.verdict_times,
-        "station_acknowledged_seconds": seen.status.statistics.acknowledged_times,
+    run = seen.status.statistics
+    times: dict[str, dict[Labels, Times]] = {
+        "station_verdict_seconds": {(): run.verdict_times},
+        "station_stage_seconds": {(stage,): found for stage, found in run.stage_times.items()},
+        "station_acknowledged_seconds": {(): run.acknowledged_times},
     }
     values: defaultdict[str, list[tuple[Labels, float]]] = defaultdict(list)
     for name, labels, value in _values(seen):
@@ -276,10 +284,11 @@ def _numbers(details: Mapping[str, str]) -> dict[str, float]:
     return found
 
 
-def _histogram(one: Series, times: Times) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(one.name, one.meaning)
-    edges = [*(f"{edge:.10g}" for edge in times.edges_s), "+Inf"]
-    family.add_metric([], list(zip(edges, times.cumulative, strict=True)), times.sum_s)
+def _histogram(one: Series, by_labels: Mapping[Labels, Times]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(one.name, one.meaning, labels=one.labels)
+    for labels, times in by_labels.items():
+        edges = [*(f"{edge:.10g}" for edge in times.edges_s), "+Inf"]
+        family.add_metric(labels, list(zip(edges, times.cumulative, strict=True)), times.sum_s)
     return family
 
 

@@ -70,6 +70,10 @@ def test_a_scrape_says_what_the_station_did(plant: Plant, port: int) -> None:
     assert found["station_state ready"] + found["station_state single execution"] == 1
     assert found["station_verdict_seconds_bucket +Inf"] == 3
     assert found["station_deadline_seconds"] == 20
+    stages = [found[f"station_stage_seconds_sum {stage}"] for stage in ("frame", "cut", "scored", "decided")]
+    assert stages == sorted(stages)
+    assert 0 < stages[-1] <= found["station_verdict_seconds_sum"]
+    assert found["station_stage_seconds_bucket +Inf cut"] == 3
     assert found["station_queue_capacity frames"] > 0
     assert found["station_faults_total F101"] == 0
     assert found["station_condition F603"] == 0
