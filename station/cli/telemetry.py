@@ -102,11 +102,11 @@ def schema(
         station telemetry schema record-1 > record-1.json
 
     """
-    from station.telemetry.schema import NAMES, TelemetryError, schema_text
+    from station.telemetry.schema import NAMES, OTHERS, TelemetryError, schema_text
 
     if not name:
-        print("\n".join(NAMES))
+        print("\n".join((*NAMES, *OTHERS)))
         return
-    if name not in NAMES:
-        raise TelemetryError(f"there is no schema {name!r}; there are: {', '.join(NAMES)}")
+    if name not in (*NAMES, *OTHERS):
+        raise TelemetryError(f"there is no schema {name!r}; there are: {', '.join((*NAMES, *OTHERS))}")
     print(schema_text(name), end="")

@@ -16,6 +16,8 @@ from typing import Any
 from drivers.errors import InspectionError
 
 NAMES = ("record-1", "event-1", "state-1", "gauges-1", "presence-1", "gone-1", "receipt-1")
+OTHERS = ("home-assistant-1",)
+"""Messages in the words of others."""
 Check = Callable[[Any, str], Iterator[str]]
 """Yields what is wrong with a value at a place."""
 

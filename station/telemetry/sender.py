@@ -26,7 +26,7 @@ from station.journal.cursors import Cursor, advance
 from station.journal.errors import JournalError
 from station.journal.events import utc_ago
 from station.journal.following import JournalFollower
-from station.telemetry import messages
+from station.telemetry import home_assistant, messages
 from station.telemetry.messages import LONGEST_RECEIPT, NoReceiptError, Sender, read_receipt
 from station.telemetry.outbox import Batch, Outbox
 from station.telemetry.settings import Telemetry
@@ -305,12 +305,23 @@ class TelemetrySender:
         if self._settings.consumers:
             # At quality of service 1, mosquitto counts what is too large for us as under way for ever.
             client.subscribe([(f"{topic}/receipts/{name}", 0) for name in self._settings.consumers])
+        if self._settings.home_assistant is not None:
+            client.subscribe(f"{self._settings.home_assistant}/status", qos=1)
         client.publish(f"{topic}/station", self._presence(True), qos=1, retain=True)
+        self._announce(client)
         for way in self._ways:
             way.outbox.connected(self._lost_at)
         self._client, self._problem = client, ""
         self._state, self._state_at, self._gauges_at = {}, 0.0, 0.0
         log.info("telemetry: connected to %s", self._where)
+
+    def _announce(self, client: Client) -> None:
+        """Tell Home Assistant which sensors there are."""
+        prefix = self._settings.home_assistant
+        if prefix is not None:
+            payload = home_assistant.announcement(self._settings.topic, self.sender.station)
+            where = home_assistant.config_topic(prefix, self.sender.station)
+            client.publish(where, payload, qos=1, retain=True)
 
     def _heard(self, topic: str, payload: bytes, retained: bool) -> None:
         try:
@@ -407,6 +418,10 @@ class TelemetrySender:
     def _take_receipts(self) -> None:
         while not self._arrived.empty():
             topic, payload, retained = self._arrived.get()
+            if topic == f"{self._settings.home_assistant}/status":
+                if payload == b"online" and self._client is not None:  # it was started, and knows nothing
+                    self._announce(self._client)
+                continue
             consumer = topic.rpartition("/")[2]
             try:
                 if retained:

@@ -29,6 +29,8 @@ class Telemetry(BrokerSettings):
     """after each reconnect, what was sent in this time before the loss is sent again, s"""
     resend_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 10.0
     """the time without a receipt after which what waits for one is sent again, s"""
+    home_assistant: Topic | None = None
+    """the discovery prefix of Home Assistant, which is `homeassistant`; without it, it is told nothing"""
     gauges_s: Annotated[float, Field(ge=0.2, le=3600.0)] = 5.0
     """the time between two messages with gauges, s"""
 

@@ -35,6 +35,14 @@ class Message:
     retained: bool
 
 
+def read(payload: bytes) -> Any:
+    """What a message says; the bytes themselves where it is no JSON."""
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload
+
+
 class Subscriber:
     """A client of paho's own that keeps what it receives, and may send receipts."""
 
@@ -54,7 +62,7 @@ class Subscriber:
         self._client.on_message = lambda client, data, message: self.messages.append(
             Message(
                 message.topic.removeprefix(f"{TOPIC}/"),
-                json.loads(message.payload or b"null"),
+                read(message.payload),
                 message.retain,
             )
         )
