@@ -53,7 +53,7 @@ def test_a_dead_thread_is_found_and_the_station_stops_cleanly_with_its_own_exit_
     assert run.code == 3, run.said
     assert "is dead; the station is asked to stop" in run.said
     assert run.at("not ready") - run.at("fault") < FOUND_WITHIN_S
-    assert re.search(r"^balance 0 thread \w+ is dead", run.said, re.MULTILINE), run.said
+    assert re.search(r"^balance 0 F\d+ thread \w+ is dead", run.said, re.MULTILINE), run.said
 
 
 @pytest.mark.parametrize("where", ["camera", "engine"])
