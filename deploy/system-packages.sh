@@ -5,7 +5,8 @@
 #                                  gcc makes the fault campaign's disk and a camera library with faults,
 #                                  tmux shows the live view, mosquitto is the broker,
 #                                  mbpoll is a PLC, prometheus reads the metrics, postgresql keeps
-#                                  what the telemetry sink receives
+#                                  what the telemetry sink receives,
+#                                  Aravis is a GigE camera and what drives it
 set -euo pipefail
 
 missing=()
@@ -24,6 +25,8 @@ case "${1:-device}" in
         need gcc command -v cc
         need libc6-dev test -e /usr/include/stdio.h
         need tmux command -v tmux
+        need gir1.2-aravis-0.8 sh -c 'ls /usr/lib/*/girepository-1.0/Aravis-0.8.typelib'
+        need python3-gi test -d /usr/lib/python3/dist-packages/gi
         need mosquitto test -x /usr/sbin/mosquitto
         need mosquitto-clients command -v mosquitto_pub
         need postgresql bash -c 'compgen -G "/usr/lib/postgresql/*/bin/postgres"'

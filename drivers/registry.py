@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from drivers.errors import InspectionError
 from drivers.settings import Section
@@ -40,6 +40,18 @@ class RegistryError(InspectionError):
 
 class TwiceError(RegistryError):
     """Nobody can say which of the two is meant, so the station does not start."""
+
+
+class Needs(Protocol):
+    """What a family cannot do without."""
+
+    @property
+    def missing(self) -> str:
+        """What to install; empty when it is there."""
+
+    @property
+    def version(self) -> str:
+        """Name and version of what is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,7 @@ class Entry(Generic[SettingsT, DeviceT]):
     kind: str
     settings: type[SettingsT]
     driver: Callable[..., DeviceT]
-    needs: Package | None
+    needs: Needs | None
 
     @property
     def missing(self) -> str:
@@ -116,7 +128,7 @@ class Registry(Generic[SettingsT, DeviceT]):
             self._folders.append(folder)
 
     def register(
-        self, settings: type[SettingsT], *, needs: Package | None = None
+        self, settings: type[SettingsT], *, needs: Needs | None = None
     ) -> Callable[[Driver], Driver]:
         """Decorate a driver: ``settings.kind`` names it. Raises :class:`TwiceError` for a second one."""
 

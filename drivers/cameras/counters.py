@@ -23,6 +23,9 @@ class Counters:
         self._last_error = ""
         self._temperature_c: float | None = None
         self._details: dict[str, str] = {}
+        self._transport: dict[str, int] = {}
+        self._transport_before: dict[str, int] = {}
+        """What was counted before it was opened the last time: a library begins at 0 then."""
 
     def opened(self, description: str, details: dict[str, str] | None = None) -> None:
         """The camera is open, with this description."""
@@ -31,6 +34,7 @@ class Counters:
             self._opened += 1
             self._description = description
             self._details = dict(details or {})
+            self._transport_before, self._transport = self._all_transport(), {}
 
     def gone(self, error: str = "") -> None:
         """The camera is closed, or lost when ``error`` says why."""
@@ -58,11 +62,14 @@ class Counters:
         with self._lock:
             self._discarded += frames
 
-    def observed(self, temperature_c: float | None, details: dict[str, str]) -> None:
-        """Add what the camera said about itself when it was asked."""
+    def observed(self, temperature_c: float | None, transport: dict[str, int]) -> None:
+        """Note what the camera and its library said when they were asked."""
         with self._lock:
             self._temperature_c = temperature_c
-            self._details = {**self._details, **details}
+            self._transport = dict(transport)
+
+    def _all_transport(self) -> dict[str, int]:
+        return added(self._transport_before, self._transport)
 
     @property
     def connected(self) -> bool:
@@ -85,4 +92,10 @@ class Counters:
                 temperature_c=self._temperature_c,
                 simulated=self._simulated,
                 details=dict(self._details),
+                transport=self._all_transport(),
             )
+
+
+def added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
+    """Counters that go on, by their names."""
+    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}

@@ -63,7 +63,9 @@ class CameraHealth:
     """At the last ``probe``; None for a camera that does not measure it."""
     simulated: bool = False
     details: dict[str, str] = field(default_factory=dict)
-    """Settings as the camera rounded them, and the counters of its transport."""
+    """Settings as the camera rounded them."""
+    transport: dict[str, int] = field(default_factory=dict)
+    """Counters of its transport at the last ``probe``: packets, resent ones, buffers that were missing."""
 
     @property
     def counted(self) -> str:

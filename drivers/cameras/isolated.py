@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from drivers.cameras.counters import Counters
+from drivers.cameras.counters import Counters, added
 from drivers.cameras.interface import Camera, CameraError, CameraHealth, CameraLostError, Frame
 from drivers.cameras.picture_files import NO_PIXELS
 from drivers.cameras.settings import CameraSettings
@@ -132,6 +132,7 @@ class IsolatedCamera(Camera):
             discarded=before.discarded + child.discarded,
             reopened=own.reopened,
             last_error=own.last_error or child.last_error,
+            transport=added(before.transport, child.transport),
         )
 
     def close(self) -> None:

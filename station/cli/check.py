@@ -206,7 +206,8 @@ def _camera(config: StationConfig, recipe: Recipe) -> str:
         health = camera.health()
         seen = f"{health.description}, {width} x {height} px, {health.counted}"
         if health.details:
-            seen += f" ({', '.join(f'{name}: {value}' for name, value in health.details.items())})"
+            details = health.details | {name: str(count) for name, count in health.transport.items()}
+            seen += f" ({', '.join(f'{name}: {value}' for name, value in details.items())})"
         try:
             region = cut(frame.pixels, recipe).surface.region
         except PatchingError as error:

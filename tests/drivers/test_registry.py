@@ -127,7 +127,7 @@ def test_an_unknown_kind_is_answered_with_the_nearest_or_with_all() -> None:
     with pytest.raises(RegistryError, match="no camera family 'foldr'; did you mean `folder`"):
         FAMILIES.entry("foldr")
     with pytest.raises(
-        RegistryError, match="no camera family 'webcam'; known are: folder, harvesters, pylon"
+        RegistryError, match="no camera family 'webcam'; known are: aravis, folder, harvesters, pylon"
     ):
         FAMILIES.entry("webcam")
 

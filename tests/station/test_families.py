@@ -176,7 +176,10 @@ def test_a_family_of_one_file_is_configured_and_proven_by_station_check(folder: 
     code, said = station(folder, "check", "--config", str(folder / "station.yaml"))
     assert code == 0, said
     assert "camera: grey 7, lens lens.json, 32 x 64 px, 1 frame, 0 lost, 0 incomplete" in said, said
-    assert re.search(r"camera families found: folder, grey, harvesters \(.*\), pylon \(.*\), simulated", said)
+    assert re.search(
+        r"camera families found: aravis \(.*\), folder, grey, harvesters \(.*\), pylon \(.*\), simulated",
+        said,
+    )
     assert re.search(r"sorter protocols found: camera-lines, gpio \(gpiod [0-9.]+\), lamp, modbus", said)
     assert "sorter: green lamp of toy, tiny; the cell answers" in said
 
@@ -200,7 +203,7 @@ def test_a_family_that_cannot_be_read_is_named_when_it_is_asked_for(folder: Path
     assert f"{folder / 'station.yaml'}:10: camera.kind: 'grey' is not known" in said
     file = folder / "added" / "cameras" / "grey.py"
     assert f"not read: {file} (line 1: ModuleNotFoundError" in said
-    known = "known are: folder, harvesters, pylon, simulated"
+    known = "known are: aravis, folder, harvesters, pylon, simulated"
     assert f"{known}; these files cannot be read: {file} (line 1: ModuleNotFound" in said
 
 

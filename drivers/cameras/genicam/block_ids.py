@@ -25,6 +25,8 @@ class BlockIds:
     gige: bool
     one_or_zero: bool = False
     """Whether the first number may be 0 or 1: a producer of another transport does not say which."""
+    goes_on: bool = False
+    """Whether the numbers may go on from an earlier start: then the first one says nothing of losses."""
     _last: int | None = None
     _frame_id: int = -1
 
@@ -42,6 +44,8 @@ class BlockIds:
         due = first if self._last is None else self._last + 1
         current = block_id if self.usable(block_id) else due
         step = current - due + 1
+        if self._last is None and self.goes_on:
+            step = 1
         if step < 1 and self.gige and self._last is not None and self._last <= GIGE_PERIOD:
             wrapped = (current - self._last) % GIGE_PERIOD
             step = wrapped if 0 < wrapped <= GIGE_PERIOD // 2 else step

@@ -68,13 +68,15 @@ class GenicamCamera(Camera):
         """The camera's name in messages: the one looked for, then the one found."""
         self._counters = Counters(label, simulated=settings.is_simulated)
         self._nodes: Nodes | None = None
+        """Its features; None while it is not open."""
         self._outputs: dict[str, str] = {}
         """Output line -> the user output that it follows, since the camera was opened."""
-        """Its features; None while it is not open."""
         self._clock: CameraClock | None = None
         self._size: tuple[int, int] = (0, 0)
         self._ids = BlockIds(gige=False)
         self._armed = False
+        self._status_of: Nodes | None = None
+        """The features of a camera that says when it takes a software trigger."""
         self._triggers = 0
         """Software triggers since ``arm``."""
         self._fired: dict[int, _Fired] = {}
@@ -114,6 +116,14 @@ class GenicamCamera(Camera):
         settings = self._asked()
         self._before_settings(nodes)
         apply(settings, nodes)
+        waits = settings.trigger_selector.removesuffix("Start") + "TriggerWait"
+        if (
+            settings.trigger is TriggerKind.SOFTWARE
+            and waits in nodes.choices("AcquisitionStatusSelector")
+            and nodes.find("AcquisitionStatus") is not None
+        ):
+            nodes.set("trigger", waits, "AcquisitionStatusSelector")
+            self._status_of = nodes
         self._clock = CameraClock(nodes) if settings.trigger is not TriggerKind.OFF else None
         self._size = int(nodes.read("Width") or 0), int(nodes.read("Height") or 0)
         details = self._after_settings(nodes) | describe(settings, nodes)
@@ -260,8 +270,7 @@ class GenicamCamera(Camera):
         return ""
 
     def _observe(self, nodes: Nodes) -> None:
-        details = self._statistics(nodes)
-        self._counters.observed(temperature_c(nodes), details)
+        self._counters.observed(temperature_c(nodes), self._statistics(nodes))
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
         """Call the library; what it raises means that the camera cannot be used any more."""
@@ -289,7 +298,7 @@ class GenicamCamera(Camera):
 
     def _release(self) -> None:
         """Everything back, in any state; an open device does not work again after a loss."""
-        self._nodes, self._clock, self._armed = None, None, False
+        self._nodes, self._clock, self._status_of, self._armed = None, None, None, False
         self._outputs = {}
         self._let_go()
 
@@ -326,9 +335,22 @@ class GenicamCamera(Camera):
     def _start(self) -> None:
         """Start acquisition, every frame in order."""
 
-    @abstractmethod
     def _is_ready(self, timeout_s: float) -> bool:
-        """Wait until the camera takes a software trigger; True at once where it cannot say so."""
+        """Wait until the camera takes a software trigger.
+
+        One that cannot say so takes it when the frame of the trigger before has come.
+        """
+        until = time.monotonic() + timeout_s
+        while not self._says_ready():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.001)
+        return True
+
+    def _says_ready(self) -> bool:
+        if self._status_of is not None:
+            return bool(self._status_of.integer_now("AcquisitionStatus"))
+        return len(self._fired) <= self._queued()
 
     @abstractmethod
     def _fire(self) -> None:
@@ -354,7 +376,7 @@ class GenicamCamera(Camera):
         return self._label
 
     @abstractmethod
-    def _statistics(self, nodes: Nodes) -> dict[str, str]:
+    def _statistics(self, nodes: Nodes) -> dict[str, int]:
         """The counters of its transport, by their names."""
 
     @abstractmethod

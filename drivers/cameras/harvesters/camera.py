@@ -70,8 +70,6 @@ class HarvestersCamera(GenicamCamera):
         self._acquirer: Any = None
         self._event: Any = None
         """The producer's event of a new buffer."""
-        self._says_ready: Nodes | None = None
-        """The features of a camera that says when it takes a software trigger."""
 
     # ------------------------------------------------------------------ opening
 
@@ -101,16 +99,7 @@ class HarvestersCamera(GenicamCamera):
         return GenapiNodeMap(self._acquirer.remote_device.node_map, self._genapi)
 
     def _after_settings(self, nodes: Nodes) -> dict[str, str]:
-        settings = self._settings
-        waits = settings.trigger_selector.removesuffix("Start") + "TriggerWait"
-        if (
-            settings.trigger is TriggerKind.SOFTWARE
-            and waits in nodes.choices("AcquisitionStatusSelector")
-            and nodes.find("AcquisitionStatus") is not None
-        ):
-            nodes.set("trigger", waits, "AcquisitionStatusSelector")
-            self._says_ready = nodes
-        self._acquirer.num_buffers = max(settings.buffer_count, int(self._acquirer.min_num_buffers))
+        self._acquirer.num_buffers = max(self._settings.buffer_count, int(self._acquirer.min_num_buffers))
         info = self._acquirer.device
         return {"model": str(info.model), "serial": str(info.serial_number), "transport": self._transport}
 
@@ -128,16 +117,6 @@ class HarvestersCamera(GenicamCamera):
         self._acquirer.start()
         # Harvesters has one event a stream, and no public way to it.
         (self._event,) = self._acquirer._new_buffer_event_monitor_dict.values()
-
-    def _is_ready(self, timeout_s: float) -> bool:
-        if self._says_ready is None:
-            return True
-        until = time.monotonic() + timeout_s
-        while not self._says_ready.integer_now("AcquisitionStatus"):
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.001)
-        return True
 
     def _fire(self) -> None:
         assert self._nodes is not None
@@ -194,15 +173,15 @@ class HarvestersCamera(GenicamCamera):
             return "does not answer"
         return ""
 
-    def _statistics(self, nodes: Nodes) -> dict[str, str]:
-        details = {}
+    def _statistics(self, nodes: Nodes) -> dict[str, int]:
+        counted = {}
         for stream in self._acquirer.data_streams:
             for name in ("num_delivered", "num_underrun"):
                 try:
-                    details[name] = str(getattr(stream, name))
+                    counted[name] = int(getattr(stream, name))
                 except self._gentl.GenericException:
                     continue
-        return details
+        return counted
 
     def _errors(self) -> tuple[type[Exception], ...]:
         return (self._gentl.GenericException, self._genapi.GenericException, RuntimeError, AttributeError)
@@ -210,7 +189,7 @@ class HarvestersCamera(GenicamCamera):
     def _let_go(self) -> None:
         acquirer, self._acquirer = self._acquirer, None
         harvester, self._harvester = self._harvester, None
-        self._event, self._says_ready = None, None
+        self._event = None
         for step in (
             *((acquirer.stop, acquirer.destroy) if acquirer is not None else ()),
             *((harvester.reset,) if harvester is not None else ()),

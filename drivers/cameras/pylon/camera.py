@@ -178,13 +178,13 @@ class PylonCamera(GenicamCamera):
     def _source(self, frame_id: int) -> str:
         return self._label if self._emulation is None else self._emulation.source(frame_id)
 
-    def _statistics(self, nodes: Nodes) -> dict[str, str]:
+    def _statistics(self, nodes: Nodes) -> dict[str, int]:
         stream = Nodes(PylonNodeMap(self._device.GetStreamGrabberNodeMap(), self._genicam), self._label)
         statistics = {
             name: stream.read(f"Statistic_{name}_Count")
             for name in ("Failed_Buffer", "Buffer_Underrun", "Resend_Packet")
         }
-        return {name.lower(): value for name, value in statistics.items() if value is not None}
+        return {name.lower(): int(value) for name, value in statistics.items() if value is not None}
 
     def _errors(self) -> tuple[type[Exception], ...]:
         return (self._genicam.GenericException, RuntimeError)

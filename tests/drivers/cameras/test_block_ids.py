@@ -22,6 +22,11 @@ def test_exposures_lost_before_the_first_frame_are_counted() -> None:
     assert places(True, [3]) == [(2, 2)]
 
 
+def test_a_camera_whose_numbers_go_on_from_the_start_before_has_lost_nothing_at_its_first_frame() -> None:
+    account = BlockIds(gige=True, goes_on=True)
+    assert [account.place(block_id) for block_id in (65534, 65535, 1, 4)] == [(0, 0), (1, 0), (2, 0), (5, 2)]
+
+
 def test_sixteen_bit_ids_wrap_past_zero() -> None:
     account = BlockIds(gige=True)
     account.place(65533)

@@ -39,7 +39,7 @@ def test_a_folder_is_measured_by_its_keys(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["webcam"], "invalid choice: 'webcam' (choose from 'folder', 'harvesters', 'pylon'"),
+        (["webcam"], "invalid choice: 'webcam' (choose from 'aravis', 'folder', 'harvesters', 'pylon'"),
         (["folder"], "path: Field required"),
         (["folder", "--path", "p", "--max-megapixels", "-1"], "max-megapixels: Input should be greater"),
         (["pylon", "--emulation", "p", "--trigger", "hardware"], "the emulator has no wire"),
