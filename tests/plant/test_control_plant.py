@@ -36,7 +36,7 @@ def test_a_station_is_asked_halted_resumed_and_changed_over_under_load(small_pla
     assert "onnxruntime-cpu fp32" in shown.stdout
 
     halted = ask(small_plant, "halt", "--reason", "tool change")
-    assert "halted (tool change)" in halted.stdout, halted.stderr
+    assert "halted (F603 tool change)" in halted.stdout, halted.stderr
     found = json.loads(ask(small_plant, "status", "--json").stdout)
     assert (found["state"], found["parts"]["in_hand"]) == ("halted", 0)
     before = len(small_plant.cell.parts())
