@@ -21,12 +21,16 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from drivers.errors import InspectionError
+from drivers.registry import Package
 from drivers.settings import FilePath, Seconds, Section, Word, mistake
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 log = logging.getLogger(__name__)
+
+PAHO = Package("paho", extra="mqtt", distribution="paho-mqtt")
+"""What every client of a broker needs."""
 
 PORT, TLS_PORT = 1883, 8883
 NOBODY = 0x10
@@ -113,10 +117,10 @@ class Attempt:
         name: str,
         done: Callable[[], None],
         *,
-        will: tuple[str, str],
+        will: tuple[str, str] | None,
         longest: int,
     ) -> None:
-        """``name``: at the broker. ``will``: topic and payload of the retained last will.
+        """``name``: at the broker. ``will``: topic and payload of the retained last will, if any.
 
         ``longest``: the largest packet that the broker may send, bytes.
         """
@@ -147,8 +151,9 @@ class Attempt:
     def _connected(self) -> Client | None:
         settings = self._settings
         client = make_client(settings, self._name)
-        topic, payload = self._will
-        client.will_set(topic, payload, qos=1, retain=True)
+        if self._will is not None:
+            topic, payload = self._will
+            client.will_set(topic, payload, qos=1, retain=True)
         answers: list[Any] = []
         client.on_connect = lambda c, data, flags, reason, properties: answers.append(reason)
         until = time.monotonic() + settings.connect_timeout_s
@@ -173,6 +178,8 @@ class Attempt:
 
 def make_client(settings: BrokerSettings, name: str) -> Client:
     """A client that is not connected. Raises :class:`BrokerError` for files that cannot be used."""
+    if PAHO.missing:
+        raise BrokerError(PAHO.missing)
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 

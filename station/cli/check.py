@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from station.config import SecondOpinion, StationConfig
     from station.engines.folder import EngineManifest
     from station.recipe import Recipe
+    from station.telemetry.settings import Telemetry
 
 Step = tuple[str, Callable[[], str]]
 """The name of a test, and the function that runs it: it returns what it found, or raises."""
@@ -145,6 +146,8 @@ def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
     ]
     if (rare := config.paths.rare) is not None:
         steps.append(("rare log", lambda: _disk(rare)))
+    if (telemetry := config.telemetry) is not None:
+        steps.append(("telemetry", lambda: _telemetry(telemetry)))
     if (second := config.rare.second_opinion) is not None:
         steps.append(("second opinion", lambda: _second_opinion(config, second, recipe)))
     return steps
@@ -244,6 +247,22 @@ def _sorter(config: StationConfig, recipe: Recipe) -> str:
         sorter.close()
         if camera is not None:
             camera.close()
+
+
+def _telemetry(settings: Telemetry) -> str:
+    """Connect to the broker under another name, and send nothing."""
+    from drivers.mqtt import Attempt, BrokerError, abandon
+
+    attempt = Attempt(settings, "station-check", lambda: None, will=None, longest=1024)
+    until = time.monotonic() + settings.connect_timeout_s + 5.0
+    while not attempt.is_over and time.monotonic() < until:
+        time.sleep(0.05)
+    where = f"MQTT {settings.host}:{settings.port_used}"
+    if attempt.client is None:
+        raise BrokerError(f"{where} {attempt.problem or 'does not answer; check host and port'}")
+    abandon(attempt.client)
+    held = ", ".join(settings.consumers) or "the broker"
+    return f"{where} answers; {settings.topic}; delivered when {held} has confirmed"
 
 
 def _journal(config: StationConfig) -> str:

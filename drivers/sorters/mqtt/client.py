@@ -23,6 +23,7 @@ from drivers import heartbeat
 from drivers.mqtt import (
     FIRST_PAUSE_S,
     NOBODY,
+    PAHO,
     REFUSED,
     Attempt,
     BrokerError,
@@ -32,7 +33,6 @@ from drivers.mqtt import (
     make_client,
     pump,
 )
-from drivers.registry import Package
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.handshake import HandshakeSettings
 from drivers.sorters.interface import SorterError
@@ -59,7 +59,7 @@ class MqttSettings(BrokerSettings, HandshakeSettings):
     """where the messages of this station and its cell are, such as `plant/line-1/cell-4`"""
 
 
-@PROTOCOLS.register(MqttSettings, needs=Package("paho", extra="mqtt", distribution="paho-mqtt"))
+@PROTOCOLS.register(MqttSettings, needs=PAHO)
 class MqttSorter(SessionSorter):
     """The station's end of docs/mqtt-protocol.md; ``station`` is its name."""
 

@@ -55,3 +55,12 @@ def test_a_schema_is_printed(name: str) -> None:
     assert name in CliRunner().invoke(app, ["telemetry", "schema"]).output.split()
     document = json.loads(CliRunner().invoke(app, ["telemetry", "schema", name]).output)
     assert document["$id"] == f"urn:inspection-station:{name}"
+
+
+def test_check_says_whether_the_broker_answers(bench: Bench) -> None:
+    from drivers.mqtt import BrokerError
+    from station.cli.check import _telemetry
+
+    assert "answers; plant/station-4; delivered when the broker" in _telemetry(bench.settings())
+    with pytest.raises(BrokerError, match="cannot be reached"):
+        _telemetry(bench.settings(port=1))

@@ -337,3 +337,15 @@ def test_mosquittos_own_client_reads_the_records(bench: Bench) -> None:
     bench.parts(3)
     out, _ = heard.communicate(timeout=20)
     assert [json.loads(line)["number"] for line in out.splitlines()] == [1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_is_noticed(bench: Bench) -> None:
+    sender = bench.sender()
+    until(lambda: sender.status().connected)
+
+    def dies() -> int:
+        raise SystemExit
+
+    sender._head = dies
+    until(lambda: "its thread is dead" in sender.status().problem)
