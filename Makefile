@@ -57,8 +57,8 @@ $(VENV)/.workshop: $(VENV)/.device
 	bash deploy/system-packages.sh tests
 	$(PYTHON) -m pip install --quiet torch==2.13.0
 	$(PYTHON) -m pip install --quiet --editable '.[openvino,train,dev]'
-	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/node; \
-		else echo "npm is not installed: the tests with clients of Node.js are skipped"; fi
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/node || \
+		echo "without npm and its packages, the tests with clients of Node.js are skipped"
 	touch $@
 
 clean:  ## remove what was set up and what runs left behind
