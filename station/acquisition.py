@@ -83,13 +83,24 @@ class Acquisition:
         """Whether a finite source has delivered its last frame."""
         self._next_frame_id = 0
         """The number that the next exposure's frame must have; they count since the camera was armed."""
+        self._line_rate_hz: float | None = None
+        self._told_rate_hz: float | None = None
+        """The rate that the open camera was told."""
         self._lines_before: NDArray[np.uint8] | None = None
         """Some lines of the picture before."""
+
+    def run_at(self, line_rate_hz: float | None) -> None:
+        """The lines per second of the next picture; None leaves the camera's own.
+
+        The camera is told before its next exposure, or when it is opened.
+        """
+        self._line_rate_hz = line_rate_hz
 
     def open(self) -> None:
         """Open and arm. Raises :class:`CameraError`."""
         with _asking():
             self._camera.open()
+            self._told_rate_hz = None
             self._arm()
         health = self._camera.health()
         exposure_us = health.details.get("exposure_us")
@@ -137,9 +148,10 @@ class Acquisition:
         was exposed before, by a stray edge or by a cell that did not wait, is gone.
         """
         try:
-            if self.by_wire:
+            # A frame that waits before the part's own trigger is nobody's.
+            if self.by_wire or self._line_rate_hz != self._told_rate_hz or self._waits():
                 self._empty()
-            else:
+            if not self.by_wire:
                 with _asking():
                     self._camera.wait_ready(self._grab_timeout_s)
         except CameraTimeoutError as error:
@@ -179,11 +191,17 @@ class Acquisition:
         self._next_frame_id += 1
         if self._is_frozen(frame):
             raise NoFrameError(Code.FROZEN, FROZEN)
+        if not self.by_wire and self._is_followed():
+            self.discard()
+            two = "two frames for one trigger: which one shows the part is not known"
+            raise NoFrameError(Code.FRAME_OF_ANOTHER, two)
         return frame
 
     def following(self) -> Frame | None:
         """Free running: the next frame, complete or not; None when there is none now."""
         try:
+            if self._line_rate_hz != self._told_rate_hz:
+                self._empty()
             with _asking():
                 frame = self._camera.grab(self._grab_timeout_s)
         except CameraTimeoutError:
@@ -254,7 +272,24 @@ class Acquisition:
         self._lines_before = lines
         return before is not None and np.array_equal(lines, before) and not self._camera.health().simulated
 
+    def _waits(self) -> bool:
+        """Whether a frame waits to be grabbed. Raises :class:`CameraError`."""
+        with _asking():
+            return self._camera.waiting() > 0
+
+    def _is_followed(self) -> bool:
+        """Whether one more frame came than was asked for; a camera that cannot say so is lost."""
+        try:
+            return self._waits()
+        except CameraError as error:
+            self._lose(error)
+            raise NoFrameError(Code.CAMERA_LOST, f"camera lost: {error}") from error
+
     def _arm(self) -> None:
+        if self._line_rate_hz is not None and self._line_rate_hz != self._told_rate_hz:
+            took = self._camera.set_line_rate(self._line_rate_hz)
+            log.info("camera: %g lines/s, as the recipe's surface speed and pixel size ask for", took)
+        self._told_rate_hz = self._line_rate_hz
         self._camera.arm()
         self._next_frame_id = 0
 

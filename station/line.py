@@ -127,6 +127,7 @@ class Line:
         """
         self._parts_wanted = parts
         try:
+            self._acquisition.run_at(self.prepared.recipe.product.line_rate_hz)
             self._acquisition.open()
             self._sorter.prepare(self.prepared.announced_as)
             self._sorter.open()
@@ -317,6 +318,7 @@ class Line:
             heartbeat.beat()
             if not self._acquisition.is_there(self._stopping) or not self._takes_frames():
                 continue
+            self._acquisition.run_at(self.prepared.recipe.product.line_rate_hz)
             with self._calling("camera"):
                 frame = self._acquisition.following()
             if frame is None:
@@ -386,6 +388,7 @@ class Line:
         gives the reason.
         """
         try:
+            self._acquisition.run_at(part.prepared.recipe.product.line_rate_hz)
             with self._calling("camera"):
                 self._acquisition.prepare()
         except NoFrameError as error:

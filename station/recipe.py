@@ -144,6 +144,9 @@ class Product(RiskySection):
     """the size of a frame pixel across, mm"""
     mm_per_px_y: Annotated[float, Field(gt=0.0, le=100.0)]
     """the size of a frame pixel down (along the turn), mm"""
+    surface_speed_mm_s: Annotated[float, Field(gt=0.0, le=100_000.0)] | None = None
+    """the speed of the surface under a line-scan camera, mm/s: the camera's line rate is set to this speed \
+divided by `mm_per_px_y`; without it, the camera keeps its own line rate"""
     sixteen_bit_white: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """the grey value of white in 16-bit picture files (65535, or 4095 from a 12-bit camera); without it, \
 such files are refused"""
@@ -177,6 +180,12 @@ such files are refused"""
             if 2 * self.width_tolerance_px >= wide - narrow:
                 problem = f"is {self.width_tolerance_px}, and {narrow} and {wide} px are not told apart"
                 raise mistake("width_tolerance_px", problem, "write less than half of their difference")
+
+    @property
+    def line_rate_hz(self) -> float | None:
+        """Lines per second with which a pixel is as long as ``mm_per_px_y``; None for the camera's own."""
+        speed = self.surface_speed_mm_s
+        return None if speed is None else speed / self.mm_per_px_y
 
     def risks(self) -> Iterator[tuple[str, str]]:
         """Tolerances in which a missing piece of the product would not be noticed."""

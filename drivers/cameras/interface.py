@@ -143,6 +143,15 @@ class Camera(ABC):
         """
         raise CameraConfigError(f"this camera has no output line {line!r}; use another kind of sorter")
 
+    def set_line_rate(self, lines_per_s: float) -> float:
+        """Set the line rate of a line-scan camera that is not armed; returns the rate that the camera took.
+
+        Raises :class:`CameraConfigError` for a camera that has none, refuses it, or takes another one.
+        """
+        raise CameraConfigError(
+            "this camera has no line rate to be set; remove `product.surface_speed_mm_s` from the recipe"
+        )
+
     def waiting(self) -> int:
         """How many frames are there to be grabbed, without waiting; 0 where a family makes none unasked."""
         return 0

@@ -105,6 +105,10 @@ class IsolatedCamera(Camera):
         assert self._child is not None
         return replace(frame, pixels=self._child.pixels(shape)) if shape else frame
 
+    def set_line_rate(self, lines_per_s: float) -> float:
+        """See :class:`Camera`."""
+        return float(self._call("set_line_rate", SHORT_S, lines_per_s))
+
     def waiting(self) -> int:
         """See :class:`Camera`."""
         return int(self._call("waiting", SHORT_S))

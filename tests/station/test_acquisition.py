@@ -15,7 +15,7 @@ from drivers.cameras.interface import CameraConfigError, CameraLostError
 from drivers.cameras.pylon import PylonCamera, PylonSettings
 from simulation.camera import SimulatedCamera, SimulatedSettings
 from simulation.camera_faults import CameraFaults
-from station.acquisition import Acquisition
+from station.acquisition import Acquisition, NoFrameError
 from station.supervision import Readiness
 
 WAITS = (0.2, 0.5, 1.0)
@@ -138,3 +138,61 @@ def test_a_camera_that_refuses_its_settings_after_a_loss_is_not_tried_again(
     assert not said[-1][0]
     assert "no pictures" in said[-1][1]
     assert not emulator.health().connected
+
+
+class LineScan(SimulatedCamera):
+    """A camera with a line rate."""
+
+    def __init__(self, pool: Path) -> None:
+        super().__init__(SimulatedSettings(pool=pool, rate_hz=0))
+        self.told: list[float] = []
+        self.stray = 0
+
+    def set_line_rate(self, lines_per_s: float) -> float:
+        assert not self._armed
+        self.told.append(lines_per_s)
+        return lines_per_s
+
+    def waiting(self) -> int:
+        return self.stray
+
+    def disarm(self) -> None:
+        self.stray = 0
+        super().disarm()
+
+
+def test_the_line_rate_of_the_recipe_is_told_once_and_again_after_a_change_or_a_loss(pool: Path) -> None:
+    camera = LineScan(pool)
+    looked, _ = acquisition(camera)
+    looked.run_at(20_000.0)
+    looked.open()
+    for rate in (20_000.0, 20_000.0, 15_000.0):
+        looked.run_at(rate)
+        looked.prepare()
+        assert looked.expose().complete
+    assert camera.told == [20_000.0, 15_000.0]
+    looked.open()
+    assert camera.told == [20_000.0, 15_000.0, 15_000.0]
+    looked.close()
+
+
+def test_a_recipe_with_a_surface_speed_is_refused_by_a_camera_without_a_line_rate(pool: Path) -> None:
+    looked, _ = acquisition(FolderCamera(FolderSettings(path=pool)))
+    looked.run_at(20_000.0)
+    with pytest.raises(CameraConfigError, match=r"remove `product.surface_speed_mm_s`"):
+        looked.open()
+
+
+def test_a_second_frame_for_one_trigger_is_a_fault_and_one_before_a_trigger_is_discarded(pool: Path) -> None:
+    camera = LineScan(pool)
+    looked, _ = acquisition(camera)
+    looked.open()
+    camera.stray = 1
+    looked.prepare()
+    assert camera.stray == 0
+    camera.stray = 1
+    with pytest.raises(NoFrameError, match="two frames for one trigger"):
+        looked.expose()
+    looked.prepare()
+    assert looked.expose().complete
+    looked.close()

@@ -121,7 +121,7 @@ def test_each_camera_family_has_its_own_keys(tmp_path: Path) -> None:
     assert isinstance(load(tmp_path, before + simulated + sorter).camera, SimulatedSettings)
     with pytest.raises(
         ConfigError,
-        match=r"exposure_us: is not a known key: it is a key of kind aravis, .*harvesters and of kind pylon",
+        match=r"exposure_us: is not a known key: it is a key of kind aravis and of kind harvesters and of",
     ):
         load(tmp_path, before + simulated.replace("lose: 0.01", "exposure_us: 3") + sorter)
     with pytest.raises(ConfigError, match=r"camera\.pool: is missing: name a folder of frames"):

@@ -33,6 +33,8 @@ from drivers.cameras.interface import (
 )
 
 T = TypeVar("T")
+LINE_RATE_OFF = 0.001
+"""The most by which a line rate may differ from the one that was asked for: 3.6 of 3584 lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,31 @@ class GenicamCamera(Camera):
                 f"{self._label}: no frame within {timeout_s:g} s; {why_no_frame(self._settings)}"
             )
         return self._counters.frame(self._frame(picture))
+
+    def set_line_rate(self, lines_per_s: float) -> float:
+        """Set and read back; a rate that is off by more than :data:`LINE_RATE_OFF` stretches the picture."""
+        self._require_open()
+        nodes = self._nodes
+        assert nodes is not None
+        if self._settings.line_trigger:
+            raise CameraConfigError(
+                f"the lines of {self._label} come from `line_trigger: {self._settings.line_trigger}`; remove "
+                "`product.surface_speed_mm_s` from the recipe, or `line_trigger`"
+            )
+        names = ("AcquisitionLineRate", "AcquisitionLineRateAbs")
+
+        def told() -> float:
+            nodes.set_if_there("1", "AcquisitionLineRateEnable")
+            nodes.set("the line rate, surface_speed_mm_s / mm_per_px_y,", lines_per_s, *names)
+            return float(nodes.read(*names) or 0.0)
+
+        took = self._ask("being told its line rate", told)
+        if abs(took - lines_per_s) > LINE_RATE_OFF * lines_per_s:
+            raise CameraConfigError(
+                f"{self._label} takes {took:g} lines/s instead of {lines_per_s:g} (surface_speed_mm_s / "
+                "mm_per_px_y); shorten the exposure, or correct the recipe's surface_speed_mm_s"
+            )
+        return took
 
     def waiting(self) -> int:
         """Frames in the library's output queue."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from drivers.cameras.genicam.camera import GenicamCamera
 from drivers.cameras.genicam.clock import CameraClock
 from drivers.cameras.genicam.features import Nodes, apply, describe, temperature_c
 from drivers.cameras.genicam.nodes import FeatureRefusedError, Limits
@@ -194,3 +195,30 @@ def test_the_camera_says_what_it_made_of_the_settings() -> None:
     clock.note()
     assert camera.executed == ["GevTimestampControlLatch"]
     assert clock.began_before(4999)
+
+
+class Told(GenicamCamera):
+    """A camera without a library."""
+
+    def __init__(self, camera: LineScanCamera, **settings: object) -> None:
+        super().__init__(GenicamSettings(**settings), "raL2048")  # type: ignore[arg-type]
+        self._nodes = Nodes(camera, "raL2048")
+        self._counters.opened("raL2048")
+
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return (OSError,)
+
+
+Told.__abstractmethods__ = frozenset()
+
+
+def test_a_line_rate_is_read_back_and_another_one_is_refused() -> None:
+    camera = LineScanCamera()
+    assert Told(camera).set_line_rate(21_000.0) == 21_000.0
+    with pytest.raises(CameraConfigError, match="it takes 10 to 51000"):
+        Told(camera).set_line_rate(60_000.0)
+    camera.read = lambda name: "20900"  # type: ignore[method-assign]
+    with pytest.raises(CameraConfigError, match="takes 20900 lines/s instead of 21000"):
+        Told(camera).set_line_rate(21_000.0)
+    with pytest.raises(CameraConfigError, match="come from `line_trigger: ShaftEncoderModuleOut`"):
+        Told(camera, line_trigger="ShaftEncoderModuleOut").set_line_rate(21_000.0)
