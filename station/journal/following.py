@@ -130,9 +130,9 @@ class JournalFollower(JournalReader):
 
     def count_shown_events(self, after_seq: int) -> int:
         """How many such events there are after ``after_seq``."""
-        sql = f"SELECT count(*) FROM events NOT INDEXED WHERE seq > ? AND kind IN ({_SHOWN})"
+        sql = "SELECT count(*) FROM events INDEXED BY events_of_the_station WHERE seq > ? AND"
         return sum(
-            int(self._query(segment, sql, (after_seq,))[0][0])
+            int(self._query(segment, f"{sql} {self._station_condition(segment)}", (after_seq,))[0][0])
             for segment in self.segments()
             if segment.schema >= SCHEMA_VERSION and segment.last_seq > after_seq
         )

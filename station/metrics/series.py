@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from station.disk_budget import DiskUse
     from station.line_values import LineStatus
     from station.statistics import Times
-    from station.telemetry.sender import TelemetryStatus
+    from station.telemetry.status import TelemetryStatus
 
 MOST = 64
 """Values of one label, where they come from outside: classes of recipes, counters of a camera."""

@@ -12,25 +12,24 @@ import queue
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivers import heartbeat
 from drivers.errors import InspectionError
 from drivers.mqtt import FIRST_PAUSE_S, Attempt, abandon, make_client, pump
-from station.journal.cursors import Cursor, advance
 from station.journal.errors import JournalError
 from station.journal.events import utc_ago
 from station.journal.following import JournalFollower
 from station.telemetry import home_assistant, messages
 from station.telemetry.messages import LONGEST_RECEIPT, NoReceiptError, Sender, read_receipt
-from station.telemetry.outbox import Batch, Outbox
 from station.telemetry.settings import Telemetry
-from station.telemetry.streams import Numbered, Stream, open_telemetry_cursor, streams_of
+from station.telemetry.status import Lag, TelemetryStatus
+from station.telemetry.streams import Stream, streams_of
+from station.telemetry.way import WINDOW, Way, may_be_sent, open_way
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WINDOW = 20
-"""Messages of one stream that wait for the broker's confirmation; brokers and paho allow so many."""
-READ = 100
-"""Messages that are read from the journal at a time."""
 LOOK_S = 0.2
 """How often it looks for new records."""
 STATE_S = 0.5
@@ -54,65 +49,6 @@ AGAIN_S = 1.0
 LAST_WORDS_S = 2.0
 """What a clean stop gives the messages that are left."""
 _RECEIPTS_WAITING = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """How far one holder is behind on one stream."""
-
-    stream: str
-    holder: str
-    """A consumer; `broker` where no receipts are required."""
-    held: int
-    waiting: int
-    """Messages that it does not have yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class TelemetryStatus:
-    """A snapshot, for any thread."""
-
-    connected: bool
-    broker: str
-    topic: str
-    receipts: str
-    problem: str
-    """Why nothing is delivered now; empty while all is well."""
-    lags: tuple[Lag, ...]
-    repeats: int
-    """Messages that were sent again."""
-    receipts_ignored: int
-    """Messages on the topics of receipts that are none."""
-    gauges_dropped: int
-
-    @property
-    def waiting(self) -> dict[str, int]:
-        """``stream/holder`` -> messages that it does not have yet."""
-        return {f"{one.stream}/{one.holder}": one.waiting for one in self.lags}
-
-    def __str__(self) -> str:
-        """One line for people."""
-        behind = max((one.waiting for one in self.lags if one.stream == "records"), default=0)
-        link = "connected" if self.connected else "not connected"
-        return f"{link}, {behind} records wait" + (f"; {self.problem}" if self.problem else "")
-
-
-@dataclass(slots=True)
-class _Way:
-    """One stream with its outbox, its cursors, and what was read ahead."""
-
-    stream: Stream
-    outbox: Outbox
-    cursors: dict[str, Cursor]
-    moved: dict[str, int] = field(default_factory=dict)
-    """Holder -> what it held when its cursor was written last."""
-    ahead_after: int = -1
-    ahead: deque[Numbered] = field(default_factory=deque)
-    nothing: tuple[int, int] = (-1, -1)
-    """After which number nothing was found, and the journal's head then."""
-    begins: bool = True
-    """Nothing was read yet; later on, the cursors keep what goes out in order."""
-    waiting: dict[str, int] = field(default_factory=dict)
 
 
 class TelemetrySender:
@@ -139,7 +75,7 @@ class TelemetrySender:
             self.sender = Sender(station, reader.head().journal_id)
             with suppress(JournalError):  # said by the thread, which meets it again
                 # Before the first part of the run, so that nothing of it lies before a cursor made now.
-                self._sent = {stream.name: self._may_be_sent(stream) for stream in streams(reader)}
+                self._sent = {one.name: may_be_sent(journal, one, settings) for one in streams(reader)}
         self._session = secrets.token_hex(8)
         self._status_of_line: Callable[[], LineStatus] | None = None
         self._client: Client | None = None
@@ -148,7 +84,7 @@ class TelemetrySender:
         self._lost_at: float | None = None
         self._problem = ""
         self._reader: JournalFollower | None = None
-        self._ways: tuple[_Way, ...] = ()
+        self._ways: tuple[Way, ...] = ()
         self._arrived: queue.Queue[tuple[str, bytes, bool]] = queue.Queue(_RECEIPTS_WAITING)
         self._ignored = self._gauges_dropped = 0
         self._state: dict[str, Any] = {}
@@ -231,36 +167,12 @@ class TelemetrySender:
     def _open_journal(self) -> None:
         settings = self._settings
         self._reader = JournalFollower(self._path)
-        self._ways = tuple(self._open_way(stream, settings) for stream in self._streams(self._reader))
+        self._ways = tuple(
+            open_way(self._path, stream, settings, self._sent.get(stream.name, 0))
+            for stream in self._streams(self._reader)
+        )
         for way in self._ways:
             way.outbox.connected(None)
-
-    def _may_be_sent(self, stream: Stream) -> int:
-        """The newest message, where a holder has been sent any before; 0 where all are new."""
-        found = [
-            open_telemetry_cursor(self._path, stream.name, holder, history=self._settings.history)
-            for holder in self._settings.holders
-        ]
-        return stream.newest() if any(was_there for _, was_there in found) else 0
-
-    def _open_way(self, stream: Stream, settings: Telemetry) -> _Way:
-        cursors = {
-            holder: open_telemetry_cursor(self._path, stream.name, holder, history=settings.history)[0]
-            for holder in settings.holders
-        }
-        held = {holder: stream.held_at(cursor) for holder, cursor in cursors.items()}
-        sent = self._sent.get(stream.name, 0)
-        starts = [stream.replay_from(held[holder], cursors[holder], settings.replay_s) for holder in held]
-        outbox = Outbox(
-            held,
-            sent=sent,
-            replay_from=min(starts) if sent else max(held.values()) + 1,
-            receipts=settings.receipts == "required",
-            replay_s=settings.replay_s,
-            resend_s=settings.resend_s,
-            window=WINDOW,
-        )
-        return _Way(stream, outbox, cursors, moved=dict(held))
 
     # ------------------------------------------------------------------ the broker
 
@@ -349,44 +261,25 @@ class TelemetrySender:
 
     # ------------------------------------------------------------------ what goes out
 
-    def _send(self, way: _Way, client: Client) -> None:
+    def _send(self, way: Way, client: Client) -> None:
         """Send what may go now; the broker's confirmations then wake the thread for more."""
         now = time.monotonic()
         while (batch := way.outbox.wants(now)) is not None:
-            if not self._read(way, batch, client):
-                if batch.last is None:
+            message, gone = way.take(batch, self._head())
+            if gone is not None:
+                self._say_what_is_gone(way, *gone, client)
+            if message is None:
+                if batch.last is None and gone is None:
                     return
                 continue
-            message = way.ahead.popleft()
-            way.ahead_after = message.number
             payload = messages.numbered(
                 self.sender, way.stream.name, message, repeat=way.outbox.is_repeat(message.number)
             )
             sent = client.publish(f"{self._settings.topic}/{way.stream.name}", payload, qos=1)
             way.outbox.went(batch, message.number, sent.mid, now)
 
-    def _read(self, way: _Way, batch: Batch, client: Client) -> bool:
-        """See that the next message of a batch has been read; False where there is none now."""
-        after, head = batch.first - 1, self._head()
-        if way.ahead_after != after or not way.ahead:
-            if batch.last is None and way.nothing == (after, head):
-                return False
-            begins, way.begins = way.begins, False
-            if (begins or batch.last is not None) and batch.first < (oldest := way.stream.oldest()):
-                self._say_what_is_gone(way, batch, oldest - 1, client)
-                way.outbox.skip(batch, oldest)
-                return batch.last is None and self._read(way, Batch(oldest, batch.limit, None), client)
-            way.ahead, way.ahead_after = deque(way.stream.read(after, READ)), after
-        if not way.ahead:
-            way.nothing = (after, head)
-        if not way.ahead or (batch.last is not None and way.ahead[0].number > batch.last):
-            way.outbox.range_ends()
-            return False
-        return True
-
-    def _say_what_is_gone(self, way: _Way, batch: Batch, last: int, client: Client) -> None:
-        last = last if batch.last is None else min(last, batch.last)
-        payload = messages.gone(self.sender, way.stream.name, batch.first, last)
+    def _say_what_is_gone(self, way: Way, first: int, last: int, client: Client) -> None:
+        payload = messages.gone(self.sender, way.stream.name, first, last)
         client.publish(f"{self._settings.topic}/gone", payload, qos=1)
 
     def _show(self) -> None:
@@ -445,12 +338,7 @@ class TelemetrySender:
             return
         self._move_at = now + MOVE_S
         for way in self._ways:
-            for holder, held in way.outbox.held.items():
-                cursor = way.cursors[holder]
-                if held != way.moved[holder] or way.stream.may_move(held, cursor, self._head()):
-                    way.cursors[holder] = advance(cursor, way.stream.place(held, cursor))
-                    way.moved[holder] = held
-                way.waiting[holder] = way.stream.waiting(held)
+            way.move_cursors(self._head())
 
     def _snapshot(self) -> TelemetryStatus:
         problems = [self._problem, *(way.outbox.trouble for way in self._ways)]

@@ -170,7 +170,8 @@ class EventStream(Stream):
 
     def waiting(self, held: int) -> int:
         """Counted one by one."""
-        return self._reader.count_shown_events(held)
+        quiet_after, quiet_until = self._nothing_until
+        return self._reader.count_shown_events(max(held, quiet_until) if held >= quiet_after else held)
 
     def place(self, held: int, cursor: Cursor) -> int:
         """On to the head where nothing of the stream lies between."""
