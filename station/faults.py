@@ -166,6 +166,12 @@ class Code(Enum):
         "the light is off or too weak, or the exposure is too short",
         "check the light, then the exposure",
     )
+    TURN_INCOMPLETE = (
+        "F213",
+        "the end of the picture does not show its beginning again",
+        "the jig turned less than once, stood still, or turned at another speed than the line rate needs",
+        "check the jig's speed, the recipe's surface_speed_mm_s, and that the camera takes enough lines",
+    )
     CUTTING_FAILED = (
         "F220",
         "an error of this software while the surface was found and cut",

@@ -147,6 +147,9 @@ class Product(RiskySection):
     surface_speed_mm_s: Annotated[float, Field(gt=0.0, le=100_000.0)] | None = None
     """the speed of the surface under a line-scan camera, mm/s: the camera's line rate is set to this speed \
 divided by `mm_per_px_y`; without it, the camera keeps its own line rate"""
+    turn_overlap_px: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """the lines that a picture has at least beyond one turn (`height_px` and its tolerance): the overlap is \
+found by correlation and cut away where no defect lies; without it, pictures show the product once"""
     sixteen_bit_white: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """the grey value of white in 16-bit picture files (65535, or 4095 from a 12-bit camera); without it, \
 such files are refused"""

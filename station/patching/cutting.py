@@ -13,12 +13,15 @@ is cut into patches row by row, left to right.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from station.patching.area import count_extremes, resize_area
 from station.patching.finding import as_recipe_sees, find_product
 from station.patching.geometry import Patches, PatchingError, Reason, Region, Surface, cut_surface
+from station.patching.seam import find_turn
 from station.patching.texture import check_texture
 from station.recipe import ProductLimits, Recipe
 
@@ -31,11 +34,15 @@ def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = 
     the recipe's is taken, and a product of which a part is missing can be taken for a narrower one: the line
     asks :meth:`station.prepared.Prepared.width_of` first. Raises :class:`PatchingError`.
     """
-    pixels = as_recipe_sees(frame_pixels, recipe)
+    pixels, above = as_recipe_sees(frame_pixels, recipe), 0
+    whole, product = pixels, recipe.product
+    if product.turn_overlap_px is not None:
+        turn = find_turn(pixels, product.height_px, product.height_tolerance_px, product.turn_overlap_px)
+        above, pixels = turn.start, pixels[turn.start : turn.start + turn.lines]
     region = find_product(pixels, recipe, width_px)
-    if recipe.product.texture is not None:
-        check_texture(pixels, region, recipe.product.texture)
-    return cut_region(pixels, region, recipe)
+    if product.texture is not None:
+        check_texture(pixels, region, product.texture)
+    return cut_region(whole, replace(region, y=region.y + above), recipe)
 
 
 def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     WRONG_SIZE = "wrong size"
     SIZE_UNKNOWN = "size not announced"
     """Nobody has said which of the recipe's widths lies in place."""
+    TURN_INCOMPLETE = "turn incomplete"
+    """The end of the picture does not show its beginning again: less than one turn, or another speed."""
     STALE = "stale lines"
     """Lines that the sensor has not seen anew."""
     NO_TEXTURE = "no texture"
