@@ -11,6 +11,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drivers.errors import InspectionError
+
+KEEPING = ("allow_anonymous true", "persistence true", "persistence_location ./", "autosave_interval 5")
+"""Lines for a broker that keeps what it holds, and remembers it when it is started again."""
+
+
+class NoBrokerError(InspectionError):
+    """There is no mosquitto here, or it does not listen."""
+
 
 def free_port() -> int:
     """A TCP port of this machine on which nobody listens."""
@@ -36,10 +45,11 @@ class Broker:
         return self.folder / "mosquitto.log"
 
     def start(self) -> None:
-        """Start it and wait until it listens. Raises :class:`RuntimeError`."""
+        """Start it and wait until it listens. Raises :class:`NoBrokerError`."""
         program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
         if program is None:
-            raise RuntimeError("mosquitto is not installed; run deploy/system-packages.sh tests")
+            raise NoBrokerError("mosquitto is not installed; run apt-get install mosquitto")
+        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "mosquitto.conf"
         lines = [
             f"user {getpass.getuser()}",
@@ -49,14 +59,16 @@ class Broker:
         ]
         file.write_text("\n".join(lines) + "\n")
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([program, "-v", "-c", str(file)], stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [program, "-v", "-c", file.name], cwd=self.folder, stdout=log, stderr=log
+            )
         until = time.monotonic() + 10
         while time.monotonic() < until:
             with socket.socket() as trying:
                 if trying.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.02)
-        raise RuntimeError(f"mosquitto does not listen: {self.log.read_text()}")
+        raise NoBrokerError(f"mosquitto does not listen: {self.log.read_text()}")
 
     def kill(self) -> None:
         """End it as a power cut does."""

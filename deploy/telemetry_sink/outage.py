@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.telemetry_sink.stores import Parquet
-from station.bench.broker import Broker
+from simulation.broker import KEEPING, Broker
 from station.cli.ending import run as run_to_its_end
 from station.cli.parameters import FILE_MADE, careful
 
@@ -174,7 +174,7 @@ def _run(
     replay_s: float,
     say: Callable[[str], None],
 ) -> Figures:
-    broker, journal = Broker(folder), folder / "journal.db"
+    broker, journal = Broker(folder, list(KEEPING)), folder / "journal.db"
     settings: dict[str, object] = {"host": "127.0.0.1", "port": broker.port, "topic": TOPIC}
     settings |= {"replay_s": replay_s, "receipts": receipts}
     settings |= {"consumers": [CONSUMER]} if receipts == "required" else {}

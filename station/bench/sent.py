@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from station.bench.broker import Broker
+from simulation.broker import KEEPING, Broker
 from station.bench.journal import RECIPE, finished_parts
 from station.journal import Journal
 from station.journal.following import JournalFollower
@@ -42,7 +42,7 @@ class SentRecords(Observer):
         for seed in range(RECORDS // 2000):
             made = finished_parts(2000, seed)
             self._journal.write_finished(made, recipe=RECIPE, mode="cell", is_simulated=True)
-        self._broker = Broker(folder / "broker")
+        self._broker = Broker(folder / "broker", list(KEEPING))
         self._broker.start()
         command = ["mosquitto_sub", "-p", str(self._broker.port), "-V", "5", "-q", "1", "-t", f"{TOPIC}/#"]
         until = time.monotonic() + 10.0

@@ -12,11 +12,11 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
+from simulation.broker import Broker
 from station.cli import app
 from station.control import ask
 from station.journal.reading import JournalReader
 from station.telemetry.schema import schema_text
-from tests.broker import Broker
 from tests.station.telemetry.conftest import TOPIC, Subscriber, until
 
 SCHEMAS = {

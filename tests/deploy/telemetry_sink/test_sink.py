@@ -23,11 +23,11 @@ from typer.testing import CliRunner
 from deploy.telemetry_sink.__main__ import app
 from deploy.telemetry_sink.holding import ASK_AGAIN_S, Fate, Holding
 from deploy.telemetry_sink.stores import Batch, Gone, Parquet, Postgres, StoreError, shown
+from simulation.broker import free_port
 from station.journal.following import JournalFollower
 from station.telemetry.lag import delivered
 from station.telemetry.messages import Sender, numbered
 from station.telemetry.streams import streams_of
-from tests.broker import free_port
 from tests.station.telemetry.conftest import TOPIC, Bench, bench, until
 
 __all__ = ["bench"]

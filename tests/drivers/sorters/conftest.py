@@ -17,10 +17,10 @@ import pytest
 
 from drivers.sorters.interface import Sorter
 from drivers.sorters.serial import SerialSettings, SerialSorter, frames, lines
+from simulation.broker import Broker, free_port
 from simulation.cell.live import LiveCell, MqttCell, RegisterCell, SerialCell
 from simulation.cell.peers import ModbusPeer, OpcUaPeer
 from simulation.cell.protocol import CellRules
-from tests.broker import Broker, free_port
 
 
 class CellAndBroker(MqttCell):

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from simulation.broker import Broker
 from station.bench.journal import RECIPE, finished_parts
 from station.journal import Journal
 from station.telemetry.sender import TelemetrySender
 from station.telemetry.settings import Telemetry
-from tests.broker import Broker
 
 TOPIC = "plant/station-4"
 
