@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -57,20 +58,21 @@ class Place:
 
 def make_cell(place: Place) -> LiveCell:
     """The cell at its end of the wire, not started."""
+    session = 1 + secrets.randbelow(0xFFFF)  # another one at every start
     from drivers.sorters.serial import frames, lines
 
     match place.wire:
         case "serial" | "lines":
-            return SerialCell(Path(place.folder), 7, RULES, lines if place.wire == "lines" else frames)
+            return SerialCell(Path(place.folder), session, RULES, lines if place.wire == "lines" else frames)
         case "mqtt":
-            return MqttCell(place.port, TOPIC, 7, RULES)
+            return MqttCell(place.port, TOPIC, session, RULES)
         case "modbus":
             from pymodbus.client import ModbusTcpClient
 
             client = partial(ModbusTcpClient, "127.0.0.1", port=place.port, timeout=1)
-            return RegisterCell(7, RULES, lambda: ModbusPeer(client()))
+            return RegisterCell(session, RULES, lambda: ModbusPeer(client()))
         case _:
-            return RegisterCell(7, RULES, lambda: OpcUaPeer(f"opc.tcp://127.0.0.1:{place.port}/"))
+            return RegisterCell(session, RULES, lambda: OpcUaPeer(f"opc.tcp://127.0.0.1:{place.port}/"))
 
 
 def make_sorter(place: Place) -> Sorter:
