@@ -241,6 +241,7 @@ camera:
   pixel_format: RGB8
   width: 2048
   height: 1000
+  blocks: 4
   offset_x: 16
   offset_y: 8
   exposure_us: 45.5

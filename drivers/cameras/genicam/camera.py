@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from drivers.cameras.counters import Counters
 from drivers.cameras.genicam.block_ids import BlockIds, BlockOrderError
+from drivers.cameras.genicam.blocks import Assembly, Block, joined
 from drivers.cameras.genicam.clock import CameraClock
 from drivers.cameras.genicam.doubts import doubt_of, why_no_frame
 from drivers.cameras.genicam.features import Nodes, apply, describe, temperature_c
@@ -76,6 +77,10 @@ class GenicamCamera(Camera):
         self._clock: CameraClock | None = None
         self._size: tuple[int, int] = (0, 0)
         self._ids = BlockIds(gige=False)
+        self._assembly = Assembly(settings.blocks)
+        self._ended: list[tuple[int, list[Block]]] = []
+        """Frames that were not grabbed yet, with their blocks."""
+        self._next_frame_id = 0
         self._armed = False
         self._status_of: Nodes | None = None
         """The features of a camera that says when it takes a software trigger."""
@@ -142,6 +147,8 @@ class GenicamCamera(Camera):
         if self._armed:
             self.disarm()
         self._ids = self._block_ids()
+        self._assembly, self._next_frame_id = Assembly(self._settings.blocks), 0
+        self._ended.clear()
         self._triggers = 0
         self._fired.clear()
         if self._clock is not None:
@@ -176,13 +183,20 @@ class GenicamCamera(Camera):
     def grab(self, timeout_s: float) -> Frame:
         """The next frame; a failed, short or foreign one is delivered as incomplete."""
         self._require_armed()
-        picture = self._ask("grabbing", lambda: self._next(timeout_s))
-        if picture is None:
-            self.probe()
-            raise CameraTimeoutError(
-                f"{self._label}: no frame within {timeout_s:g} s; {why_no_frame(self._settings)}"
-            )
-        return self._counters.frame(self._frame(picture))
+        until = time.monotonic() + timeout_s
+        while not self._ended:
+            left_s = max(0.0, until - time.monotonic())
+            picture = self._ask("grabbing", lambda left_s=left_s: self._next(left_s))  # type: ignore[misc]
+            if picture is not None:
+                self._ended += self._assembly.add(self._block(picture))
+                continue
+            self._ended += self._assembly.end()  # the rest of its blocks did not come
+            if not self._ended:
+                self.probe()
+                raise CameraTimeoutError(
+                    f"{self._label}: no frame within {timeout_s:g} s; {why_no_frame(self._settings)}"
+                )
+        return self._counters.frame(self._frame(*self._ended.pop(0)))
 
     def set_line_rate(self, lines_per_s: float) -> float:
         """Set and read back; a rate that is off by more than :data:`LINE_RATE_OFF` stretches the picture."""
@@ -265,24 +279,32 @@ class GenicamCamera(Camera):
 
     # ------------------------------------------------------------------ helpers, in the order of use
 
-    def _frame(self, picture: Picture) -> Frame:
+    def _block(self, picture: Picture) -> Block:
+        """The picture at its place; with one block per frame, a block is a frame."""
         try:
-            frame_id, lost_before = self._ids.place(picture.block_id)
+            number, _ = self._ids.place(picture.block_id)
         except BlockOrderError as error:
             raise self._lost(f"was restarted: {error}") from None
-        fired = self._fired.get(frame_id)
-        self._fired = {number: one for number, one in self._fired.items() if number > frame_id}
         problem = picture.problem or doubt_of(
             self._settings, self._clock, self._ids, picture.block_id, picture.timestamp
         )
         if self._settings.trigger is TriggerKind.SOFTWARE and not problem:
-            problem = self._foreign(frame_id, fired, picture.timestamp)
+            frame_id = number // self._settings.blocks
+            problem = self._foreign(frame_id, self._fired.get(frame_id), picture.timestamp)
+        return Block(number, picture.pixels, problem, picture.arrived_ns)
+
+    def _frame(self, frame_id: int, blocks: list[Block]) -> Frame:
+        problem, pixels = joined(blocks, self._settings.blocks)
+        fired = self._fired.get(frame_id)
+        self._fired = {number: one for number, one in self._fired.items() if number > frame_id}
+        lost_before = max(0, frame_id - self._next_frame_id)
+        self._next_frame_id = frame_id + 1
         return Frame(
-            pixels=picture.pixels,
+            pixels=pixels,
             frame_id=frame_id,
             lost_before=lost_before,
             complete=not problem,
-            arrived_ns=picture.arrived_ns,
+            arrived_ns=blocks[-1].arrived_ns,
             problem=problem,
             source=self._source(frame_id),
             exposed_by_ns=fired.by_ns if fired is not None else None,
@@ -377,7 +399,7 @@ class GenicamCamera(Camera):
     def _says_ready(self) -> bool:
         if self._status_of is not None:
             return bool(self._status_of.integer_now("AcquisitionStatus"))
-        return len(self._fired) <= self._queued()
+        return len(self._fired) * self._settings.blocks <= self._queued()
 
     @abstractmethod
     def _fire(self) -> None:

@@ -138,7 +138,7 @@ def _apply_area(settings: GenicamSettings, nodes: Nodes) -> None:
     nodes.set_if_there(0, "OffsetY")
     for axis, size, offset in (
         ("Width", settings.width, settings.offset_x),
-        ("Height", settings.height, settings.offset_y),
+        ("Height", settings.height and settings.height // settings.blocks, settings.offset_y),
     ):
         limit = nodes.largest(axis)
         if size is None:
@@ -167,6 +167,8 @@ def _apply_trigger(settings: GenicamSettings, nodes: Nodes) -> None:
     if settings.trigger is TriggerKind.OFF:
         return
     nodes.set("trigger_selector", settings.trigger_selector, "TriggerSelector")
+    if settings.blocks > 1:
+        nodes.set("blocks", settings.blocks, "AcquisitionBurstFrameCount", "AcquisitionFrameCount")
     if settings.trigger is TriggerKind.SOFTWARE:
         nodes.set("trigger", "Software", "TriggerSource")
     else:

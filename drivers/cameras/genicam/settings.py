@@ -30,6 +30,9 @@ PIXEL_FORMATS: dict[str, tuple[str, ...]] = {
 }
 """Pixel formats that become a uint8 frame without loss -> what cameras call them."""
 
+BURST_STARTS = ("FrameBurstStart", "AcquisitionStart")
+"""Triggers that start several blocks: of the SFNC, and of older cameras."""
+
 # Upper limits are the camera's: it refuses what is too much, and says its range.
 Pixels = Annotated[int, Field(gt=0)]
 Offset = Annotated[int, Field(ge=0)]
@@ -54,6 +57,9 @@ class GenicamSettings(CameraSettings):
     """the width of the picture, px; without it, the sensor's width is used"""
     height: Pixels | None = None
     """the height of the picture (line-scan: lines per frame), px; without it, the sensor's height is used"""
+    blocks: Annotated[int, Field(ge=1, le=256)] = 1
+    """the blocks of lines in which a line-scan camera sends one frame: the camera takes `height` / `blocks`
+    lines per block, and a trigger starts all blocks of a frame"""
     offset_x: Offset = 0
     """the first column of the picture on the sensor, px"""
     offset_y: Offset = 0
@@ -110,6 +116,22 @@ class GenicamSettings(CameraSettings):
             if not isinstance(value, str | bool | int | float):
                 remedy = "write one word, number, true or false"
                 raise mistake("nodes", f"{name} does not have one value", remedy)
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_make_a_frame(self) -> Self:
+        if self.blocks == 1:
+            return self
+        if self.height is None or self.height % self.blocks:
+            raise mistake(
+                "blocks", "do not divide `height` evenly", "write `height` as a multiple of `blocks`"
+            )
+        if self.trigger is not TriggerKind.OFF and self.trigger_selector not in BURST_STARTS:
+            problem = f"needs a trigger of all blocks, not of each one ({self.trigger_selector})"
+            raise mistake("blocks", problem, f"write `trigger_selector`: {' or '.join(BURST_STARTS)}")
+        if self.mode is Mode.FREE_RUNNING and self.trigger is TriggerKind.HARDWARE:
+            problem = "can be counted wrong from a lost first block on, where nothing empties the camera"
+            raise mistake("blocks", problem, "write `mode: cell`, or one block")
         return self
 
     @model_validator(mode="after")

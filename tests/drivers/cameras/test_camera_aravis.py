@@ -324,3 +324,12 @@ def test_a_camera_that_was_never_opened_says_so(made: Open) -> None:
                 call()
         camera.close()
         camera.disarm()
+
+
+def test_blocks_of_lines_are_one_frame_and_a_rest_of_one_is_incomplete(
+    opened: Open, gige: GigeCamera
+) -> None:
+    whole = opened(blocks=4, height=HEIGHT, **FREE)
+    frames = [whole.grab(5.0) for _ in range(5)]
+    assert [frame.frame_id for frame in frames] == list(range(5))
+    assert all(frame.complete and frame.pixels.shape == (HEIGHT, WIDTH) for frame in frames)
