@@ -13,7 +13,7 @@ from pathlib import Path
 
 from drivers.errors import InspectionError
 
-KEEPING = ("allow_anonymous true", "persistence true", "persistence_location ./", "autosave_interval 5")
+KEEPING = ("allow_anonymous true", "persistence true", "persistence_location ./")
 """Lines for a broker that keeps what it holds, and remembers it when it is started again."""
 
 

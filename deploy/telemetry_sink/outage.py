@@ -2,8 +2,8 @@
 
 It starts a mosquitto of its own with persistence, a process with the journal and the telemetry of a station
 that writes parts at a pace, a subscriber, and, with receipts, the reference consumer. Then, twice each, it
-kills the broker and the station's process (``kill -9``), lets the broker be away for a long time, and
-compares the journal with what arrived.
+kills the broker and the station's process (``kill -9``), once while the subscriber is away and the broker
+keeps its messages, lets the broker be away for a long time, and compares the journal with what arrived.
 """
 
 from __future__ import annotations
@@ -144,10 +144,20 @@ class _Subscriber:
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = self._connected
         self._client.on_message = lambda client, data, message: self._heard(message)
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = 3600
-        self._client.connect_async("127.0.0.1", port, 5, clean_start=False, properties=properties)
+        self._properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        self._properties.SessionExpiryInterval = 3600
+        self._port = port
+        self.come()
+
+    def come(self) -> None:
+        """Connect, with the session of before."""
+        self._client.connect_async("127.0.0.1", self._port, 5, clean_start=False, properties=self._properties)
         self._client.loop_start()
+
+    def leave(self) -> None:
+        """Disconnect; the broker keeps the session."""
+        self._client.disconnect()
+        self._client.loop_stop()
 
     def _connected(self, *_: Any) -> None:
         self._client.subscribe(f"{TOPIC}/records", qos=1)
@@ -159,10 +169,6 @@ class _Subscriber:
         self.unmarked += words["number"] in self.numbers and not words["repeat"] and not message.dup
         self.numbers.add(words["number"])
         self.heard_at = time.monotonic()
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 def _run(
@@ -200,8 +206,14 @@ def _run(
             )
         for number in (1, 2):
             _wait(between_s, say, f"before broker kill {number}")
+            if number == 2:
+                # What the broker keeps for it in memory goes with the broker, and was confirmed.
+                subscriber.leave()
+                _wait(between_s, say, "the subscriber is away")
             broker.kill()
             broker.start()
+            if number == 2:
+                subscriber.come()
             _wait(between_s, say, f"before station kill {number}")
             station.kill()
             station.wait()
@@ -224,7 +236,7 @@ def _run(
                     process.wait(20)
         for one in (subscriber, late):
             if one is not None:
-                one.close()
+                one.leave()
         broker.kill()
     return _compared(folder, journal, receipts, subscriber, late)
 
