@@ -333,3 +333,24 @@ def test_blocks_of_lines_are_one_frame_and_a_rest_of_one_is_incomplete(
     frames = [whole.grab(5.0) for _ in range(5)]
     assert [frame.frame_id for frame in frames] == list(range(5))
     assert all(frame.complete and frame.pixels.shape == (HEIGHT, WIDTH) for frame in frames)
+
+
+def test_another_reader_of_the_same_wire_sees_the_same_pictures(opened: Open, gige: GigeCamera) -> None:
+    reader = pytest.importorskip("pyGigEVision")
+    camera = opened(frame_rate_hz=50.0, **FREE)
+    ours = [gige.number_of(camera.grab(5.0).pixels) for _ in range(PICTURES)]
+    camera.close()
+    control = reader.GVCPClient(ADDRESS, local_ip=ADDRESS)
+    control.connect()
+    stream = reader.GVSPReceiver(local_ip=ADDRESS, packet_size=1400, camera_ip=ADDRESS)
+    stream.start()
+    try:
+        for register, value in ((0xD04, 1400), (0xD18, 0x7F000001), (0xD00, stream.port), (0x124, 1)):
+            control.write_reg(register, value)
+        theirs = [gige.number_of(stream.get_frame(timeout=5.0)) for _ in range(PICTURES)]
+        control.write_reg(0x124, 0)
+    finally:
+        stream.stop()
+        stream.close()
+        control.disconnect()
+    assert sorted(ours) == sorted(theirs) == list(range(PICTURES))  # type: ignore[type-var]
