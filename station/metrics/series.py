@@ -235,7 +235,7 @@ def _values(seen: Seen) -> Iterator[tuple[str, Labels, float]]:
     yield "station_camera_reopened_total", (), camera.reopened
     if camera.temperature_c is not None:
         yield "station_camera_temperature_celsius", (), camera.temperature_c
-    yield from _each("station_camera_detail", _numbers(camera.details))
+    yield from _each("station_camera_detail", {**_numbers(camera.details), **camera.transport})
     yield "station_sorter_connected", (), sorter.connected
     yield from _each("station_sorter_messages_total", {"sent": sorter.sent, "received": sorter.received})
     yield from _each("station_sorter_problems_total", {name: getattr(sorter, name) for name in PROBLEMS})
