@@ -658,7 +658,10 @@ class Line:
     def _take_frame(self, frame: Frame) -> PartInHand | None:
         """Free running: the part that a frame shows, or that a lost one would have shown."""
         part_id, self._next_part_id = self._next_part_id, self._next_part_id + 1
-        return self._take(Trigger(part_id=part_id, recipe="", received_ns=frame.arrived_ns))
+        part = self._take(Trigger(part_id=part_id, recipe="", received_ns=frame.arrived_ns))
+        if part is not None:
+            self._sorter.entered(part.trigger)
+        return part
 
     def _known(self, part: PartInHand) -> PartInHand:
         """Keep what is known of a part for whoever must settle it meanwhile."""

@@ -345,6 +345,10 @@ class Handshake(Generic[M]):
         part = self._parts.get(number)
         return part is not None and part.stage is _Stage.SENT
 
+    def is_first(self, number: int) -> bool:
+        """Whether no part that was triggered before this one still waits for its result."""
+        return all(part.number >= number or part.stage is _Stage.SENT for part in self._in_hand.values())
+
     def sorted_into(
         self, number: int, part_id: int, bin_: int | None, now_ns: int
     ) -> list[Receipt | Announcement]:

@@ -165,6 +165,13 @@ class Sorter(ABC):
     def wait_trigger(self, timeout_s: float) -> Trigger | None:
         """The next trigger, or None after ``timeout_s``. A repeated trigger is delivered once."""
 
+    def entered(self, trigger: Trigger) -> None:
+        """Free running: a part was seen, and its result follows.
+
+        Results that nothing but their order tells apart are said in the order of these calls.
+        """
+        return
+
     @abstractmethod
     def acknowledge(self, trigger: Trigger) -> None:
         """The trigger's record is durable and the camera ready: tell the cell that a verdict will come.

@@ -1,15 +1,15 @@
 """What the lines say and what they are told, as a pure state machine over the handshake.
 
 Edges and the clock in, levels out. A part is a rising edge of ``trigger``; the station numbers the parts. A
-result is ``ok`` or ``ng``, then ``valid``; the lines are free again before the next result. Nothing is on
-that was not decided: no result is no level, and ``ok`` is never on together with ``ng``.
+result is ``ok`` or ``ng``, then ``valid``; the lines are free again before the next result. Nothing tells
+two results apart but their order: they are shown in the order of their parts. Nothing is on that was not
+decided: no result is no level, and ``ok`` is never on together with ``ng``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
@@ -56,7 +56,7 @@ class Signals:
         """Parts so far; the belt's position."""
         self._begun_ns = 0
         """The time of position 0, where there is no encoder."""
-        self._results: deque[Decided] = deque()
+        self._results: list[Decided] = []
         self._shown: Decided | None = None
         self._phase, self._until_ns = _Phase.FREE, 0
         self._gone: dict[int, str] = {}
@@ -88,9 +88,10 @@ class Signals:
         return found + self.tick(now_ns)
 
     def arrived(self, part_id: int, now_ns: int) -> None:
-        """Free running: a part without a trigger, whose number is the station's."""
-        self.handshake.triggered(part_id, part_id, "", now_ns)
-        self._parts = max(self._parts, part_id)
+        """Free running: a part without a trigger, whose number is the station's and grows."""
+        if part_id > self._parts:
+            self._parts = part_id
+            self.handshake.triggered(part_id, part_id, "", now_ns)
 
     def close(self, now_ns: int) -> list[Delivery]:
         """All lines off."""
@@ -112,6 +113,17 @@ class Signals:
 
     # -- what happens on the lines, and the clock
 
+    def edges(self, batch: list[Edge], now_ns: int) -> Iterator[list[Delivery]]:
+        """Edges that waited together: the belt is ahead of all but the last by what came since."""
+        ahead = sum(edge.rising and edge.key == "encoder" for edge in batch)
+        for edge in batch:
+            ahead -= edge.rising and edge.key == "encoder"
+            if self._tracker is not None:
+                self._tracker.is_behind(max(0, now_ns - edge.at_ns) // MS if self._by_time else ahead)
+            yield self.edge(edge)
+        if self._tracker is not None:
+            self._tracker.is_behind(0)
+
     def edge(self, edge: Edge) -> list[Delivery]:
         """An input has changed; edges come in their order."""
         if not edge.rising:
@@ -123,12 +135,13 @@ class Signals:
         if edge.key == "trigger":
             self._parts += 1
             if self._tracker is not None:
-                at = self._at(edge.at_ns)
-                found += self._tracked(self._tracker.entered(self._parts, at), edge.at_ns)
+                at, ago = self._at(edge.at_ns), self._ago(edge)
+                found += self._tracked(self._tracker.entered(self._parts, at, ago), edge.at_ns)
             self._set("acquired", False)
             found += self._do(self.handshake.triggered(self._parts, self._parts, "", edge.at_ns))
         elif edge.key == "sensor" and self._tracker is not None:
-            found += self._tracked(self._tracker.sensed(self._at(edge.at_ns)), edge.at_ns)
+            at, ago = self._at(edge.at_ns), self._ago(edge)
+            found += self._tracked(self._tracker.sensed(at, ago=ago), edge.at_ns)
         elif edge.key == "ack":
             if self._phase is _Phase.VALID:
                 found += self._end_of_result(edge.at_ns)
@@ -144,7 +157,10 @@ class Signals:
         found += self._do([one for one in self.handshake.tick(now_ns) if isinstance(one, Receipt)])
         while self._phase is not _Phase.FREE or self._results:
             if self._phase is _Phase.FREE:
-                decided = self._results.popleft()
+                decided = min(self._results, key=lambda one: one.number)
+                if not self.handshake.is_first(decided.number) and self.handshake.awaits(decided.number):
+                    break  # the part before has no result yet
+                self._results.remove(decided)
                 if self.handshake.awaits(decided.number):  # else it is too old to be read as anybody's
                     self._begin_result(decided, now_ns)
             elif self._phase is _Phase.VALID and self._settings.waits_for_ack:
@@ -185,6 +201,10 @@ class Signals:
             self._begun_ns = self._begun_ns or now_ns
             self._position = max(self._position, (now_ns - self._begun_ns) // MS)
         return self._position
+
+    def _ago(self, edge: Edge) -> int:
+        """How far the belt has come since the edge, where the clock was looked at before it was told."""
+        return self._position - max(0, edge.at_ns - self._begun_ns) // MS if self._by_time else 0
 
     def _tracked(self, actions: list[Action], now_ns: int) -> list[Delivery]:
         found: list[Delivery] = []

@@ -98,6 +98,9 @@ class PlainSorter(Sorter):
         with self._lock:
             self._sent += 1
             self._deliver(self._signals.send(result, time.monotonic_ns()))
+            if self._lines is None:  # opened again, they would show it beside another part
+                why = f"{self._settings.place} is lost"
+                self._deliver(self._signals.lost(why, time.monotonic_ns()))
         self._wake()
 
     def wait_receipt(self, timeout_s: float) -> Receipt | None:
@@ -236,9 +239,9 @@ class PlainSorter(Sorter):
             except OSError as error:
                 self._drop(f"{self._settings.place}: {error}")
                 return
-            for edge in edges:
+            for found in self._signals.edges(edges, time.monotonic_ns()):
                 self._received += 1
-                self._deliver(self._signals.edge(edge))
+                self._deliver(found)
             self._deliver(self._signals.tick(time.monotonic_ns()))
 
     def _wake(self) -> None:
@@ -282,6 +285,11 @@ class CameraLinesSorter(PlainSorter):
     def use(self, camera: Camera) -> None:
         """The camera whose lines these are; it is opened first."""
         self._camera = camera
+
+    def entered(self, trigger: Trigger) -> None:
+        """Its result is shown behind those of the parts before it."""
+        with self._lock:
+            self._signals.arrived(trigger.part_id, time.monotonic_ns())
 
     def send(self, result: Result) -> None:
         """Show the result as soon as the lines are free."""

@@ -131,6 +131,10 @@ class Tracker:
     _to_good: bool = False
     _doubtful: tuple[int, Trouble, str] = (-1, Trouble.POSITION_LOST, "")
     """Nothing that is due before this position is accepted, and why."""
+    _behind: int = 0
+    """How much farther the belt is than the position that is told."""
+    _stood: bool = False
+    """How the gate stood when that began."""
 
     def __post_init__(self) -> None:
         if self.belt.problem:
@@ -141,14 +145,20 @@ class Tracker:
         """Things between camera and the end of the gate."""
         return len(self._things)
 
-    def entered(self, part_id: int, at: int) -> list[Action]:
-        """The camera sees a part."""
+    def is_behind(self, by: int) -> None:
+        """The positions that are told now are old: the belt, and what is on it, is ``by`` farther."""
+        if not self._behind:
+            self._stood = self._to_good
+        self._behind = by
+
+    def entered(self, part_id: int, at: int, ago: int = 0) -> list[Action]:
+        """The camera has seen a part, ``ago`` before the position ``at``."""
         actions = self.advance(at)
         if len(self._things) >= self.belt.most:
             said = f"{self.belt.most} parts are between camera and gate already"
             self._doubt_all(Trouble.TOO_MANY, said)
             return [*actions, *self._set(False), Passed(part_id, False, Trouble.TOO_MANY, said)]
-        self._things.append(_Thing(part_id, at + self.belt.gate_at))
+        self._things.append(_Thing(part_id, at - ago + self.belt.gate_at))
         return actions
 
     def judged(self, part_id: int, accept: bool) -> bool:
@@ -159,10 +169,10 @@ class Tracker:
                 return True
         return False
 
-    def sensed(self, at: int, part_id: int | None = None) -> list[Action]:
-        """Something passes the second sensor, which may read the id."""
+    def sensed(self, at: int, part_id: int | None = None, ago: int = 0) -> list[Action]:
+        """Something has passed the second sensor, which may read the id, ``ago`` before ``at``."""
         actions = self.advance(at)
-        due = at + self.belt.gate_at - self.belt.sensor_at
+        due = at - ago + self.belt.gate_at - self.belt.sensor_at
         here = [thing for thing in self._things if self._may_be(thing, due)]
         if part_id is not None:
             return actions + self._read(part_id, due, here)
@@ -190,7 +200,7 @@ class Tracker:
             self._doubt_all(Trouble.POSITION_LOST, f"the position jumped back by {back}")
             return self._set(False)
         actions: list[Action] = []
-        was_to_good = self._to_good
+        was_to_good = self._stood if self._behind else self._to_good
         while (event := self._next_event()) is not None and event[0] <= at:
             when, thing = event
             if thing.is_at_gate:
@@ -200,7 +210,7 @@ class Tracker:
                     actions.append(_passed(thing))
             else:
                 thing.is_at_gate = True
-                self._decide(thing, at - when, was_to_good)
+                self._decide(thing, at - when + self._behind, was_to_good)
                 if thing.is_accepted:
                     actions += self._set(True)
         self._position = at

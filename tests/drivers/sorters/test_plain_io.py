@@ -185,6 +185,20 @@ def test_results_come_one_after_the_other_with_a_gap(cell: Cell) -> None:
     assert changes == ["ok", "", "ng", "", "ok", ""]
 
 
+def test_a_fault_that_is_known_early_waits_for_the_result_of_the_part_before(cell: Cell) -> None:
+    """Nothing but their order tells two results apart: part 2 must not get the OK of part 1."""
+    sorter = cell.sorter()
+    for _ in range(2):
+        sorter.acknowledge(triggered(cell, sorter))
+    sorter.send(result(2, Outcome.FAULT))
+    time.sleep(0.05)
+    sorter.send(result(1, Outcome.ACCEPT))
+    assert [receipt(sorter).part_id for _ in range(2)] == [1, 2]
+    shown = [("ok" if levels["ok"] else "ng") if levels["valid"] else "" for levels in cell.pins.seen]
+    changes = [one for before, one in zip(["", *shown], shown, strict=False) if one != before]
+    assert changes == ["ok", "", "ng", ""]
+
+
 def test_with_an_acknowledgement_valid_waits_for_it(cell: Cell) -> None:
     sorter = cell.sorter(ack=8)
     sorter.acknowledge(triggered(cell, sorter))
@@ -374,6 +388,46 @@ def test_a_trigger_that_is_refused_is_a_strange_part_on_the_belt() -> None:
     assert not any(line.gate), "the two cannot be told apart"
 
 
+def caught_up(line: Line, batch: list[Edge]) -> None:
+    """The process was held up, and finds all edges at once."""
+    line.now_ns = batch[-1].at_ns
+    for found in line.signals.edges(batch, line.now_ns):
+        line.take(found)
+    line.take(line.signals.tick(line.now_ns))
+
+
+def test_after_the_process_was_held_up_the_encoder_says_that_a_bad_part_may_have_slipped_through() -> None:
+    belt = BELT | {"sensor": None, "sensor_at": 0}
+    line = Line(Signals(GpioSettings(**(LINES | {"belt": belt}))))
+    line.tick("trigger")
+    line.send(1, Outcome.ACCEPT)
+    run(line, 24)
+    line.tick("trigger")
+    line.send(2, Outcome.REJECT)
+    run(line, 80)
+    assert line.gate[-1], "part 1 passes"
+    caught_up(line, [Edge("encoder", True, line.now_ns + tick * 2 * MS) for tick in range(1, 21)])
+    run(line, 50)
+    assert "it may have gone to the good side" in line.receipts[2].problem
+    assert not line.receipts[2].acknowledged
+
+
+def test_without_an_encoder_a_part_is_where_its_edge_says_and_not_where_it_was_told() -> None:
+    belt = {"gate": 9, "gate_at": 100, "gate_span": 20}
+    line = Line(Signals(GpioSettings(**(LINES | {"belt": belt}))))
+    at_ns = line.now_ns
+    line.take(line.signals.edge(Edge("trigger", True, at_ns)))
+    line.take(line.signals.tick(at_ns + 60 * MS))  # another thread looked at the clock first
+    line.take(line.signals.edge(Edge("trigger", True, at_ns + 10 * MS)))  # 10 ms behind the first one
+    for part_id in (1, 2):
+        line.now_ns = at_ns + 60 * MS
+        line.send(part_id, Outcome.ACCEPT)
+    for ms in range(61, 300):
+        line.take(line.signals.tick(at_ns + ms * MS))
+        assert not line.signals.levels["gate"], "the two are nearer than the gate can part them"
+    assert all(line.receipts[one].problem.startswith("too close") for one in (1, 2))
+
+
 STEPS = st.lists(
     st.one_of(
         st.sampled_from(["tick", "trigger", "sensor", "ack", "lost", "not ready", "ready"]),
@@ -487,6 +541,42 @@ def test_while_the_camera_is_lost_results_get_bad_receipts_and_then_pulses_come_
         time.sleep(0.05)
     sorter.send(result(2, Outcome.REJECT))
     assert receipt(sorter).acknowledged
+    sorter.close()
+
+
+def test_a_result_that_comes_while_the_camera_is_lost_is_never_shown_to_a_later_part(
+    camera: PylonCamera,
+) -> None:
+    sorter = on_camera(camera)
+    camera.close()
+    sorter.send(result(1, Outcome.ACCEPT))  # the sorter sees by this one that the camera is lost
+    assert not receipt(sorter).acknowledged
+    sorter.send(result(2, Outcome.ACCEPT))
+    found = sorter.wait_receipt(0.2)
+    assert found is not None
+    assert not found.acknowledged
+    camera.open()
+    until = time.monotonic() + 10
+    while not sorter.health().connected:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    for _ in range(10):
+        with sorter._lock:
+            assert not line_of(camera, "Line2")[2]
+        time.sleep(0.01)
+    sorter.close()
+
+
+def test_free_running_results_are_shown_in_the_order_of_their_parts(camera: PylonCamera) -> None:
+    sorter = on_camera(camera)
+    for part_id in (7, 8):
+        sorter.entered(Trigger(part_id, "", 0))
+    sorter.send(result(8, Outcome.FAULT))
+    assert sorter.wait_receipt(0.1) is None, "part 7 has no result yet"
+    sorter.send(result(7, Outcome.ACCEPT))
+    with sorter._lock:
+        assert line_of(camera, "Line2")[2]
+    assert [receipt(sorter).part_id for _ in range(2)] == [7, 8]
     sorter.close()
 
 
