@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from drivers import heartbeat
@@ -37,6 +38,9 @@ from station.recipe import Recipe, RecipeError, prepared_recipe, split_size
 from station.simulated_plant import Progress, camera_section, simulated_plant
 from station.strict_yaml import Mistake
 
+JOB_WAITS_S = 300.0
+"""How long a job change waits for the end of a changeover that a person has begun, s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Station:
@@ -50,25 +54,27 @@ class Station:
     """Parts that a crash left without a verdict or without an acknowledgement; all are closed now."""
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
-    def prepare(self, recipe: str) -> None:
+    def prepare(self, recipe: str, *, wait_s: float = 0.0) -> None:
         """Change over to ``NAME`` or ``NAME@WIDTH`` and its engine, which is proven first; the line goes on.
 
-        The next start prepares the configuration's recipe again. Raises ``InspectionError``, and nothing is
-        changed.
+        ``wait_s``: how long to wait for the end of another changeover. The next start prepares the
+        configuration's recipe again. Raises ``InspectionError``, and nothing is changed.
         """
         chosen = prepared_recipe(recipe, self.config.paths.recipes)
         mistake = _width_missing(self.config, chosen, recipe)
         if mistake is not None:
             raise RecipeError(self.config.paths.recipes, mistake)
-        self._change_over(chosen, chosen.engine, split_size(recipe)[1])
+        self._change_over(chosen, chosen.engine, split_size(recipe)[1], wait_s)
 
     def activate(self, engine: str) -> None:
         """Change over to another engine for the same recipe, by its folder's name; see :meth:`prepare`."""
+        if why := self.line.unprepared:
+            raise EngineError(f"no recipe is prepared ({why}): `station prepare` the parts' recipe instead")
         now = self.line.prepared
         self._change_over(now.recipe, engine, now.width_px)
 
-    def _change_over(self, recipe: Recipe, engine: str, width_px: int | None) -> None:
-        if not self._changing.acquire(blocking=False):
+    def _change_over(self, recipe: Recipe, engine: str, width_px: int | None, wait_s: float = 0.0) -> None:
+        if not self._changing.acquire(timeout=wait_s):
             raise EngineError("another changeover is under way: wait until it is done, then try again")
         try:
             prepared = make_prepared(self.config, recipe, engine, width_px)
@@ -194,7 +200,9 @@ def assemble(
         # The engine that was prepared last; those between are closed by the line.
         stack.callback(lambda: line.prepared.engine.close())
         station = Station(line, config, journal, observers, doubtful)
-        stack.enter_context(JobChanges(sorter, line, station.prepare))
+        # One that a person has begun before ends before it: the cell's word comes last.
+        changes = partial(station.prepare, wait_s=JOB_WAITS_S)
+        stack.enter_context(JobChanges(sorter, line, changes))
         yield station
 
 

@@ -213,6 +213,11 @@ class Line:
         """No part from now on, until :meth:`prepare`: the next parts are of another recipe."""
         self._readiness.block(Readiness.UNPREPARED, reason)
 
+    @property
+    def unprepared(self) -> str:
+        """Why no recipe is prepared for the next parts; empty while one is."""
+        return self._readiness.why(Readiness.UNPREPARED)
+
     def halt(self, reason: str) -> None:
         """No part from now on, until :meth:`resume`; those in hand are finished.
 

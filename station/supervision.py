@@ -105,6 +105,11 @@ class Readiness:
         with self._lock:
             return name in self._reasons
 
+    def why(self, name: str) -> str:
+        """The reason that ``name`` is now; empty where it is none."""
+        with self._lock:
+            return self._reasons.get(name, "")
+
     @property
     def only_overloaded(self) -> bool:
         """Whether overload is the one reason."""

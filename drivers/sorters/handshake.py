@@ -305,7 +305,7 @@ class Handshake(Generic[M]):
             return []
         part: _Part[M] = _Part(number, part_id, recipe, lot, _Stage.DELIVERED)
         self._remember(part)
-        refusal = self._why_refuse(part_id, recipe)
+        refusal = self._why_refuse(number, part_id, recipe)
         if refusal is not None:
             self.counts.refused += 1
             part.stage = _Stage.REFUSED
@@ -448,13 +448,15 @@ class Handshake(Generic[M]):
 
     # -- small helpers
 
-    def _why_refuse(self, part_id: int, recipe: str) -> tuple[Refusal, str] | None:
+    def _why_refuse(self, number: int, part_id: int, recipe: str) -> tuple[Refusal, str] | None:
         if not self._ready:
             return Refusal.BUSY if self._busy else Refusal.NOT_READY, self._reason
         if self._jobs.held:
             return Refusal.BUSY if self._jobs.under_way else Refusal.NOT_READY, self._jobs.held
         if part_id in self._in_hand or part_id in self._orphans or part_id == 0:
             return Refusal.PART_IN_HAND, "this part id is not free"
+        if number < self._jobs.changed_at:
+            return Refusal.UNKNOWN_RECIPE, "it is older than the job change; trigger the part anew"
         if not may_be_the_same(recipe, self.recipe):
             return Refusal.UNKNOWN_RECIPE, f"prepared is {self.recipe}"
         if len(self._in_hand) + len(self._orphans) >= self.settings.max_in_hand:

@@ -1,7 +1,8 @@
 """A job change: the cell asks for another recipe. Part of the handshake, and as pure.
 
 1. From the request on, no trigger is accepted until the recipe is prepared: a part of the next job must not
-   be judged by the recipe of the one before.
+   be judged by the recipe of the one before. A trigger of before the request that comes late is refused: nor
+   must its part be judged by the next recipe.
 2. Parts in hand finish first; then the application is asked, once.
 3. A change that fails leaves nothing prepared (*initialized*, OPC 40100-1): the cell has changed over, so the
    recipe of before would be wrong for its parts. Another job change, or a person, ends this.
@@ -64,6 +65,9 @@ class Jobs(Generic[M]):
         self._refused: _Job[M] | None = None
         """The last request that came while another one was under way."""
         self._unprepared = ""
+        self.changed_at = 0
+        """The number of the last request that changed something: parts that were triggered before it are not
+        of its recipe."""
 
     @property
     def under_way(self) -> str:
@@ -105,6 +109,7 @@ class Jobs(Generic[M]):
             answer = self._spell(JobReply(number, JobStatus.PREPARED, recipe))
             self._job = _Job(number, recipe, _Stage.OVER, answer)
             return answer
+        self.changed_at = number
         answer = self._spell(JobReply(number, JobStatus.UNDER_WAY, recipe))
         self._job = _Job(number, recipe, _Stage.WAITING, answer)
         return answer
@@ -139,6 +144,6 @@ class Jobs(Generic[M]):
 
     def begin_anew(self) -> None:
         """The cell that asked is no more: the change goes on, and nobody is told how it ends."""
-        self._refused = None
+        self._refused, self.changed_at = None, 0
         if self._job is not None:
             self._job.answer = None

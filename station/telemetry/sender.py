@@ -113,8 +113,12 @@ class TelemetrySender:
         self._wake()
         self._thread.join(LAST_WORDS_S + 5.0)
         if not self._thread.is_alive():
-            os.close(self._wake_r)
-            os.close(self._wake_w)
+            ends = self._wake_r, self._wake_w
+            # An attempt to connect may still be under way, and wakes nobody any more: the number of a closed
+            # descriptor is soon that of another file.
+            self._wake_r = self._wake_w = -1
+            for end in ends:
+                os.close(end)
 
     # ------------------------------------------------------------------ the thread
 

@@ -39,6 +39,9 @@ def test_a_cell_asks_for_recipes_and_no_part_is_judged_by_another_one(small_plan
             assert 3 in cell.protocol.waiting, "no recipe is prepared for it"
         shown = small_plant.station_command("status", "--json", "--config", str(config))
         assert json.loads(shown.stdout)["state"] == "initialized"
+        done = small_plant.station_command("activate", "tiny", "--config", str(config))
+        assert done.returncode != 0, "an engine for the recipe of before would judge the parts of another"
+        assert "no recipe is prepared" in done.stderr
         cell.ask_job("tiny")
         cell.sorted(3)
     finally:

@@ -150,6 +150,19 @@ def test_no_part_is_taken_while_the_recipe_is_changed_nor_after_a_change_that_fa
     assert isinstance(rules.triggered(5, 5, "housing", 0)[0], Trigger)
 
 
+def test_a_trigger_of_before_the_job_change_that_comes_late_is_not_judged_by_the_next_recipe() -> None:
+    rules = ready()
+    rules.prepare("housing")
+    changing(rules, 4)
+    rules.tick(0)
+    rules.prepare("shaft")
+    rules.job_done(JobChange(4, "shaft"), "")
+    (refused,) = rules.triggered(3, 5, "", 0)
+    assert isinstance(refused, Refused)
+    assert refused.refusal is Refusal.UNKNOWN_RECIPE
+    assert isinstance(rules.triggered(5, 5, "", 0)[0], Trigger)
+
+
 def test_a_request_that_comes_again_is_answered_with_what_was_said_last() -> None:
     rules = ready()
     answer, _ = changing(rules)
