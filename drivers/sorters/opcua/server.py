@@ -29,6 +29,8 @@ _LOOK_S = 0.003
 """So soon a client sees what the station says, s."""
 _CONNECTIONS = 8
 """So many PLCs and panels at a time."""
+_LARGEST = 1 << 20
+"""Bytes of a message; asyncua itself keeps what a stranger sends until there is no memory."""
 
 
 class OpcUaSettings(HandshakeSettings):
@@ -98,6 +100,7 @@ class OpcUaSorter(RegisterSorter[_Serving]):
         server.set_server_name(f"inspection station {self._name}")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         server.iserver.max_connections = _CONNECTIONS
+        server.limits.max_message_size, server.limits.max_chunk_count = _LARGEST, _LARGEST >> 16
         nodes = await make_nodes(server, self._written)
         await server.start()
         return _Serving(server, nodes)
@@ -107,6 +110,12 @@ class OpcUaSorter(RegisterSorter[_Serving]):
 
     async def _show(self, server: _Serving) -> None:
         binary = server.server.bserver
+        for client in list(binary.clients) if binary is not None else []:
+            if len(client._buffer) > _LARGEST and client.transport is not None:
+                client.transport.abort()
+                with self._lock:
+                    self._bad += 1
+                    self._session.handshake.problem = f"a client of {self._place} sent more than any PLC does"
         with self._lock:
             words = self._registers.read(0, len(server.nodes.shown))
             connections = len(binary.clients) if binary is not None else 0

@@ -77,6 +77,17 @@ class Plc:
         self.node(f"{HANDSHAKE}/{name}").write_value(ua.Variant(value, ua.VariantType.UInt16))
 
 
+def test_a_stranger_who_sends_without_an_end_is_cut_off(sorter: OpcUaSorter) -> None:
+    garbled = sorter.health().garbled
+    with socket.create_connection(("127.0.0.1", sorter._settings.port)) as stranger:
+        stranger.sendall(b"HELF" + (0x7FFF_FFFF).to_bytes(4, "little"))
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            stranger.sendall(bytes(60 << 20))
+    until(lambda: sorter.health().garbled == garbled + 1)
+    with Plc(sorter) as plc:
+        assert len(plc.node(f"{HANDSHAKE}/ToCell/Hello").read_value()) == SIZE
+
+
 def test_node_opcua_client_runs_a_part(sorter: OpcUaSorter) -> None:
     if shutil.which("node") is None or not (NODE / "node_modules" / "node-opcua-client").exists():
         pytest.skip("node-opcua-client is not installed: `npm install --prefix tests/node`")
