@@ -58,7 +58,7 @@ def test_a_trigger_with_the_robot_in_view_is_a_fault_of_the_cell_and_shown_as_su
     assert summary["robot_inside"] == 6
     assert "part 6 was triggered with the robot in view" in summary["faults"][-1]
     assert all((part["bin"], part["why"]) == (9, "fault of the cell") for part in cell.parts())
-    assert "the cell reports DEVICE: part 6 was triggered with the robot in view" in out
+    assert "the cell reports DEVICE: part 1 was triggered with the robot in view" in out
 
 
 def test_accepted_parts_go_on_to_a_second_station_under_their_ids(small_plant: Any, tmp_path: Path) -> None:

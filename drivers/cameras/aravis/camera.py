@@ -25,7 +25,7 @@ from drivers.cameras import FAMILIES
 from drivers.cameras.aravis.discovery import Present, who_answers
 from drivers.cameras.aravis.library import DebianPackages, import_aravis
 from drivers.cameras.aravis.nodes import AravisNodeMap
-from drivers.cameras.genicam.block_ids import BlockIds
+from drivers.cameras.genicam.block_ids import INVALID_ID, BlockIds
 from drivers.cameras.genicam.camera import GenicamCamera, Picture
 from drivers.cameras.genicam.features import Nodes
 from drivers.cameras.genicam.nodes import NodeMap
@@ -197,8 +197,8 @@ class AravisCamera(GenicamCamera):
                 code = buffer.get_image_pixel_format()
                 problem, pixels = picture_of(data, code, size, self._settings, self._size)
         else:
-            # The pixels that did not come are an older frame's: they are not looked at.
-            problem, pixels = f"{MISSING} ({status.value_nick})", NO_PIXELS
+            # What did not come is an older frame's: pixels, and with the first packet number and time, too.
+            return Picture(INVALID_ID, 0, NO_PIXELS, f"{MISSING} ({status.value_nick})", arrived_ns)
         return Picture(int(buffer.get_frame_id()), int(buffer.get_timestamp()), pixels, problem, arrived_ns)
 
     def _queued(self) -> int:
