@@ -9,18 +9,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 from drivers import heartbeat
 from drivers.errors import InspectionError
 from drivers.sorters.interface import JobChange, Sorter
 from station.line import Line
+from station.recipe import split_size
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _LONGEST_S = 600.0
 """What loading and proving an engine may take, s; later the watcher says where the thread is."""
+
+
+class NoRecipeNameError(InspectionError):
+    """The cell asks for something that is no recipe's name."""
 
 
 class JobChanges:
@@ -55,6 +61,7 @@ class JobChanges:
         heartbeat.beat(_LONGEST_S)
         problem = ""
         try:
+            _require_name(job.recipe)
             self._prepare(job.recipe)
         except InspectionError as error:
             problem = f"{job.recipe} cannot be prepared: {error}"
@@ -65,3 +72,10 @@ class JobChanges:
             log.error("job change: %s", problem)
             self._line.unprepare(f"{problem}; let the cell ask for another recipe, or `station prepare`")
         self._sorter.job_done(job, problem)
+
+
+def _require_name(recipe: str) -> None:
+    """A person may name a file; a cell, and whoever else is in its network, only what is in the folder."""
+    name = split_size(recipe)[0]
+    if Path(name).name != name or Path(name).suffix in (".yaml", ".yml"):
+        raise NoRecipeNameError("it is a path; let the cell name a recipe of `paths.recipes`, without .yaml")

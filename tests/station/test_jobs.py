@@ -29,6 +29,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> None:
 def line(plant: Plant) -> Iterator[Line]:
     made = plant.line()
     known = {"shaft": plant.another("shaft", "1"), "strip": plant.another("strip", "2")}
+    known |= dict.fromkeys(("/tmp/strip", "../strip@40", "strip.yaml"), known["strip"])
 
     def prepare(recipe: str) -> None:
         if recipe == "broken":
@@ -71,6 +72,14 @@ def test_after_a_recipe_that_cannot_be_prepared_nothing_is_until_another_one_is(
     assert plant.sorter.answers[1] == ("strip", "")
     assert line.status().state is State.READY
     assert plant.sorter.ready[-1] == (True, "")
+
+
+@pytest.mark.parametrize("path", ["/tmp/strip", "../strip@40", "strip.yaml"])
+def test_a_cell_names_recipes_and_no_files(plant: Plant, line: Line, path: str) -> None:
+    plant.sorter.jobs.put(JobChange(1, path), 1)
+    wait_for(lambda: bool(plant.sorter.answers))
+    assert "it is a path" in plant.sorter.answers[0][1]
+    assert line.status().state is State.INITIALIZED
 
 
 def test_the_lot_that_a_trigger_names_stands_in_the_record_of_its_part_alone(
