@@ -84,11 +84,14 @@ class GpioLines(Lines):
 
     def read(self) -> list[Edge]:
         """The edges that wait; the kernel numbers them, so that a lost one shows."""
+        events = self._request.read_edge_events(EDGES)
+        numbers = [event.global_seqno for event in events]
+        before, self._seen = self._seen, numbers[-1] if numbers else self._seen
+        if numbers != list(range(before + 1, before + 1 + len(numbers))):
+            lost = self._seen - before - len(numbers)
+            raise EdgesLostError(f"{lost} edges were lost by the kernel")
         found = []
-        for event in self._request.read_edge_events(EDGES):
-            if event.global_seqno != self._seen + 1:
-                raise EdgesLostError(f"{event.global_seqno - self._seen - 1} edges were lost by the kernel")
-            self._seen = event.global_seqno
+        for event in events:
             rising = event.event_type is self._rising
             found.append(Edge(self._keys[event.line_offset], rising, event.timestamp_ns))
         return found

@@ -21,7 +21,7 @@ from drivers.cameras.pylon import PylonCamera, PylonSettings
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
 from drivers.sorters.plain_io import CameraLinesSettings, CameraLinesSorter, GpioSettings, GpioSorter
-from drivers.sorters.plain_io.lines import EdgesLostError, Lines
+from drivers.sorters.plain_io.lines import EdgesLostError, GpioLines, Lines
 from drivers.sorters.plain_io.signals import MS, Edge, Signals
 
 LINES: dict[str, Any] = {
@@ -266,6 +266,38 @@ def test_a_chip_that_is_not_there_is_named_with_what_to_do() -> None:
     with pytest.raises(SorterError, match=r"/dev/gpiochip-none: No such file or directory; `gpiodetect`"):
         sorter.open()
     sorter.close()
+
+
+def test_edges_that_the_kernel_lost_are_said_once_and_those_that_follow_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel in place of a chip: it numbers edges, and drops them where its buffer is full."""
+    import gpiod
+
+    batches = [[1, 2], [3, 1030, 1031], [1032]]
+
+    class Kernel:
+        path, fd = "/dev/gpiochip9", 0
+
+        def __enter__(self) -> Kernel:
+            return self
+
+        def __exit__(self, *exception: object) -> None: ...
+
+        def line_offset_from_id(self, line: int) -> int:
+            return line
+
+        def read_edge_events(self, most: int) -> list[Any]:
+            kind = gpiod.EdgeEvent.Type.RISING_EDGE
+            return [gpiod.EdgeEvent(kind, 5, LINES["trigger"], number, number) for number in batches.pop(0)]
+
+    monkeypatch.setattr(gpiod, "Chip", lambda path: Kernel())
+    monkeypatch.setattr(gpiod, "request_lines", lambda path, **how: Kernel())
+    lines = GpioLines(GpioSettings(**LINES))
+    assert len(lines.read()) == 2
+    with pytest.raises(EdgesLostError, match="1026 edges were lost"):
+        lines.read()
+    assert lines.read() == [Edge("trigger", True, 5)]
 
 
 @pytest.mark.parametrize(
