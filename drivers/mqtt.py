@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -108,6 +109,15 @@ class BrokerSettings(Section):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes when the connection is lost without a goodbye."""
+
+    topic: str
+    payload: bytes
+    retain: bool = True
+
+
 class Attempt:
     """One attempt to reach the broker, in a thread of its own: looking a name up may take long."""
 
@@ -117,10 +127,10 @@ class Attempt:
         name: str,
         done: Callable[[], None],
         *,
-        will: tuple[str, str] | None,
+        will: Will | None,
         longest: int,
     ) -> None:
-        """``name``: at the broker. ``will``: topic and payload of the retained last will, if any.
+        """``name``: at the broker. ``will``: the last will, if any.
 
         ``longest``: the largest packet that the broker may send, bytes.
         """
@@ -152,8 +162,8 @@ class Attempt:
         settings = self._settings
         client = make_client(settings, self._name)
         if self._will is not None:
-            topic, payload = self._will
-            client.will_set(topic, payload, qos=1, retain=True)
+            will = self._will
+            client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         answers: list[Any] = []
         client.on_connect = lambda c, data, flags, reason, properties: answers.append(reason)
         until = time.monotonic() + settings.connect_timeout_s

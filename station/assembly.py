@@ -196,7 +196,7 @@ def assemble(
         )
         telemetry = observers.find(TelemetryObserver)
         if telemetry is not None:
-            telemetry.sender.watch(line.status)
+            telemetry.watch(line.status)
         # The engine that was prepared last; those between are closed by the line.
         stack.callback(lambda: line.prepared.engine.close())
         station = Station(line, config, journal, observers, doubtful)

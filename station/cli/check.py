@@ -262,7 +262,8 @@ def _telemetry(settings: Telemetry) -> str:
         raise BrokerError(f"{where} {attempt.problem or 'does not answer; check host and port'}")
     abandon(attempt.client)
     held = ", ".join(settings.consumers) or "the broker"
-    return f"{where} answers; {settings.topic}; delivered when {held} has confirmed"
+    also = "" if (own := settings.sparkplug) is None else f"; Sparkplug B as {own.group}/{own.node}"
+    return f"{where} answers; {settings.topic}; delivered when {held} has confirmed{also}"
 
 
 def _journal(config: StationConfig) -> str:

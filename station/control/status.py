@@ -73,7 +73,10 @@ def status_document(station: Station) -> dict[str, Any]:
 def _telemetry(station: Station) -> dict[str, Any] | None:
     """How far the consumers of records are; None without telemetry."""
     found = station.observers.find(TelemetryObserver)
-    return None if found is None else asdict(found.sender.status())
+    if found is None:
+        return None
+    sparkplug = None if found.sparkplug is None else asdict(found.sparkplug.status())
+    return asdict(found.sender.status()) | {"sparkplug": sparkplug}
 
 
 def _free_mb(folder: Path) -> int | None:

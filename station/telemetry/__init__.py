@@ -11,5 +11,6 @@ The rules, in order:
 6. The decision path knows nothing of it: it runs in a thread of its own that reads the journal from the disk.
 
 ``outbox.py`` decides what is sent next and does no I/O; ``streams.py`` reads the journal; ``messages.py`` and
-``schemas/`` are the words (docs/mqtt.md); ``sender.py`` is the thread and the broker around them.
+``schemas/`` are the words (docs/mqtt.md); ``thread.py`` is the thread and its broker, ``sender.py`` what it
+sends in JSON, ``sparkplug*.py`` the same as Sparkplug B (docs/sparkplug.md).
 """

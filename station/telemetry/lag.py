@@ -33,7 +33,7 @@ def delivered(journal: Path, settings: Telemetry) -> list[Delivered]:
     rows: list[Delivered] = []
     with JournalFollower(journal) as reader:
         for stream in streams_of(reader):
-            for holder in settings.holders:
+            for holder in settings.holders_of(stream.name):
                 cursor = found.pop(cursor_name(stream.name, holder), None)
                 if cursor is None:
                     rows.append(Delivered(stream.name, holder, 0, 0, "", "nothing was ever sent to it"))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from station.journal.events import utc_ago
 from station.journal.values import software_version
 from station.telemetry.schema import problems, require
-from station.telemetry.streams import EVENTS, RECORDS, Numbered
+from station.telemetry.settings import EVENTS, RECORDS
+from station.telemetry.streams import Numbered
 
 if TYPE_CHECKING:
     from station.line_values import LineStatus

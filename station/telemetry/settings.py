@@ -8,10 +8,15 @@ from pydantic import Field, StringConstraints, model_validator
 
 from drivers.mqtt import BrokerSettings, Topic
 from drivers.settings import mistake
+from station.telemetry.sparkplug_settings import Sparkplug
 
 ConsumerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 BROKER = "broker"
 """Who confirms where no receipts are required."""
+RECORDS, EVENTS = "records", "events"
+"""The streams."""
+SPARKPLUG = "sparkplug"
+"""Who has the records that were sent as Sparkplug B."""
 
 
 class Telemetry(BrokerSettings):
@@ -33,6 +38,8 @@ class Telemetry(BrokerSettings):
     """the discovery prefix of Home Assistant, which is `homeassistant`; without it, it is told nothing"""
     gauges_s: Annotated[float, Field(ge=0.2, le=3600.0)] = 5.0
     """the time between two messages with gauges, s"""
+    sparkplug: Sparkplug | None = None
+    """the same as Sparkplug B, over a second connection; without it, there is none"""
 
     @model_validator(mode="after")
     def _consumers_fit(self) -> Self:
@@ -44,9 +51,20 @@ class Telemetry(BrokerSettings):
             raise mistake("consumers", "is set without receipts", "write `receipts: required`, or remove it")
         if len(set(self.consumers)) < len(self.consumers):
             raise mistake("consumers", "names one twice", "name each once")
+        if self.sparkplug is not None and SPARKPLUG in self.consumers:
+            raise mistake("consumers", f"names {SPARKPLUG}, which is taken", "give it another name")
         return self
+
+    def for_sparkplug(self) -> Telemetry:
+        """The same broker and times, where records are delivered when they were handed to the network."""
+        return self.model_copy(update={"receipts": "none", "consumers": (SPARKPLUG,)})
 
     @property
     def holders(self) -> tuple[str, ...]:
         """Whose word moves a cursor: the consumers, or the broker."""
         return self.consumers or (BROKER,)
+
+    def holders_of(self, stream: str) -> tuple[str, ...]:
+        """Those on one stream, with Sparkplug B, which gets the records."""
+        also = (SPARKPLUG,) if self.sparkplug is not None and stream == RECORDS else ()
+        return (*self.holders, *also)

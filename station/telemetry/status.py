@@ -44,3 +44,28 @@ class TelemetryStatus:
         behind = max((one.waiting for one in self.lags if one.stream == "records"), default=0)
         link = "connected" if self.connected else "not connected"
         return f"{link}, {behind} records wait" + (f"; {self.problem}" if self.problem else "")
+
+
+@dataclass(frozen=True, slots=True)
+class SparkplugStatus:
+    """How Sparkplug B goes; a snapshot, for any thread."""
+
+    connected: bool
+    born: bool
+    """The births were sent: the broker is there, and the primary host where there is one."""
+    node: str
+    """The topic of NBIRTH."""
+    problem: str
+    """Why nothing is sent now; empty while all is well."""
+    waiting: int
+    """Records that were not sent yet."""
+    repeats: int
+    births: int
+    ignored: int
+    """Messages of hosts that mean nothing."""
+
+    def __str__(self) -> str:
+        """One line for people."""
+        link = "connected" if self.connected else "not connected"
+        words = f"Sparkplug B {link}, {self.waiting} records wait"
+        return words + (f"; {self.problem}" if self.problem else "")

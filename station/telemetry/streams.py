@@ -18,8 +18,8 @@ from station.journal.events import utc_text
 from station.journal.following import JournalFollower
 from station.journal.record import COLUMNS, PartRecord
 from station.journal.selection import Selection
+from station.telemetry.settings import EVENTS, RECORDS
 
-RECORDS, EVENTS = "records", "events"
 PREFIX = "telemetry"
 LEFT_OUT = ("record_id", "verdict_seq")
 """Columns that the message has under another name, or that mean nothing outside the journal."""

@@ -35,7 +35,10 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
     broker.start()
     dashboard = Subscriber(broker, "dashboard")
     config = small_plant.folder / "station.yaml"
-    telemetry = {"host": "127.0.0.1", "port": broker.port, "topic": TOPIC, "gauges_s": 0.3, "replay_s": 1.0}
+    telemetry = {
+        "host": "127.0.0.1", "port": broker.port, "topic": TOPIC, "gauges_s": 0.3, "replay_s": 1.0,
+        "sparkplug": {"group": "plant", "node": "station-4"},
+    }  # fmt: skip
     config.write_text(f"{config.read_text()}telemetry: {json.dumps(telemetry)}\n")
     cell = small_plant.start_cell(parts=40, rate_hz=20.0)
     station = small_plant.start_station()
@@ -48,6 +51,7 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
     until(lambda: dashboard.of("gauges") and dashboard.of("gauges")[-1]["parts"]["triggers"] > 0, 30)
     live = ask(small_plant.journal.with_suffix(".sock"), "GET", "/status")["telemetry"]
     assert live["connected"] is True
+    assert (live["sparkplug"]["born"], live["sparkplug"]["problem"]) == (True, "")
     code, out = small_plant.stop_station(station)
     assert code == 0, out
     with JournalReader(small_plant.journal) as reader:
@@ -64,5 +68,6 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
     said = CliRunner().invoke(app, ["telemetry", "status", "--config", str(config)])
     assert said.exit_code == 0, said.output
     assert "no station runs" in said.output
+    assert "sparkplug" in said.output
     dashboard.close()
     broker.kill()

@@ -29,6 +29,7 @@ from drivers.mqtt import (
     BrokerError,
     BrokerSettings,
     Topic,
+    Will,
     abandon,
     make_client,
     pump,
@@ -163,7 +164,7 @@ class MqttSorter(SessionSorter):
         heartbeat.end()
 
     def _attempt(self) -> Attempt:
-        will = (f"{self._settings.topic}/station", json.dumps({"online": False}))
+        will = Will(f"{self._settings.topic}/station", b'{"online": false}')
         return Attempt(self._settings, self._client_name, self._wake, will=will, longest=4 * LONGEST)
 
     def _not_connected(self, problem: str) -> None:

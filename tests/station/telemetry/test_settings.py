@@ -45,6 +45,23 @@ def load(folder: Path, telemetry: dict[str, Any], name: str = "test", **more: An
         ({"receipts": "required", "consumers": ["a", "a"]}, "names one twice"),
         ({"receipts": "required", "consumers": ["a/b"]}, "telemetry.consumers"),
         ({"home_assistant": "home/#"}, "telemetry.home_assistant"),
+        ({"sparkplug": {"group": "a/b", "node": "4"}}, "telemetry.sparkplug.group: is 'a/b', with #, + or /"),
+        ({"sparkplug": {"group": "a#", "node": "4"}}, "telemetry.sparkplug.group"),
+        ({"sparkplug": {"group": "STATE", "node": "4"}}, "the states of hosts"),
+        ({"sparkplug": {"group": "a", "node": "+"}}, "telemetry.sparkplug.node: is '+', with #, + or /"),
+        ({"sparkplug": {"group": "a", "node": " "}}, "telemetry.sparkplug.node"),
+        ({"sparkplug": {"group": "a"}}, "telemetry.sparkplug.node"),
+        ({"sparkplug": {"group": "a", "node": "4", "device": "a/b"}}, "telemetry.sparkplug.device"),
+        ({"sparkplug": {"group": "a", "node": "4", "primary_host": "a\u0007"}}, "a control character"),
+        ({"sparkplug": {"group": "a", "node": "4", "host": "b"}}, "telemetry.sparkplug.host"),
+        (
+            {
+                "receipts": "required",
+                "consumers": ["sparkplug"],
+                "sparkplug": {"group": "a", "node": "4"},
+            },
+            "telemetry.consumers: names sparkplug, which is taken",
+        ),
         ({"cert_file": "a.pem", "key_file": "b.pem"}, "telemetry.cert_file: is set without `tls`"),
     ],
 )
