@@ -126,6 +126,9 @@ def shown(found: dict[str, Any]) -> RenderableType:
             *(f"{one['holder']} lacks {one['waiting']} {one['stream']}" for one in telemetry["lags"]),
             telemetry["problem"],
         )
+        if sparkplug := telemetry["sparkplug"]:
+            link = "connected" if sparkplug["connected"] else "LOST"
+            row("Sparkplug B", link, f"{sparkplug['waiting']} records wait", sparkplug["problem"])
     row(
         "camera",
         "connected" if camera["connected"] else "LOST",

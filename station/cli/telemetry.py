@@ -85,7 +85,14 @@ def status(
             )
             if live["problem"]:
                 print(printable(live["problem"]))
-    if any(one.waiting for one in rows) or (live is not None and not live["connected"]):
+            if sparkplug := live["sparkplug"]:
+                link = "connected" if sparkplug["connected"] else "not connected"
+                born = "its births are sent" if sparkplug["born"] else "its births are not sent yet"
+                print(printable(f"Sparkplug B {sparkplug['node']}: {link}, {born}"))
+                if sparkplug["problem"]:
+                    print(printable(sparkplug["problem"]))
+    links = [] if live is None else [live, live["sparkplug"] or live]
+    if any(one.waiting for one in rows) or not all(one["connected"] for one in links):
         raise typer.Exit(1)
 
 

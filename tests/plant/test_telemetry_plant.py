@@ -52,6 +52,10 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
     live = ask(small_plant.journal.with_suffix(".sock"), "GET", "/status")["telemetry"]
     assert live["connected"] is True
     assert (live["sparkplug"]["born"], live["sparkplug"]["problem"]) == (True, "")
+    shown = CliRunner().invoke(app, ["telemetry", "status", "--config", str(config)]).output
+    assert "Sparkplug B spBv1.0/plant/NBIRTH/station-4: connected, its births are sent" in shown
+    shown = CliRunner().invoke(app, ["status", "--config", str(config)]).output
+    assert "Sparkplug B" in shown
     code, out = small_plant.stop_station(station)
     assert code == 0, out
     with JournalReader(small_plant.journal) as reader:
