@@ -318,13 +318,22 @@ class Line:
             self._count_down()
 
     def _acquire_freely(self) -> None:
-        """Free running: every frame is a part, every lost one a faulted part."""
+        """Free running: every frame is a part, every lost one a faulted part.
+
+        At a changeover the camera is emptied: what waits there shows parts of before. A frame that came
+        meanwhile may be of either side: its part is a fault.
+        """
+        before = self.prepared
         while not self._stopping.is_set():
             heartbeat.beat()
             if not self._acquisition.is_there(self._stopping) or not self._takes_frames():
                 continue
-            self._acquisition.run_at(self.prepared.recipe.product.line_rate_hz)
+            prepared = self.prepared
+            self._acquisition.run_at(prepared.recipe.product.line_rate_hz)
             with self._calling("camera"):
+                if prepared is not before:
+                    self._acquisition.discard()
+                    before = prepared
                 frame = self._acquisition.following()
             if frame is None:
                 if self._acquisition.ended:
@@ -342,7 +351,11 @@ class Line:
             part = self._take_frame(frame)
             if part is None:
                 return
-            self._look(part, frame)
+            if part.prepared is prepared:
+                self._look(part, frame)
+            else:
+                why = Code.FRAME_OF_ANOTHER.of("the recipe was changed while this frame came")
+                self._settle(part, self._fault(part, why))
             self._count_down()
 
     def _takes_frames(self) -> bool:

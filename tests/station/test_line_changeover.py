@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from drivers.cameras.interface import Frame
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome
 from station.journal import STATION_EVENTS
@@ -215,6 +216,30 @@ def test_free_running_no_frame_of_a_halt_is_a_part_and_the_first_one_after_it_is
     wait_for(lambda: line.status().statistics.triggers > taken)
     assert plant.camera.rearmed == armed + 1, "what was exposed during the halt is thrown away"
     line.stop()
+    assert balanced(line)
+
+
+def test_free_running_no_frame_of_before_a_changeover_is_judged_by_the_recipe_after_it(plant: Plant) -> None:
+    line = plant.line(mode=Mode.FREE_RUNNING)
+    second = plant.another("shaft", "1")
+    armed: list[int] = []
+
+    def changed_over_meanwhile() -> Frame:
+        line.prepare(second)
+        armed.append(plant.camera.rearmed)
+        return plant.camera.good()
+
+    plant.camera.script = [plant.camera.good, changed_over_meanwhile]
+    plant.camera.pace_s = 0.01
+    line.start()
+    wait_for(lambda: line.status().statistics.accepted >= 3)
+    line.stop()
+    records = plant.records()
+    assert (records[1].recipe, records[1].outcome) == ("strip", Outcome.ACCEPT)
+    assert (records[2].recipe, records[2].outcome) == ("shaft", Outcome.FAULT)
+    assert "the recipe was changed while this frame came" in records[2].reason
+    assert {(records[part].recipe, records[part].outcome) for part in (3, 4)} == {("shaft", Outcome.ACCEPT)}
+    assert plant.camera.rearmed == armed[0] + 1, "what waited in the camera is thrown away"
     assert balanced(line)
 
 
