@@ -313,8 +313,11 @@ class SparkplugSender(BrokerThread):
         pump(client, 0.05)
 
     def _drop(self, why: str) -> None:
+        last, was_born = self._lost_at, self._is_born
         self._is_born = self._line_is_born = False
         super()._drop(why)
+        if not was_born:
+            self._lost_at = last  # nothing was sent since the loss before
 
     def _look(self) -> None:
         way = self._way

@@ -332,6 +332,25 @@ def test_nothing_is_sent_while_the_primary_host_is_away(plant: Plant) -> None:
     assert set(host.records(historical=True)) >= {1, 2, 3, 4, 6, 7, 8}
 
 
+def test_what_was_sent_just_before_the_host_went_comes_again_however_often_the_connection_was_lost_since(
+    plant: Plant,
+) -> None:
+    node, host = plant.node(primary_host="scada", replay_s=1.0), plant.host
+    host.is_online(True, 1)
+    until(lambda: host.count("DBIRTH") == 1)
+    plant.bench.parts(3)
+    until(lambda: host.records() == [1, 2, 3])
+    host.is_online(False, 2)
+    until(lambda: "scada is not online" in node.status().problem)
+    time.sleep(1.2)  # longer than replay_s
+    client = node._client
+    assert client is not None
+    client.socket().shutdown(2)  # type: ignore[union-attr]
+    until(lambda: host.count("NDEATH") == 2)
+    host.is_online(True, 3)
+    until(lambda: host.records(historical=True) == [1, 2, 3])
+
+
 @pytest.mark.parametrize(
     "words",
     ["ONLINE", "{}", "[]", '{"online":1,"timestamp":5}', '{"online":true}', '{"online":true,"timestamp":-1}'],
