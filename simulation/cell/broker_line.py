@@ -9,49 +9,38 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 from typing import Any
 
 from drivers.sorters.mqtt import words
 from drivers.sorters.serial.frames import Decoder, FrameError, encode
+from simulation.cell.gateway import Gateway
 
 _KEEPALIVE_S = 5
 
 
-class BrokerLine:
+class BrokerLine(Gateway):
     """The end of the line that is a client of the broker."""
 
     def __init__(self, port: int, topic: str) -> None:
-        self.port = f"mqtt://127.0.0.1:{port}/{topic}"
+        super().__init__(f"mqtt://127.0.0.1:{port}/{topic}")
         self._broker, self._topic = port, topic
         self._client: Any = None
-        self._inner: socket.socket | None = None
-        self._outer: socket.socket | None = None
-        self._thread: threading.Thread | None = None
         self._session = 0
-
-    @property
-    def fd(self) -> int:
-        """Where frames are read and written; -1 while it is pulled out."""
-        return self._outer.fileno() if self._outer is not None else -1
 
     def plug_in(self) -> None:
         """Connect, and go on trying where there is no broker."""
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-        self._outer, self._inner = socket.socketpair()
-        self._outer.setblocking(False)
         client: Any = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         client.reconnect_delay_set(0.05, 0.2)
         client.on_socket_open = lambda _, __, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.on_connect = lambda *_: client.subscribe(f"{self._topic}/to-cell/+", qos=1)
         client.on_message = self._heard
+        self._client = client
+        super().plug_in()
         client.connect_async("127.0.0.1", self._broker, _KEEPALIVE_S)
         client.loop_start()
-        self._client = client
-        self._thread = threading.Thread(target=self._say, args=(self._inner,), name="gateway", daemon=True)
-        self._thread.start()
 
     def pull_out(self) -> None:
         """Vanish from the broker without a word; what was not sent yet is lost."""
@@ -61,18 +50,9 @@ class BrokerLine:
                 client.socket().shutdown(socket.SHUT_RDWR)
             client.disconnect()  # not for the broker, which hears nothing any more: else it connects again
             client.loop_stop()
-        for end in (self._outer, self._inner):
-            if end is not None:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-        if self._thread is not None:
-            self._thread.join()
-        for end in (self._outer, self._inner):
-            if end is not None:
-                end.close()
-        self._outer = self._inner = self._thread = None
+        super().pull_out()
 
-    def _say(self, inner: socket.socket) -> None:
+    def _serve(self, inner: socket.socket) -> None:
         """Publish what the cell says, until the line is pulled out."""
         decoder = Decoder()
         while data := inner.recv(4096):

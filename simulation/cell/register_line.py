@@ -9,50 +9,22 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable
 
 from drivers.sorters.serial.frames import Decoder, encode
+from simulation.cell.gateway import Gateway
 from simulation.cell.peers import Peer
 
 _CYCLE_S = 0.003
 
 
-class RegisterLine:
+class RegisterLine(Gateway):
     """The end of the line that is a PLC."""
 
     def __init__(self, port: str, make_peer: Callable[[], Peer]) -> None:
-        self.port = port
+        super().__init__(port)
         self._make_peer = make_peer
-        self._inner: socket.socket | None = None
-        self._outer: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def fd(self) -> int:
-        """Where frames are read and written; -1 while it is pulled out."""
-        return self._outer.fileno() if self._outer is not None else -1
-
-    def plug_in(self) -> None:
-        """Connect, and go on trying where there is no station."""
-        self._outer, self._inner = socket.socketpair()
-        self._outer.setblocking(False)
-        self._thread = threading.Thread(target=self._serve, args=(self._inner,), name="gateway", daemon=True)
-        self._thread.start()
-
-    def pull_out(self) -> None:
-        """Vanish; what was not written yet is lost."""
-        for end in (self._outer, self._inner):
-            if end is not None:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-        if self._thread is not None:
-            self._thread.join()
-        for end in (self._outer, self._inner):
-            if end is not None:
-                end.close()
-        self._outer = self._inner = self._thread = None
 
     def _serve(self, inner: socket.socket) -> None:
         decoder = Decoder()
