@@ -456,7 +456,7 @@ TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=32)
 BODIES: st.SearchStrategy[wire.Body] = st.one_of(
     st.builds(wire.Hello, st.sampled_from(wire.Role), TEXTS),
     st.builds(wire.Heartbeat, st.booleans(), st.sampled_from(wire.EndState), TEXTS),
-    st.builds(wire.TriggerBody, NUMBERS, TEXTS),
+    st.builds(wire.TriggerBody, NUMBERS, TEXTS.filter(lambda recipe: wire.LOT not in recipe), TEXTS),
     st.builds(wire.TriggerAck, NUMBERS, NUMBERS),
     st.builds(wire.TriggerRefused, NUMBERS, NUMBERS, st.sampled_from(wire.RefusalCode), TEXTS),
     st.builds(
