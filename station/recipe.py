@@ -34,6 +34,8 @@ SMALLEST_ON_DARK = 192
 
 TEXTURE_STRIP_PX, TEXTURE_BAND = 64, 384
 """The width of a strip and the lines of a band in which a product's texture is looked at, px."""
+SMALLEST_FOR_TEXTURE = TEXTURE_STRIP_PX + 8, TEXTURE_BAND + 9
+"""The smallest width and height of a product whose texture can be looked at, px."""
 
 MOST_BLIND, MOST_BLIND_PATCH = 0.5, 0.9
 """The fractions of a product and of a patch that may be black or saturated without ``accept_risk``."""
@@ -171,9 +173,9 @@ such files are refused"""
             raise mistake(key, problem, "magnify, or crop in the camera and use `background: none`")
         if self.height_px <= self.height_tolerance_px:
             raise mistake("height_tolerance_px", "is as large as the product", "write a few pixels")
-        smallest = TEXTURE_STRIP_PX + 8, TEXTURE_BAND + 9
-        if self.texture is not None and (widths[0] < smallest[0] or self.height_px < smallest[1]):
-            problem = f"needs a product of {smallest[0]} x {smallest[1]} px or more"
+        narrow, low = SMALLEST_FOR_TEXTURE
+        if self.texture is not None and (widths[0] < narrow or self.height_px < low):
+            problem = f"needs a product of {narrow} x {low} px or more"
             raise mistake("texture", problem, "leave it out")
         for key, tolerance, size in self._tolerances():
             if tolerance > max(12, TOO_LOOSE * size):

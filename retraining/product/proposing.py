@@ -29,7 +29,7 @@ from station.patching.learning import (
     texture_limits,
 )
 from station.patching.learning import look_at as look_at_texture
-from station.recipe import CLASS_NAME, Product, ProductLimits, Recipe, Texture
+from station.recipe import CLASS_NAME, SMALLEST_FOR_TEXTURE, Product, ProductLimits, Recipe, Texture
 
 GOOD_NAMES = ("good", "ok", "normal", "sound", "defect-free", "no-defect")
 """Class names that need no `--good`."""
@@ -46,6 +46,7 @@ _MOST_NAMED = 10
 MARGIN = 0.5
 """Limits are at half of the least that the pictures show, and at twice the most."""
 FEWEST_FOR_TEXTURE = 10
+_LEARN = "learn them by `station limits`"
 _LEAST_TEXTURE = 0.1
 """Grey levels: a limit below this says nothing."""
 _ODD = 0.25
@@ -228,15 +229,26 @@ def learn_limits(
     if not found:
         return None, None, "no picture could be cut"
     light = light_limits([one for one, _ in found], MARGIN)
+    narrow, low = SMALLEST_FOR_TEXTURE
+    if min(draft.product.widths_px) < narrow or draft.product.height_px < low:
+        return light, None, f"that needs a product of {narrow} x {low} px or more"
     textures = [part.found for _, part in found if part.found is not None]
     lossy = [p.path for p in dataset.pictures if PurePosixPath(p.path).suffix.lower() in LOSSY]
     if lossy:
-        return light, None, f"{len(lossy)} pictures are in a lossy format, which smooths lines"
+        return (
+            light,
+            None,
+            f"{len(lossy)} pictures are in a lossy format, which smooths lines; {_LEARN}",
+        )
     if len(textures) < FEWEST_FOR_TEXTURE:
         measured = (
             f", and {len(textures)} of {len(found)} could be measured" if len(textures) < len(found) else ""
         )
-        return light, None, f"it needs {FEWEST_FOR_TEXTURE} pictures{measured}"
+        return (
+            light,
+            None,
+            f"it needs {FEWEST_FOR_TEXTURE} pictures{measured}; {_LEARN}",
+        )
     if MARGIN * min(min(one.change, one.grain, one.texture) for one in textures) < _LEAST_TEXTURE:
         return light, None, "the pictures are too smooth: a frozen line would look the same"
     return light, texture_limits([part for _, part in found], MARGIN), ""
@@ -344,7 +356,7 @@ def _limits_text(
         lines.append("  texture:   # half of the least that the pictures show")
         lines += [f"    {key}: {value:g}" for key, value in texture.model_dump().items()]
     elif no_texture:
-        lines.append(f"  # No limits of the texture: {no_texture}; learn them by `station limits`.")
+        lines.append(f"  # No limits of the texture: {no_texture}.")
     return "".join(f"{line}\n" for line in lines)
 
 

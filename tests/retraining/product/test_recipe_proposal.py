@@ -118,6 +118,16 @@ def test_no_limits_of_the_texture_come_from_a_lossy_format_or_from_few_pictures(
     assert "learn them by `station limits`" in (shafts / "s.yaml").read_text(encoding="utf-8")
 
 
+def test_a_product_too_small_for_limits_of_the_texture_is_told_so(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for number in range(12):
+        write_image(tmp_path / "photos" / "ok" / f"{number}.png", rng.integers(60, 160, (200, 200), np.uint8))
+    run("data", "from-folders", tmp_path / "photos", "--out", tmp_path / "data")
+    said = run("recipe", "strip", "--data", tmp_path / "data", "--out", tmp_path / "s.yaml")
+    assert "no limits: that needs a product of 72 x 393 px or more" in said
+    assert "station limits" not in (tmp_path / "s.yaml").read_text(encoding="utf-8"), "it could not help"
+
+
 def test_the_proposed_size_is_what_the_stations_search_finds_on_a_tilted_product(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
     turn = cv2.getRotationMatrix2D((320, 400), 1.0, 1.0)
