@@ -29,10 +29,11 @@ from typing import IO, Any, cast
 from drivers.regular_files import read_text
 from retraining.errors import DatasetError
 from station.files import sync_folder, write_file
-from station.handoff.bundle import BUNDLE_NAME, BundleError, Manifest, Piece, UnknownKeyError, read_bundle
+from station.handoff.bundle import BUNDLE_NAME, Manifest, UnknownKeyError, read_bundle
 from station.handoff.receipts import BundleReceipt
 from station.handoff.targets import Target
 from station.rare.items import Item
+from station.sealed_tar import BundleError, Piece
 from station.signing import SigningKey, known_keys
 
 KEY_ID = re.compile("[0-9a-f]{32}")

@@ -43,6 +43,8 @@ _BYTES_OF_A_NUMBER = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11:
 """By ``TensorProto.DataType``: float, (u)int8 to (u)int64, bool, float16, double, bfloat16."""
 _OTHER_FORMATS = {b"ORTM": "ONNX Runtime's own format", b"TFL3": "TensorFlow Lite"}
 """Recognised by bytes 4 to 8, which in an ONNX file may be any text."""
+_PICKLE = b"\x80"
+"""Of every pickle since protocol 2; the first field of an ONNX file has a number below 16."""
 _MOST_FIELDS, _MOST_SIDES, _MOST_MISTAKES, _LONGEST_TEXT = 200_000, 8, 20, 200
 _OWN_DOMAINS = ("", "ai.onnx")
 
@@ -134,6 +136,8 @@ def require_plain(content: bytes, file: Path) -> None:
         other = _OTHER_FORMATS.get(content[4:8])
         if other:
             raise _DamagedError(f"is marked as a file of {other}")
+        if content.startswith(_PICKLE):
+            raise _DamagedError("is a pickle, which could run anything")
         look.at_model(memoryview(content))
     except _DamagedError as problem:
         look.mistakes.append(Mistake(0, "", str(problem), _AGAIN))

@@ -1,48 +1,35 @@
-"""A bundle: a signed list of files and the files, in one file with the same bytes for the same content.
+"""A bundle of the hand-off: a signed list of files and the files, as a plain tar (:mod:`station.sealed_tar`).
 
-It is a plain tar (POSIX ustar), so that any machine can open it: ``manifest.json``, ``manifest.sig`` (the
-Ed25519 signature of the manifest), then the files in the manifest's order. Owner, times and modes are fixed.
-The reader does not interpret the tar: it writes the header that each file must have and compares the bytes.
-So there are no links, no devices, no names outside, no sparse or compressed files, and nothing between or
-after the files. Sizes and counts are known, and bounded, before the first file is read.
+``manifest.json``, ``manifest.sig`` (the Ed25519 signature of the manifest), then the files in the manifest's
+order: one file with the same bytes for the same content.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from drivers.errors import InspectionError
 from station.files import replacing
+from station.sealed_tar import (
+    BundleError,
+    Piece,
+    read_end,
+    read_first,
+    read_member,
+    read_piece,
+    write_members,
+)
 from station.signing import SIGNATURE_BYTES, PublicKey, SigningKey
 
 FORMAT = 1
 PURPOSE = "hand-off bundle 1"
-BLOCK = 512
 MANIFEST_MB, FILES, FILE_MB = 16, 20_000, 400
 """The most that a reader takes: the manifest, files, one file."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_~.-]{0,90}")
-CHUNK = 1 << 20
-
-
-class BundleError(InspectionError):
-    """A bundle is not what its station made; the message says in what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One file of a bundle."""
-
-    name: str
-    size: int
-    """Bytes."""
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,25 +127,15 @@ def write_bundle(
 ) -> Path:
     """Write a bundle into ``folder``, whole or not at all, under its own digest. Raises OSError."""
     text = manifest.to_json()
-    digest = hashlib.sha256()
+    members: list[tuple[str, bytes | Path]] = [
+        ("manifest.json", text),
+        ("manifest.sig", key.sign(PURPOSE, text)),
+        *((piece.name, contents[piece.name]) for piece in manifest.pieces),
+    ]
     name = folder / "new.bundle"
     with replacing(name) as fresh, fresh.open("wb") as out:
-
-        def put(content: bytes) -> None:
-            digest.update(content)
-            out.write(content)
-
-        parts: list[tuple[str, bytes | Path]] = [
-            ("manifest.json", text),
-            ("manifest.sig", key.sign(PURPOSE, text)),
-            *((piece.name, contents[piece.name]) for piece in manifest.pieces),
-        ]
-        for member, content in parts:
-            content = content.read_bytes() if isinstance(content, Path) else content
-            put(_header(member, len(content)))
-            put(content + bytes(-len(content) % BLOCK))
-        put(bytes(2 * BLOCK))
-    final = folder / bundle_name(manifest.sequence, digest.hexdigest())
+        digest = write_members(out, members)
+    final = folder / bundle_name(manifest.sequence, digest)
     name.rename(final)
     return final
 
@@ -184,66 +161,17 @@ def read_bundle(
         raise BundleError("its signature is wrong: it was changed on the way, or it is not from this station")
     manifest.check()
     for piece in manifest.pieces:
-        _same(source.read(BLOCK), _header(piece.name, piece.size), piece.name)
-        digest = hashlib.sha256()
-        put(piece, _chunks(source, piece, digest.update))
-        if digest.hexdigest() != piece.sha256:
-            raise BundleError(f"{piece.name} was changed on the way")
-    _same(source.read(2 * BLOCK + 1), bytes(2 * BLOCK), "its end")
+        put(piece, read_piece(source, piece))
+    read_end(source)
     return manifest
 
 
 def read_manifest(source: IO[bytes]) -> tuple[Manifest, bytes, bytes]:
     """The manifest, its bytes and their signature, which is not checked here. Raises :class:`BundleError`."""
-    head = source.read(BLOCK)
-    try:
-        size = int(head[124:135], 8)
-    except ValueError:
-        raise BundleError("is no bundle, or its beginning was changed on the way") from None
-    if not 0 < size <= MANIFEST_MB * 1_000_000:
-        raise BundleError(f"has a manifest of {size} bytes, more than {MANIFEST_MB} MB")
-    _same(head, _header("manifest.json", size), "manifest.json")
-    text = _content(source, size, "manifest.json")
-    _same(source.read(BLOCK), _header("manifest.sig", SIGNATURE_BYTES), "manifest.sig")
-    signature = _content(source, SIGNATURE_BYTES, "manifest.sig")
+    text = read_first(source, "manifest.json", MANIFEST_MB)
+    signature = read_member(source, "manifest.sig", SIGNATURE_BYTES)
     return Manifest.from_json(text), text, signature
 
 
 class UnknownKeyError(BundleError):
     """The bundle's station is not enrolled: nothing is wrong with the bundle, and it can wait."""
-
-
-def _header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o644
-    return info.tobuf(tarfile.USTAR_FORMAT)
-
-
-def _same(found: bytes, wanted: bytes, what: str) -> None:
-    if found != wanted:
-        raise BundleError(f"is cut short or was changed on the way, at {what}")
-
-
-def _content(source: IO[bytes], size: int, name: str) -> bytes:
-    piece = Piece(name, size, "")
-    return b"".join(_chunks(source, piece, lambda _: None))
-
-
-def _chunks(source: IO[bytes], piece: Piece, digest: Callable[[bytes], object]) -> Iterator[bytes]:
-    left = piece.size
-    while left:
-        chunk = source.read(min(left, CHUNK))
-        if not chunk:
-            raise BundleError(f"is cut short in {piece.name}")
-        left -= len(chunk)
-        digest(chunk)
-        yield chunk
-    padding = -piece.size % BLOCK
-    _same(source.read(padding), bytes(padding), piece.name)
-
-
-def pieces_of(contents: Mapping[str, bytes]) -> Sequence[Piece]:
-    """The list of a manifest."""
-    return tuple(
-        Piece(name, len(content), hashlib.sha256(content).hexdigest()) for name, content in contents.items()
-    )

@@ -25,12 +25,13 @@ from typing import Any
 from drivers.errors import InspectionError
 from station.config import StationConfig
 from station.files import write_json
-from station.handoff.bundle import BUNDLE_NAME, Manifest, pieces_of, read_manifest, write_bundle
+from station.handoff.bundle import BUNDLE_NAME, Manifest, read_manifest, write_bundle
 from station.handoff.receipts import ReceiptError, read_receipt
 from station.handoff.targets import Beat, Target, TargetError
 from station.journal.events import utc_ago
 from station.journal.reading import JournalReader
 from station.rare.store import Entry, RareStore
+from station.sealed_tar import pieces_of
 from station.signing import SigningKey, known_keys, own_key
 
 log = logging.getLogger(__name__)

@@ -23,12 +23,13 @@ from retraining.errors import DatasetError
 from retraining.receiving import Received, receive, received_items
 from station.cli import app as station_app
 from station.config import ConfigError, StationConfig, load_config
-from station.handoff.bundle import BundleError, Manifest, Piece, read_bundle, write_bundle
+from station.handoff.bundle import Manifest, read_bundle, write_bundle
 from station.handoff.sender import HandOffError, Sender
 from station.handoff.targets import Target, TargetError
 from station.observers import Observers, ObserverSetup
 from station.observers.handoff import make_observer
 from station.review import review
+from station.sealed_tar import BundleError, Piece
 from station.signing import SigningKeyError, own_key
 from station.simulated_plant import Plant as SimulatedPlant
 
