@@ -148,8 +148,11 @@ class EngineManifest:
         return ""
 
 
-def load_manifest(folder: Path) -> EngineManifest:
-    """Read an engine folder and check every file in it. Raises :class:`EngineError`."""
+def load_manifest(folder: Path, name: str | None = None) -> EngineManifest:
+    """Read an engine folder and check every file in it. Raises :class:`EngineError`.
+
+    ``name``: the engine's name, where the folder has another one, as in the store.
+    """
     path = folder / MANIFEST
     if not folder.is_dir():
         there = sorted(p.name for p in folder.parent.glob("*") if (p / MANIFEST).is_file())
@@ -157,13 +160,11 @@ def load_manifest(folder: Path) -> EngineManifest:
         raise EngineError(f"{folder} is not an engine folder; {remedy}")
     content = _bytes(path, "", path, 1_000_000)
     document = load_document(path, EngineDocument, ManifestError, content=content)
-    if document.name != folder.resolve().name:
-        raise _mistake(
-            path,
-            "name",
-            f"is {document.name!r}, the folder is {folder.resolve().name!r}",
-            "rename one of the two",
-        )
+    wanted = name or folder.resolve().name
+    if document.name != wanted:
+        what = "the folder is" if name is None else "the station asks for"
+        remedy = "rename one of the two" if name is None else f"ship it as an engine of {wanted}"
+        raise _mistake(path, "name", f"is {document.name!r}, {what} {wanted!r}", remedy)
     files: dict[Variant, Path] = {}
     for variant, entry in document.files.items():
         files[variant] = folder / entry.path
