@@ -94,7 +94,7 @@ def write_bundle(
         rules=used,
         data=sorted(set(data)),
         licences=sorted(set(licences)),
-        files=[ListedFile(name=one.name, size=one.size, sha256=one.sha256) for one in pieces_of(files)],
+        files=[ListedFile(path=one.name, size=one.size, sha256=one.sha256) for one in pieces_of(files)],
     )
     text = contents.to_json()
     contents_from(text)
@@ -148,7 +148,7 @@ def _list(source: IO[bytes]) -> Contents:
         contents = contents_from(text)
     except ContentsError as error:
         raise BundleError(str(error)) from None
-    length = length_of([(CONTENTS, len(text)), *((one.name, one.size) for one in contents.files)])
+    length = length_of([(CONTENTS, len(text)), *((one.path, one.size) for one in contents.files)])
     found = os.fstat(source.fileno()).st_size
     if found != length:
         raise BundleError(f"is {found} bytes long, its list says {length}: get it again")
@@ -180,7 +180,7 @@ def _unpack(source: IO[bytes], contents: Contents, folder: Path) -> None:
     _write(folder / CONTENTS, [text])
     made = {folder}
     for one in contents.files:
-        path = folder / one.name
+        path = folder / one.path
         if path.parent not in made:
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
@@ -201,7 +201,7 @@ def _write(path: Path, chunks: Iterable[bytes]) -> None:
 def _require_engine(folder: Path, contents: Contents) -> None:
     """The folder is an engine as a station reads it, and nothing else."""
     names = _files_of(folder)
-    strange = sorted({one.name for one in contents.files} - names)
+    strange = sorted({one.path for one in contents.files} - names)
     if strange:
         raise BundleError(
             f"holds files that engine.yaml does not name, {', '.join(strange)}: only the files of an engine "

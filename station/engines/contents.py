@@ -44,7 +44,7 @@ class _Section(BaseModel):
 class ListedFile(_Section):
     """A file of the engine's folder."""
 
-    name: InnerPath
+    path: InnerPath
     """its path inside the folder, with `/`"""
     size: Annotated[int, Field(ge=0, le=FILE_BYTES)]
     """bytes"""
@@ -54,7 +54,7 @@ class ListedFile(_Section):
     @property
     def piece(self) -> Piece:
         """The same, as the tar wants it."""
-        return Piece(self.name, self.size, self.sha256)
+        return Piece(self.path, self.size, self.sha256)
 
 
 class Contents(_Section):
@@ -75,7 +75,7 @@ class Contents(_Section):
     licences: Annotated[list[Licence], Field(min_length=1, max_length=20)]
     """under which it may be used and passed on, as SPDX identifiers or in words"""
     files: Annotated[list[ListedFile], Field(min_length=4, max_length=FILES)]
-    """every file, in the order of their names"""
+    """every file, in the order of their paths"""
 
     def to_json(self) -> bytes:
         """Its file: the same bytes for the same contents."""
@@ -88,10 +88,10 @@ class Contents(_Section):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Contents:
-        names = [one.name for one in self.files]
+        names = [one.path for one in self.files]
         if names != sorted(set(names)):
             twice = sorted({name for name in names if names.count(name) > 1})
-            problem = f"names {twice[0]!r} twice" if twice else "is not in the order of the names"
+            problem = f"names {twice[0]!r} twice" if twice else "is not in the order of the paths"
             raise PydanticCustomError("files", "{problem}", {"problem": f"`files` {problem}"})
         if CONTENTS in names:
             raise PydanticCustomError("files", "`files` names the list itself")
@@ -140,34 +140,6 @@ def read_contents(folder: Path) -> Contents:
         raise ContentsError(f"{file}: {error}; install the engine again") from None
 
 
-def require_whole(folder: Path) -> Contents:
-    """The contents of an opened bundle whose every file is there, unchanged, and alone.
-
-    Raises :class:`ContentsError` with one line per file that is missing, changed or strange.
-    """
-    contents = read_contents(folder)
-    faults = []
-    try:
-        there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-        links = [name for name, path in there.items() if path.is_symlink()]
-        faults += [f"{folder / name}: is a link: remove it" for name in links]
-        wanted = {one.name: one for one in contents.files}
-        above = {str(parent) for name in wanted for parent in Path(name).parents}
-        strange = there.keys() - wanted.keys() - above - {CONTENTS} - set(links)
-        faults += [f"{folder / name}: is not in {CONTENTS}: remove it" for name in sorted(strange)]
-        for name, one in wanted.items():
-            path = there.get(name)
-            if path is None or path.is_symlink() or not path.is_file():
-                faults.append(f"{folder / name}: is missing: install the engine again")
-            elif path.stat().st_size != one.size or _digest(path) != one.sha256:
-                faults.append(f"{folder / name}: was changed: install the engine again")
-    except OSError as error:
-        faults.append(f"{error.filename}: {error.strerror}: check the disk and permissions")
-    if faults:
-        raise ContentsError("\n".join(faults))
-    return contents
-
-
 def release(text: str) -> tuple[int, ...]:
     """A release as numbers that can be compared. Raises ValueError where it is none."""
     if not re.match(r"\d+\.\d+\.\d+", text):
@@ -187,8 +159,3 @@ def _place(location: tuple[int | str, ...]) -> str:
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return f"{text}: " if text else ""
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
