@@ -78,6 +78,8 @@ class Entry:
     """UTC, ISO 8601: since when."""
     why: str
     provenance: Provenance
+    version: int
+    """Its number among the engines of the product; a later one has a higher number."""
     starts: int = 0
     """Starts of the station that found it in trial."""
     after_record: int = 0
@@ -149,12 +151,21 @@ class Engines:
 
     # ------------------------------------------------------------------ the changes
 
-    def installed(self, digest: str, provenance: Provenance, *, by: str) -> Engines:
-        """A new engine is here. One that was here before stays what it is, also a bad one."""
+    def installed(self, digest: str, provenance: Provenance, *, version: int, by: str) -> Engines:
+        """A new engine is here. One that was here before stays what it is, also a bad one.
+
+        Raises :class:`StoreError` for an engine that is older than the active one.
+        """
         if digest in self.entries:
             return self
-        why = f"from {provenance.target}"
-        entry = Entry(digest, EngineState.INSTALLED, _now(), why, provenance)
+        active = self.entries.get(self.active)
+        if active is not None and version < active.version:
+            raise StoreError(
+                f"engine {digest[:12]} has the version {version}, the active one has {active.version}: to go "
+                "back, use `station engines rollback`; to use it all the same, ship it under a later version"
+            )
+        why = f"version {version} from {provenance.target}"
+        entry = Entry(digest, EngineState.INSTALLED, _now(), why, provenance, version)
         return replace(self, entries={**self.entries, digest: entry})._step(
             digest, EngineState.INSTALLED, why, by
         )

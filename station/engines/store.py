@@ -20,7 +20,6 @@ none.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -29,17 +28,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from station.engines.contents import CONTENTS, require_whole
 from station.engines.folder import load_manifest
 from station.engines.states import FACTORY, Engines, EngineState, Entry, Provenance, Step, StoreError
 from station.files import sync_folder, write_json
 
 __all__ = ["FACTORY", "EngineState", "Engines", "Installed", "Provenance", "Store", "StoreError", "install"]
 
-BUNDLE = "bundle.json"
-"""Lists every other file of the engine's folder: ``files``, each with ``path``, ``size``, ``sha256``."""
 STATE = "state.json"
 FORMAT = 1
 LOCK_PATIENCE_S = 30.0
@@ -188,20 +186,19 @@ class Store:
 
     def add(self, opened: Path, provenance: Provenance, by: str) -> str:
         """See :func:`install`."""
-        content = _read(opened / BUNDLE)
-        digest = hashlib.sha256(content).hexdigest()
-        files = _listed(opened, content)
-        _require_as_listed(opened, files)
+        contents = require_whole(opened)
+        digest = contents.digest
         load_manifest(opened, self.name)
         with self._locked():
-            known = self.engines()
             self._remove_leftovers()
+            known = self.engines()
             if digest in known.entries and self.folder_of(digest).is_dir():
                 return digest
+            known.installed(digest, provenance, version=contents.version, by=by)
             fresh = self.folder / f".{digest}.{secrets.token_hex(4)}.part"
             try:
-                _copy(opened, fresh, (BUNDLE, *files))
-                _require_as_listed(fresh, files)  # what is on the disk now, not what was meant
+                _copy(opened, fresh, (CONTENTS, *(one.name for one in contents.files)))
+                require_whole(fresh)  # what is on the disk now, not what was meant
                 if not self.folder_of(digest).is_dir():
                     os.rename(fresh, self.folder_of(digest))
                     sync_folder(self.folder)
@@ -209,7 +206,9 @@ class Store:
                 raise _unusable(self.folder, error) from error
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
-            changed = self._change(lambda one: one.installed(digest, provenance, by=by))
+            changed = self._change(
+                lambda one: one.installed(digest, provenance, version=contents.version, by=by)
+            )
             self._make_room(changed)
         return digest
 
@@ -248,47 +247,7 @@ def install(engines: Path, name: str, opened: Path, provenance: Provenance, by: 
     return Store(engines, name).add(opened, provenance, by)
 
 
-# ---------------------------------------------------------------------- files of a bundle
-
-
-def _listed(folder: Path, content: bytes) -> dict[str, tuple[int, str]]:
-    """Path -> size and SHA-256 of every file that a bundle.json lists. Raises :class:`StoreError`."""
-    try:
-        files = {
-            str(one["path"]): (int(one["size"]), str(one["sha256"])) for one in json.loads(content)["files"]
-        }
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StoreError(
-            f"{folder / BUNDLE}: does not list the bundle's files ({error!r}): ship the engine again"
-        ) from None
-    for path in files:
-        inside = PurePosixPath(path)
-        if inside.is_absolute() or ".." in inside.parts or str(inside) != path or path == BUNDLE:
-            raise StoreError(
-                f"{folder / BUNDLE}: {path!r} is no plain path inside the bundle: do not trust it"
-            )
-    return files
-
-
-def _require_as_listed(folder: Path, files: dict[str, tuple[int, str]]) -> None:
-    """Refuse a folder that is not exactly what its bundle.json lists. Raises :class:`StoreError`."""
-    problems = []
-    there = {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
-    problems += [f"{path} is not listed" for path in sorted(there - {*files, BUNDLE})]
-    for path, (size, sha256) in files.items():
-        file = folder / path
-        if file.is_symlink() or not file.is_file():
-            problems.append(f"{path} is missing")
-        elif file.stat().st_size != size:
-            problems.append(f"{path} has {file.stat().st_size} bytes, listed are {size}")
-        elif hashlib.sha256(_read(file)).hexdigest() != sha256:
-            problems.append(f"{path} is not what is listed")
-    if problems:
-        raise StoreError(f"{folder}: {'; '.join(problems)}: fetch the bundle again")
+# ---------------------------------------------------------------------- files
 
 
 def _copy(opened: Path, fresh: Path, files: tuple[str, ...]) -> None:
@@ -303,13 +262,6 @@ def _copy(opened: Path, fresh: Path, files: tuple[str, ...]) -> None:
             os.fsync(target.fileno())
     for folder in (*(path for path in fresh.rglob("*") if path.is_dir()), fresh):
         sync_folder(folder)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{file}: {error.strerror}: fetch the bundle again") from error
 
 
 def _unusable(path: Path, error: OSError) -> StoreError:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from station.engines.contents import ContentsError
 from station.engines.interface import EngineError
 from station.engines.states import FACTORY, STARTS_IN_TRIAL, Engines, EngineState, Provenance
 from station.engines.store import STATE, Store, StoreError, install
@@ -32,7 +33,7 @@ def home(*digests: str) -> Engines:
     """Proven engines."""
     known = Engines()
     for digest in digests:
-        known = known.installed(digest, FROM, by="updater").proven(digest, "a test", by="station")
+        known = known.installed(digest, FROM, version=1, by="updater").proven(digest, "a test", by="station")
     return known
 
 
@@ -89,7 +90,7 @@ def test_an_opened_bundle_that_is_not_what_it_lists_is_refused(
         (opened / "bundle.json").write_text('{"files": [{"path": "../../etc", "size": 1, "sha256": "0"}]}')
     else:
         (opened / "bundle.json").write_text("[]")
-    with pytest.raises(StoreError, match=r"fetch the bundle again|do not trust it|ship the engine again"):
+    with pytest.raises(ContentsError, match=r"install the engine again|remove it"):
         install(tiny_engine.parent, "tiny", opened, FROM)
     assert not store.is_there
 
@@ -197,7 +198,7 @@ def test_whatever_happens_a_proven_engine_is_first_and_every_step_has_a_number(
     known = Engines()
     for what, digest in things:
         changes = (
-            lambda k, d: k.installed(d, Provenance("x"), by="updater"),
+            lambda k, d: k.installed(d, Provenance("x"), version=1, by="updater"),
             lambda k, d: k.proven(d, "golden parts", by="station"),
             lambda k, d: k.shadowing(d, "new", by="station"),
             trial,
@@ -219,3 +220,14 @@ def test_whatever_happens_a_proven_engine_is_first_and_every_step_has_a_number(
         assert in_trial in ([], [known.active])
         shadowing = [one.digest for one in known.entries.values() if one.state is EngineState.SHADOWING]
         assert shadowing in ([], [known.candidate])
+
+
+def test_an_engine_older_than_the_active_one_is_not_installed(
+    store: Store, tiny_engine: Path, tmp_path: Path
+) -> None:
+    opened = opened_bundle(tiny_engine, tmp_path / "new", "new", version=7)
+    digest = install(tiny_engine.parent, "tiny", opened, FROM)
+    store.change(lambda known: trial(known.proven(digest, "a test", by="station"), digest))
+    with pytest.raises(StoreError, match="has the version 6, the active one has 7: to go back"):
+        install(tiny_engine.parent, "tiny", opened_bundle(tiny_engine, tmp_path / "old", version=6), FROM)
+    assert list(store.engines().entries) == [digest]
