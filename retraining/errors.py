@@ -30,6 +30,10 @@ class DatasetError(WorkshopError):
     """A set of pictures cannot be read, or does not fit what it is wanted for."""
 
 
+class RefusedPictureError(DatasetError):
+    """The station would refuse a picture: on the line, its part is a fault."""
+
+
 class BadFilesError(DatasetError):
     """Several files of a set cannot be used; the message has one line for each."""
 

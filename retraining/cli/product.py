@@ -72,6 +72,14 @@ def product(
             "`pretrained`.",
         ),
     ] = False,
+    leave_out_refused: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-refused",
+            help="Leave out the pictures that the station would refuse, up to 5 % of all; the card names "
+            "them. On the line, their parts are faults.",
+        ),
+    ] = False,
     network: NetworkOption = "inception-cnn",
     weights: Annotated[
         Path | None,
@@ -131,7 +139,7 @@ def product(
     from retraining.classifiers.plan import TrainingPlan
     from retraining.data.manifest import file_digest, load_dataset
     from retraining.data.whole_marked import box_note
-    from retraining.product.card import model_card
+    from retraining.product.card import model_card, refused_words
     from retraining.product.good_only import split_good
     from retraining.product.making import make_engine, require_same_run, stages_for, train_network
     from retraining.product.parts import read_parts, split_parts, usable
@@ -160,8 +168,11 @@ def product(
         parts = read_parts(
             ready, chosen, masks, lambda stage, done, total: progress.update(task, completed=done),
             whole=good_only, class_of=ClassMasks.parse(class_of) if class_of else None,
+            leave_out_refused=leave_out_refused,
         )  # fmt: skip
     _show(f"left out: {len(dataset) - len(fitting)} pictures that no person labelled")
+    if parts.refused:
+        _show(refused_words(parts))
     for split in ("train", "validation", "test"):
         counts = ", ".join(f"{count} {name}" for name, count in parts.count(split).items())
         _show(f"{split}: {counts}, in {parts.groups(split)} groups")
@@ -172,9 +183,12 @@ def product(
         return
     folder = out or Path("runs") / chosen.name
     digest = file_digest(manifest)
-    described = f"{len(ready)} pictures of a data set (SHA-256 of its manifest {digest[:16]}). " + " ".join(
-        f"{note}." for note in (*dataset.notes, *([boxes] if boxes else []))
+    described = (
+        f"{len(parts.pictures)} pictures of a data set (SHA-256 of its manifest {digest[:16]}). "
+        + " ".join(f"{note}." for note in (*dataset.notes, *([boxes] if boxes else [])))
     )
+    if parts.refused:
+        described += f"\n\n{refused_words(parts)}"
     command = _typed(context)
     if good_only:
         require_same_run(
@@ -182,6 +196,7 @@ def product(
             {
                 "data": digest, "recipe": chosen.digest, "good_only": True, "seed": seed,
                 "split_seed": split_seed,
+                **({"left_out": len(parts.refused)} if parts.refused else {}),
             },
         )  # fmt: skip
         _fit_good_parts(parts, chosen, folder, seed, command, described)

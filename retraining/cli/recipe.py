@@ -102,4 +102,5 @@ def recipe(
     print(f"\n{shown(out)}: cuts {len(dataset) - len(refused)} of {len(dataset)} pictures")
     print(f"try: station inspect PICTURES --recipe {shown(out)} --show-patches cuts")
     if refused:
+        print("leave the refused ones out by `retrain product --leave-out-refused`, or change the limits")
         raise typer.Exit(ExitCode.FINDINGS)

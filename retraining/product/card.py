@@ -58,6 +58,15 @@ def honesty(tested: Tested) -> str:
     )
 
 
+def refused_words(parts: Parts) -> str:
+    """Which pictures were left out because the station would refuse them, in Markdown."""
+    listed = "\n".join(f"- {one}" for one in parts.refused)
+    return (
+        f"{len(parts.refused)} pictures were left out: the station would refuse them. On the line, such "
+        f"parts are faults and go to the reject side; no figure counts them.\n{listed}"
+    )
+
+
 def thresholds(made: Product) -> str:
     """The chosen thresholds, and what they do on the validation parts."""
     lines = [

@@ -20,7 +20,7 @@ from drivers.cameras.picture_files import pictures_in
 from retraining.data.manifest import AS_CUT, SPLITS, TRUSTED, Dataset, Picture
 from retraining.data.outlines import class_mask
 from retraining.data.splits import split_by_share, torn_groups
-from retraining.errors import BadFilesError, DatasetError
+from retraining.errors import BadFilesError, DatasetError, RefusedPictureError
 from retraining.surfaces import SOUND, Surfaces
 from retraining.surfaces.class_masks import ClassMasks
 from retraining.surfaces.pairing import pair
@@ -36,6 +36,8 @@ FEWEST_PARTS = 6
 """Of each class: with fewer there is nothing to train on, to choose thresholds with and to test by."""
 FEWEST_GROUPS = 3
 """Of each class: one for each split."""
+MOST_REFUSED = 0.05
+"""Of the pictures: a recipe that refuses more of them does not fit them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Parts:
     surfaces: Surfaces
     pictures: tuple[Picture, ...]
     """Of each part, with its split."""
+    refused: tuple[str, ...] = ()
+    """Why the station would refuse each picture that was left out."""
 
     def of(self, split: str) -> Surfaces:
         """The surfaces of one split, copied."""
@@ -184,10 +188,13 @@ def read_parts(
     *,
     whole: bool = False,
     class_of: ClassMasks | None = None,
+    leave_out_refused: bool = False,
 ) -> Parts:
     """The parts of a data set that is :func:`usable` and split, cut by the recipe.
 
     ``whole``: nothing but the class of each part is needed, so defective ones need no mask.
+    ``leave_out_refused``: pictures that the station would not cut are left out, up to
+    :data:`MOST_REFUSED` of all; on the line, their parts are faults.
 
     ``masks`` is a folder of masks named like their pictures, bright on the defect; or ``class_of`` says what
     their values or colours mean, and the class of a part must be the one of which its mask has the most. A
@@ -206,7 +213,18 @@ def read_parts(
     found = {} if whole else _masks_of(dataset, recipe, masks)
     size = recipe.surface
 
-    def read(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    refused: dict[str, str] = {}
+
+    def read(picture: Picture) -> tuple[Picture, NDArray[np.uint8], NDArray[np.uint8]] | None:
+        try:
+            return picture, *read_it(picture)
+        except RefusedPictureError as error:
+            refused[picture.path] = str(error)
+            if leave_out_refused:
+                return None
+            raise
+
+    def read_it(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         label = dataset.classes.index(picture.label)
         path = dataset.path_of(picture)
         if picture.source in AS_CUT:
@@ -240,11 +258,28 @@ def read_parts(
             )
         return surface.pixels, mask
 
-    made = for_each(read, dataset.pictures, stage(report, "parts cut", len(dataset)))
-    pixels, marks = zip(*made, strict=True)
-    names = tuple(picture.path for picture in dataset.pictures)
+    try:
+        made = for_each(read, dataset.pictures, stage(report, "parts cut", len(dataset)))
+    except DatasetError as error:
+        if not refused:
+            raise
+        raise DatasetError(
+            f"{error}\nThe station would refuse {len(refused)} of {len(dataset)} pictures: change the "
+            "recipe's limits, or leave such pictures out by --leave-out-refused"
+        ) from None
+    if len(refused) > MOST_REFUSED * len(dataset):
+        raise DatasetError(
+            f"the station would refuse {len(refused)} of {len(dataset)} pictures, more than "
+            f"{MOST_REFUSED:.0%}, such as {min(refused.values())}: the recipe does not fit them; change its "
+            "limits"
+        )
+    kept, pixels, marks = zip(*filter(None, made), strict=True)
+    if refused and not whole:
+        _require_everywhere(dataset.with_pictures(kept))
+    names = tuple(picture.path for picture in kept)
     surfaces = Surfaces(np.stack(pixels), np.stack(marks), dataset.classes, names)
-    return Parts(surfaces, dataset.pictures)
+    why = tuple(refused[path] for path in sorted(refused))
+    return Parts(surfaces, kept, why)
 
 
 def _masks_of(dataset: Dataset, recipe: Recipe, masks: Path | None) -> dict[str, Path]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import ImageFileError, read_image, shown
-from retraining.errors import BadFilesError, DatasetError
+from retraining.errors import BadFilesError, DatasetError, RefusedPictureError
 from retraining.surfaces.pairing import pair
 from retraining.surfaces.reading import for_each, pictures_directly_in, read_mask, read_mask_of, read_picture
 from retraining.surfaces.training_set import Surfaces, resize_mask
@@ -154,8 +154,8 @@ def cut_photograph(path: Path, recipe: Recipe) -> Patches:
 
 
 def cut_frame(frame: NDArray[np.uint8], path: Path, recipe: Recipe) -> Patches:
-    """The pixels of a photograph as the station cuts them. Raises :class:`DatasetError`."""
+    """The pixels of a photograph as the station cuts them. Raises :class:`RefusedPictureError`."""
     try:
         return cut(frame, recipe)
     except PatchingError as error:
-        raise DatasetError(f"{shown(path)}: {error}") from None
+        raise RefusedPictureError(f"{shown(path)}: {error}") from None

@@ -330,6 +330,18 @@ def test_pictures_that_cannot_give_an_engine_are_all_named(
     assert [text for text in says if text not in message] == []
 
 
+def test_pictures_that_the_station_would_refuse_are_left_out_when_a_person_says_so(own: Path) -> None:
+    pixels, _ = draw(np.random.default_rng(1), spot=True)
+    write_image(own / "photos" / "spot" / "spot-01.png", pixels[:40])
+    words = ("--masks", own / "masks", "--until", "reading")
+    assert "leave such pictures out by --leave-out-refused" in refused(own, *words)
+    said = run("product", data_set(own), "-r", recipe(own), "--leave-out-refused", *words)
+    assert "1 pictures were left out" in said
+    assert "spot-01.png" in said
+    write_image(own / "photos" / "spot" / "spot-02.png", pixels[:40])
+    assert "more than 5%" in refused(own, "--leave-out-refused", *words), "such a recipe does not fit"
+
+
 def test_labels_of_whole_pictures_are_not_taken_for_labels_of_patches(own: Path) -> None:
     assert "name the folder of their masks by --masks" in refused(own)
 
