@@ -140,6 +140,34 @@ def read_contents(folder: Path) -> Contents:
         raise ContentsError(f"{file}: {error}; install the engine again") from None
 
 
+def require_whole(folder: Path) -> Contents:
+    """The contents of an opened bundle whose every file is there, unchanged, and alone.
+
+    Raises :class:`ContentsError` with one line per file that is missing, changed or strange.
+    """
+    contents = read_contents(folder)
+    faults = []
+    try:
+        there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+        links = [name for name, path in there.items() if path.is_symlink()]
+        faults += [f"{folder / name}: is a link: remove it" for name in links]
+        wanted = {one.path: one for one in contents.files}
+        above = {str(parent) for name in wanted for parent in Path(name).parents}
+        strange = there.keys() - wanted.keys() - above - {CONTENTS} - set(links)
+        faults += [f"{folder / name}: is not in {CONTENTS}: remove it" for name in sorted(strange)]
+        for name, one in wanted.items():
+            path = there.get(name)
+            if path is None or path.is_symlink() or not path.is_file():
+                faults.append(f"{folder / name}: is missing: install the engine again")
+            elif path.stat().st_size != one.size or _digest(path) != one.sha256:
+                faults.append(f"{folder / name}: was changed: install the engine again")
+    except OSError as error:
+        faults.append(f"{error.filename}: {error.strerror}: check the disk and permissions")
+    if faults:
+        raise ContentsError("\n".join(faults))
+    return contents
+
+
 def release(text: str) -> tuple[int, ...]:
     """A release as numbers that can be compared. Raises ValueError where it is none."""
     if not re.match(r"\d+\.\d+\.\d+", text):
@@ -159,3 +187,8 @@ def _place(location: tuple[int | str, ...]) -> str:
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return f"{text}: " if text else ""
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

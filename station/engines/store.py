@@ -197,7 +197,7 @@ class Store:
             known.installed(digest, provenance, version=contents.version, by=by)
             fresh = self.folder / f".{digest}.{secrets.token_hex(4)}.part"
             try:
-                _copy(opened, fresh, (CONTENTS, *(one.name for one in contents.files)))
+                _copy(opened, fresh, (CONTENTS, *(one.path for one in contents.files)))
                 require_whole(fresh)  # what is on the disk now, not what was meant
                 if not self.folder_of(digest).is_dir():
                     os.rename(fresh, self.folder_of(digest))

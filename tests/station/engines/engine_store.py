@@ -33,7 +33,7 @@ def list_files(folder: Path, version: int = 1) -> None:
     document = yaml.safe_load((folder / "engine.yaml").read_text())
     files = [
         ListedFile(
-            name=path.relative_to(folder).as_posix(),
+            path=path.relative_to(folder).as_posix(),
             size=path.stat().st_size,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
@@ -47,7 +47,7 @@ def list_files(folder: Path, version: int = 1) -> None:
         rules=EngineRules(**document["rules"]),
         data=["d" * 64],
         licences=["Apache-2.0"],
-        files=sorted(files, key=lambda one: one.name),
+        files=sorted(files, key=lambda one: one.path),
     )
     (folder / CONTENTS).write_bytes(contents.to_json())
 

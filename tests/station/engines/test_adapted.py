@@ -83,5 +83,5 @@ def test_an_engine_that_does_not_know_a_class_of_the_recipe_is_refused(
 def test_numbers_that_need_a_persons_risk_are_refused(tiny_recipe: Recipe, newcomer: Installed) -> None:
     with_rules(newcomer, temperature=19.0)
     assert json.loads((newcomer.folder / CONTENTS).read_text())["rules"]["temperature"] == 19.0
-    with pytest.raises(EngineError, match=r"brings numbers that recipe .* decision.temperature: outside"):
+    with pytest.raises(EngineError, match=r"brings numbers that recipe .* \(decision.temperature: outside"):
         recipe_for(tiny_recipe, newcomer)
