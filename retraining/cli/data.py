@@ -45,24 +45,35 @@ def from_rendered(
     whole: Annotated[
         bool, typer.Option(help="Write whole surfaces instead of the station's patches.")
     ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Kind of defect that no part has; may be repeated. Other parts are left out."),
+    ] = None,
+    one_kind: Annotated[
+        bool, typer.Option("--one-kind", help="All defects of a part are of one kind.")
+    ] = False,
     processes: ProcessesOption = 2,
 ) -> None:
     """Make a data set of rendered parts: the patches that the station cuts, grouped by part.
 
-    Parts that are rendered already are not rendered again.
+    Parts that are rendered already are not rendered again. Whole surfaces have exact marks of their defects,
+    so `retrain product` needs no masks for them.
 
     Examples:
 
         retrain data from-rendered --parts 64 --out data/rendered
 
+        retrain data from-rendered --whole --one-kind --without pits --parts 300 --out data/without-pits
+
     """
     from retraining.data.rendered_parts import Rendered
+    from retraining.surfaces.rendered import Mixture
     from station.recipe import find_recipe
 
     with counted("parts", parts) as report:
         reader = Rendered(
-            out, find_recipe(recipe, recipes), parts, seed, whole=whole, processes=processes,
-            report=lambda done: report(done, ""),
+            out, find_recipe(recipe, recipes), parts, seed, Mixture(one_kind=one_kind), whole=whole,
+            without=tuple(without or ()), processes=processes, report=lambda done: report(done, ""),
         )  # fmt: skip
         dataset = reader.read()
     write_set(dataset, out)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from retraining.data.listing import Named, make_dataset
 from retraining.data.manifest import Dataset, Window
+from retraining.data.outlines import Outline
 from retraining.data.synthetic import write_png
 from retraining.errors import DatasetError
 from retraining.surfaces import SOUND
@@ -91,17 +92,28 @@ class Rendered:
     seed: int = 1
     mixture: Mixture = field(default_factory=Mixture)
     whole: bool = False
+    without: tuple[str, ...] = ()
+    """Kinds of defect: a part that has one of them is left out."""
     processes: int = 2
     report: Callable[[int], None] = lambda done: None
 
     def read(self) -> Dataset:
         """See :class:`retraining.data.readers.Reader`."""
+        strange = [name for name in self.without if name not in CLASS_NAMES[1:]]
+        if strange:
+            raise DatasetError(
+                f"no kind of defect is called {', '.join(strange)}; the renderer draws "
+                f"{', '.join(CLASS_NAMES[1:])}"
+            )
         if not 1 <= self.parts <= PARTS_A_SEED:
             raise DatasetError(f"{self.parts} parts cannot be rendered as one set; use 1 to {PARTS_A_SEED}")
         first = TRAINING_SEEDS + self.seed * PARTS_A_SEED
         recipe = load_recipe(self.recipe)
         orders = [PartOrder(first + number, mixture=self.mixture) for number in range(self.parts)]
-        whole = render_parts(orders, recipe, self.folder, processes=self.processes, report=self.report)
+        whole = render_parts(
+            orders, recipe, self.folder, without=self.without, marked=self.whole, processes=self.processes,
+            report=self.report,
+        )  # fmt: skip
         return whole if self.whole else station_patches(whole, recipe)
 
 
@@ -110,12 +122,16 @@ def render_parts(
     recipe: Recipe,
     folder: Path,
     *,
+    without: Sequence[str] = (),
+    marked: bool = False,
     processes: int = 2,
     report: Callable[[int], None] = lambda done: None,
 ) -> Dataset:
     """The parts' whole surfaces as pictures, each its own group; those that ``folder`` lacks are rendered.
 
-    Surfaces lie in ``surfaces/``, masks of class indices in ``masks/``. Raises :class:`DatasetError`.
+    Surfaces lie in ``surfaces/``, masks of class indices in ``masks/``. Parts with a defect of a kind in
+    ``without`` are left out. ``marked``: the set has the masks as marks of its own, so that `retrain product`
+    needs no others. Raises :class:`DatasetError`.
     """
     check_renderable(recipe)
     size = [recipe.surface.height, recipe.surface.width]
@@ -134,9 +150,26 @@ def render_parts(
         with multiprocessing.get_context("spawn").Pool(min(processes, len(missing))) as pool:
             for number, _ in enumerate(pool.imap_unordered(render, missing), start=1):
                 report(len(orders) - len(missing) + number)
-    named = [Named(f"surfaces/{o.name}.png", _part_label(folder, o.name), o.name) for o in orders]
-    entries = [(one, None) for one in named]
-    return make_dataset(folder, CLASS_NAMES, entries, source="rendered", labelled_by="renderer", notes=[])
+    entries = []
+    for order in orders:
+        mask = read_picture(folder / "masks" / f"{order.name}.png", 1)[..., 0]
+        shown = [CLASS_NAMES[k] for k in np.unique(mask) if k != SOUND]
+        if set(shown) & set(without):
+            continue
+        marks = (
+            tuple(marked_pixels(name, mask == CLASS_NAMES.index(name)) for name in shown) if marked else ()
+        )
+        named = Named(f"surfaces/{order.name}.png", _part_label(mask), order.name, marks)
+        entries.append((named, None))
+    if orders and not entries:
+        raise DatasetError(f"all {len(orders)} parts have {' or '.join(without)}; render more of them")
+    notes = (
+        [f"{len(orders) - len(entries)} of {len(orders)} parts with {' or '.join(without)} were left out"]
+        if len(entries) < len(orders)
+        else []
+    )
+    classes = tuple(name for name in CLASS_NAMES if name not in without)
+    return make_dataset(folder, classes, entries, source="rendered", labelled_by="renderer", notes=notes)
 
 
 def station_patches(parts: Dataset, recipe: Recipe, rules: CropRules | None = None) -> Dataset:
@@ -178,11 +211,18 @@ def _render_file(order: PartOrder, recipe: Recipe, folder: Path) -> None:
     write_png(folder / "masks" / f"{order.name}.png", mask)
 
 
-def _part_label(folder: Path, name: str) -> str:
+def marked_pixels(label: str, marked: NDArray[np.bool_]) -> Outline:
+    """The mark of exactly the pixels of ``marked`` ``(H, W)``, of which there is at least one."""
+    left, top, wide, tall = cv2.boundingRect(marked.astype(np.uint8))
+    down = marked[top : top + tall, left : left + wide].T.ravel()
+    edges = np.flatnonzero(np.diff(down)) + 1
+    runs = np.diff([0, *([0] if down[0] else []), *edges.tolist(), len(down)])
+    return Outline(label, (left, top, left + wide, top + tall), runs=tuple(runs.tolist()))
+
+
+def _part_label(mask: NDArray[np.uint8]) -> str:
     """The class of the defects with the most pixels."""
-    counts = np.bincount(
-        read_picture(folder / "masks" / f"{name}.png", 1).ravel(), minlength=len(CLASS_NAMES)
-    )
+    counts = np.bincount(mask.ravel(), minlength=len(CLASS_NAMES))
     counts[SOUND] = 0
     return CLASS_NAMES[int(counts.argmax()) if counts.any() else SOUND]
 

@@ -5,13 +5,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from retraining.data import smh
 from retraining.data.dataset import Dataset, load_dataset, save_dataset
 from retraining.data.growth import Changes, grow
+from retraining.data.outlines import class_mask
 from retraining.data.pixels import PictureSet
 from retraining.data.readers import open_reader
-from retraining.data.rendered_parts import PartOrder, Rendered, render_parts, station_patches, station_windows
+from retraining.data.rendered_parts import (
+    PartOrder,
+    Rendered,
+    marked_pixels,
+    read_mask,
+    render_parts,
+    station_patches,
+    station_windows,
+)
 from retraining.data.splits import torn_groups
 from retraining.data.synthetic import write_synthetic
 from retraining.errors import DatasetError
@@ -160,10 +171,24 @@ def test_a_rendered_part_comes_through_its_door_and_is_kept(small: Recipe, tmp_p
     written = surface.stat().st_mtime_ns
     whole = Rendered(tmp_path / "cache", tmp_path / "small.yaml", 1, 9, whole=True).read()
     assert [p.window for p in whole.pictures] == [None]
+    marked = whole.pictures[0].marks
+    mask = read_mask(whole, whole.pictures[0].path)
+    assert (class_mask(marked, whole.classes, *mask.shape) == mask).all(), "its marks are the exact mask"
+    kind = marked[0].label
+    with pytest.raises(DatasetError, match=f"all 1 parts have {kind}"):
+        Rendered(tmp_path / "cache", tmp_path / "small.yaml", 1, 9, whole=True, without=(kind,)).read()
+    with pytest.raises(DatasetError, match="no kind of defect is called dents"):
+        Rendered(tmp_path / "cache", tmp_path / "small.yaml", 1, 9, without=("dents",)).read()
     assert surface.stat().st_mtime_ns == written
     larger = small.model_copy(update={"surface": small.surface.model_copy(update={"height": 512})})
     with pytest.raises(DatasetError, match="another size"):
         render_parts([], larger, tmp_path / "cache")
+
+
+@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9)).filter(np.any))
+def test_marked_pixels_are_the_pixels_that_were_marked(marked: np.ndarray) -> None:
+    again = class_mask((marked_pixels("pits", marked),), ("good", "pits"), *marked.shape)
+    assert (again == marked).all()
 
 
 def test_growth_changes_copies_and_keeps_originals() -> None:
