@@ -336,6 +336,14 @@ class Pool(Section):
     """the number of frames"""
     seed: Count = 1
     """the seed of the parts"""
+    good_share: Share = 0.7
+    """the share of parts without a defect"""
+    multi_share: Share = 0.15
+    """the share of the other parts that have several defects, of any kind"""
+    kinds: tuple[Literal["imprinted", "pits", "roll-marks", "scratches"], ...] = (
+        "imprinted", "pits", "roll-marks", "scratches",
+    )  # fmt: skip
+    """the kinds of defect of the parts with one defect, in turn"""
 
 
 class Misbehave(Section):

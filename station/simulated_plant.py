@@ -72,7 +72,10 @@ def simulated_plant(
     truths = None
     if simulation.pool is not None:
         pool = simulation.pool
-        truths = write_frames(pool.folder, pool.frames, pool.seed, progress=progress)
+        truths = write_frames(
+            pool.folder, pool.frames, pool.seed, good_share=pool.good_share, multi_share=pool.multi_share,
+            kinds=pool.kinds, progress=progress,
+        )  # fmt: skip
     with ExitStack() as stack:
         if simulation.cell is not None:
             stack.enter_context(start_cell(cell_settings(config, recipe, parts, truths)))

@@ -59,6 +59,8 @@ class PoolPlan:
     widths: tuple[int, ...] = PRODUCT_WIDTHS
     tilt_deg: float = 0.0
     """Parts are tilted by up to this much either way."""
+    kinds: tuple[str, ...] = CLASS_NAMES[1:]
+    """The kinds of defect that parts with one defect have, in turn."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be rendered."""
@@ -72,6 +74,11 @@ class PoolPlan:
             raise SimulationError("good_share and multi_share are shares: 0 to 1")
         if not self.widths:
             raise SimulationError("no product width is given")
+        strange = [kind for kind in self.kinds if kind not in CLASS_NAMES[1:]]
+        if strange or not self.kinds:
+            raise SimulationError(
+                f"{', '.join(strange) or 'none'}: kinds of defect are {', '.join(CLASS_NAMES[1:])}"
+            )
         if not 0 <= self.tilt_deg <= 1:
             raise SimulationError(f"tilt {self.tilt_deg} degrees is outside 0 to 1")
 
@@ -97,6 +104,7 @@ def write_frames(
     multi_share: float = 0.15,
     widths: tuple[int, ...] = PRODUCT_WIDTHS,
     tilt_deg: float = 0.0,
+    kinds: tuple[str, ...] = CLASS_NAMES[1:],
     workers: int = 2,
     max_bytes: int = 1_500_000_000,
     progress: Progress | None = None,
@@ -106,7 +114,7 @@ def write_frames(
     ``progress(done, total)`` is called after each frame. Raises :class:`SimulationError` when the plan makes
     no sense, the uncompressed frames would exceed ``max_bytes``, or the folder holds what is not a pool.
     """
-    plan = PoolPlan(count, seed, format, masks, good_share, multi_share, tuple(widths), tilt_deg)
+    plan = PoolPlan(count, seed, format, masks, good_share, multi_share, tuple(widths), tilt_deg, kinds)
     if count * FRAME_WIDTH * FRAME_HEIGHT > max_bytes:
         most = max_bytes // (FRAME_WIDTH * FRAME_HEIGHT)
         raise SimulationError(
@@ -124,11 +132,11 @@ def write_frames(
 
 
 def planned_kinds(plan: PoolPlan) -> list[tuple[str, int]]:
-    """For each frame its kind (a class name or ``mixed``) and how many defects; the four kinds in turn."""
+    """For each frame its kind (a class name or ``mixed``) and how many defects; the kinds in turn."""
     rng = np.random.default_rng([plan.seed, 77])
     bad = plan.count - round(plan.good_share * plan.count)
     several = round(plan.multi_share * bad)
-    kinds = [(CLASS_NAMES[1 + i % 4], 1) for i in range(bad - several)]
+    kinds = [(plan.kinds[i % len(plan.kinds)], 1) for i in range(bad - several)]
     kinds += [("mixed", int(rng.integers(2, 4))) for _ in range(several)]
     kinds += [(CLASS_NAMES[0], 0)] * (plan.count - bad)
     return [kinds[i] for i in rng.permutation(plan.count)]

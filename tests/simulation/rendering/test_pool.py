@@ -101,6 +101,10 @@ def test_the_demo_mix_is_mostly_good_with_every_kind_of_defect():
     assert all(counts[name] >= 3 for name in CLASS_NAMES[1:])
     assert counts["mixed"] >= 2
     assert kinds == planned_kinds(PoolPlan(60, 1))
+    bad_lot = planned_kinds(PoolPlan(40, 1, good_share=0.5, multi_share=0.0, kinds=("pits",)))
+    assert sorted(bad_lot) == [("defect-free", 0)] * 20 + [("pits", 1)] * 20
+    with pytest.raises(SimulationError, match="dents: kinds of defect are imprinted"):
+        PoolPlan(1, 1, kinds=("dents",))
 
 
 @pytest.mark.slow
