@@ -56,8 +56,8 @@ def from_rendered(
 ) -> None:
     """Make a data set of rendered parts: the patches that the station cuts, grouped by part.
 
-    Parts that are rendered already are not rendered again. Whole surfaces have exact marks of their defects,
-    so `retrain product` needs no masks for them.
+    Parts that are rendered already are not rendered again. Whole surfaces are cut by the recipe already and
+    have exact marks of their defects, so `retrain product` takes them with the same recipe and without masks.
 
     Examples:
 

@@ -35,8 +35,8 @@ LABELLERS = ("person", "station", "renderer", "synthetic")
 TRUSTED = ("person", "renderer")
 """Whose labels are trained on unless asked otherwise: those that are right by looking, or by making."""
 
-AS_CUT = ("station", "received")
-"""Sources of surfaces that a station has cut already, at its recipe's size."""
+AS_CUT = ("station", "received", "rendered-surface")
+"""Sources of surfaces that are cut already, at the size of their recipe: by a station, or as rendered."""
 
 Window = tuple[int, int, int, int]
 """Top, left, height, width, px."""
@@ -56,7 +56,7 @@ class Picture:
     """What a split never cuts: a part, a tile, a commutator, a cluster of near duplicates."""
     source: str
     """Where it was read from: ``folder``, ``voc``, ``coco``, ``yolo``, ``labelme``, ``mask``, ``station``,
-    ``received``, ``rendered``, ``synthetic:<run digest>``."""
+    ``received``, ``rendered``, ``rendered-surface``, ``synthetic:<run digest>``."""
     labelled_by: str
     """One of :data:`LABELLERS`."""
     split: str = ""

@@ -130,8 +130,8 @@ def render_parts(
     """The parts' whole surfaces as pictures, each its own group; those that ``folder`` lacks are rendered.
 
     Surfaces lie in ``surfaces/``, masks of class indices in ``masks/``. Parts with a defect of a kind in
-    ``without`` are left out. ``marked``: the set has the masks as marks of its own, so that `retrain product`
-    needs no others. Raises :class:`DatasetError`.
+    ``without`` are left out. ``marked``: the set has the masks as marks of its own, and is known as surfaces
+    that are cut already, so that `retrain product` takes it as it is. Raises :class:`DatasetError`.
     """
     check_renderable(recipe)
     size = [recipe.surface.height, recipe.surface.width]
@@ -169,7 +169,8 @@ def render_parts(
         else []
     )
     classes = tuple(name for name in CLASS_NAMES if name not in without)
-    return make_dataset(folder, classes, entries, source="rendered", labelled_by="renderer", notes=notes)
+    source = "rendered-surface" if marked else "rendered"
+    return make_dataset(folder, classes, entries, source=source, labelled_by="renderer", notes=notes)
 
 
 def station_patches(parts: Dataset, recipe: Recipe, rules: CropRules | None = None) -> Dataset:

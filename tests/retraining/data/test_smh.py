@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from retraining.data import smh
 from retraining.data.dataset import Dataset, load_dataset, save_dataset
 from retraining.data.growth import Changes, grow
+from retraining.data.manifest import AS_CUT
 from retraining.data.outlines import class_mask
 from retraining.data.pixels import PictureSet
 from retraining.data.readers import open_reader
@@ -26,6 +27,7 @@ from retraining.data.rendered_parts import (
 from retraining.data.splits import torn_groups
 from retraining.data.synthetic import write_synthetic
 from retraining.errors import DatasetError
+from retraining.product.parts import read_parts
 from retraining.surfaces.rendered import TRAINING_SEEDS
 from simulation.truth import CLASS_NAMES
 from station.recipe import Recipe, load_recipe
@@ -170,10 +172,11 @@ def test_a_rendered_part_comes_through_its_door_and_is_kept(small: Recipe, tmp_p
     surface = tmp_path / "cache" / dataset.pictures[0].path
     written = surface.stat().st_mtime_ns
     whole = Rendered(tmp_path / "cache", tmp_path / "small.yaml", 1, 9, whole=True).read()
-    assert [p.window for p in whole.pictures] == [None]
+    assert [(p.window, p.source in AS_CUT) for p in whole.pictures] == [(None, True)]
+    parts = read_parts(whole, small)
     marked = whole.pictures[0].marks
     mask = read_mask(whole, whole.pictures[0].path)
-    assert (class_mask(marked, whole.classes, *mask.shape) == mask).all(), "its marks are the exact mask"
+    assert (parts.surfaces.masks[0] == mask).all(), "its marks are the exact mask, and it is not cut again"
     kind = marked[0].label
     with pytest.raises(DatasetError, match=f"all 1 parts have {kind}"):
         Rendered(tmp_path / "cache", tmp_path / "small.yaml", 1, 9, whole=True, without=(kind,)).read()
