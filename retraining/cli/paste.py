@@ -14,7 +14,7 @@ from retraining.cli.options import (
     load_named_recipe,
     progress_bars,
 )
-from station.cli.parameters import FOLDER_MADE
+from station.cli.parameters import FOLDER_MADE, refuse_given
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 
 def paste(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(
-            help="Data set of pictures or of whole rendered parts; or a folder with normal/, defect/ and "
-            "masks/, whose pictures are cut by --recipe."
+            help="Data set of pictures, of whole rendered parts, or of marked surfaces; or a folder with "
+            "normal/, defect/ and masks/, whose pictures are cut by --recipe."
         ),
     ],
     count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 600,
@@ -51,6 +52,14 @@ def paste(
     split: Annotated[
         str, typer.Option(help="Split of the data set to use; auto: train, if it is split.")
     ] = "auto",
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="Make whole parts with exact marks, for `retrain product --synthetic`, of a data set of "
+            "surfaces with marks.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 1,
     recipe: RecipeOption = "commutator",
     recipes: RecipesOption = Path("recipes"),
@@ -77,11 +86,29 @@ def paste(
 
         retrain paste my-commutators --recipe commutator --size 256
 
+        retrain paste data/joined --whole --class pits --count 150 --out data/pasted
+
     """
     from retraining.data.dataset import PictureSet
     from retraining.errors import DatasetError
-    from retraining.synthesis.paste_sets import paste_set
+    from retraining.synthesis.paste_sets import paste_parts, paste_set
 
+    if whole:
+        refuse_given(context, ("size", "clean", "recipe", "recipes", "extractor"), "with --whole")
+        real_parts = _parts(data, split, channels)
+        with progress_bars() as progress:
+            bars: dict[str, TaskID] = {}
+
+            def of_parts(name: str, done: int) -> None:
+                if name not in bars:
+                    bars[name] = progress.add_task(name, total=count, status="")
+                progress.update(bars[name], completed=done)
+
+            pasted = paste_parts(
+                real_parts, out, count=count, seed=seed, only=tuple(only or ()), report=of_parts
+            )
+        print(f"{len(pasted)} parts: {out / 'dataset.json'}; look at {out / 'contact-sheet.png'}")
+        return
     real = _open(data, split, size, channels, recipe, recipes)
     if extractor is not None and not isinstance(real, PictureSet):
         raise DatasetError(
@@ -114,6 +141,18 @@ def paste(
         (out / "figures.md").write_text(table + "\n", encoding="utf-8")
         print(table)
     print(f"{len(made)} pictures: {out / 'dataset.json'}; look at {out / 'contact-sheet.png'}")
+
+
+def _parts(data: Path, split: str, channels: int) -> Surfaces:
+    """Whole surfaces whose marks say where their defects are."""
+    from retraining.cli.gan import training_part
+    from retraining.data.dataset import load_dataset
+    from retraining.data.manifest import TRUSTED
+    from retraining.synthesis.paste_sets import marked_surfaces
+
+    dataset = load_dataset(data)
+    own = dataset.select(split=training_part(dataset, split), labelled_by=TRUSTED)
+    return marked_surfaces(own, channels)
 
 
 def _open(

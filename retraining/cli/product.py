@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _console = Console(stderr=True)
 _OF_A_CLASSIFIER = (
-    "masks", "class_of", "network", "weights", "steps", "batch", "learning_rate", "l2", "escape_rate",
-    "precision", "resume",
+    "masks", "class_of", "synthetic", "network", "weights", "steps", "batch", "learning_rate", "l2",
+    "escape_rate", "precision", "resume",
 )  # fmt: skip
 
 
@@ -80,6 +80,13 @@ def product(
             "them. On the line, their parts are faults.",
         ),
     ] = False,
+    synthetic: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data set of synthetic whole parts (`retrain paste --whole`) that are trained on, too; "
+            "nothing is validated or tested on them."
+        ),
+    ] = None,
     network: NetworkOption = "inception-cnn",
     weights: Annotated[
         Path | None,
@@ -133,6 +140,8 @@ def product(
 
         retrain product data/mine --recipe mine --good-only
 
+        retrain product data/joined --recipe mine --synthetic data/pasted
+
     """
     import torch
 
@@ -142,7 +151,7 @@ def product(
     from retraining.product.card import model_card, refused_words
     from retraining.product.good_only import split_good
     from retraining.product.making import make_engine, require_same_run, stages_for, train_network
-    from retraining.product.parts import read_parts, split_parts, usable
+    from retraining.product.parts import read_parts, split_parts, usable, with_synthetic
     from retraining.surfaces.class_masks import ClassMasks
     from station.recipe import find_recipe, load_recipe
 
@@ -163,6 +172,9 @@ def product(
     if _is_given(context, "split_seed") and "validation" in own_splits and "" not in own_splits:
         raise typer.BadParameter("--split-seed: the data set has its own split, which is kept; leave it out")
     ready = split_good(fitting, split_seed) if good_only else split_parts(fitting, split_seed)
+    made_up = load_dataset(synthetic, verify=True) if synthetic is not None else None
+    if made_up is not None:
+        ready = with_synthetic(ready, made_up)
     with progress_bars() as progress:
         task = progress.add_task("cutting the parts", total=len(ready), status="")
         parts = read_parts(
@@ -171,6 +183,8 @@ def product(
             leave_out_refused=leave_out_refused,
         )  # fmt: skip
     _show(f"left out: {len(dataset) - len(fitting)} pictures that no person labelled")
+    if made_up is not None:
+        _show(f"among the training parts are {len(made_up)} synthetic ones")
     if parts.refused:
         _show(refused_words(parts))
     for split in ("train", "validation", "test"):
@@ -187,6 +201,10 @@ def product(
         f"{len(parts.pictures)} pictures of a data set (SHA-256 of its manifest {digest[:16]}). "
         + " ".join(f"{note}." for note in (*dataset.notes, *([boxes] if boxes else [])))
     )
+    if made_up is not None:
+        described += (
+            f" Among the training parts are {len(made_up)} synthetic ones ({made_up.pictures[0].source})."
+        )
     if parts.refused:
         described += f"\n\n{refused_words(parts)}"
     command = _typed(context)

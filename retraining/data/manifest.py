@@ -30,7 +30,8 @@ MANIFEST = "dataset.json"
 VERSION = 1
 """Of the manifest's format."""
 SPLITS = ("train", "validation", "test")
-LABELLERS = ("person", "station", "renderer", "synthetic")
+SYNTHETIC = "synthetic"
+LABELLERS = ("person", "station", "renderer", SYNTHETIC)
 """Who may have labelled a picture; a label by the station is not a label by a person."""
 TRUSTED = ("person", "renderer")
 """Whose labels are trained on unless asked otherwise: those that are right by looking, or by making."""
@@ -82,6 +83,11 @@ class Picture:
             )
         if self.window is not None and self.marks:
             raise DatasetError(f"{self.path} has a window and marks; only whole pictures have marks")
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a whole picture is a surface that is cut already, at the size of its recipe."""
+        return self.source in AS_CUT or self.source.startswith(f"{SYNTHETIC}:")
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drivers.cameras.picture_files import pictures_in
 from retraining.data.kept_parts import KeptPart, kept_parts, why_kept
-from retraining.data.manifest import AS_CUT, MANIFEST, file_digest, load_dataset
+from retraining.data.manifest import MANIFEST, file_digest, load_dataset
 from retraining.errors import DatasetError
 from retraining.labels.csv_files import csv_rows
 
@@ -56,7 +56,7 @@ def open_task(data: Path, classes: tuple[str, ...] = (), order: tuple[str, ...] 
         listed = {
             picture.path: ToLabel(
                 picture.path, picture.digest, f"{picture.label} (by the {picture.labelled_by})",
-                kept.get(picture.path, ""), picture.source in AS_CUT,
+                kept.get(picture.path, ""), picture.is_cut,
             )
             for picture in dataset.pictures
         }  # fmt: skip

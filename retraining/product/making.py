@@ -183,7 +183,7 @@ def make_engine(
         return made
     report("INT8", 1)
     try:
-        quantised = quantise(fp32, engine / MODEL_FILES["int8"], _calibration(parts.of("train"), recipe))
+        quantised = quantise(fp32, engine / MODEL_FILES["int8"], _calibration(parts.real("train"), recipe))
         made = replace(made, quantised=quantised)
     except QuantiseError as error:
         made = replace(made, int8_refusal=str(error))
@@ -209,7 +209,7 @@ def make_engine(
         figures={name: PartFigures(**asdict(tested[name].counted.outcomes)) for name in names},
     )
     chosen = golden_parts(
-        join_surfaces(parts.of("train"), parts.of("validation")), tuned, engine, description
+        join_surfaces(parts.real("train"), parts.of("validation")), tuned, engine, description
     )
     write_engine_folder(engine, description, chosen)
     if last < STAGES.index("novelty"):

@@ -57,7 +57,7 @@ def add_own_novelty(
             f"its threshold is chosen on good validation parts, of which there are {len(good)}; give "
             f"{FEWEST_GOOD} or more"
         )
-    training = certain_patches(parts.of("train"), recipe)
+    training = certain_patches(parts.real("train"), recipe)
     defective: dict[str, list[Patches]] = {}
     for index in range(len(validation)):
         if label := validation.part_class(index):

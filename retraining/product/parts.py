@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import pictures_in
-from retraining.data.manifest import AS_CUT, SPLITS, TRUSTED, Dataset, Picture
+from retraining.data.joining import join_datasets
+from retraining.data.manifest import SPLITS, SYNTHETIC, TRUSTED, Dataset, Picture
 from retraining.data.outlines import class_mask
 from retraining.data.splits import split_by_share, torn_groups
 from retraining.errors import BadFilesError, DatasetError, RefusedPictureError
@@ -53,6 +54,12 @@ class Parts:
     def of(self, split: str) -> Surfaces:
         """The surfaces of one split, copied."""
         return self.surfaces.select([i for i, picture in enumerate(self.pictures) if picture.split == split])
+
+    def real(self, split: str) -> Surfaces:
+        """The surfaces of one split without synthetic parts, copied."""
+        return self.surfaces.select(
+            [i for i, p in enumerate(self.pictures) if p.split == split and p.labelled_by != SYNTHETIC]
+        )
 
     def count(self, split: str | None = None) -> dict[str, int]:
         """Parts by class, of one split or of all."""
@@ -100,6 +107,30 @@ def split_parts(dataset: Dataset, seed: int) -> Dataset:
         )
     _require_enough(dataset, groups=FEWEST_GROUPS)
     return split_by_share(dataset, SHARES, seed)
+
+
+def with_synthetic(real: Dataset, synthetic: Dataset) -> Dataset:
+    """A split data set with synthetic parts among those that are trained on; nothing else ever sees them.
+
+    Raises :class:`DatasetError` for windows, for pictures that are not synthetic, and for other classes.
+    """
+    if not synthetic.pictures:
+        raise DatasetError(
+            "the set of --synthetic is empty: make one by `retrain paste --whole`, or leave it out"
+        )
+    faults = []
+    for wrong, what in (
+        ([p.name for p in synthetic.pictures if p.labelled_by != SYNTHETIC], "are not synthetic"),
+        ([p.name for p in synthetic.pictures if p.window is not None], "are windows; whole parts are needed"),
+        ([p.name for p in synthetic.pictures if p.label not in real.classes], "have a class of no real part"),
+    ):
+        if wrong:
+            faults.append(f"{len(wrong)} pictures of --synthetic {what}, such as {wrong[0]}")
+    if faults:
+        raise DatasetError(f"{'; '.join(faults)}: make such parts by `retrain paste --whole`")
+    trained = synthetic.with_pictures(replace(p, split="train") for p in synthetic.pictures)
+    joined = join_datasets({"the data set": real, "--synthetic": trained}, real.classes[SOUND])
+    return replace(joined, classes=real.classes)
 
 
 def _require_everywhere(dataset: Dataset) -> Dataset:
@@ -227,7 +258,7 @@ def read_parts(
     def read_it(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         label = dataset.classes.index(picture.label)
         path = dataset.path_of(picture)
-        if picture.source in AS_CUT:
+        if picture.is_cut:
             surface = kept_surface(path, recipe)
             height, width = surface.pixels.shape[:2]
         else:

@@ -6,11 +6,12 @@ image editing, SIGGRAPH 2003; ``cv2.seamlessClone``). There are three functions,
 about the defects:
 
 - :func:`paste_from_surfaces`: whole surfaces with a class per pixel (rendered parts, photographs with masks);
-- :func:`paste`: patches with one mask each, and patches without a defect; - :func:`paste_from_pictures`:
-pictures of one class without masks. If there are pictures without a defect, the
-  middle of a picture is pasted onto them in a random shape. If not, as for textures (NEU-CLS-64: the whole
-  picture is the defect), two pictures of the class are mixed in random shapes. The border of such a shape may
-  cut a small defect; where masks exist, use them.
+  :func:`paste_whole_parts` makes whole parts of them instead of patches;
+- :func:`paste`: patches with one mask each, and patches without a defect;
+- :func:`paste_from_pictures`: pictures of one class without masks. If there are pictures without a defect,
+  the middle of a picture is pasted onto them in a random shape. If not, as for textures (NEU-CLS-64: the
+  whole picture is the defect), two pictures of the class are mixed in random shapes. The border of such a
+  shape may cut a small defect; where masks exist, use them.
 
 ``cv2.seamlessClone`` does more than blending, and this is undone here: it takes only three channels; it
 removes 3 px from the border of the mask, and a scratch is thinner than that; it clears the mask at the border
@@ -20,7 +21,7 @@ n-th picture depends on (seed, n) alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -97,29 +98,49 @@ def paste_from_surfaces(
     class or none has a sound place.
     """
     rules = _settled(rules, surfaces.pixels)
-    if not 0 < label < len(surfaces.classes):
-        raise DatasetError(f"class {label} is not a defect class; use 1 to {len(surfaces.classes) - 1}")
     if patch_px > min(surfaces.masks.shape[1:]):
         raise DatasetError(f"patches of {patch_px} px do not fit on surfaces {surfaces.masks.shape[1:]}")
-    defects = [
-        defect
-        for index in range(len(surfaces))
-        for defect in find_defects(
-            index, np.asarray(surfaces.masks[index]) * (surfaces.masks[index] == label)
-        )
-    ]
-    if not defects:
-        raise DatasetError(f"no surface shows {surfaces.classes[label]}, so there is nothing to paste")
-    reach = round((patch_px + 2 * rules.rim_px) / rules.scale[0])
-
-    def cut_out(rng: np.random.Generator) -> _Cutout:
-        return _cut_defect(surfaces, defects[int(rng.integers(len(defects)))], reach, rng)
+    cut_out = _cutter(surfaces, label, patch_px, rules)
 
     def sound_place(rng: np.random.Generator) -> Pixels:
         return _sound_place(surfaces, patch_px, rules.rim_px, rng)
 
     shape = (count, patch_px, patch_px, int(surfaces.pixels.shape[3]))
     return _paste_many(cut_out, sound_place, shape, [seed, label], rules, report)
+
+
+def paste_whole_parts(
+    surfaces: Surfaces,
+    count: int,
+    label: int,
+    seed: int,
+    *,
+    rules: PasteRules | None = None,
+    report: Report = lambda done: None,
+) -> Iterator[tuple[Pixels, Mask]]:
+    """``count`` good parts ``(H, W, C)`` with one defect of class ``label`` each, and its mask ``(H, W)``.
+
+    The defect lies within a square of the surface's smaller side, and no pixel outside it changes. Raises
+    :class:`DatasetError` where no surface shows the class, or none is without any defect.
+    """
+    rules = _settled(rules, surfaces.pixels)
+    height, width = surfaces.masks.shape[1:]
+    side, rim = min(height, width), rules.rim_px
+    cut_out = _cutter(surfaces, label, side, rules)
+    good = [index for index in range(len(surfaces)) if not np.any(surfaces.masks[index])]
+    if not good:
+        raise DatasetError("no part is without a defect, so there is nothing to paste onto; add good parts")
+    for number in range(count):
+        rng = np.random.default_rng([seed, label, number])
+        part = np.array(surfaces.pixels[good[int(rng.integers(len(good)))]])
+        top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+        rimmed = _with_channels(cv2.copyMakeBorder(part, rim, rim, rim, rim, cv2.BORDER_REFLECT_101))
+        rows, columns = slice(top, top + side + 2 * rim), slice(left, left + side + 2 * rim)
+        pasted = _paste_one(cut_out, lambda _, below=rimmed[rows, columns]: below, side, rules, rng)  # type: ignore[misc]
+        mask = np.zeros(rimmed.shape[:2], np.uint8)
+        rimmed[rows, columns], mask[rows, columns] = pasted
+        report(number + 1)
+        yield rimmed[rim : rim + height, rim : rim + width], mask[rim : rim + height, rim : rim + width]
 
 
 def paste(
@@ -242,26 +263,39 @@ def _paste_many(
     made = np.empty(shape, np.uint8)
     for number in range(shape[0]):
         rng = np.random.default_rng([*seeds, number])
-        for _ in range(_TRIES):
-            piece = _changed(cut_out(rng), rng, rules)
-            row, column = (rim + int(v) for v in rng.integers(0, side, 2))
-            above, mask = _laid(piece, (row, column), side + 2 * rim)
-            if _shows_enough(mask[inner, inner], piece):
-                break
-        else:
-            raise DatasetError(
-                f"no cut-out shows enough on a patch of {side} px in {_TRIES} tries; are its masks too small?"
-            )
-        carried = np.asarray(cv2.dilate(mask, _disc(rules.collar_px)), np.uint8)
-        mixed, below = bool(rng.random() < rules.mixed_share), sound(rng)
-        blended = _blend(above, carried, below, False)
-        if mixed:
-            thinner = _blend(above, carried, below, True)
-            if _change(thinner, below, mask) >= _KEPT * _change(blended, below, mask):
-                blended = thinner
-        made[number] = blended[inner, inner]
+        made[number] = _paste_one(cut_out, sound, side, rules, rng)[0][inner, inner]
         report(number + 1)
     return made
+
+
+def _paste_one(
+    cut_out: Callable[[np.random.Generator], _Cutout],
+    sound: Callable[[np.random.Generator], Pixels],
+    side: int,
+    rules: PasteRules,
+    rng: np.random.Generator,
+) -> tuple[Pixels, Mask]:
+    """A cut-out on a sound piece ``(P + 2 rim, P + 2 rim, C)``, and its mask there."""
+    rim = rules.rim_px
+    inner = slice(rim, rim + side)
+    for _ in range(_TRIES):
+        piece = _changed(cut_out(rng), rng, rules)
+        row, column = (rim + int(v) for v in rng.integers(0, side, 2))
+        above, mask = _laid(piece, (row, column), side + 2 * rim)
+        if _shows_enough(mask[inner, inner], piece):
+            break
+    else:
+        raise DatasetError(
+            f"no cut-out shows enough on a patch of {side} px in {_TRIES} tries; are its masks too small?"
+        )
+    carried = np.asarray(cv2.dilate(mask, _disc(rules.collar_px)), np.uint8)
+    mixed, below = bool(rng.random() < rules.mixed_share), sound(rng)
+    blended = _blend(above, carried, below, False)
+    if mixed:
+        thinner = _blend(above, carried, below, True)
+        if _change(thinner, below, mask) >= _KEPT * _change(blended, below, mask):
+            blended = thinner
+    return blended, mask
 
 
 def _change(made: Pixels, below: Pixels, mask: Mask) -> float:
@@ -275,6 +309,28 @@ def _shows_enough(mask: Mask, piece: _Cutout) -> bool:
     _, _, width, height = cv2.boundingRect(mask)
     long_enough = max(width, height) >= rules.min_extent * min(piece.extent, mask.shape[0])
     return long_enough or int(mask.sum()) >= rules.min_visible * piece.area
+
+
+def _cutter(
+    surfaces: Surfaces, label: int, side: int, rules: PasteRules
+) -> Callable[[np.random.Generator], _Cutout]:
+    """Cuts out any defect of a class, as far as it can show on a square of ``side`` px.
+
+    Raises :class:`DatasetError` for a class without a defect on any surface.
+    """
+    if not 0 < label < len(surfaces.classes):
+        raise DatasetError(f"class {label} is not a defect class; use 1 to {len(surfaces.classes) - 1}")
+    defects = [
+        defect
+        for index in range(len(surfaces))
+        for defect in find_defects(
+            index, np.asarray(surfaces.masks[index]) * (surfaces.masks[index] == label)
+        )
+    ]
+    if not defects:
+        raise DatasetError(f"no surface shows {surfaces.classes[label]}, so there is nothing to paste")
+    reach = round((side + 2 * rules.rim_px) / rules.scale[0])
+    return lambda rng: _cut_defect(surfaces, defects[int(rng.integers(len(defects)))], reach, rng)
 
 
 def _cut_defect(surfaces: Surfaces, defect: Defect, reach: int, rng: np.random.Generator) -> _Cutout:

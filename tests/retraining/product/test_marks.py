@@ -17,7 +17,7 @@ from retraining.cli import app as retrain
 from retraining.data.manifest import load_dataset
 from retraining.errors import DatasetError
 from retraining.product import making
-from retraining.product.parts import read_parts, split_parts, usable
+from retraining.product.parts import read_parts, split_parts, usable, with_synthetic
 from station.engines.folder import load_manifest
 from station.recipe import load_recipe
 
@@ -223,6 +223,23 @@ def test_a_product_of_several_patches_is_trained_from_outlines_without_masks(own
     assert {part.truth for part in engine.golden} == set(KINDS)
     assert engine.figures["fp32"].outcomes.escapes == 0
     assert "a box marks more than the defect" in (engine.folder / "card.md").read_text(encoding="utf-8")
+
+
+def test_pasted_parts_are_trained_on_and_nothing_is_tested_or_proven_by_them(own: Path) -> None:
+    data = whole(own, coco(own, "polygons"), "--classes", ",".join(KINDS))
+    run("data", "split", data, "--train", 0.6, "--validation", 0.2, "--test", 0.2, "--out", own / "split")
+    run("paste", own / "split", "--whole", "--class", "spot", "--count", 9, "--out", own / "pasted")
+    words = ["product", own / "split", "-r", own / "disc.yaml", "--synthetic", own / "pasted"]
+    assert "among the training parts are 9 synthetic ones" in run(*words, "--until", "reading")
+    recipe = load_recipe(own / "disc.yaml")
+    real = split_parts(usable(load_dataset(own / "split"), recipe), 1)
+    parts = read_parts(with_synthetic(real, load_dataset(own / "pasted")), recipe)
+    assert len(parts.of("train")) == len(parts.real("train")) + 9
+    assert all(p.split == "train" for p in parts.pictures if p.labelled_by == "synthetic")
+    pasted = [m for p, m in zip(parts.pictures, parts.surfaces.masks, strict=True) if "pasted" in p.path]
+    assert all(set(np.unique(mask)) == {0, 1} for mask in pasted), "good metal with one spot"
+    with pytest.raises(DatasetError, match=r"are not synthetic, such as .*retrain paste --whole"):
+        run(*words[:-1], own / "split")
 
 
 def test_a_verdict_that_names_any_class_on_the_part_is_right(own: Path) -> None:

@@ -20,6 +20,7 @@ from retraining.synthesis.pasting import (
     paste,
     paste_from_pictures,
     paste_from_surfaces,
+    paste_whole_parts,
 )
 
 STILL = PasteRules(scale=(1.0, 1.0), contrast=(1.0, 1.0), quarter_turns=False, mixed_share=0.0)
@@ -44,6 +45,30 @@ def test_pasted_defects_are_as_bright_as_the_real_ones(toy_surfaces: Surfaces, l
     for patch in made:  # sound metal is 120 +- 6, a defect 70 brighter
         assert 15 < np.count_nonzero(patch > 155) < 1500
         assert 110 < np.median(patch) < 130
+
+
+def test_a_whole_good_part_gets_one_defect_and_nothing_else_of_it_changes(toy_surfaces: Surfaces) -> None:
+    good = [i for i in range(len(toy_surfaces)) if not toy_surfaces.masks[i].any()]
+    made = list(paste_whole_parts(toy_surfaces, 5, 1, 3))
+    assert len(made) == 5
+    for pixels, mask in made:
+        assert pixels.shape == toy_surfaces.pixels.shape[1:]
+        assert mask.any()
+        far = cv2.dilate(mask, np.ones((41, 41), np.uint8)) == 0
+        assert any((pixels[far] == toy_surfaces.pixels[i][far]).all() for i in good)
+        below = next(
+            toy_surfaces.pixels[i] for i in good if (pixels[far] == toy_surfaces.pixels[i][far]).all()
+        )
+        changed = pixels[mask > 0].astype(int) - below[mask > 0]
+        assert changed.mean() > 20, "a spot is 70 brighter than the metal"
+    again = list(paste_whole_parts(toy_surfaces, 2, 1, 3))
+    assert all((a[0] == b[0]).all() for a, b in zip(again, made, strict=False))
+    with pytest.raises(DatasetError, match="no part is without a defect"):
+        list(
+            paste_whole_parts(
+                toy_surfaces.select([i for i in range(len(toy_surfaces)) if i not in good]), 1, 1, 1
+            )
+        )
 
 
 def test_the_nth_picture_depends_on_the_seed_and_n_alone(toy_surfaces: Surfaces) -> None:
