@@ -77,10 +77,18 @@ class EngineDescription:
     pretrained: Novelty | None = None
     """How the second network was made, :data:`SECOND` in the folder; None: the folder is to have none."""
     pretrained_tolerance: float = SECOND_TOLERANCE
+    data: tuple[str, ...] = ()
+    """SHA-256 of the manifest of each data set that the networks were trained on."""
 
     @classmethod
     def for_recipe(
-        cls, recipe: Recipe, *, network: str, description: str, figures: Mapping[Variant, PartFigures]
+        cls,
+        recipe: Recipe,
+        *,
+        network: str,
+        description: str,
+        figures: Mapping[Variant, PartFigures],
+        data: tuple[str, ...] = (),
     ) -> Self:
         """An engine for the patches and by the rules of a recipe."""
         return cls(
@@ -92,6 +100,7 @@ class EngineDescription:
             patch=recipe.patch,
             rules=EngineRules.of(recipe),
             figures=figures,
+            data=data,
         )
 
     @classmethod
@@ -115,6 +124,7 @@ class EngineDescription:
             novelty_tolerance=manifest.novelty_tolerance,
             pretrained=second.described if second else None,
             pretrained_tolerance=second.tolerance if second else SECOND_TOLERANCE,
+            data=manifest.data,
         )
 
     def proven_for(self, recipe: Recipe) -> Self:
@@ -242,6 +252,7 @@ def write_engine_folder(
             },
             "parts": parts,
         },
+        **({"data": list(description.data)} if description.data else {}),
         "figures": {variant: counts.model_dump() for variant, counts in description.figures.items()},
     }
     if description.int8_gate is not None:

@@ -1,4 +1,4 @@
-"""Ed25519 keys: who signed a bundle or a receipt. The way back of engines builds on the same keys.
+"""Ed25519 keys: who signed a bundle or a receipt. The metadata of the way back is signed by the same files.
 
 A private key is a PEM file (PKCS #8) that only its owner can read; its public half, one PEM file per key, is
 what the other side enrols: it copies the file into its folder of known keys. A key is known by its id, the
@@ -79,6 +79,17 @@ def own_key(file: Path) -> SigningKey:
     try:
         if not file.exists():
             _make(file)
+    except OSError as error:
+        raise _no_access(file, error) from error
+    return SigningKey(private_key(file))
+
+
+def private_key(file: Path) -> Ed25519PrivateKey:
+    """The private key in ``file``, which must be there and be its owner's alone.
+
+    Raises :class:`SigningKeyError`.
+    """
+    try:
         mode = file.stat().st_mode & 0o777
         if mode & 0o077:
             raise SigningKeyError(
@@ -87,9 +98,7 @@ def own_key(file: Path) -> SigningKey:
             )
         content = file.read_bytes()
     except OSError as error:
-        raise SigningKeyError(
-            f"{file}: {error.strerror}: give the user of this command permission to read and write it"
-        ) from error
+        raise _no_access(file, error) from error
     try:
         private = serialization.load_pem_private_key(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -98,7 +107,16 @@ def own_key(file: Path) -> SigningKey:
         ) from error
     if not isinstance(private, Ed25519PrivateKey):
         raise SigningKeyError(f"{file}: is no Ed25519 key: delete it, a new one is made, and enrol that one")
-    return SigningKey(private)
+    return private
+
+
+def _no_access(file: Path, error: OSError) -> SigningKeyError:
+    remedy = (
+        "name the file of a key that there is"
+        if isinstance(error, FileNotFoundError)
+        else "give the user of this command permission to read and write it"
+    )
+    return SigningKeyError(f"{file}: {error.strerror}: {remedy}")
 
 
 def known_keys(folder: Path) -> dict[str, PublicKey]:

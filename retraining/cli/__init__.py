@@ -15,6 +15,7 @@ from retraining.cli import (
     fine_tune,
     gan,
     golden,
+    keys,
     label,
     networks,
     next_up,
@@ -27,6 +28,8 @@ from retraining.cli import (
     report,
     robustness,
     shares,
+    ship,
+    sign,
     synthesise,
     thresholds,
 )
@@ -66,6 +69,9 @@ app.command("paste")(paste.paste)
 app.command("shares")(shares.shares)
 app.command("experiment")(experiment.experiment)
 app.command("receive")(receive.receive)
+app.add_typer(keys.app)
+app.command("ship")(ship.ship)
+app.add_typer(sign.app)
 app.command("report")(report.report)
 app.add_typer(data.app)
 app.add_typer(label.app)

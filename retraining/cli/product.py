@@ -217,7 +217,7 @@ def product(
                 **({"left_out": len(parts.refused)} if parts.refused else {}),
             },
         )  # fmt: skip
-        _fit_good_parts(parts, chosen, folder, seed, command, described)
+        _fit_good_parts(parts, chosen, folder, seed, digest, command, described)
         return
     base = TrainingPlan(
         network=network, batch=batch, learning_rate=learning_rate, l2=l2, seed=seed, precision=precision
@@ -247,7 +247,8 @@ def product(
             to_do = list(Until)[2 : list(Until).index(until) + 1]
             task = progress.add_task("engine", total=len(to_do), status="")
             made = make_engine(
-                trained, parts, file, chosen, folder, network_name=network, target=escape_rate, until=until,
+                trained, parts, file, chosen, folder, network_name=network, data=(digest,),
+                target=escape_rate, until=until,
                 report=lambda stage, done: progress.update(task, completed=done, status=stage),
             )  # fmt: skip
             progress.update(task, completed=len(to_do), status="")
@@ -284,7 +285,7 @@ def _tell(made: Product, parts: Parts, until: Until) -> None:
 
 
 def _fit_good_parts(
-    parts: Parts, recipe: Recipe, folder: Path, seed: int, command: str, described: str
+    parts: Parts, recipe: Recipe, folder: Path, seed: int, digest: str, command: str, described: str
 ) -> None:
     from retraining.product.card import good_only_card, good_only_figures
     from retraining.product.good_only import make_good_only
@@ -292,7 +293,7 @@ def _fit_good_parts(
     with progress_bars() as progress:
         task = progress.add_task("features of good parts", total=None, status="")
         made = make_good_only(
-            parts, recipe, folder, seed=seed,
+            parts, recipe, folder, seed=seed, data=(digest,),
             report=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     (made.engine / "card.md").write_text(

@@ -127,12 +127,13 @@ def make_good_only(
     folder: Path,
     *,
     seed: int = 1,
+    data: tuple[str, ...] = (),
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> GoodOnly:
     """Write ``folder/engines/<engine>`` and ``folder/<recipe>.yaml`` from good parts alone.
 
-    ``report`` hears how many parts' features are done. Raises :class:`ExportError` where no artificial defect
-    is found, because such an engine proves nothing.
+    ``data``: SHA-256 of each data set's manifest. ``report`` hears how many parts' features are done. Raises
+    :class:`ExportError` where no artificial defect is found, because such an engine proves nothing.
     """
     good = [k for k in range(len(parts.pictures)) if parts.surfaces.part_class(k) == SOUND]
     by_split = {name: [k for k in good if parts.pictures[k].split == name] for name in SHARES}
@@ -162,6 +163,7 @@ def make_good_only(
         network="good-parts",
         description=f"{recipe.description} Fitted on good parts alone; see card.md.",
         figures={name: PartFigures(**asdict(one.counted.outcomes)) for name, one in tested.items()},
+        data=data,
     )
     above = [count_outcomes(judgement for _, judgement in looked).overkill_rate for looked in held]
     novelty = Novelty(

@@ -155,6 +155,7 @@ def make_engine(
     folder: Path,
     *,
     network_name: str,
+    data: tuple[str, ...] = (),
     target: float = 0.0,
     until: str = STAGES[-1],
     report: Callable[[str, int], None] = lambda stage, done: None,
@@ -162,7 +163,8 @@ def make_engine(
     """Write ``folder/engines/<engine>`` and ``folder/<recipe>.yaml`` from a trained network, up to ``until``.
 
     Thresholds are chosen on the validation parts for an escape rate of ``target``; figures are those of the
-    test parts, which nothing before has seen. ``original`` is the recipe's file. The folder is an engine
+    test parts, which nothing before has seen. ``original`` is the recipe's file, ``data`` the SHA-256 of each
+    data set's manifest. The folder is an engine
     from the stage `golden-parts` on. Raises :class:`ExportError` where no part of a class can be golden.
     """
     last = STAGES.index(until)
@@ -207,6 +209,7 @@ def make_engine(
         network=network_name,
         description=f"{recipe.description} Trained on a person's own pictures; see card.md.",
         figures={name: PartFigures(**asdict(tested[name].counted.outcomes)) for name in names},
+        data=data,
     )
     chosen = golden_parts(
         join_surfaces(parts.real("train"), parts.of("validation")), tuned, engine, description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Provenance:
 
     network: str
     data: str
-    """What it was trained on, with seeds; Markdown."""
+    """What it was trained on, with seeds, so that its SHA-256 is that of the data; Markdown."""
     training: Mapping[str, object]
     """Settings that determine the run."""
     command: str
@@ -90,6 +91,7 @@ def ship(
         network=provenance.network,
         description=f"{recipe.description} Trained on rendered parts; see card.md.",
         figures={variant: PartFigures(**asdict(measured[variant])) for variant in variants},
+        data=(hashlib.sha256(provenance.data.encode()).hexdigest(),),
     )
     golden = golden_parts(recipe, golden_rule(folder, description).record)
     write_engine_folder(folder, description, golden)

@@ -105,6 +105,8 @@ class EngineManifest:
     int8_tolerance: float
     features_tolerance: float
     novelty_tolerance: float
+    data: tuple[str, ...]
+    """SHA-256 of the manifest of each data set that the networks were trained on; empty where not said."""
     figures: Mapping[Variant, PartFigures]
     int8_gate: Int8Gate | None
     digest: str
@@ -201,6 +203,7 @@ def load_manifest(folder: Path, name: str | None = None) -> EngineManifest:
         int8_tolerance=document.golden.int8_tolerance,
         features_tolerance=document.golden.features_tolerance,
         novelty_tolerance=document.golden.novelty_tolerance,
+        data=document.data,
         figures=document.figures,
         int8_gate=document.int8_gate,
         digest=hashlib.sha256(content).hexdigest(),

@@ -249,6 +249,8 @@ class EngineDocument(_Section):
     """the ONNX files: fp32, and optionally int8 and int8-signed"""
     golden: Golden
     """the golden parts"""
+    data: Annotated[tuple[Sha256, ...], Field(max_length=100)] = ()
+    """SHA-256 of the manifest (`dataset.json`) of each data set that the networks were trained on"""
     figures: dict[Variant, PartFigures] = {}
     """the figures of each ONNX file on the test parts"""
     int8_gate: Int8Gate | None = None
