@@ -67,11 +67,14 @@ class HttpService:
 
     def _serve(self) -> None:
         heartbeat.begin(self._name, vital=False)
+        assert self._socket is not None
         try:
             # In a thread that is not the main one, uvicorn leaves the process's signal handlers alone.
-            self._server.run(sockets=[self._socket] if self._socket is not None else None)
+            self._server.run(sockets=[self._socket])
         except Exception:
             log.exception("%s: it is no longer served; the inspection goes on", self._name)
+            self._socket.close()  # callers are refused, and do not wait for nobody
+            return  # without `end`, so that the watcher finds a thread that died
         heartbeat.end()
 
 

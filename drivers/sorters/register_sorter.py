@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import termios
-import threading
 import time
 from abc import abstractmethod
 from typing import Generic, TypeVar
 
 from drivers import heartbeat
 from drivers.sorters.handshake import HandshakeSettings
-from drivers.sorters.interface import SorterError
 from drivers.sorters.messages import Heartbeat, Hello, Message
 from drivers.sorters.registers import Cell, MailboxError, OtherVersionError, Registers
 from drivers.sorters.session_sorter import SessionSorter
-
-log = logging.getLogger(__name__)
 
 _LOOK_S = 0.05
 _FIRST_PAUSE_S = 0.05
@@ -49,15 +44,8 @@ class RegisterSorter(SessionSorter, Generic[Server]):
         """Why the server is to be replaced."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     # -- what a wire adds
-
-    @property
-    @abstractmethod
-    def _place(self) -> str:
-        """Where the PLC finds the server, for people."""
 
     @abstractmethod
     async def _begin(self) -> Server:
@@ -73,30 +61,6 @@ class RegisterSorter(SessionSorter, Generic[Server]):
     def _look_every_s(self) -> float:
         """How long the loop may wait until it sees what the application has said."""
         return _LOOK_S
-
-    def _check(self) -> None:
-        """Raise :class:`SorterError` for what does not pass with time."""
-
-    # -- the application's calls
-
-    def open(self) -> None:
-        """Serve from now on; a line or an address that is not there yet is waited for, in the background."""
-        if self._thread is not None:
-            raise SorterError("this sorter was already opened once; make a new one")
-        self._check()
-        self._thread = threading.Thread(target=self._serve, name=f"sorter {self._place}", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Say "not ready", give the open results their bad receipts, release the line."""
-        if self._stop.is_set():
-            return
-        with self._lock:
-            self._do(self._session.close(time.monotonic_ns()))
-        self._stop.set()
-        self._wake()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5.0)
 
     # -- with the lock held
 
@@ -146,21 +110,17 @@ class RegisterSorter(SessionSorter, Generic[Server]):
     # -- the thread and its loop
 
     def _serve(self) -> None:
-        heartbeat.begin("sorter")
         while not self._stop.is_set():
             heartbeat.beat()
             try:
                 asyncio.run(self._serve_in_loop())
-            except Exception as error:  # a mistake of ours must not end the service of the wire
-                log.exception("sorter %s: the registers are served anew", self._place)
+            except Exception as error:
                 with self._lock:
-                    why = f"an error of this software ({error!r}); please report it; it recovers by itself"
-                    self._give_up_all(why)
+                    why = self._begin_anew(error)
                     self._registers = Registers()
                     self._count_connections(0)
                     self._last_error = why
                 self._stop.wait(0.2)
-        heartbeat.end()
 
     async def _serve_in_loop(self) -> None:
         server: Server | None = None

@@ -1,10 +1,11 @@
 """A sorter whose wire carries messages: what the application says becomes messages of a session.
 
-A wire adds a thread that serves it: it brings in what the cell says and puts out what is due.
+A wire adds what its thread does: it brings in what the cell says and puts out what is due.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import secrets
 import threading
@@ -12,10 +13,13 @@ import time
 from abc import abstractmethod
 from typing import TypeVar
 
+from drivers import heartbeat
 from drivers.sorters.handshake import HandshakeSettings
-from drivers.sorters.interface import JobChange, Receipt, Result, Sorter, SorterHealth, Trigger
+from drivers.sorters.interface import JobChange, Receipt, Result, Sorter, SorterError, SorterHealth, Trigger
 from drivers.sorters.messages import Message
 from drivers.sorters.session import Action, StationSession
+
+log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item", Trigger, Receipt, JobChange)
 
@@ -34,8 +38,31 @@ class SessionSorter(Sorter):
         self._opened = 0
         self._failures = 0
         self._last_error = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     # -- what a wire adds
+
+    @property
+    @abstractmethod
+    def _place(self) -> str:
+        """Where the wire leads, for people."""
+
+    def _begin_service(self) -> None:
+        """Make what the thread needs; raise :class:`SorterError` for what does not pass with time."""
+        return
+
+    @abstractmethod
+    def _serve(self) -> None:
+        """The thread: serve the wire until ``_stop`` is set, with signs of life."""
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """End a wait of the thread. Never waits, never raises."""
+
+    def _end_service(self) -> None:
+        """The thread has ended: give everything back; called with the lock held."""
+        return
 
     @abstractmethod
     def _put_out(self, messages: list[Message]) -> None:
@@ -59,6 +86,27 @@ class SessionSorter(Sorter):
         """The wire, for people."""
 
     # -- the application's calls
+
+    def open(self) -> None:
+        """Serve the wire from now on; what is not there yet is waited for, in the background."""
+        if self._thread is not None:
+            raise SorterError("this sorter was already opened once; make a new one")
+        self._begin_service()
+        self._thread = threading.Thread(target=self._live, name=f"sorter {self._place}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Say "not ready", give the open results their bad receipts, leave the wire."""
+        if self._stop.is_set():
+            return
+        with self._lock:
+            self._do(self._session.close(time.monotonic_ns()))
+        self._stop.set()
+        self._wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5.0)
+        with self._lock:
+            self._end_service()
 
     def set_ready(self, ready: bool, reason: str = "") -> None:
         """Tell the cell at once whether the station takes triggers; it refuses triggers that come anyway."""
@@ -148,11 +196,24 @@ class SessionSorter(Sorter):
                 messages.append(action)
         self._put_out(messages)
 
-    def _give_up_all(self, why: str) -> None:
-        """Begin a new session after an error of this software; no state from before it is kept."""
+    def _begin_anew(self, error: Exception) -> str:
+        """A new session after an error of this software, which must not end the service of the wire.
+
+        No state from before it is kept. Returns what is to be said of it.
+        """
+        log.error("sorter %s: everything begins anew", self._place, exc_info=error)
+        why = f"an error of this software ({error!r}); please report it; it recovers by itself"
         self._failures += 1
         for receipt in self._session.begin_anew(new_session(), time.monotonic_ns(), f"link lost: {why}"):
             self._receipts.put(receipt)
+        return why
+
+    # -- the thread
+
+    def _live(self) -> None:
+        heartbeat.begin("sorter")
+        self._serve()
+        heartbeat.end()
 
 
 def new_session() -> int:

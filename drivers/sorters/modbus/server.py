@@ -104,7 +104,7 @@ class ModbusSorter(RegisterSorter["ModbusBaseServer"]):
             return f"Modbus TCP {self._place} unit {settings.unit}"
         return f"Modbus RTU {settings.device} {settings.baud} unit {settings.unit}"
 
-    def _check(self) -> None:
+    def _begin_service(self) -> None:
         settings = self._settings
         if settings.device is not None:
             refuse_permanent_errors(settings.device)

@@ -11,7 +11,6 @@ confirmation with the reason *no matching subscribers* says that nobody listens,
 from __future__ import annotations
 
 import json
-import logging
 import os
 import queue
 import threading
@@ -43,8 +42,6 @@ from drivers.sorters.session_sorter import SessionSorter
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
-
-log = logging.getLogger(__name__)
 
 _QUEUED = 256
 """Messages that wait for the broker, and messages of the cell that wait to be read."""
@@ -78,37 +75,24 @@ class MqttSorter(SessionSorter):
         self._bad = 0
         self._unheard = ""
         """Why the message that was confirmed last reached nobody."""
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._wake_r = self._wake_w = -1
 
-    def open(self) -> None:
-        """Serve the broker from now on; one that is away is waited for, in the background."""
-        if self._thread is not None:
-            raise SorterError("this sorter was already opened once; make a new one")
+    @property
+    def _place(self) -> str:
+        return self._settings.host
+
+    def _begin_service(self) -> None:
         try:
             make_client(self._settings, self._client_name)
         except BrokerError as error:  # files that cannot be read do not pass with time
             raise SorterError(str(error)) from None
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._thread = threading.Thread(target=self._serve, name=f"sorter {self._settings.host}", daemon=True)
-        self._thread.start()
 
-    def close(self) -> None:
-        """Say "not ready" and "offline", give the open results their bad receipts, leave the broker."""
-        if self._stop.is_set():
-            return
-        with self._lock:
-            self._do(self._session.close(time.monotonic_ns()))
-        self._stop.set()
-        self._wake()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5.0)
-        with self._lock:
-            for end in (self._wake_r, self._wake_w):
-                if end >= 0:
-                    os.close(end)
-            self._wake_r = self._wake_w = -1
+    def _end_service(self) -> None:
+        for end in (self._wake_r, self._wake_w):
+            if end >= 0:
+                os.close(end)
+        self._wake_r = self._wake_w = -1
 
     @property
     def _described(self) -> str:
@@ -134,7 +118,6 @@ class MqttSorter(SessionSorter):
     # -- the thread
 
     def _serve(self) -> None:
-        heartbeat.begin("sorter")
         pause_s, try_at = FIRST_PAUSE_S, 0.0
         while not self._stop.is_set():
             heartbeat.beat()
@@ -151,17 +134,14 @@ class MqttSorter(SessionSorter):
                         pause_s = min(2 * pause_s, self._settings.reopen_max_s)
                     try_at = time.monotonic() + pause_s
                 self._serve_once(try_at)
-            except Exception as error:  # a mistake of ours must not end the service of the wire
-                log.exception("sorter %s: the connection is made anew", self._settings.host)
+            except Exception as error:
                 with self._lock:
-                    why = f"an error of this software ({error!r}); please report it; it recovers by itself"
-                    self._give_up_all(why)
+                    why = self._begin_anew(error)
                 self._drop(why)
                 pause_s = min(2 * pause_s, self._settings.reopen_max_s)
                 try_at = time.monotonic() + pause_s
                 self._stop.wait(min(pause_s, 0.2))
         self._leave()
-        heartbeat.end()
 
     def _attempt(self) -> Attempt:
         will = Will(f"{self._settings.topic}/station", b'{"online": false}')

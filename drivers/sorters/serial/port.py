@@ -9,7 +9,6 @@ the protocol heals.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import stat
@@ -31,8 +30,6 @@ from drivers.sorters.serial import frames, lines
 from drivers.sorters.serial.opening import Line, is_url, open_line, problem_of
 from drivers.sorters.session import Action
 from drivers.sorters.session_sorter import SessionSorter
-
-log = logging.getLogger(__name__)
 
 _LINE_LOST = (OSError, termios.error)
 """What an unplugged line raises; SerialException is an OSError, termios.error is not."""
@@ -101,41 +98,28 @@ class SerialSorter(SessionSorter):
         self._outbox = bytearray()
         self._garbled_before = 0
         self._broken = False
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._wake_r = self._wake_w = -1
 
-    def open(self) -> None:
-        """Serve the line from now on; an absent or occupied port is waited for, in the background."""
-        if self._thread is not None:
-            raise SorterError("this sorter was already opened once; make a new one")
+    @property
+    def _place(self) -> str:
+        return self._settings.port
+
+    def _begin_service(self) -> None:
         refuse_permanent_errors(self._settings.port)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._try_open()
-        self._thread = threading.Thread(target=self._serve, name=f"sorter {self._settings.port}", daemon=True)
-        self._thread.start()
 
     @property
     def _described(self) -> str:
         port = self._settings.port
         return f"serial over {port}" if is_url(port) else f"serial {port} {self._settings.baud} 8N1"
 
-    def close(self) -> None:
-        """Say "not ready", give the open results their bad receipts, release the line."""
-        if self._stop.is_set():
-            return
-        self._stop.set()
-        with self._lock:
-            self._do(self._session.close(time.monotonic_ns()))
-        self._wake()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5.0)
-        with self._lock:
-            self._drop_line("closed")
-            for fd in (self._wake_r, self._wake_w):
-                if fd >= 0:
-                    os.close(fd)
-            self._wake_r = self._wake_w = -1
+    def _end_service(self) -> None:
+        self._drop_line("closed")
+        for fd in (self._wake_r, self._wake_w):
+            if fd >= 0:
+                os.close(fd)
+        self._wake_r = self._wake_w = -1
 
     # -- with the lock held
 
@@ -183,7 +167,6 @@ class SerialSorter(SessionSorter):
     # -- the thread
 
     def _serve(self) -> None:
-        heartbeat.begin("sorter")
         pause_s = _FIRST_PAUSE_S
         open_at = time.monotonic() + pause_s
         while not self._stop.is_set():
@@ -200,21 +183,12 @@ class SerialSorter(SessionSorter):
                     port = self._settings.port
                     self._drop_line(f"{port} was lost ({error}); plug it in, then it recovers by itself")
                 open_at = time.monotonic() + pause_s
-            except Exception as error:  # a mistake of ours must not end the service of the line
-                log.exception("sorter %s: the line is restarted", self._settings.port)
-                self._begin_anew(
-                    f"an error of this software ({error!r}); please report it; the line recovers by itself"
-                )
+            except Exception as error:
+                with self._lock:
+                    self._drop_line(self._begin_anew(error))
                 pause_s = min(2 * pause_s, self._settings.reopen_max_s)
                 open_at = time.monotonic() + pause_s
                 self._stop.wait(min(pause_s, 0.2))  # an error that comes each time must not fill the log
-        heartbeat.end()
-
-    def _begin_anew(self, why: str) -> None:
-        """Disconnect and begin a new session; no state from before the error is kept."""
-        with self._lock:
-            self._give_up_all(why)
-            self._drop_line(why)
 
     def _try_open(self) -> bool:
         settings = self._settings
