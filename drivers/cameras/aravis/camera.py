@@ -15,6 +15,7 @@ each beside the line that deals with it:
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from typing import Any, Literal
@@ -35,6 +36,8 @@ from drivers.cameras.interface import Camera, CameraConfigError, CameraLostError
 from drivers.cameras.isolated import IsolatedCamera
 from drivers.cameras.picture_files import NO_PIXELS
 from drivers.settings import Word
+
+log = logging.getLogger(__name__)
 
 STATISTICS = (
     "completed_buffers", "failures", "underruns", "timeouts", "aborted", "missing_frames",
@@ -75,6 +78,11 @@ class AravisCamera(GenicamCamera):
         self._camera: Any = None
         self._device: Any = None
         self._stream: Any = None
+        self._is_unused = True
+        """Whether the stream was never started."""
+        self._has_heard = False
+        """Whether a frame came since the last start, and how many packets the library had ignored then."""
+        self._ignored = 0
         self._there: Present | None = None
 
     # ------------------------------------------------------------------ opening
@@ -136,30 +144,35 @@ class AravisCamera(GenicamCamera):
         assert self._there is not None
         if not self._device.is_controller():
             raise CameraLostError(f"{self._label} {HELD}")
+        self._make_stream()
+        return {"model": self._there.model, "serial": self._there.serial, "address": self._there.address}
+
+    def _make_stream(self) -> None:
         self._stream = self._quiet_stream()
+        self._is_unused = True
         # As much as the kernel allows (net.core.rmem_max), up to a frame.
         self._stream.set_property("socket-buffer", self._aravis.GvStreamSocketBuffer.AUTO)
         payload = self._camera.get_payload()
         for _ in range(self._settings.buffer_count):
             self._stream.push_buffer(self._aravis.Buffer.new_allocate(payload))
-        return {"model": self._there.model, "serial": self._there.serial, "address": self._there.address}
 
     def _quiet_stream(self) -> Any:
         """A stream that has heard nothing yet.
 
         With the right to use a packet socket (CAP_NET_RAW) the library uses one, which first hears all that
         others send, until its filter is set. It takes that for frames, and then ignores the camera's own
-        because their numbers are lower.
+        because their numbers are lower. Where others never pause, an ordinary socket is used, which hears
+        nobody else and has less room.
         """
         for _ in range(STREAMS):
             stream = self._camera.create_stream(None, None)
             time.sleep(0.01)
-            if not stream.get_info_uint64_by_name("n_received_packets"):
+            if not _count(stream, "received_packets"):
                 return stream
             del stream  # a camera has one
-        raise CameraLostError(
-            f"{self._label}: others send without a pause to this port; give it its own network"
-        )
+        log.warning("%s: others send without a pause to this port; give it its own network", self._label)
+        self._device.set_stream_options(self._aravis.GvStreamOption.PACKET_SOCKET_DISABLED)
+        return self._camera.create_stream(None, None)
 
     # ------------------------------------------------------------------ acquiring
 
@@ -168,6 +181,11 @@ class AravisCamera(GenicamCamera):
 
     def _start(self) -> None:
         self._require_answer()
+        if self._is_unused and _count(self._stream, "received_packets"):  # its thread looked late
+            self._stream = None  # a camera has one
+            self._make_stream()
+        self._is_unused = self._has_heard = False
+        self._ignored = _count(self._stream, "ignored_packets")
         self._camera.start_acquisition()
 
     def _fire(self) -> None:
@@ -179,6 +197,7 @@ class AravisCamera(GenicamCamera):
         buffer = self._stream.timeout_pop_buffer(max(1, round(timeout_s * 1e6)))
         if buffer is None:
             return None
+        self._has_heard = True
         try:
             return self._picture(buffer)
         finally:
@@ -215,6 +234,8 @@ class AravisCamera(GenicamCamera):
     def _why_gone(self) -> str:
         if not self._device.is_controller():
             return "is not controlled by this program any more, because it heard nothing of it for too long"
+        if self._armed and not self._has_heard and _count(self._stream, "ignored_packets") > self._ignored:
+            return "is not heard, because others send to this port: give it its own network"
         return "" if self._answers() else "does not answer"
 
     def _answers(self) -> bool:
@@ -227,7 +248,7 @@ class AravisCamera(GenicamCamera):
             raise _SilentError("it does not answer")
 
     def _statistics(self, nodes: Nodes) -> dict[str, int]:
-        return {name: int(self._stream.get_info_uint64_by_name(f"n_{name}")) for name in STATISTICS}
+        return {name: _count(self._stream, name) for name in STATISTICS}
 
     def _errors(self) -> tuple[type[Exception], ...]:
         return (self._glib.Error, _SilentError)
@@ -239,6 +260,10 @@ class AravisCamera(GenicamCamera):
                 camera.stop_acquisition()
         # The library closes stream and device with the last reference to them.
         self._stream, self._device, camera = None, None, None
+
+
+def _count(stream: Any, name: str) -> int:
+    return int(stream.get_info_uint64_by_name(f"n_{name}"))
 
 
 HELD = (

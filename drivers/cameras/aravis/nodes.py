@@ -37,7 +37,8 @@ class AravisNodeMap:
     def read(self, name: str) -> str | None:
         """Its value as text."""
         node = self._map.get_node(name)
-        if isinstance(node, self._aravis.GcCommand):
+        writes_only = node.get_actual_access_mode() == self._aravis.GcAccessMode.WO
+        if writes_only or isinstance(node, self._aravis.GcCommand):
             return None
         return str(node.get_value_as_string())
 

@@ -6,6 +6,7 @@ trigger, or one that was exposed before its own trigger, is delivered as incompl
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from drivers.cameras.genicam.block_ids import BlockIds, BlockOrderError
 from drivers.cameras.genicam.blocks import Assembly, Block, joined
 from drivers.cameras.genicam.clock import CameraClock
 from drivers.cameras.genicam.doubts import doubt_of, why_no_frame
-from drivers.cameras.genicam.features import Nodes, apply, describe, temperature_c
+from drivers.cameras.genicam.features import LINE_RATE_ROUNDED, Nodes, apply, describe, temperature_c
 from drivers.cameras.genicam.nodes import NodeMap
 from drivers.cameras.genicam.settings import GenicamSettings, TriggerKind
 from drivers.cameras.interface import (
@@ -34,8 +35,6 @@ from drivers.cameras.interface import (
 )
 
 T = TypeVar("T")
-LINE_RATE_OFF = 0.001
-"""The most by which a line rate may differ from the one that was asked for: 3.6 of 3584 lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,7 @@ class GenicamCamera(Camera):
         return self._counters.frame(self._frame(*self._ended.pop(0)))
 
     def set_line_rate(self, lines_per_s: float) -> float:
-        """Set and read back; a rate that is off by more than :data:`LINE_RATE_OFF` stretches the picture."""
+        """Set and read back; a rate that is off by more than :data:`LINE_RATE_ROUNDED` is refused."""
         self._require_open()
         nodes = self._nodes
         assert nodes is not None
@@ -212,11 +211,12 @@ class GenicamCamera(Camera):
 
         def told() -> float:
             nodes.set_if_there("1", "AcquisitionLineRateEnable")
-            nodes.set("the line rate, surface_speed_mm_s / mm_per_px_y,", lines_per_s, *names)
+            setting = "the line rate, surface_speed_mm_s / mm_per_px_y,"
+            nodes.set(setting, lines_per_s, *names, rounded=math.inf)  # refused below, with its own remedy
             return float(nodes.read(*names) or 0.0)
 
         took = self._ask("being told its line rate", told)
-        if abs(took - lines_per_s) > LINE_RATE_OFF * lines_per_s:
+        if abs(took - lines_per_s) > LINE_RATE_ROUNDED * lines_per_s:
             raise CameraConfigError(
                 f"{self._label} takes {took:g} lines/s instead of {lines_per_s:g} (surface_speed_mm_s / "
                 "mm_per_px_y); shorten the exposure, or correct the recipe's surface_speed_mm_s"

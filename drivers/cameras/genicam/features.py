@@ -1,5 +1,8 @@
 """Writes settings into a camera's features, and says which setting a camera did not take, and why.
 
+Every setting is read back: a camera that takes another value than was asked for is refused like one that
+takes none. Numbers with a fraction may be rounded by the camera, by :data:`ROUNDED` at the most.
+
 The names of features differ by generation: SFNC 2.x first, then what older GigE cameras (racer, ace
 classic) call the same thing.
 """
@@ -12,6 +15,18 @@ from drivers.cameras.genicam.nodes import FeatureRefusedError, NodeMap
 from drivers.cameras.genicam.settings import PIXEL_FORMATS, GenicamSettings, TriggerKind
 from drivers.cameras.interface import CameraConfigError
 
+ROUNDED = 0.01
+"""The part of an exposure, a time or a rate by which the camera may round it."""
+GAIN_ROUNDED_DB = 0.1
+LINE_RATE_ROUNDED = 0.001
+"""The same of a line rate: 3.6 of 3584 lines; more stretches the picture."""
+_UNSELECTED = (
+    "PixelFormat", "Width", "Height", "OffsetX", "OffsetY", "ExposureTime", "ExposureTimeAbs", "Gain",
+    "AcquisitionLineRate", "AcquisitionLineRateAbs", "AcquisitionFrameRate", "AcquisitionFrameRateAbs",
+    "GevSCPSPacketSize",
+)  # fmt: skip
+"""Features that have one value, whatever selector was written since."""
+
 
 class Nodes:
     """The features of one camera, by any of their names, with errors that name the setting."""
@@ -19,6 +34,8 @@ class Nodes:
     def __init__(self, node_map: NodeMap, camera: str) -> None:
         self._map = node_map
         self._camera = camera
+        self._asked: dict[str, tuple[str, object, float]] = {}
+        """Feature -> setting, value and what rounding is allowed, as asked for last."""
 
     def find(self, *names: str) -> str | None:
         """The first of these features that the camera has and that is available now."""
@@ -29,8 +46,11 @@ class Nodes:
         name = self.find(*names)
         return None if name is None else self._map.read(name)
 
-    def set(self, setting: str, value: object, *names: str) -> None:
-        """Set what the user asked for; the :class:`CameraConfigError` names the setting and the camera."""
+    def set(self, setting: str, value: object, *names: str, rounded: float | None = None) -> None:
+        """Set what the user asked for, and read it back; ``rounded``: by how much it may differ.
+
+        The :class:`CameraConfigError` names setting, camera, feature, and what the camera takes.
+        """
         name = self.find(*names)
         if name is None:
             raise CameraConfigError(
@@ -43,8 +63,30 @@ class Nodes:
             self._map.write(name, _text(value))
         except FeatureRefusedError as error:
             raise CameraConfigError(
-                f"{self._camera} does not accept {setting} = {_text(value)}; {self._accepted(name, error)}"
+                f"{self._camera} does not accept {setting} = {_text(value)}; {self._accepted(name) or error}"
             ) from None
+        if rounded is None:
+            rounded = ROUNDED * abs(value) if isinstance(value, float) else 0.0
+        self._asked[name] = setting, value, rounded
+        self._confirm(name)
+
+    def confirm(self) -> None:
+        """Read back what was set before: a setting that came later may have changed it."""
+        for name in _UNSELECTED:
+            if name in self._asked:
+                self._confirm(name)
+
+    def _confirm(self, name: str) -> None:
+        setting, value, rounded = self._asked[name]
+        taken = self._map.read(name)
+        if taken is None or _is_same(value, taken, rounded):  # None: nobody can read what it took
+            return
+        accepted = self._accepted(name)
+        raise CameraConfigError(
+            f"{self._camera} took {setting} = {taken} instead of {_text(value)} ({name}"
+            f"{'; ' + accepted if accepted else ''}); write the value that it took, or correct the setting "
+            "that changes it"
+        )
 
     def set_if_there(self, value: object, *names: str) -> None:
         """Set a default of this driver; where the camera does not have the feature, do nothing."""
@@ -77,14 +119,14 @@ class Nodes:
         """The value of an integer feature, asked of the camera and not of the node map's memory."""
         return self._map.read_now(name) if self._map.has(name) else None
 
-    def _accepted(self, name: str, error: FeatureRefusedError) -> str:
-        """The values that the camera accepts, as text."""
+    def _accepted(self, name: str) -> str:
+        """The values that the camera accepts, as text; empty where it does not say."""
         limits = self._map.limits(name)
         if limits is not None:
             step = "" if limits.step is None else f" in steps of {limits.step:.10g}"
             return f"it takes {limits.lowest:.10g} to {limits.highest:.10g}{step}"
         choices = self._map.choices(name)
-        return f"it takes {', '.join(choices)}" if choices else str(error)
+        return f"it takes {', '.join(choices)}" if choices else ""
 
 
 def apply(settings: GenicamSettings, nodes: Nodes) -> None:
@@ -101,10 +143,12 @@ def apply(settings: GenicamSettings, nodes: Nodes) -> None:
         nodes.set("exposure_us", settings.exposure_us, "ExposureTime", "ExposureTimeAbs")
     if settings.gain_db is not None:
         nodes.set_if_there("Off", "GainAuto")
-        nodes.set("gain_db", settings.gain_db, "Gain")
+        nodes.set("gain_db", settings.gain_db, "Gain", rounded=GAIN_ROUNDED_DB)
     if settings.line_rate_hz is not None:
         nodes.set_if_there("1", "AcquisitionLineRateEnable")
-        nodes.set("line_rate_hz", settings.line_rate_hz, "AcquisitionLineRate", "AcquisitionLineRateAbs")
+        line_rate, rounded = settings.line_rate_hz, LINE_RATE_ROUNDED * settings.line_rate_hz
+        names = ("AcquisitionLineRate", "AcquisitionLineRateAbs")
+        nodes.set("line_rate_hz", line_rate, *names, rounded=rounded)
     if settings.frame_rate_hz is not None:
         nodes.set_if_there("1", "AcquisitionFrameRateEnable")
         rate = ("AcquisitionFrameRate", "AcquisitionFrameRateAbs")
@@ -121,6 +165,7 @@ def apply(settings: GenicamSettings, nodes: Nodes) -> None:
     for features in settings.nodes:
         for name, value in features.items():
             nodes.set(f"node {name}", value, name)
+    nodes.confirm()
 
 
 def _apply_format(settings: GenicamSettings, nodes: Nodes) -> None:
@@ -206,6 +251,23 @@ def temperature_c(nodes: Nodes) -> float | None:
     """The camera's own temperature, degrees Celsius; None for a camera that does not measure it."""
     value = nodes.read("DeviceTemperature", "TemperatureAbs")
     return None if value is None else float(value)
+
+
+def _is_same(asked: object, taken: str, rounded: float) -> bool:
+    """Whether the value read is the one written; libraries spell the same value differently."""
+    wanted, taken = _text(asked).lower(), taken.lower()
+    words = {"true": "1", "false": "0"}
+    if words.get(taken, taken) == words.get(wanted, wanted):
+        return True
+    first, second = _number(wanted), _number(taken)
+    return first is not None and second is not None and abs(first - second) <= rounded
+
+
+def _number(text: str) -> float | None:
+    """The number that the text spells, in tens or, as some cameras write integers, in sixteens."""
+    with suppress(ValueError):
+        return float(int(text, 16)) if text.lower().startswith("0x") else float(text)
+    return None
 
 
 def _text(value: object) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from drivers.cameras import FAMILIES
 from drivers.cameras.aravis import AravisSettings, aravis_camera
+from drivers.cameras.aravis.camera import STREAMS
 from drivers.cameras.aravis.discovery import who_answers
 from drivers.cameras.aravis.library import DebianPackages
 from drivers.cameras.genicam.settings import TriggerKind
@@ -99,6 +100,36 @@ def test_frames_come_bit_for_bit_and_each_with_pixels_of_its_own(
     assert shown == [(shown[0] + number) % PICTURES for number in range(len(frames))]
     frames[0].pixels[:] = 7
     assert gige.number_of(frames[PICTURES].pixels) == shown[0]
+
+
+@pytest.mark.parametrize("tries", [STREAMS, 0])
+def test_others_that_send_without_a_pause_spoil_no_frame(
+    opened: Open,
+    gige: GigeCamera,
+    tries: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("drivers.cameras.aravis.camera.STREAMS", tries)  # how often it has luck, chance says
+    flood = """
+        import socket
+        stranger = socket.socket(type=socket.SOCK_DGRAM)
+        print("ready", flush=True)
+        while True:
+            stranger.sendto(bytes(100), ("127.0.0.1", 9))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(flood)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as others:
+        try:
+            assert others.stdout is not None
+            assert others.stdout.readline() == "ready\n"
+            camera = opened()
+            shown = [gige.number_of(shoot(camera).pixels) for _ in range(3)]
+        finally:
+            others.kill()
+    assert None not in shown
+    assert camera.health().lost == 0
+    assert tries or "give it its own network" in caplog.text
 
 
 def test_the_numbers_of_the_frames_wrap_past_65535_without_a_loss(gige: GigeCamera, opened: Open) -> None:

@@ -174,6 +174,85 @@ def test_what_a_camera_does_not_take_is_named_by_the_key_of_the_file(settings: d
         told(LineScanCamera(), **settings)
 
 
+@dataclass
+class RoundingCamera(LineScanCamera):
+    """A camera that takes what it is told, and does something else."""
+
+    takes: dict[str, str] = field(default_factory=dict)
+    """Feature -> the value that it takes instead of any other."""
+    after: tuple[str, dict[str, str]] = ("", {})
+    """Once this feature is written, others change."""
+
+    def write(self, name: str, value: str) -> None:
+        super().write(name, value)
+        self.values[name] = self.takes.get(name, value)
+        if name == self.after[0]:
+            self.values |= self.after[1]
+
+
+FREE = {"mode": Mode.FREE_RUNNING, "trigger": TriggerKind.OFF}
+
+
+@pytest.mark.parametrize(
+    ("settings", "takes", "says"),
+    [
+        (
+            {"exposure_us": 100.0},
+            "ExposureTimeAbs 80",
+            r"took exposure_us = 80 instead of 100 \(ExposureTimeAbs",
+        ),
+        ({"gain_db": 6.0}, "Gain 5.5", r"took gain_db = 5.5 instead of 6 \(Gain"),
+        ({"width": 512}, "Width 496", r"instead of 512 \(Width; it takes 16 to 4096 in steps of 16\)"),
+        ({"height": 900}, "Height 899", r"took height = 899 instead of 900 \(Height; it takes 1 to 65535"),
+        (
+            {"width": 512, "offset_x": 32},
+            "OffsetX 16",
+            r"took offset_x = 16 instead of 32 \(OffsetX; it takes 0",
+        ),
+        ({"height": 900, "offset_y": 7}, "OffsetY 8", r"took offset_y = 8 instead of 7 \(OffsetY"),
+        (
+            {"pixel_format": "BGR8"},
+            "PixelFormat Mono8",
+            r"took pixel_format = Mono8 .*it takes Mono8, BGR8Packed",
+        ),
+        ({"line_rate_hz": 21000.0, **FREE}, "AcquisitionLineRateAbs 20900", r"took line_rate_hz = 20900"),
+        (
+            {"trigger": "hardware"},
+            "TriggerSource Line2",
+            r"took trigger_line = Line2 instead of Line1 .*Software",
+        ),
+        ({}, "TriggerSource Line1", r"took trigger = Line1 instead of Software"),
+        ({}, "TriggerMode Off", r"took trigger = Off instead of On"),
+        ({"packet_size": 8192}, "GevSCPSPacketSize 1500", r"took packet_size = 1500 .*220 to 16404 in steps"),
+        ({"nodes": ({"Gamma": 0.5},)}, "Gamma 1", r"took node Gamma = 1 instead of 0.5"),
+    ],
+)
+def test_another_value_than_was_asked_for_is_refused(settings: dict, takes: str, says: str) -> None:
+    camera = RoundingCamera(takes=dict([takes.split()]))
+    camera.values |= {"Gain": "0", "Gamma": "1"}
+    with pytest.raises(CameraConfigError, match=says):
+        told(camera, **settings)
+
+
+def test_what_a_later_setting_changes_is_refused_too() -> None:
+    camera = RoundingCamera(after=("AcquisitionLineRateAbs", {"ExposureTimeAbs": "47"}))
+    with pytest.raises(
+        CameraConfigError, match=r"took exposure_us = 47 instead of 100 .*correct the setting"
+    ):
+        told(camera, exposure_us=100.0, line_rate_hz=21000.0, **FREE)
+
+
+def test_a_camera_may_round_what_has_a_fraction_and_spell_as_it_likes() -> None:
+    takes = {
+        "ExposureTimeAbs": "99.5", "Gain": "5.9531", "AcquisitionLineRateAbs": "20990.3",
+        "GevSCPSPacketSize": "0x2000", "Gamma": "true", "Key": "256",
+    }  # fmt: skip
+    camera = RoundingCamera(takes=takes)
+    camera.values |= {"Gain": "0", "Gamma": "false", "Key": "0"}
+    asked = {"exposure_us": 100.0, "gain_db": 6.0, "line_rate_hz": 21000.0, "packet_size": 8192}
+    told(camera, **asked, nodes=({"Gamma": True, "Key": "0x100"},), **FREE)
+
+
 def test_colour_is_asked_for_by_the_name_that_the_camera_has() -> None:
     camera = LineScanCamera()
     told(camera, pixel_format="BGR8")
