@@ -13,7 +13,8 @@ from station.quiet import switch_off
 switch_off()  # before a test imports a library that sends
 
 # How long an example takes says how busy the machine is. What must be quick is measured by a test of its own.
-settings.register_profile("on a busy machine", parent=settings(), deadline=None)
+# Half of hypothesis's own number of examples where a test names none: together they take minutes.
+settings.register_profile("on a busy machine", parent=settings(), deadline=None, max_examples=50)
 settings.load_profile("on a busy machine")
 
 TINY_CLASSES = ("good", "bright", "dark")

@@ -13,7 +13,7 @@ from station.journal.segments import segment_files
 
 
 def wait_for(plant: Any, parts: int) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while len(plant.cell.parts()) < parts:
         assert time.monotonic() < until, "the cell gets no parts done"
         time.sleep(0.02)

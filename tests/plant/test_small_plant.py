@@ -55,7 +55,10 @@ def test_every_part_is_decided_told_acknowledged_and_written(small_plant: Any) -
     audited(small_plant)
 
 
-@pytest.mark.parametrize("kind", MISBEHAVIOUR)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind == "everything" else pytest.mark.slow) for kind in MISBEHAVIOUR],
+)
 def test_a_cell_that_misbehaves_never_gets_a_part_into_the_good_bin(small_plant: Any, kind: str) -> None:
     cell = small_plant.start_cell(parts=40, seed=5, verdict_ms=1000.0, **MISBEHAVIOUR[kind])
     station = small_plant.start_station()
@@ -68,14 +71,14 @@ def test_a_cell_that_misbehaves_never_gets_a_part_into_the_good_bin(small_plant:
 
 
 def test_an_unplugged_line_comes_back_by_itself(small_plant: Any) -> None:
-    cell = small_plant.start_cell(parts=60, rate_hz=15, unplug_every_s=1.0, unplug_s=0.2)
+    cell = small_plant.start_cell(parts=36, rate_hz=15, unplug_every_s=0.8, unplug_s=0.2)
     station = small_plant.start_station()
     cell.wait(60)
     code, out = small_plant.stop_station(station)
     assert code == 0, out
     sorted_parts = cell.parts()
-    assert len(sorted_parts) == 60
-    assert sum(part["bin"] == 1 for part in sorted_parts) > 10, "the line never came back"
+    assert len(sorted_parts) == 36
+    assert sum(part["bin"] == 1 for part in sorted_parts) > 6, "the line never came back"
     no_escape(small_plant)
     audited(small_plant)
 
@@ -83,7 +86,7 @@ def test_an_unplugged_line_comes_back_by_itself(small_plant: Any) -> None:
 def test_a_clean_stop_leaves_nothing_open(small_plant: Any) -> None:
     cell = small_plant.start_cell(rate_hz=20)
     station = small_plant.start_station()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while len(cell.parts()) < 20 and time.monotonic() < until:
         time.sleep(0.01)
     code, out = small_plant.stop_station(station)
@@ -327,7 +330,7 @@ def test_a_watcher_that_is_killed_is_started_again(small_plant: Any) -> None:
     first = watcher_of(station)
     time.sleep(6)
     os.kill(first, signal.SIGKILL)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while watcher_of(station) == first and time.monotonic() < until:
         time.sleep(0.1)
     second = watcher_of(station)

@@ -78,10 +78,24 @@ def bus() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
+def ack_timeout_ms() -> float:
+    """The sorter's; a test that waits for its end names a shorter one."""
+    return 2000.0
+
+
+@pytest.fixture
+def link_timeout_ms() -> float:
+    """Of both ends."""
+    return 3000.0
+
+
+@pytest.fixture
+def wire(
+    request: pytest.FixtureRequest, tmp_path: Path, ack_timeout_ms: float, link_timeout_ms: float
+) -> Iterator[Wire]:
     """A sorter and a cell on the wire that the parameter names, connected."""
-    rules = CellRules(verdict_ms=20_000.0, link_timeout_ms=3000.0)
-    times = {"link_timeout_ms": 3000.0, "ack_timeout_ms": 2000.0, "resend_ms": 100.0}
+    rules = CellRules(verdict_ms=20_000.0, link_timeout_ms=link_timeout_ms)
+    times = {"link_timeout_ms": link_timeout_ms, "ack_timeout_ms": ack_timeout_ms, "resend_ms": 100.0}
     cell: LiveCell
     sorter: Sorter
     if request.param in ("frames", "lines"):

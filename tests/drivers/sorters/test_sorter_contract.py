@@ -215,6 +215,7 @@ def test_what_is_garbled_is_counted_and_hurts_nobody(wire: Wire) -> None:
     assert wire.sorter.wait_trigger(0.0) is None
 
 
+@pytest.mark.parametrize("ack_timeout_ms", [700.0])
 @every
 def test_an_acknowledgement_for_another_part_is_no_receipt(wire: Wire) -> None:
     def other_part(message: Message) -> list[Message]:
@@ -226,10 +227,11 @@ def test_an_acknowledgement_for_another_part_is_no_receipt(wire: Wire) -> None:
     wire.sorter.send(accept(1))
     found = receipt(wire)
     assert not found.acknowledged
-    assert "no RESULT-ACK within 2 s" in found.problem
+    assert "no RESULT-ACK within 0.7 s" in found.problem
     assert wire.sorter.health().unexpected > 0
 
 
+@pytest.mark.parametrize(("ack_timeout_ms", "link_timeout_ms"), [(700.0, 1200.0)])
 @every
 def test_a_cell_that_is_silent_makes_bad_receipts_and_no_acknowledged_part(wire: Wire) -> None:
     trigger = triggered(wire, 1)

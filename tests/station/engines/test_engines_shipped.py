@@ -56,10 +56,11 @@ def test_int8_passes_the_gate_of_its_own_figures() -> None:
     ("backend", "precision"),
     [
         ("openvino", "int8"),
-        ("openvino", "bf16"),
-        ("openvino", "fp32"),
         ("onnxruntime-cpu", "int8"),
-        ("onnxruntime-cpu", "fp32"),
+        # The next test has a fast part on each of these.
+        pytest.param("openvino", "bf16", marks=pytest.mark.slow),
+        pytest.param("openvino", "fp32", marks=pytest.mark.slow),
+        pytest.param("onnxruntime-cpu", "fp32", marks=pytest.mark.slow),
     ],
 )
 def test_every_back_end_reproduces_all_golden_parts(backend: str, precision: str, tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_every_back_end_reproduces_all_golden_parts(backend: str, precision: str
 
 def test_all_back_ends_of_one_network_agree_on_golden_patches(tmp_path: Path) -> None:
     manifest = load_manifest(FOLDER)
-    patches = np.concatenate([read_golden(manifest, part)[::5] for part in manifest.golden[::2]])
+    patches = np.concatenate([read_golden(manifest, part)[::8] for part in manifest.golden[::2]])
     found: dict[str, np.ndarray] = {}
     for backend, precision in runnable(FOLDER):
         engine = open_engine(FOLDER, backend, precision, cache=tmp_path)
