@@ -6,8 +6,11 @@ object that is used again may hang for ever (opcua-asyncio#1660).
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -80,6 +83,10 @@ class OpcUaSorter(RegisterSorter[_Serving]):
         return f"OPC UA {self._place}"
 
     async def _begin(self) -> _Serving:
+        with _kept_for_good():
+            return await self._make()
+
+    async def _make(self) -> _Serving:
         from asyncua import ua
         from asyncua.crypto.permission_rules import User, UserRole
         from asyncua.server.server import Server as UaServer
@@ -134,6 +141,25 @@ class OpcUaSorter(RegisterSorter[_Serving]):
             else:
                 self._cell_wrote(place, words)
         self._wake()
+
+
+@contextlib.contextmanager
+def _kept_for_good() -> Iterator[None]:
+    """Keep Python's collector of garbage away from what is made meanwhile, then and later.
+
+    The 6,000 nodes of the standard are 400,000 objects that stay. The collector looks through them again and
+    again while they are made, which takes two thirds of a start; later, each of its full rounds would hold
+    every thread of the station for 0.3 s.
+    """
+    if gc.get_freeze_count():  # a server before this one, which is garbage now
+        gc.unfreeze()
+        gc.collect()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def _try_address(address: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import socket
 import subprocess
@@ -75,6 +76,13 @@ class Plc:
         from asyncua import ua
 
         self.node(f"{HANDSHAKE}/{name}").write_value(ua.Variant(value, ua.VariantType.UInt16))
+
+
+def test_the_collector_of_garbage_never_looks_through_the_nodes_of_the_standard(sorter: OpcUaSorter) -> None:
+    # A full round over them holds every thread of the station for 0.3 s.
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 300_000
+    assert len(gc.get_objects()) < 300_000
 
 
 def test_a_stranger_who_sends_without_an_end_is_cut_off(sorter: OpcUaSorter) -> None:
