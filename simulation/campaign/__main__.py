@@ -67,7 +67,7 @@ def _faults(options: argparse.Namespace) -> int:
         if (not options.kind or kind.name in options.kind)
         and (not options.family or kind.family in options.family)
         and (not options.quick or kind.quick)
-        and kind.wire in ("", options.wire)
+        and kind.fits(options.wire, "simulated")
     ]
     total = sum(min(options.times, kind.times or options.times) for kind in kinds)
     console.print(f"{len(kinds)} kinds, {total} injections, seed {options.seed}, in {options.folder}")

@@ -13,6 +13,8 @@ from simulation.broker import Broker
 from simulation.campaign.kind import kind
 from simulation.campaign.plant import TOPIC, Plant
 
+MQTT = ("mqtt",)
+
 
 def _broker(plant: Plant) -> Broker:
     assert plant.broker is not None, "there is no broker; use --wire mqtt"
@@ -35,14 +37,14 @@ def _stranger(plant: Plant, client_id: str = "stranger") -> Iterator[Any]:
         client.loop_stop()
 
 
-@kind("broker-killed", "broker", "the broker is killed and started anew", quick=True, wire="mqtt")
+@kind("broker-killed", "broker", "the broker is killed and started anew", quick=True, wires=MQTT)
 def _broker_killed(plant: Plant, rng: random.Random) -> None:
     _broker(plant).kill()
     time.sleep(rng.uniform(0.0, 0.5))
     _broker(plant).start()
 
 
-@kind("broker-away", "broker", "the broker is away for two to four seconds", times=5, wire="mqtt")
+@kind("broker-away", "broker", "the broker is away for two to four seconds", times=5, wires=MQTT)
 def _broker_away(plant: Plant, rng: random.Random) -> None:
     _broker(plant).kill()
     time.sleep(rng.uniform(2.0, 4.0))
@@ -50,7 +52,11 @@ def _broker_away(plant: Plant, rng: random.Random) -> None:
 
 
 @kind(
-    "broker-stopped", "broker", "the broker stands still (SIGSTOP) for up to 1.5 s", quick=True, wire="mqtt"
+    "broker-stopped",
+    "broker",
+    "the broker stands still (SIGSTOP) for up to 1.5 s",
+    quick=True,
+    wires=MQTT,
 )
 def _broker_stopped(plant: Plant, rng: random.Random) -> None:
     process = _broker(plant).process
@@ -65,7 +71,7 @@ def _broker_stopped(plant: Plant, rng: random.Random) -> None:
     "broker",
     "the broker accepts and never answers for four to six seconds",
     times=5,
-    wire="mqtt",
+    wires=MQTT,
 )
 def _broker_hangs(plant: Plant, rng: random.Random) -> None:
     process = _broker(plant).process
@@ -75,7 +81,7 @@ def _broker_hangs(plant: Plant, rng: random.Random) -> None:
     process.send_signal(signal.SIGCONT)
 
 
-@kind("stranger-on-topics", "broker", "somebody publishes nonsense on the topics of both ends", wire="mqtt")
+@kind("stranger-on-topics", "broker", "somebody publishes nonsense on the topics of both ends", wires=MQTT)
 def _stranger_on_topics(plant: Plant, rng: random.Random) -> None:
     names = ("trigger", "result-ack", "heartbeat", "hello", "job-change", "nothing-known")
     with _stranger(plant) as client:
@@ -90,7 +96,7 @@ def _stranger_on_topics(plant: Plant, rng: random.Random) -> None:
     "stranger-retains",
     "broker",
     "old triggers are retained, so that each new subscriber gets them",
-    wire="mqtt",
+    wires=MQTT,
 )
 def _stranger_retains(plant: Plant, rng: random.Random) -> None:
     from drivers.sorters.mqtt.words import encode
@@ -104,7 +110,7 @@ def _stranger_retains(plant: Plant, rng: random.Random) -> None:
         client.publish(topic, b"", qos=1, retain=True).wait_for_publish(5)
 
 
-@kind("message-of-10-mb", "broker", "10 MB are published on the station's topic", wire="mqtt")
+@kind("message-of-10-mb", "broker", "10 MB are published on the station's topic", wires=MQTT)
 def _message_of_10_mb(plant: Plant, rng: random.Random) -> None:
     with _stranger(plant) as client:
         client.publish(f"{TOPIC}/to-station/trigger", rng.randbytes(10_000_000), qos=1).wait_for_publish(10)

@@ -26,21 +26,34 @@ class Kind:
     """Cheap enough for the tests."""
     times: int = 0
     """Injections, where they are not as many as those of the other kinds."""
-    wire: str = ""
-    """The only wire on which it can happen; empty for all."""
+    wires: tuple[str, ...] = ()
+    """The only wires on which it can happen; empty for all."""
+    cameras: tuple[str, ...] = ()
+    """The only cameras to which it can happen; empty for all."""
+
+    def fits(self, wire: str, camera: str) -> bool:
+        """Whether it can happen to a plant with these."""
+        return (not self.wires or wire in self.wires) and (not self.cameras or camera in self.cameras)
 
 
 KINDS: dict[str, Kind] = {}
 
 
 def kind(
-    name: str, family: str, says: str, *, quick: bool = False, times: int = 0, wire: str = ""
+    name: str,
+    family: str,
+    says: str,
+    *,
+    quick: bool = False,
+    times: int = 0,
+    wires: tuple[str, ...] = (),
+    cameras: tuple[str, ...] = (),
 ) -> Callable[[Inject], Inject]:
     """Enter a function into :data:`KINDS`."""
 
     def enter(inject: Inject) -> Inject:
         assert name not in KINDS, f"two kinds are called {name}"
-        KINDS[name] = Kind(name, family, says, inject, quick, times, wire)
+        KINDS[name] = Kind(name, family, says, inject, quick, times, wires, cameras)
         return inject
 
     return enter
@@ -66,6 +79,7 @@ def switch(
     most_s: float = 0.6,
     *,
     quick: bool = False,
+    cameras: tuple[str, ...] = (),
 ) -> None:
     """A kind that is a switch of the switchboard, on for a while."""
 
@@ -73,4 +87,4 @@ def switch(
         with switched(plant, **{switch or name: value}):
             time.sleep(rng.uniform(least_s, most_s))
 
-    KINDS[name] = Kind(name, family, says, inject, quick)
+    KINDS[name] = Kind(name, family, says, inject, quick, cameras=cameras)

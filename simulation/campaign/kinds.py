@@ -9,10 +9,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simulation.campaign import faults_around, faults_inside, faults_of_brokers, faults_of_registers
+from simulation.campaign import (
+    faults_around,
+    faults_inside,
+    faults_of_brokers,
+    faults_of_opcua,
+    faults_of_registers,
+)
 from simulation.campaign.kind import KINDS, Kind
 
-__all__ = ["KINDS", "Kind", "faults_around", "faults_inside", "faults_of_brokers", "faults_of_registers"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "faults_around",
+    "faults_inside",
+    "faults_of_brokers",
+    "faults_of_opcua",
+    "faults_of_registers",
+]
 
 SELDOM, RARELY = 10, 5
 """Injections of a kind that resembles another one; of one that ends the station and takes ten seconds."""

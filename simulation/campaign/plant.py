@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from simulation.broker import Broker, free_port
+from simulation.campaign.relay import Relay
 from simulation.campaign.wire import Wire
 from simulation.cell.broker_line import BrokerLine
 from simulation.cell.line import PtyLine
@@ -110,6 +111,8 @@ class Plant:
         """Between cell and station, where the wire is MQTT."""
         self.port = 0
         """Of the station's server, where the wire is Modbus or OPC UA."""
+        self.relay: Relay | None = None
+        """The network between PLC and station there."""
         self.wire: Wire
 
     # ------------------------------------------------------------------ setting up
@@ -204,6 +207,7 @@ images: {{{setup.images}}}
         self._systemd.setblocking(False)
         end: PtyLine | BrokerLine | RegisterLine = PtyLine(str(self.folder / "station.pty"))
         if self.setup.wire in ("modbus", "opcua"):
+            self.relay = Relay(self.port)
             end = RegisterLine(f"{self.setup.wire}://127.0.0.1:{self.port}", self._peer)
         if self.broker is not None:
             self.broker.start()
@@ -215,11 +219,12 @@ images: {{{setup.images}}}
         self._keeper.start()
 
     def _peer(self) -> Peer:
+        assert self.relay is not None
         if self.setup.wire == "opcua":
-            return OpcUaPeer(f"opc.tcp://127.0.0.1:{self.port}/")
+            return OpcUaPeer(f"opc.tcp://127.0.0.1:{self.relay.port}/")
         from pymodbus.client import ModbusTcpClient
 
-        return ModbusPeer(ModbusTcpClient("127.0.0.1", port=self.port, timeout=1))
+        return ModbusPeer(ModbusTcpClient("127.0.0.1", port=self.relay.port, timeout=1))
 
     def start_cell(self, **changes: Any) -> None:
         """A cell that goes on with the next part ids; what it sorts is in a log of its own."""
@@ -377,6 +382,8 @@ images: {{{setup.images}}}
             self.wire.close()
         if self.broker is not None:
             self.broker.kill()
+        if self.relay is not None:
+            self.relay.close()
         self._systemd.close()
         if self._output is not None:
             self._output.close()

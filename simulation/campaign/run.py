@@ -165,7 +165,8 @@ def _standstill(plant: Plant, kind: Kind, number: int) -> Path:
     """Write down what can be seen of a plant that does not come back; returns the file."""
     path = plant.folder / f"standstill-{kind.name}-{number}.txt"
     lines = [
-        f"{ns} {direction} {Decoder().feed(piece) or piece!r}" for ns, direction, piece in plant.wire.traffic
+        f"{ns} {direction} {Decoder().feed(piece) or piece!r}"
+        for ns, direction, piece in list(plant.wire.traffic)  # it goes on meanwhile
     ]
     alive = [
         str(process and process.poll()) for process in (plant.station, plant.cell and plant.cell.process)

@@ -13,7 +13,7 @@ from simulation.campaign.report import notes, problems, put_between, quantile, t
 from simulation.campaign.run import run_campaign
 from simulation.campaign.soak import Sample, chart, trends
 
-QUICK = [kind for kind in KINDS.values() if kind.quick and not kind.wire]
+QUICK = [kind for kind in KINDS.values() if kind.quick and kind.fits("serial", "simulated")]
 
 
 def test_there_are_at_least_forty_kinds_and_each_says_what_happens() -> None:
@@ -33,7 +33,7 @@ def test_the_quickest_kinds_break_no_law(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_the_quickest_kinds_of_a_broker_break_no_law(tmp_path: Path) -> None:
-    kinds = [kind for kind in KINDS.values() if kind.quick and kind.wire in ("", "mqtt")]
+    kinds = [kind for kind in KINDS.values() if kind.quick and kind.fits("mqtt", "simulated")]
     campaign = run_campaign(tmp_path, kinds, times=1, seed=7, setup=Setup(wire="mqtt"))
     assert problems(campaign) == []
     assert len(campaign.injections) == len(kinds)
@@ -42,7 +42,7 @@ def test_the_quickest_kinds_of_a_broker_break_no_law(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_the_quickest_kinds_of_a_plc_by_modbus_break_no_law(tmp_path: Path) -> None:
-    kinds = [kind for kind in KINDS.values() if kind.quick and kind.wire in ("", "modbus")]
+    kinds = [kind for kind in KINDS.values() if kind.quick and kind.fits("modbus", "simulated")]
     campaign = run_campaign(tmp_path, kinds, times=1, seed=7, setup=Setup(wire="modbus"))
     assert problems(campaign) == []
     assert len(campaign.injections) == len(kinds)
