@@ -180,3 +180,6 @@ SPOILT_FRAMES: dict[str, SpoiltFrame] = {
     "camera-dimmed": SpoiltFrame(_dimmed, hides=False),
     "camera-hot-pixels": SpoiltFrame(_hot_pixels, hides=False),
 }
+
+SPOILT_TRANSFERS = frozenset({"packets-lost", "gentl-short"})
+"""What can happen to a frame between camera and station; a part that was seen so may not be accepted."""

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simulation.campaign.envelope import SECONDS, Reading, axes, measure, scratch
 from simulation.campaign.envelope import table as envelope_table
 from simulation.campaign.kinds import KINDS
-from simulation.campaign.plant import WIRES, PlantError, Setup
+from simulation.campaign.plant import CAMERAS, WIRES, PlantError, Setup
 from simulation.campaign.report import TARGET_S, notes, problems, put_between, slow, table, write_json
 from simulation.campaign.run import Injection, run_campaign
 from simulation.campaign.soak import chart, run_soak, trends
@@ -31,13 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
     faults.add_argument("--kind", action="append", choices=KINDS, help="only this kind; may be repeated")
     faults.add_argument("--family", action="append", help="only the kinds of this family")
     faults.add_argument("--wire", choices=WIRES, default="serial", help="between cell and station")
+    faults.add_argument("--camera", choices=CAMERAS, default="simulated", help="what the station looks with")
     faults.add_argument("--quick", action="store_true", help="only the quickest kinds")
     faults.add_argument("--times", type=int, default=20, help="injections of each kind (default: 20)")
     faults.add_argument("--seed", type=int, default=1, help="decides everything that is random (default: 1)")
     faults.add_argument(
         "--page",
         type=Path,
-        help="page that gets the table, between its marks <!-- faults -->, with --wire <!-- faults-WIRE -->",
+        help="page that gets the table, between its marks <!-- faults -->; with --wire or --camera, "
+        "<!-- faults-WIRE --> or <!-- faults-CAMERA -->",
     )
     faults.set_defaults(command=_faults)
     soak = commands.add_parser("soak", help="an hour at the usual pace: what grows?")
@@ -67,7 +69,7 @@ def _faults(options: argparse.Namespace) -> int:
         if (not options.kind or kind.name in options.kind)
         and (not options.family or kind.family in options.family)
         and (not options.quick or kind.quick)
-        and kind.fits(options.wire, "simulated")
+        and kind.fits(options.wire, options.camera)
     ]
     total = sum(min(options.times, kind.times or options.times) for kind in kinds)
     console.print(f"{len(kinds)} kinds, {total} injections, seed {options.seed}, in {options.folder}")
@@ -85,7 +87,7 @@ def _faults(options: argparse.Namespace) -> int:
         try:
             campaign = run_campaign(
                 options.folder, kinds, times=options.times, seed=options.seed,
-                setup=Setup(wire=options.wire), tell=tell,
+                setup=Setup(wire=options.wire, family=options.camera), tell=tell,
             )  # fmt: skip
         except PlantError as error:
             console.print(str(error), markup=False)
@@ -94,7 +96,8 @@ def _faults(options: argparse.Namespace) -> int:
     write_json(campaign, options.folder / "campaign.json")
     (options.folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if options.page is not None:
-        put_between(options.page, "faults" if options.wire == "serial" else f"faults-{options.wire}", lines)
+        others = [name for name in (options.wire, options.camera) if name not in ("serial", "simulated")]
+        put_between(options.page, "-".join(["faults", *others]), lines)
     print("\n".join(lines))
     for line in wrong:
         console.print(f"BROKEN: {line}", markup=False, highlight=False)

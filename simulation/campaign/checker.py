@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from simulation.spoilt_frames import SPOILT_FRAMES
+from simulation.spoilt_frames import SPOILT_FRAMES, SPOILT_TRANSFERS
 
 ACCEPT, FAULT = "accept", "fault"
 
@@ -197,7 +197,7 @@ def _fail_closed(
             yield Violation(
                 law, record.part_id, f"accepted by frame {record.frame_id}, which does not show this part"
             )
-        elif all(spoilt and SPOILT_FRAMES[spoilt].hides for spoilt in frames):
+        elif all(spoilt in SPOILT_TRANSFERS or (spoilt and SPOILT_FRAMES[spoilt].hides) for spoilt in frames):
             yield Violation(law, record.part_id, f"accepted on a frame that was spoilt: {frames[0]}")
         if record.written_ms is not None and record.written_ms > evidence.deadline_ms:
             yield Violation(law, record.part_id, f"accepted {record.written_ms:.0f} ms after its trigger")

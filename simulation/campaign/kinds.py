@@ -13,6 +13,7 @@ from simulation.campaign import (
     faults_around,
     faults_inside,
     faults_of_brokers,
+    faults_of_cameras,
     faults_of_opcua,
     faults_of_registers,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "faults_around",
     "faults_inside",
     "faults_of_brokers",
+    "faults_of_cameras",
     "faults_of_opcua",
     "faults_of_registers",
 ]
@@ -51,3 +53,7 @@ for _names, _times in (
 ):
     for _name in _names:
         KINDS[_name] = replace(KINDS[_name], times=_times)
+
+for _name, _kind in KINDS.items():
+    if _kind.family == "camera":  # the switches of the simulated one
+        KINDS[_name] = replace(_kind, cameras=("simulated",))

@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from simulation.broker import Broker, free_port
+from simulation.campaign.cameras import GigeOnCable
 from simulation.campaign.relay import Relay
 from simulation.campaign.wire import Wire
 from simulation.cell.broker_line import BrokerLine
@@ -46,6 +47,7 @@ DEADLINE_MS = 2000
 WATCHDOG_S = 10.0
 ENGINE = "servo-motor-housing"
 WIRES = ("serial", "mqtt", "modbus", "opcua")
+CAMERAS = ("simulated", "aravis", "harvesters")
 TOPIC = "plant/cell-1"
 
 
@@ -64,13 +66,15 @@ class Setup:
     margin: int = 160
     """px beside the product in the camera's view."""
     camera: str = "exposure_ms: 5"
-    """Further keys of the camera's section."""
+    """Further keys of the simulated camera's section."""
     images: str = "save: rejects, quota_mb: 200"
     keeps_rare: bool = False
     """Whether the log of rare and doubtful parts looks at the parts, beside the saved pictures."""
     cell: tuple[tuple[str, Any], ...] = ()
     wire: str = "serial"
     """What the station's end of the cable is, of :data:`WIRES`."""
+    family: str = "simulated"
+    """What the camera is, of :data:`CAMERAS`."""
 
 
 class PlantError(RuntimeError):
@@ -107,6 +111,8 @@ class Plant:
         self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="keeper", daemon=True)
         self._extra: dict[str, Any] = {}
+        self.camera: GigeOnCable | None = None
+        """A camera that is a process of its own; None for the simulated one."""
         self.broker: Broker | None = None
         """Between cell and station, where the wire is MQTT."""
         self.port = 0
@@ -147,8 +153,7 @@ class Plant:
 recipe: {ENGINE}
 paths: {{recipes: recipes, engines: engines, journal: var/journal.db, images: var/images,
         cache: var/cache{rare}}}
-camera: {{kind: simulated, pool: pool, place: ./cell.place, switches: ./switches, log: ./camera.jsonl,
-         preload_mb: 500, {setup.camera}}}
+camera: {{{self._camera()}}}
 sorter: {{{self._sorter()}}}
 engine: {{backend: openvino, precision: int8, threads: 2, canary_s: {setup.canary_s}}}
 limits: {{part_deadline_ms: {DEADLINE_MS}, grab_timeout_ms: 500, hung_after_ms: {setup.hung_after_ms},
@@ -158,6 +163,15 @@ images: {{{setup.images}}}
 """,
             encoding="utf-8",
         )
+
+    def _camera(self) -> str:
+        """The keys of the camera's section."""
+        if self.setup.family == "simulated":
+            files = "pool: pool, place: ./cell.place, switches: ./switches, log: ./camera.jsonl"
+            return f"kind: simulated, {files}, preload_mb: 500, {self.setup.camera}"
+        if self.camera is None:
+            self.camera = GigeOnCable(self.folder)
+        return self.camera.section
 
     def _sorter(self) -> str:
         """The keys of the sorter's section."""
@@ -201,6 +215,8 @@ images: {{{setup.images}}}
     def start(self) -> None:
         """Start cell, wire and station, and whoever keeps them alive."""
         self.start_cell()
+        if self.camera is not None:
+            self.camera.camera.start()
         address = self.folder / "systemd"
         address.unlink(missing_ok=True)
         self._systemd.bind(os.path.relpath(address))
@@ -267,6 +283,7 @@ images: {{{setup.images}}}
             "FAULT_JOURNAL": "journal.db",
             "FAULT_IMAGES": "/images",
             "PYTHONPATH": path,
+            **(self.camera.environment if self.camera is not None else {}),
         }
         self._fed_s = math.inf
         self.is_ready.clear()
@@ -281,14 +298,21 @@ images: {{{setup.images}}}
 
     def watcher(self) -> int | None:
         """The process that watches the station; None where there is none now."""
+        return self._child(b"station.watcher")
+
+    def camera_process(self) -> int | None:
+        """The station's process in which the library of the camera runs; None where there is none now."""
+        return self._child(b"drivers.cameras.isolated")
+
+    def _child(self, module: bytes) -> int | None:
         if self.station is None:
             return None
         with contextlib.suppress(OSError):
-            children = Path(f"/proc/{self.station.pid}/task/{self.station.pid}/children").read_text()
-            for child in children.split():
-                with contextlib.suppress(OSError):
-                    if b"station.watcher" in Path(f"/proc/{child}/cmdline").read_bytes():
-                        return int(child)
+            for children in Path(f"/proc/{self.station.pid}/task").glob("*/children"):
+                for child in children.read_text().split():
+                    with contextlib.suppress(OSError):
+                        if module in Path(f"/proc/{child}/cmdline").read_bytes():
+                            return int(child)
         return None
 
     def signal_station(self, number: int) -> None:
@@ -384,6 +408,8 @@ images: {{{setup.images}}}
             self.broker.kill()
         if self.relay is not None:
             self.relay.close()
+        if self.camera is not None:
+            self.camera.close()
         self._systemd.close()
         if self._output is not None:
             self._output.close()
