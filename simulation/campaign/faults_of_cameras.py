@@ -59,9 +59,7 @@ def _library_crashes(plant: Plant, rng: random.Random) -> None:
         os.kill(process, signal.SIGKILL)
 
 
-@kind(
-    "library-hangs", "genicam", "the camera's library does not return for up to 3 s", cameras=REAL
-)
+@kind("library-hangs", "genicam", "the camera's library does not return for up to 3 s", cameras=REAL)
 def _library_hangs(plant: Plant, rng: random.Random) -> None:
     process = plant.camera_process()
     if process is None:
