@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from simulation.genicam import gentl_camera
 from simulation.genicam.process import CameraProcess
 
 SERIAL = "GV11"
@@ -73,6 +76,48 @@ class GigeOnCable:
         _require_ip("-n", self._space, "link", "set", "eth", "mtu", "9000")
         for device in ("lo", "eth"):
             _require_ip("-n", self._space, "link", "set", device, "up")
+
+
+class GentlCamera:
+    """A camera behind a GenTL producer (``simulation/genicam/gentl.c``)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        sources = Path(gentl_camera.__file__).parent
+        spec = importlib.util.find_spec("genicam")
+        assert spec is not None, "there is no GenTL producer; pip install 'inspection-station[genicam]'"
+        assert spec.origin is not None
+        self._producer = folder / "plant.cti"
+        source = sources / "gentl.c"
+        subprocess.run(
+            ["cc", "-O2", "-shared", "-fPIC", "-o", str(self._producer), str(source), "-ldl"], check=True
+        )
+        self.environment = {
+            "GENTL_REAL": str(Path(spec.origin).parent / "viky.cti"),
+            "GENTL_CAMERA": os.path.relpath(folder / "camera.sock", folder),  # such addresses are short
+            "GENTL_FRAME": str(folder / "camera.frame"),
+            "GENTL_XML": str(sources / "gentl.xml"),
+            "GENTL_SWITCHES": str(folder / "switches"),
+        }
+        """What the station's process needs."""
+        files = [str(folder / name) for name in ("pool", "cell.place", "camera.jsonl", "switches")]
+        command = [sys.executable, "-m", "simulation.genicam.gentl_camera"]
+        socket = os.path.relpath(folder / "camera.sock")
+        self.camera = CameraProcess([*command, socket, self.environment["GENTL_FRAME"], *files])
+
+    @property
+    def section(self) -> str:
+        """The keys of the camera's section."""
+        return f'kind: harvesters, producer: {self._producer}, serial: "1"'
+
+    def close(self) -> None:
+        """Switch it off."""
+        with suppress(AttributeError):  # it was never started
+            self.camera.kill()
+
+
+PlantCamera = GigeOnCable | GentlCamera
+FAMILIES: dict[str, Callable[[Path], PlantCamera]] = {"aravis": GigeOnCable, "harvesters": GentlCamera}
 
 
 def _ip(*words: str) -> bool:

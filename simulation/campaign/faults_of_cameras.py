@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from simulation.campaign.cameras import GigeOnCable
-from simulation.campaign.kind import kind, switched
+from simulation.campaign.kind import kind, switch, switched
 from simulation.campaign.plant import Plant
 
 ARAVIS, HARVESTERS = ("aravis",), ("harvesters",)
@@ -106,3 +106,17 @@ def _gige_packets_lost(plant: Plant, rng: random.Random) -> None:
 def _gige_packets_lost_in_all(plant: Plant, rng: random.Random) -> None:
     with switched(plant, packets_lost=0.1):
         time.sleep(rng.uniform(0.2, 0.8))
+
+
+# ---------------------------------------------------------------------- a GenTL producer
+
+
+def _of_producer(name: str, says: str, least_s: float, most_s: float, *, quick: bool = False) -> None:
+    """A kind that is a switch of ``simulation/genicam/gentl.c`` or of its camera."""
+    switch(name, "genicam", says, "", 1.0, least_s, most_s, quick=quick, cameras=HARVESTERS)
+
+
+_of_producer("gentl-short", "half of the lines of each frame is missing, and the producer says so", 0.2, 0.8)
+_of_producer("gentl-silent", "the producer delivers no frames, and the camera answers", 0.2, 1.0)
+_of_producer("gentl-hang", "a call of the producer does not return for up to three seconds", 0.2, 3.0)
+_of_producer("gentl-crash", "each call of the producer for a frame ends its process", 0.1, 1.0, quick=True)

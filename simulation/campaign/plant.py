@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from simulation.broker import Broker, free_port
-from simulation.campaign.cameras import GigeOnCable
+from simulation.campaign.cameras import FAMILIES, PlantCamera
 from simulation.campaign.relay import Relay
 from simulation.campaign.wire import Wire
 from simulation.cell.broker_line import BrokerLine
@@ -47,7 +47,7 @@ DEADLINE_MS = 2000
 WATCHDOG_S = 10.0
 ENGINE = "servo-motor-housing"
 WIRES = ("serial", "mqtt", "modbus", "opcua")
-CAMERAS = ("simulated", "aravis", "harvesters")
+CAMERAS = ("simulated", *FAMILIES)
 TOPIC = "plant/cell-1"
 
 
@@ -111,7 +111,7 @@ class Plant:
         self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="keeper", daemon=True)
         self._extra: dict[str, Any] = {}
-        self.camera: GigeOnCable | None = None
+        self.camera: PlantCamera | None = None
         """A camera that is a process of its own; None for the simulated one."""
         self.broker: Broker | None = None
         """Between cell and station, where the wire is MQTT."""
@@ -170,7 +170,7 @@ images: {{{setup.images}}}
             files = "pool: pool, place: ./cell.place, switches: ./switches, log: ./camera.jsonl"
             return f"kind: simulated, {files}, preload_mb: 500, {self.setup.camera}"
         if self.camera is None:
-            self.camera = GigeOnCable(self.folder)
+            self.camera = FAMILIES[self.setup.family](self.folder)
         return self.camera.section
 
     def _sorter(self) -> str:
