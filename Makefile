@@ -7,6 +7,7 @@ MINUTES ?= 60
 # One campaign per folder: one that was broken off goes on there; name another folder to begin anew.
 CAMPAIGN ?= var/campaign
 WIRE ?= serial
+CAMERA ?= simulated
 # Files of tests are shared out among two processes; a file's tests stay together, as their fixtures do. Each process
 # computes with one thread: two with two threads each, on two cores, wait for each other and take nearly twice as long.
 # In the order of the tree: by the number of their tests, the long files with few tests would come last, on one core.
@@ -27,7 +28,8 @@ bench: $(VENV)/.workshop  ## the throughput figures of docs/results.md, all path
 	$(VENV)/bin/station bench
 
 faults: $(VENV)/.workshop  ## the fault campaign: attack a whole plant in every way, and check what is left
-	$(PYTHON) -m simulation.campaign faults --wire $(WIRE) --folder $(CAMPAIGN)-$(WIRE) --page docs/results.md
+	$(PYTHON) -m simulation.campaign faults --wire $(WIRE) --camera $(CAMERA) \
+		--folder $(CAMPAIGN)-$(WIRE)-$(CAMERA) --page docs/results.md
 
 soak: $(VENV)/.workshop  ## an hour at the usual pace: memory, threads, descriptors and files must stay flat
 	$(PYTHON) -m simulation.campaign soak --minutes $(MINUTES) --page docs/results.md --chart docs/images/soak.svg

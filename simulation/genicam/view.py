@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simulation.camera import load_picture, pool_files
 from simulation.place import EMPTY, Place
 
 
@@ -17,7 +16,7 @@ class View:
     """Part *n* looks like picture *n* of the pool, an empty place is black. One log line per exposure."""
 
     def __init__(self, pool: Path, place: Path, log: Path) -> None:
-        self._pictures = [np.array(load_picture(file)) for file in pool_files(pool)]
+        self._pictures = [np.load(file) for file in sorted(pool.glob("*.npy"))]
         self._place = Place(place)
         self._log = log
         self._exposures = 0
@@ -25,8 +24,8 @@ class View:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, px; all pictures of a pool have one size."""
-        height, width = self._pictures[0].shape
-        return height, width
+        shape: tuple[int, int] = self._pictures[0].shape
+        return shape
 
     def expose(self, frame_id: int, spoilt: str = "") -> NDArray[np.uint8]:
         """The picture of this moment, uint8 ``(H, W)``; a sensor never sees the same twice.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.cameras import FAMILIES
 from simulation.campaign.envelope import judge
 from simulation.campaign.kinds import KINDS
 from simulation.campaign.plant import Setup
@@ -30,6 +31,28 @@ def test_the_quickest_kinds_break_no_law(tmp_path: Path) -> None:
     assert any(f"{len(QUICK)} injections" in line for line in notes(campaign))
 
 
+@pytest.mark.skipif(bool(FAMILIES.entry("harvesters").missing), reason="harvesters is not installed")
+@pytest.mark.timeout(280)
+def test_a_camera_and_a_plc_by_their_real_libraries_come_back_and_break_no_law(tmp_path: Path) -> None:
+    kinds = [KINDS["camera-restarts"], KINDS["link-reset"]]
+    setup = Setup(pictures=4, defective=1, wire="opcua", family="harvesters")
+    campaign = run_campaign(tmp_path, kinds, times=1, seed=7, setup=setup)
+    assert problems(campaign) == []
+    assert len(campaign.injections) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("family", ["aravis", "harvesters"])
+def test_the_quickest_kinds_of_a_camera_break_no_law(tmp_path: Path, family: str) -> None:
+    if FAMILIES.entry(family).missing:
+        pytest.skip(f"the library of {family} is not installed")
+    kinds = [kind for kind in KINDS.values() if kind.quick and kind.fits("serial", family)]
+    campaign = run_campaign(tmp_path, kinds, times=1, seed=7, setup=Setup(family=family))
+    assert problems(campaign) == []
+    assert {"camera-restarts", "library-crashes"} <= {one.kind for one in campaign.injections}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_the_quickest_kinds_of_a_broker_break_no_law(tmp_path: Path) -> None:
@@ -41,9 +64,10 @@ def test_the_quickest_kinds_of_a_broker_break_no_law(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-def test_the_quickest_kinds_of_a_plc_by_modbus_break_no_law(tmp_path: Path) -> None:
-    kinds = [kind for kind in KINDS.values() if kind.quick and kind.fits("modbus", "simulated")]
-    campaign = run_campaign(tmp_path, kinds, times=1, seed=7, setup=Setup(wire="modbus"))
+@pytest.mark.parametrize("wire", ["modbus", "opcua"])
+def test_the_quickest_kinds_of_a_plc_break_no_law(tmp_path: Path, wire: str) -> None:
+    kinds = [kind for kind in KINDS.values() if kind.quick and kind.fits(wire, "simulated")]
+    campaign = run_campaign(tmp_path, kinds, times=1, seed=7, setup=Setup(wire=wire))
     assert problems(campaign) == []
     assert len(campaign.injections) == len(kinds)
 

@@ -133,6 +133,10 @@ def _accepted_on_a_spoilt_frame(files: Files) -> None:
     files.camera[3]["spoilt"] = "camera-black"
 
 
+def _accepted_on_a_frame_that_lost_packets(files: Files) -> None:
+    files.camera[3]["spoilt"] = "packets-lost"
+
+
 def _accepted_on_the_next_ones_frame(files: Files) -> None:
     files.camera[3]["part_id"] = 5
 
@@ -169,6 +173,7 @@ FORGED: dict[Callable[[Files], None], tuple[str, int]] = {
     _two_results: ("conservation", 1),
     _defective_accepted: ("fail closed", 3),
     _accepted_on_a_spoilt_frame: ("fail closed", 4),
+    _accepted_on_a_frame_that_lost_packets: ("fail closed", 4),
     _accepted_on_the_next_ones_frame: ("fail closed", 4),
     _accepted_without_a_frame: ("fail closed", 4),
     _accepted_too_late: ("fail closed", 4),
