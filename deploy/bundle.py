@@ -28,8 +28,8 @@ from station.engines.contents import (
     CONTENTS,
     Contents,
     ContentsError,
-    ListedFile,
     contents_from,
+    contents_of,
     release,
 )
 from station.engines.folder import MANIFEST, EngineManifest, ManifestError, load_manifest
@@ -87,17 +87,18 @@ def write_bundle(
     if faults:
         raise BundleError("\n".join(faults))
     files = {name: engine / name for name in sorted(names)}
-    contents = Contents(
-        product=manifest.name,
-        version=version,
-        minimum_station=_installed() if minimum_station is None else minimum_station,
-        rules=used,
-        data=sorted(set(data)),
-        licences=sorted(set(licences)),
-        files=[ListedFile(path=one.name, size=one.size, sha256=one.sha256) for one in pieces_of(files)],
+    contents = contents_of(
+        {
+            "product": manifest.name,
+            "version": version,
+            "minimum_station": _installed() if minimum_station is None else minimum_station,
+            "rules": used,
+            "data": sorted(set(data)),
+            "licences": sorted(set(licences)),
+            "files": [{"path": one.name, "size": one.size, "sha256": one.sha256} for one in pieces_of(files)],
+        }
     )
     text = contents.to_json()
-    contents_from(text)
     target = into / bundle_name(contents.digest)
     with replacing(target) as fresh, fresh.open("wb") as out:
         write_members(out, [(CONTENTS, text), *files.items()])

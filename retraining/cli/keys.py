@@ -24,7 +24,7 @@ def make(
     names: Annotated[
         list[str] | None, typer.Argument(help="Names, one key each: of people, or `online`.")
     ] = None,
-    pkcs11: Annotated[
+    token: Annotated[
         str | None,
         typer.Option(
             help="Make one key in a token instead: `pkcs11:token=TOKEN;object=KEY?module-path=LIBRARY`. It "
@@ -42,22 +42,22 @@ def make(
 
         retrain keys make keys anna ben clara online
 
-        retrain keys make keys --pkcs11 "pkcs11:token=plant;object=anna?module-path=/usr/lib/p11.so"
+        retrain keys make keys --token "pkcs11:token=plant;object=anna?module-path=/usr/lib/p11.so"
 
     """
     from deploy.repository.keys import make_key, make_token_key
     from deploy.repository.orders import STATION
 
-    if bool(names) == bool(pkcs11):
-        raise typer.BadParameter("give either names or --pkcs11")
+    if bool(names) == bool(token):
+        raise typer.BadParameter("give either names or --token")
     bad = [name for name in names or () if not STATION.fullmatch(name)]
     if bad:
         raise typer.BadParameter(
             f"{', '.join(map(repr, bad))}: a name has letters, digits, and . _ - after the first one"
         )
     made = (
-        [make_token_key(folder, pkcs11, ask_pin)]
-        if pkcs11
+        [make_token_key(folder, token, ask_pin)]
+        if token
         else [make_key(folder, name) for name in names or ()]
     )
     for key in made:
@@ -134,8 +134,8 @@ def rotate(
     from deploy.repository.folder import open_repository
     from deploy.repository.keys import read_publics
 
-    if not (remove or add or threshold):
-        raise typer.BadParameter("nothing is changed: give --remove, --add or --threshold")
     with open_repository(repository, now()) as opened:
+        if not (remove or add or threshold):
+            raise typer.BadParameter("nothing is changed: give --remove, --add or --threshold")
         replace_keys(opened, role, remove or [], read_publics(add or []), threshold)
         sign(opened, key)

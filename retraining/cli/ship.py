@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
-from retraining.cli.options import load_named_recipe
 from retraining.cli.repository_options import Channel, KeyOption, RepositoryArgument, now, sign
-from station.cli.parameters import refuse_given
 
 
 def ship(
-    context: typer.Context,
     engine: Annotated[Path, typer.Argument(help="The engine's folder, as `retrain product` writes it.")],
     repository: RepositoryArgument,
-    channel: Annotated[Channel, typer.Option(help="canary first, or stable at once.")] = Channel.CANARY,
     licence: Annotated[
-        list[str] | None,
-        typer.Option(help="Licence of the engine, an SPDX identifier or words; can be given several times."),
-    ] = None,
+        list[str],
+        typer.Option(
+            help="Under which the engine may be used and passed on, an SPDX identifier or words; mind that "
+            "of the pictures. Several times."
+        ),
+    ],
+    channel: Annotated[Channel, typer.Option(help="canary first, or stable at once.")] = Channel.CANARY,
     data: Annotated[
         list[Path] | None,
         typer.Option(
@@ -28,14 +28,12 @@ def ship(
         ),
     ] = None,
     recipe: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
-            "--recipe", "-r",
-            help="Recipe whose temperature and thresholds go along. Default: those that the engine was "
-            "proven with.",
+            help="File of a recipe whose temperature and thresholds go along, as `retrain product` writes "
+            "it. Default: those that the engine was proven with."
         ),
     ] = None,
-    recipes: Annotated[Path, typer.Option(help="Folder of recipes, for --recipe by name.")] = Path("recipes"),
     version: Annotated[
         int | None, typer.Option(min=1, help="Version of the engine. Default: one above the highest.")
     ] = None,
@@ -69,14 +67,8 @@ def ship(
     from station.engines.folder import load_manifest
     from station.engines.manifest import EngineRules
     from station.engines.prove import require_fit
+    from station.recipe import load_recipe
 
-    if recipe is None:
-        refuse_given(context, ("recipes",), "without --recipe")
-    if not licence:
-        raise typer.BadParameter(
-            "--licence is missing: say under which licence the engine may be used and passed on; mind that "
-            "of the pictures"
-        )
     manifest = load_manifest(engine)
     if data and manifest.data:
         raise typer.BadParameter("--data: engine.yaml says what the engine was trained on; leave it out")
@@ -90,7 +82,7 @@ def ship(
         digests.append(file_digest(one / "dataset.json" if one.is_dir() else one))
     rules = None
     if recipe is not None:
-        chosen = load_named_recipe(recipe, recipes)
+        chosen = load_recipe(recipe)
         require_fit(manifest, chosen)
         rules = EngineRules.of(chosen)
 

@@ -155,9 +155,9 @@ def pending(
     from deploy.repository.folder import open_repository
     from deploy.repository.words import changes_of
 
-    if not key and other is None:
-        raise typer.BadParameter("give --key, --from, or both")
     with open_repository(repository, now()) as opened:
+        if not key and other is None:
+            raise typer.BadParameter("give --key, --from, or both")
         if not opened.pending:
             raise RepositoryError(f"{repository}: no change waits for signatures")
         print("\n".join(changes_of(opened)))
@@ -275,13 +275,13 @@ def order(
     from deploy.repository.folder import open_repository, read_repository
     from deploy.repository.words import whom
 
-    if halt:
-        refuse_given(context, ("repository", "channel", "stations", "percent"), "with --halt")
-    elif (stations is None) == (percent is None):
-        raise typer.BadParameter("give either --stations, --percent or --halt")
-    elif repository is None:
-        raise typer.BadParameter("--repository is missing: name the repository of engines")
     with open_repository(director, now()) as opened:
+        if halt:
+            refuse_given(context, ("repository", "channel", "stations", "percent"), "with --halt")
+        elif (stations is None) == (percent is None):
+            raise typer.BadParameter("give either --stations, --percent or --halt")
+        elif repository is None:
+            raise typer.BadParameter("--repository is missing: name the repository of engines")
         if halt or repository is None:
             path, found = changes.halt(opened, product, version)
         else:

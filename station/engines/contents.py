@@ -111,17 +111,22 @@ def contents_from(content: bytes) -> Contents:
         values: Any = json.loads(content, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
         raise ContentsError(f"{CONTENTS} cannot be read ({error})") from None
+    read = contents_of(values)
+    if read.to_json() != content:
+        raise ContentsError(f"{CONTENTS} has another form than `retrain ship` writes")
+    return read
+
+
+def contents_of(values: Any) -> Contents:
+    """The contents with these values. Raises :class:`ContentsError` that names every wrong one."""
     try:
-        read = Contents.model_validate(values)
+        return Contents.model_validate(values)
     except ValidationError as error:
         faults = [
             f"{CONTENTS}: {_place(one['loc'])}{one['msg'][:1].lower()}{one['msg'][1:]}"
             for one in error.errors()
         ]
         raise ContentsError("; ".join(faults[:20])) from None
-    if read.to_json() != content:
-        raise ContentsError(f"{CONTENTS} has another form than `retrain ship` writes")
-    return read
 
 
 def read_contents(folder: Path) -> Contents:

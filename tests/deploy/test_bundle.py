@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from deploy.bundle import open_bundle, read_list, write_bundle
 from drivers.errors import InspectionError
-from station.engines.contents import CONTENTS, read_contents
+from station.engines.contents import CONTENTS, ContentsError, read_contents
 from station.engines.folder import load_manifest
 from station.engines.manifest import EngineRules
 from station.sealed_tar import BundleError, write_members
@@ -148,6 +148,13 @@ def test_what_is_in_the_folder_but_not_of_the_engine_is_named_all_at_once(engine
     with pytest.raises(BundleError) as error:
         made(engine, engine.parent)
     for word in ("weights.pkl", "golden/more/run.sh", "card.md: is missing"):
+        assert word in str(error.value)
+
+
+def test_wrong_words_for_a_bundle_are_named_all_at_once(engine: Path) -> None:
+    with pytest.raises(ContentsError) as error:
+        made(engine, engine.parent, minimum_station="new", licences=["\n"], data=["x"], version=0)
+    for word in ("minimum_station", "licences[0]", "data[0]", "version"):
         assert word in str(error.value)
 
 

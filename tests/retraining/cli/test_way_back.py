@@ -400,7 +400,7 @@ def test_the_same_engine_is_not_shipped_twice_and_versions_count_up(shipped: Pla
 def test_an_engine_without_data_or_licence_is_not_shipped(repository: Plant, engine: Path) -> None:
     code, said = repository.run("ship", engine, repository.repository)
     assert code == 2
-    assert "--licence is missing" in said
+    assert "--licence" in said
     document = (engine / "engine.yaml").read_text()
     (engine / "engine.yaml").write_text(document.replace(f"data: ['{'5' * 64}']\n", ""))
     assert "name its data set by --data" in repository.refused(*ship(repository, engine))
@@ -547,9 +547,9 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_key_in_a_token_signs_and_never_leaves_it(plant: Plant, token: str) -> None:
-    plant.done("keys", "make", plant.place / "keys", "--pkcs11", token)
+    plant.done("keys", "make", plant.place / "keys", "--token", token)
     assert not plant.key("dora").exists()
-    assert "is in the token already" in plant.refused("keys", "make", plant.place / "more", "--pkcs11", token)
+    assert "is in the token already" in plant.refused("keys", "make", plant.place / "more", "--token", token)
     plant.done(
         "sign", "new", plant.repository, "--people", plant.public("dora"), "--people", plant.public("anna"),
         "--online", plant.public("online"), "--key", token, *plant.keys("anna", "online"),
