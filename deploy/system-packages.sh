@@ -6,7 +6,8 @@
 #                                  tmux shows the live view, mosquitto is the broker,
 #                                  mbpoll is a PLC, prometheus reads the metrics, postgresql keeps
 #                                  what the telemetry sink receives,
-#                                  Aravis is a GigE camera and what drives it
+#                                  Aravis is a GigE camera and what drives it,
+#                                  softhsm2 is a token that holds keys
 set -euo pipefail
 
 missing=()
@@ -32,6 +33,7 @@ case "${1:-device}" in
         need postgresql bash -c 'compgen -G "/usr/lib/postgresql/*/bin/postgres"'
         need mbpoll command -v mbpoll
         need prometheus command -v promtool
+        need softhsm2 command -v softhsm2-util
         ;;
     *)
         echo "system-packages.sh: '$1' is unknown; write nothing for a device, or: tests" >&2

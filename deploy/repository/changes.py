@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from deploy.bundle import read_list
 from deploy.repository.errors import RepositoryError
 from deploy.repository.folder import TOP, Repository
 from deploy.repository.keys import name_of
-from deploy.repository.orders import CHANNELS, STATION, EngineEntry, Order, role_of, target_path
+from deploy.repository.orders import CHANNELS, NAME, EngineEntry, Order, role_of, target_path
 from station.engines.contents import Contents
 from station.files import replacing
 
@@ -68,6 +69,10 @@ def add_product(
 ) -> None:
     """Let these keys sign for the two channels of a product. Raises :class:`RepositoryError`."""
     _require_kind(repository, ENGINES)
+    if not NAME.fullmatch(product):
+        raise RepositoryError(
+            f"{product!r} cannot be the name of a product: use letters, digits, and . _ - after the first one"
+        )
     if role_of(product, CHANNELS[0]) in repository.channels:
         raise RepositoryError(
             f"{repository.folder}: has the product {product!r} already: `retrain keys rotate` changes keys"
@@ -162,7 +167,7 @@ def order(
     """
     _require_kind(director, ORDERS)
     _require_kind(engines, ENGINES)
-    strange = [name for name in stations or () if not STATION.fullmatch(name)]
+    strange = [name for name in stations or () if not NAME.fullmatch(name)]
     if strange:
         raise RepositoryError(f"--stations: {', '.join(map(repr, strange))} cannot be the name of a station")
     target, entry = _engine(engines, product, channel, version)
@@ -173,18 +178,23 @@ def order(
     return target.path, wanted
 
 
-def halt(director: Repository, product: str, version: int | None) -> tuple[str, Order]:
-    """Let no further station install an engine that was ordered. ``version`` None is the highest.
+def halt(director: Repository, product: str, version: int | None) -> list[tuple[str, Order]]:
+    """Let no further station install a version that was ordered, from whatever channel.
 
-    Raises :class:`RepositoryError`.
+    ``version`` None is the highest. Returns the target paths and the orders. Raises
+    :class:`RepositoryError`.
     """
     _require_kind(director, ORDERS)
     orders = [one for one in orders_in(director) if one[1].product == product]
-    target, found = _of_version(orders, f"{director.folder}: has no order for {product}", version)
-    halted = Order(product, found.version, found.stations, found.percent, halted=True)
-    proposed = director.propose("targets").signed.targets[target.path]
-    proposed.unrecognized_fields["custom"] = halted.custom()
-    return target.path, halted
+    _, last = _of_version(orders, f"{director.folder}: has no order for {product}", version)
+    proposed = director.propose("targets").signed.targets
+    halted = []
+    for target, found in orders:
+        if found.version == last.version:
+            stopped = replace(found, halted=True)
+            proposed[target.path].unrecognized_fields["custom"] = stopped.custom()
+            halted.append((target.path, stopped))
+    return halted
 
 
 def replace_keys(

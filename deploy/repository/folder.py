@@ -45,6 +45,7 @@ TOP = ("root", "targets", "snapshot", "timestamp")
 DAYS = {"root": 365, "targets": 365, "snapshot": 30, "timestamp": 7}
 """How long a document counts; that of a channel as long as ``targets``."""
 LOCK_PATIENCE_S = 30.0
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LARGEST = 5_000_000
 """Bytes of a document, the most that python-tuf's client takes for targets."""
 
@@ -390,6 +391,10 @@ def _below_root(metadata: Path, roots: list[Document]) -> dict[str, Document]:
     versions = take("snapshot", metadata / f"{version}.snapshot.json", Snapshot, roots).meta
     targets = take("targets", metadata / f"{versions['targets.json'].version}.targets.json", Targets, roots)
     for role in (targets.delegations.roles or {}) if targets.delegations else {}:
+        if not _ROLE.fullmatch(role):
+            raise RepositoryError(
+                f"{metadata}: the role {role!r} cannot be the name of a file: do not use it"
+            )
         file = metadata / f"{versions[f'{role}.json'].version}.{role}.json"
         take(role, file, Targets, [found["targets"]])
     return found

@@ -15,7 +15,8 @@ from deploy.bundle import bundle_name
 from deploy.repository.errors import RepositoryError
 
 CHANNELS = ("canary", "stable")
-STATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Of a station, a product or a key."""
 
 
 @dataclass(frozen=True, slots=True)

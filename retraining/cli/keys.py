@@ -46,11 +46,11 @@ def make(
 
     """
     from deploy.repository.keys import make_key, make_token_key
-    from deploy.repository.orders import STATION
+    from deploy.repository.orders import NAME
 
     if bool(names) == bool(token):
         raise typer.BadParameter("give either names or --token")
-    bad = [name for name in names or () if not STATION.fullmatch(name)]
+    bad = [name for name in names or () if not NAME.fullmatch(name)]
     if bad:
         raise typer.BadParameter(
             f"{', '.join(map(repr, bad))}: a name has letters, digits, and . _ - after the first one"

@@ -283,13 +283,15 @@ def order(
         elif repository is None:
             raise typer.BadParameter("--repository is missing: name the repository of engines")
         if halt or repository is None:
-            path, found = changes.halt(opened, product, version)
+            orders = changes.halt(opened, product, version)
         else:
-            path, found = changes.order(
+            ordered = changes.order(
                 opened, read_repository(repository, now(), pending=False), product, channel, version,
                 None if stations is None else listed(stations), percent or 0,
             )  # fmt: skip
-        print(f"{path}: {whom(found)}")
+            orders = [ordered]
+        for path, found in orders:
+            print(f"{path}: {whom(found)}")
         sign(opened, key)
 
 

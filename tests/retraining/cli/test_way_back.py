@@ -389,6 +389,16 @@ def test_a_threshold_that_nobody_could_reach_is_refused(repository: Plant) -> No
     assert "no single key 'dora'" in repository.refused(*rotate, "--remove", "dora")
 
 
+@pytest.mark.parametrize("name", ["../x", "", "a/b", "a b"])
+def test_a_product_or_a_key_has_a_plain_name(repository: Plant, name: str) -> None:
+    anna = repository.public("anna")
+    said = repository.refused(
+        "sign", "product", repository.repository, name, "--canary", anna, "--stable", anna
+    )
+    assert "cannot be the name of a product" in said
+    assert "a name has letters" in repository.refused("keys", "make", repository.place / "keys", name)
+
+
 def test_the_same_engine_is_not_shipped_twice_and_versions_count_up(shipped: Plant, engine: Path) -> None:
     assert "canary has this engine already, as version 1" in shipped.refused(*ship(shipped, engine))
     (engine / "card.md").write_text("# better\n")
@@ -459,10 +469,15 @@ def test_a_rollout_grows_and_is_halted(shipped: Plant) -> None:
         assert before <= taken
         assert len(taken) == pytest.approx(2 * percent, abs=10)
         before = taken
-    assert "HALTED, was for 100 % of the stations" in shipped.done(*order, "--halt", *shipped.keys("shift"))
-    found = shipped.found(shipped.director, path)
-    assert found is not None
-    assert not any(Order.of(found.unrecognized_fields["custom"], path).takes(name) for name in names)
+    shipped.done("sign", "promote", shipped.repository, "--product", "tiny", *shipped.keys("anna", "online"))
+    shipped.done(*order, "--repository", shipped.repository, "--stations", "line-3", *shipped.keys("shift"))
+    said = shipped.done(*order, "--halt", *shipped.keys("shift"))
+    assert "HALTED, was for 100 % of the stations" in said
+    assert "HALTED, was for stations line-3" in said
+    for path in (path_of(shipped, "canary"), path_of(shipped, "stable")):
+        found = shipped.found(shipped.director, path)
+        assert found is not None
+        assert not any(Order.of(found.unrecognized_fields["custom"], path).takes(name) for name in names)
 
 
 def test_a_share_is_that_of_the_sha_256_of_the_name() -> None:
