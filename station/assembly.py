@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,10 +21,9 @@ from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
 from station.config import ConfigError, StationConfig, load_config
 from station.disk_budget import disk_uses, too_large_for_the_disk
-from station.engines.canary import Canary
-from station.engines.choose import open_chosen
-from station.engines.folder import load_manifest
-from station.engines.interface import EngineError, EngineOptions
+from station.engine_keeper import EngineKeeper, note_steps
+from station.engines.interface import EngineError
+from station.engines.store import FACTORY, Engines, Store
 from station.jobs import JobChanges
 from station.journal import Journal, JournalSettings, PartRecord
 from station.journal.reading import JournalReader
@@ -34,6 +33,7 @@ from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
 from station.observers.telemetry import TelemetryObserver
 from station.prepared import Prepared
+from station.preparing import first_that_judges, make_prepared, note_refused, store_of
 from station.recipe import Recipe, RecipeError, prepared_recipe, split_size
 from station.simulated_plant import Progress, camera_section, simulated_plant
 from station.strict_yaml import Mistake
@@ -71,18 +71,88 @@ class Station:
         if why := self.line.unprepared:
             raise EngineError(f"no recipe is prepared ({why}): `station prepare` the parts' recipe instead")
         now = self.line.prepared
-        self._change_over(now.recipe, engine, now.width_px)
+        self._change_over(now.recipe_as_written, engine, now.width_px)
+
+    def activate_installed(self, digest: str, *, why: str, by: str) -> None:
+        """Let another engine of the prepared name judge from the next part on, in trial.
+
+        ``digest``: the first digits of an engine of the store, or ``factory``. It is proven before; if it
+        fails, it is bad, and nothing else is changed. Raises ``InspectionError``.
+        """
+        with self._alone():
+            now, store = self._prepared_now()
+            wanted = store.find(digest)
+            after_record, before = self.journal.last_record, now.engine_digest
+            change = partial(
+                Engines.activated,
+                digest=wanted.digest, why=why, by=by, after_record=after_record, before=before,
+            )  # fmt: skip
+            change(store.engines())  # whether it may, before it is loaded
+            try:
+                prepared = make_prepared(self.config, now.recipe_as_written, wanted, now.width_px)
+            except EngineError as error:
+                if wanted.digest != FACTORY:
+                    bad = partial(Engines.failed, digest=wanted.digest, why=str(error), by="station")
+                    store.change(bad)
+                    note_steps(store, self.journal)
+                raise
+            self._take_over(prepared, store, change)
+
+    def roll_back(self, *, why: str, by: str) -> None:
+        """The engine that judges is bad: the one before it judges from the next part on.
+
+        Where that one does not prove itself any more, the factory engine; where none does, no part is taken
+        until a person has prepared the recipe. Raises ``InspectionError``.
+        """
+        with self._alone():
+            now, store = self._prepared_now()
+            store.change(lambda known: known.rolled_back(why, by=by))
+            try:
+                found = first_that_judges(
+                    self.config, now.recipe_as_written, now.engine.info.name, now.width_px
+                )
+            except EngineError as error:
+                note_steps(store, self.journal)
+                self.line.unprepare(f"{error}; `station prepare` the recipe when this is put right")
+                raise
+            note_refused(store, found.refused)
+            self._take_over(found.prepared, store, lambda known: known)
+
+    def _prepared_now(self) -> tuple[Prepared, Store]:
+        if why := self.line.unprepared:
+            raise EngineError(f"no recipe is prepared ({why}): `station prepare` the parts' recipe first")
+        now = self.line.prepared
+        return now, store_of(self.config, now.engine.info.name)
+
+    def _take_over(self, prepared: Prepared, store: Store, change: Callable[[Engines], Engines]) -> None:
+        """Change the store, then the journal, then the line; after a kill, the next start goes on."""
+        try:
+            store.change(change)
+            note_steps(store, self.journal)
+            self.line.prepare(prepared)
+        except BaseException:
+            prepared.engine.close()
+            raise
 
     def _change_over(self, recipe: Recipe, engine: str, width_px: int | None, wait_s: float = 0.0) -> None:
+        with self._alone(wait_s):
+            found = first_that_judges(self.config, recipe, engine, width_px)
+            store = store_of(self.config, engine)
+            try:
+                note_refused(store, found.refused)
+                note_steps(store, self.journal)
+                self.line.prepare(found.prepared)
+            except BaseException:
+                found.prepared.engine.close()
+                raise
+
+    @contextmanager
+    def _alone(self, wait_s: float = 0.0) -> Iterator[None]:
+        """One changeover at a time. Raises ``EngineError``."""
         if not self._changing.acquire(timeout=wait_s):
             raise EngineError("another changeover is under way: wait until it is done, then try again")
         try:
-            prepared = make_prepared(self.config, recipe, engine, width_px)
-            try:
-                self.line.prepare(prepared)
-            except BaseException:
-                prepared.engine.close()
-                raise
+            yield
         finally:
             self._changing.release()
 
@@ -118,25 +188,6 @@ def make_camera(config: StationConfig) -> Camera:
 def make_sorter(config: StationConfig) -> Sorter:
     """The sorter of the configuration, not opened. Raises ``SorterError``."""
     return PROTOCOLS.make(config.sorter, config.station.name)
-
-
-def make_prepared(
-    config: StationConfig, recipe: Recipe, name: str | None = None, width_px: int | None = None
-) -> Prepared:
-    """A recipe with its engine, or the one named: loaded, proven, fit for it, and with its canary.
-
-    ``width_px``: the width of all parts, where the operator has set it. Raises ``EngineError``.
-    """
-    manifest = load_manifest(config.paths.engines / (name or recipe.engine))
-    chosen = config.engine
-    options = EngineOptions(threads=chosen.threads, chunk=chosen.chunk, cache=config.paths.cache)
-    engine, _ = open_chosen(manifest, chosen.backend, chosen.precision, options, recipe)
-    try:
-        canary = Canary(engine, manifest, recipe, chosen.canary_s)
-        return Prepared(recipe, engine, width_px=width_px, canary=canary)
-    except BaseException:
-        engine.close()
-        raise
 
 
 def line_settings(config: StationConfig) -> LineSettings:
@@ -177,8 +228,14 @@ def assemble(
         )
         doubtful = journal.recover()
         _note_configuration(journal, text)
-        prepared = make_prepared(config, recipe, width_px=split_size(config.recipe)[1])
+        store = store_of(config, recipe.engine)
+        if store.is_there:
+            store.change(Engines.started)
+        found = first_that_judges(config, recipe, width_px=split_size(config.recipe)[1])
+        prepared = found.prepared
         stack.callback(prepared.engine.close)
+        note_refused(store, found.refused)
+        note_steps(store, journal)
         made = make_observers(ObserverSetup(config, plant, journal))
         observers = stack.enter_context(
             Observers(made, report_loss=lambda values: journal.write_event("degraded", values))
@@ -203,6 +260,7 @@ def assemble(
         # One that a person has begun before ends before it: the cell's word comes last.
         changes = partial(station.prepare, wait_s=JOB_WAITS_S)
         stack.enter_context(JobChanges(sorter, line, changes))
+        stack.enter_context(EngineKeeper(station, path))
         yield station
 
 

@@ -144,6 +144,19 @@ class EngineChoice(Section):
     """the time in which each golden part is judged again while the station runs, s"""
 
 
+class NewEngines(Section):
+    """What the station does with an engine that comes home, docs/engines.md."""
+
+    prove: bool = True
+    """whether an installed engine proves itself at once; otherwise by `station engines prove`"""
+    trial_parts: Annotated[int, Field(ge=100, le=100_000)] = 300
+    """the parts that a new engine judges in trial, while its health is watched"""
+    baseline_parts: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    """the latest parts of the engine before it, with which its health is compared"""
+    memory_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    """the most memory that a process with a new engine may take when it proves itself, MB"""
+
+
 class Limits(RiskySection):
     """Time limits and sizes."""
 
@@ -413,6 +426,8 @@ class StationConfig(Section):
     """the connection to the robot or PLC, by its `kind`"""
     engine: EngineChoice = EngineChoice()
     """the back end that computes the network"""
+    new_engines: NewEngines = NewEngines()
+    """what is done with an engine that comes home"""
     limits: Limits = Limits()
     """time limits and sizes"""
     journal: JournalPolicy = JournalPolicy()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from drivers.settings import accepted_risks
 from station.engines.canary import Canary
 from station.engines.interface import Engine
+from station.engines.store import Installed
 from station.patching import PatchingError, Reason
 from station.recipe import Recipe, split_size
 
@@ -25,6 +27,19 @@ class Prepared:
     """The width of all parts from now on, as the operator has set it; None where each trigger says it."""
     canary: Canary | None = None
     """The engine's golden parts, judged again while it runs; a station that is assembled has them."""
+    installed: Installed | None = None
+    """Where the engine lies; a station that is assembled knows it."""
+    written: Recipe | None = None
+    """The recipe as it is written, where ``recipe`` has an engine's own numbers."""
+
+    def folder_of_engine(self, engines: Path) -> Path:
+        """Where the engine lies; ``engines``: the folder of plain engine folders."""
+        return engines / self.engine.info.name if self.installed is None else self.installed.folder
+
+    @property
+    def recipe_as_written(self) -> Recipe:
+        """The recipe, without the numbers of the engine that judges now."""
+        return self.written or self.recipe
 
     @property
     def announced_as(self) -> str:
@@ -90,6 +105,7 @@ class Prepared:
             "recipe_digest": self.recipe_digest,
             "engine": engine.name,
             "engine_digest": self.engine_digest,
+            "installed": None if self.installed is None else self.installed.digest,
             "backend": engine.backend,
             "precision": engine.precision,
             "calibration_digest": self.calibration_digest,

@@ -154,17 +154,19 @@ def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
 
 
 def _engine(config: StationConfig, recipe: Recipe) -> str:
-    from station.assembly import make_prepared
     from station.engines.folder import load_manifest
     from station.engines.prove import require_proof
+    from station.preparing import first_that_judges
 
-    engine = make_prepared(config, recipe).engine
+    found = first_that_judges(config, recipe)
+    prepared, engine = found.prepared, found.prepared.engine
     try:
-        manifest = load_manifest(config.paths.engines / recipe.engine)
-        report = require_proof(engine, manifest, recipe)
+        manifest = load_manifest(prepared.folder_of_engine(config.paths.engines), engine.info.name)
+        report = require_proof(engine, manifest, prepared.recipe)
         info = engine.info
         loaded = f"{info.name} {info.digest[:12]} on {info.backend} {info.precision}"
-        return f"{loaded}; golden parts: {report.summary}{_second_network(config, manifest)}"
+        refused = "".join(f"; NOT {one.engine.digest[:12]}: {one.why}" for one in found.refused)
+        return f"{loaded}; golden parts: {report.summary}{_second_network(config, manifest)}{refused}"
     finally:
         engine.close()
 
@@ -181,9 +183,12 @@ def _second_network(config: StationConfig, manifest: EngineManifest) -> str:
 
 
 def _second_opinion(config: StationConfig, wanted: SecondOpinion, recipe: Recipe) -> str:
+    from station.engines.adapted import recipe_for
     from station.observers.second_opinion import open_second
+    from station.preparing import store_of
 
-    engine = open_second(config, wanted, recipe.engine, recipe)
+    active = store_of(config, recipe.engine).active()
+    engine = open_second(config, wanted, active.folder, active.name, recipe_for(recipe, active))
     try:
         info = engine.info
         return f"{info.name} on {info.backend} {info.precision}, {wanted.share:.1%} of the parts"

@@ -44,6 +44,7 @@ class EventKind(StrEnum):
     CANARY = "canary"
     OPINION = "opinion"
     NOVELTY = "novelty"
+    STORE = "store"
     LOSS = "loss"
 
 

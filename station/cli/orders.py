@@ -30,7 +30,7 @@ def halt(
 
         station halt --config /etc/station/station.yaml
     """
-    _order(config, socket, "/halt", {"reason": reason})
+    order(config, socket, "/halt", {"reason": reason})
 
 
 def resume(config: Configuration = Path("config/demo.yaml"), socket: Socket = None) -> None:
@@ -42,7 +42,7 @@ def resume(config: Configuration = Path("config/demo.yaml"), socket: Socket = No
 
         station resume --config /etc/station/station.yaml
     """
-    _order(config, socket, "/resume", {})
+    order(config, socket, "/resume", {})
 
 
 def prepare(
@@ -63,7 +63,7 @@ def prepare(
 
         station prepare commutator --config /etc/station/station.yaml
     """
-    _order(config, socket, "/prepare", {"recipe": recipe}, CHANGEOVER_S)
+    order(config, socket, "/prepare", {"recipe": recipe}, CHANGEOVER_S)
 
 
 def activate(
@@ -82,7 +82,7 @@ def activate(
 
         station activate servo-motor-housing --config /etc/station/station.yaml
     """
-    _order(config, socket, "/activate", {"engine": engine}, CHANGEOVER_S)
+    order(config, socket, "/activate", {"engine": engine}, CHANGEOVER_S)
 
 
 def mark(
@@ -103,7 +103,7 @@ def mark(
 
         station mark
     """
-    _order(config, socket, "/marks", {"lot": lot, "shift": shift, "operator": operator})
+    order(config, socket, "/marks", {"lot": lot, "shift": shift, "operator": operator})
 
 
 def review(
@@ -129,10 +129,11 @@ def review(
         station review --part 4711 --class defect-free --by "J. Novak"
     """
     body = {"record": record, "part": part, "class_name": class_name, "by": by}
-    _order(config, socket, "/review", body)
+    order(config, socket, "/review", body)
 
 
-def _order(config: Path, socket: Path | None, what: str, body: dict[str, Any], timeout_s: float = 10) -> None:
+def order(config: Path, socket: Path | None, what: str, body: dict[str, Any], timeout_s: float = 10) -> None:
+    """Send an order to the running station and print what came of it. Raises ``ControlError``."""
     from station.control import ask
 
     found = ask(socket_of(config, socket), "POST", what, body, timeout_s)

@@ -3,15 +3,17 @@
 HTTP over a Unix socket: whoever may open the file may ask, and nobody from outside the machine can. It is the
 only way into a running station, and the only thing that it listens on.
 
-======================  ==============================  ===================================================
+=========================  ===========================  ===================================================
 ``GET /status``                                         everything a person wants to know
-``POST /prepare``       ``{"recipe": "NAME"}``          change over to a recipe and its engine
-``POST /activate``      ``{"engine": "NAME"}``          change over to another engine for the same recipe
-``POST /halt``          ``{"reason": "WHY"}``           no part from now on; those in hand are finished
+``POST /prepare``          ``{"recipe": "NAME"}``       change over to a recipe and its engine
+``POST /activate``         ``{"engine": "NAME"}``       change over to another engine for the same recipe
+``POST /engines/activate``  ``{"engine": "DIGEST", ...}``  let an engine of the store judge, in trial
+``POST /engines/rollback``  ``{"why": "W", "by": "B"}``  the engine before judges again
+``POST /halt``             ``{"reason": "WHY"}``        no part from now on; those in hand are finished
 ``POST /resume``                                        parts are welcome again
-``POST /marks``         ``{"lot": "L", ...}``           lot, shift and operator of the parts from now on
-``POST /review``        ``{"record": 17, ...}``         a person's word about an inspected part
-======================  ==============================  ===================================================
+``POST /marks``            ``{"lot": "L", ...}``        lot, shift and operator of the parts from now on
+``POST /review``           ``{"record": 17, ...}``      a person's word about an inspected part
+=========================  ===========================  ===================================================
 
 A recipe's ``NAME`` may be ``NAME@WIDTH``: all parts then have this width, px. An answer is a JSON object;
 when something could not be done, it holds ``error``, and the HTTP status is 4xx.

@@ -41,6 +41,8 @@ Body = TypeVar("Body", bound=BaseModel)
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """One line of text."""
+EngineDigest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{6,64}|factory)$")]
+"""The first digits of an engine's digest in the store, or the factory engine."""
 Mark = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A name of a lot, a shift or a person; empty for none."""
 
@@ -55,6 +57,17 @@ class _Prepare(_Order):
 
 class _Activate(_Order):
     engine: Name
+
+
+class _ActivateInstalled(_Order):
+    engine: EngineDigest
+    why: Reason
+    by: Reason
+
+
+class _RollBack(_Order):
+    why: Reason
+    by: Reason
 
 
 class _Halt(_Order):
@@ -142,6 +155,11 @@ class ControlServer:
         orders = {
             "/prepare": order(_Prepare, lambda body: station.prepare(body.recipe)),
             "/activate": order(_Activate, lambda body: station.activate(body.engine)),
+            "/engines/activate": order(
+                _ActivateInstalled,
+                lambda body: station.activate_installed(body.engine, why=body.why, by=body.by),
+            ),
+            "/engines/rollback": order(_RollBack, lambda body: station.roll_back(why=body.why, by=body.by)),
             "/halt": order(_Halt, lambda body: station.line.halt(body.reason)),
             "/resume": order(_Resume, lambda body: station.line.resume()),
             "/marks": order(_Marks, lambda body: station.line.mark(PartMarks(**body.model_dump()))),

@@ -175,7 +175,7 @@ def _choose(
             continue
         _log.info("engine %s: chose %s; all golden parts reproduced", manifest.name, _sentence(choice))
         return engine, choice
-    reasons = "\n  ".join(failures) or "this machine has no back end (`station engines` says why)"
+    reasons = "\n  ".join(failures) or "this machine has no back end (`station engines backends` says why)"
     raise EngineError(
         f"no back end can run engine {manifest.name} as asked ({backend}, {precision}):\n  {reasons}"
     )

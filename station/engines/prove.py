@@ -133,7 +133,8 @@ def require_proof(
     if not report.passed:
         raise EngineError(
             f"{report.backend} {report.precision} does not reproduce the golden parts of {manifest.name}: "
-            f"{report.summary}; choose another back end or precision (`station engines --prove` shows all)"
+            f"{report.summary}; choose another back end or precision (`station engines backends --prove` "
+            "shows all)"
         )
     return report
 

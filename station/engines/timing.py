@@ -1,4 +1,4 @@
-"""How fast an engine is here: the micro-benchmark of ``station engines``."""
+"""How fast an engine is here: the micro-benchmark of ``station engines backends``."""
 
 from __future__ import annotations
 

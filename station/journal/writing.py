@@ -217,7 +217,7 @@ class Journal:
         """Append an event of the station to the chain; on the disk when this returns.
 
         ``kind``: one of ``STATION_EVENTS`` (start, stop, halt, resume, changeover, configuration, marks,
-        review, picture, degraded, canary, opinion, novelty). ``values``: what JSON can hold, by name.
+        review, picture, degraded, canary, opinion, novelty, store). ``values``: what JSON can hold, by name.
         ``record_id``: the record that the event speaks of, open or closed; left out where it speaks of the
         station. Raises :class:`JournalError`.
         """
@@ -273,6 +273,11 @@ class Journal:
     def counts(self) -> Counts:
         """How many records, and how they ended; only what is on the disk counts."""
         return self._counts
+
+    @property
+    def last_record(self) -> int:
+        """The number of the newest record; 0 before the first."""
+        return self._ledger.last_record
 
     @property
     def problem(self) -> str:

@@ -40,7 +40,7 @@ def open_beside(engines: Path, prepared: Prepared) -> Engine | None:
     info = prepared.engine.info
 
     def opened() -> Engine | None:
-        manifest = load_manifest(engines / info.name)
+        manifest = load_manifest(prepared.folder_of_engine(engines), info.name)
         if info.digest not in manifest.digests.values():
             raise EngineError(
                 f"the folder of engine {info.name} is not that of the engine which judges: it was changed; "

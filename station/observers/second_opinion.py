@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from station.config import SecondOpinion, StationConfig
     from station.engines.interface import Engine
     from station.observers.interface import Observer, ObserverSetup
@@ -21,13 +23,16 @@ def make_observer(setup: ObserverSetup) -> Observer | None:
     from station.rare.second_opinion import SecondOpinion
 
     def opened(prepared: Prepared) -> Engine:
-        return open_second(config, wanted, prepared.engine.info.name, prepared.recipe)
+        folder = prepared.folder_of_engine(config.paths.engines)
+        return open_second(config, wanted, folder, prepared.engine.info.name, prepared.recipe)
 
     return SecondOpinion(setup.journal, opened, wanted.share)
 
 
-def open_second(config: StationConfig, wanted: SecondOpinion, name: str, recipe: Recipe) -> Engine:
-    """The engine folder ``name`` as ``rare.second_opinion`` asks for it, proven; one patch on one thread.
+def open_second(
+    config: StationConfig, wanted: SecondOpinion, folder: Path, name: str, recipe: Recipe
+) -> Engine:
+    """The engine ``name`` in ``folder`` as ``rare.second_opinion`` asks for it, proven; one patch at a time.
 
     Raises ``EngineError``.
     """
@@ -36,5 +41,5 @@ def open_second(config: StationConfig, wanted: SecondOpinion, name: str, recipe:
     from station.engines.interface import EngineOptions
 
     options = EngineOptions(threads=1, chunk=1, cache=config.paths.cache)
-    manifest = load_manifest(config.paths.engines / name)
+    manifest = load_manifest(folder, name)
     return open_chosen(manifest, wanted.backend, wanted.precision, options, recipe)[0]

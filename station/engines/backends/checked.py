@@ -91,7 +91,7 @@ class CheckedEngine(Engine):
         if not (np.isfinite(scores).all() and (scores >= 0).all() and (np.abs(sums - 1) <= tolerance).all()):
             raise EngineError(
                 f"{self.info.backend} {self.info.precision} gave scores that are not probabilities; "
-                "run `station engines --prove` and choose a back end that passes"
+                "run `station engines backends --prove` and choose a back end that passes"
             )
         if low:
             scores = (scores / sums[:, None]).astype(np.float32)
@@ -107,8 +107,8 @@ class CheckedEngine(Engine):
         if features.shape != (patches, self.info.features) or not np.isfinite(features).all():
             raise EngineError(
                 f"{self.info.backend} {self.info.precision} gave features of shape {features.shape}, not "
-                f"finite ones of shape {(patches, self.info.features)}; run `station engines --prove` and "
-                "choose a back end that passes"
+                f"finite ones of shape {(patches, self.info.features)}; run "
+                "`station engines backends --prove` and choose a back end that passes"
             )
         return features
 
@@ -120,7 +120,7 @@ class CheckedEngine(Engine):
         if not right:
             raise EngineError(
                 f"{self.info.backend} {self.info.precision} gave novelty of shape {novelty.shape}, not "
-                f"numbers from 0 on of shape {(patches,)}; run `station engines --prove` and "
+                f"numbers from 0 on of shape {(patches,)}; run `station engines backends --prove` and "
                 "choose a back end that passes"
             )
         return novelty

@@ -1,8 +1,8 @@
 """The TensorRT back end against a stand-in for its SDK: plan building and caching, memory, deadlines.
 
 The stand-in has the documented calls of tensorrt 10 and cuda-python 12 and computes with ONNX Runtime.
-What it cannot show is whether a real TensorRT behaves as documented; `station engines --prove --backend
-tensorrt` on a device does.
+What it cannot show is whether a real TensorRT behaves as documented;
+`station engines backends --prove --backend tensorrt` on a device does.
 """
 
 import ctypes

@@ -1,0 +1,245 @@
+"""Looks after the engines that come home, beside the line: lets them prove themselves, and watches a trial.
+
+Once a second it writes what became of engines into the journal's chain (event ``store``), lets an installed
+engine prove itself in a process of its own, and holds the parts of a trial, as the journal has them, against
+those of the engine before (``station/engines/health.py``). It counts nothing itself: a station that was
+killed in the middle of a trial goes on with it, because the parts are in the journal and the rest is in the
+store.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from drivers import heartbeat
+from drivers.errors import InspectionError
+from station.engines.health import Baseline, Health, Judged, health_of
+from station.engines.states import EngineState, Entry
+from station.engines.store import Store
+from station.faults import code_of
+from station.journal.reading import JournalReader
+from station.journal.record import PartRecord
+from station.journal.selection import Selection
+
+if TYPE_CHECKING:
+    from station.assembly import Station
+    from station.journal import Journal
+
+log = logging.getLogger(__name__)
+
+ROUND_S = 1.0
+CHANGEOVER_S = 600.0
+"""What loading and proving the engine before may take, s; later the watcher says where the thread is."""
+SLOW = 0.8
+"""A part is slow whose decision came after this share of its deadline."""
+STATION = "station"
+"""Who does what nobody has asked for."""
+
+
+def note_steps(store: Store, journal: Journal) -> None:
+    """Write the steps that the journal does not have yet; one twice where a kill came between.
+
+    Each has its number, by which two of one step are known. Raises ``JournalError``, ``StoreError``.
+    """
+    if not store.is_there:
+        return
+    steps = store.engines().not_in_journal
+    for step in steps:
+        values = {"engine": store.name, "number": step.number, "digest": step.digest, "step": step.step}
+        journal.write_event("store", values | {"why": step.why, "by": step.by, "since": step.at})
+    if steps:
+        store.change(lambda known: known.written(steps[-1].number))
+
+
+class EngineKeeper:
+    """The thread that does so, until it is left."""
+
+    def __init__(self, station: Station, configuration: Path) -> None:
+        """``configuration``: its file, for the process in which an engine proves itself."""
+        self._station, self._configuration = station, configuration
+        self._baseline: tuple[str, Baseline] | None = None
+        """Of the engine in trial, by its digest and the record before its trial."""
+        self._proving: subprocess.Popen[bytes] | None = None
+        self._proves = ""
+        self._said = ""
+        self._seen = 0
+        """The journal's last record when the trial was looked at last."""
+        self.health: Health | None = None
+        """Of the engine in trial; None where none is."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="engines", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+        if self._proving is not None:
+            self._proving.kill()
+            self._proving.wait()
+
+    def _serve(self) -> None:
+        heartbeat.begin("engines", vital=False)
+        while not self._stop.wait(ROUND_S):
+            heartbeat.beat()
+            try:
+                self.look()
+                self._said = ""
+            except InspectionError as error:
+                if str(error) != self._said:  # once, and not every second
+                    log.error("engines: %s", error)
+                self._said = str(error)
+            except Exception:
+                log.exception("engines: a round failed")
+        heartbeat.end()
+
+    def look(self) -> None:
+        """One round. Raises ``InspectionError``."""
+        station = self._station
+        now = station.line.prepared
+        store = Store(station.config.paths.engines, now.engine.info.name)
+        if not store.is_there:
+            return
+        note_steps(store, station.journal)
+        known = store.engines()
+        if station.config.new_engines.prove:
+            self._let_prove(store, [one for one in known.entries.values() if _is_new(one)])
+        active = known.entries.get(known.active)
+        if active is None or active.state is not EngineState.TRIAL:
+            self.health = None
+            return
+        if now.installed is None or now.installed.digest != active.digest:
+            return  # a changeover is under way
+        self._watch(store, active)
+
+    # ------------------------------------------------------------------ proof
+
+    def _let_prove(self, store: Store, new: Sequence[Entry]) -> None:
+        """Let one installed engine after the other prove itself; a crash of the proof is the engine's."""
+        if self._proving is not None:
+            code = self._proving.poll()
+            if code is None:
+                return
+            digest, self._proving = self._proves, None
+            if code < 0 and store.engines().entry(digest).state is EngineState.INSTALLED:
+                why = f"its proof was ended by signal {-code}"
+                store.change(lambda known: known.failed(digest, why, by=STATION))
+            note_steps(store, self._station.journal)
+        elif new:
+            self._proves = min(new, key=lambda one: one.at).digest
+            command = [sys.executable, "-m", "station.cli", "engines", "prove", self._proves]
+            where = ["--config", str(self._configuration.resolve()), "--name", store.name, "--by", STATION]
+            self._proving = subprocess.Popen(
+                [*command, *where],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+
+    # ------------------------------------------------------------------ trial
+
+    def _watch(self, store: Store, trial: Entry) -> None:
+        """Let an engine go back that is no better than its predecessor; it is good when its trial is over."""
+        line, journal = self._station.line, self._station.journal
+        if doubt := line.prepared.doubt:
+            self._go_back(f"it does not reproduce a golden part any more: {doubt}")
+            return
+        last = journal.last_record
+        if last == self._seen and self.health is not None:
+            return
+        self._seen = last
+        self.health = health = self._health(trial)
+        canary = line.status().canary
+        if health.problem:
+            self._go_back(health.problem)
+        elif health.is_good and canary is not None and canary.passed >= canary.golden:
+            why = "; ".join([f"{health.parts} parts in trial", *health.not_compared])
+            store.change(lambda known: known.good(why, by=STATION) if known.active == trial.digest else known)
+            note_steps(store, journal)
+
+    def _go_back(self, why: str) -> None:
+        log.error("engines: the engine in trial goes back: %s", why)
+        heartbeat.beat(CHANGEOVER_S)
+        self.health = None
+        self._station.roll_back(why=why, by=STATION)
+
+    def _health(self, trial: Entry) -> Health:
+        settings = self._station.config.new_engines
+        key = f"{trial.digest} {trial.after_record}"
+        limit_ms = self._station.config.limits.part_deadline_ms * SLOW
+        with JournalReader(self._station.journal.path) as journal:
+            if self._baseline is None or self._baseline[0] != key:
+                found = _before(journal, trial, settings.baseline_parts)
+                self._baseline = key, Baseline.of([judged(one, limit_ms) for one in found])
+            digest = self._station.line.prepared.engine_digest
+            records = journal.records(Selection(after_record=trial.after_record), scores=False)
+            wrong = disagreements(journal, self._previous(), trial.after_record)
+            parts = [
+                judged(one, limit_ms, wrong.get(one.record_id))
+                for one in records
+                if one.engine_digest == digest and one.outcome is not None
+            ]
+        return health_of(self._baseline[1], parts, settings.trial_parts)
+
+    def _previous(self) -> str:
+        now = self._station.line.prepared
+        return Store(self._station.config.paths.engines, now.engine.info.name).engines().previous
+
+
+def judged(record: PartRecord, slow_ms: float, disagrees: bool | None = None) -> Judged:
+    """What a record says of the engine that judged it; faults of camera, cell and station are none of its."""
+    code = code_of(record.reason or "") if record.outcome == "fault" else None
+    return Judged(
+        faulted=code is not None and code.code in ENGINES_FAULTS,
+        slow=(record.decided_ms or 0.0) > slow_ms,
+        rejected=None if record.outcome == "fault" else record.outcome == "reject",
+        disagrees=disagrees,
+    )
+
+
+ENGINES_FAULTS = frozenset({"F301", "F302", "F303", "F304", "F305", "F401", "F402"})
+"""The codes of faults that an engine is to blame for: no scores, no decision, or too late."""
+
+
+def disagreements(journal: JournalReader, shadow: str, after_record: int) -> dict[int, bool]:
+    """Record -> whether the engine that shadows judged it otherwise than the active one.
+
+    ``shadow``: its digest in the store. Only for records after ``after_record``. Raises ``JournalError``.
+    """
+    return {
+        event.record_id: not event.values["agrees"]
+        for event in journal.station_events(("shadow",))
+        if event.record_id > after_record and event.values.get("candidate") == shadow
+    }
+
+
+def _before(journal: JournalReader, trial: Entry, parts: int) -> list[PartRecord]:
+    """The latest parts of the engine before, oldest first."""
+
+    def of_it() -> Iterator[PartRecord]:
+        looked = 0
+        for record in journal.records(Selection(newest_first=True), scores=False):
+            if record.record_id > trial.after_record or record.outcome is None:
+                continue
+            looked += 1
+            if looked > 2 * parts:
+                return
+            if record.engine_digest == trial.before:
+                yield record
+
+    found: list[PartRecord] = []
+    for record in of_it():
+        found.append(record)
+        if len(found) == parts:
+            break
+    return found[::-1]
+
+
+def _is_new(entry: Entry) -> bool:
+    return entry.state is EngineState.INSTALLED

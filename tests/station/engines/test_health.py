@@ -1,0 +1,103 @@
+"""An engine in trial goes back when it does worse than the one before, and not because of chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from station.engines.health import GROUP, IN_A_ROW, Baseline, Health, Judged, chart_of, health_of
+
+
+def parts(
+    count: int, reject: float, seed: int = 1, *, fault: float = 0.0, slow: float = 0.0, disagree: float = -1.0
+) -> list[Judged]:
+    dice = random.Random(seed)
+    return [
+        Judged(
+            faulted=dice.random() < fault,
+            slow=dice.random() < slow,
+            rejected=dice.random() < reject,
+            disagrees=None if disagree < 0 else dice.random() < disagree,
+        )
+        for _ in range(count)
+    ]
+
+
+def found_after(baseline: Sequence[Judged], trial: Sequence[Judged]) -> tuple[int, Health]:
+    """After how many parts the trial ends, and how."""
+    usual = Baseline.of(baseline)
+    for count in range(GROUP, len(trial) + 1, GROUP):
+        health = health_of(usual, trial[:count], 300)
+        if health.problem or health.enough:
+            return count, health
+    raise AssertionError("the trial never ends")
+
+
+def test_an_engine_like_the_one_before_ends_its_trial_well() -> None:
+    count, health = found_after(parts(1000, 0.08), parts(400, 0.08, 2))
+    assert (count, health.is_good) == (300, True)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"reject": 0.6}, "rejected parts"),
+        ({"reject": 0.08, "fault": 0.4}, "without scores in time"),
+        ({"reject": 0.08, "slow": 0.4}, "close to the deadline"),
+        ({"reject": 0.08, "disagree": 0.4}, "judges otherwise"),
+    ],
+)
+def test_an_engine_that_is_far_worse_goes_back_after_two_groups(what: dict[str, float], words: str) -> None:
+    count, health = found_after(parts(1000, 0.08, disagree=0.01), parts(400, seed=2, **what))
+    assert count == IN_A_ROW * GROUP
+    assert words in health.problem
+    assert not health.is_good
+
+
+def test_one_that_becomes_worse_goes_back_within_three_groups_of_it() -> None:
+    for after in range(40, 90, 7):
+        trial = parts(after, 0.02, after) + parts(400, 0.9, 3)
+        count, health = found_after(parts(1000, 0.02), trial)
+        assert health.problem
+        assert count <= after + 3 * GROUP
+
+
+def test_an_engine_that_rejects_nothing_any_more_is_not_good() -> None:
+    count, health = found_after(parts(1000, 0.15), parts(400, 0.0, 2))
+    assert not health.is_good
+    assert count <= 300
+    assert "rejected parts: 0 of" in health.problem
+
+
+def test_a_reject_rate_that_moves_from_lot_to_lot_is_no_finding_where_it_always_did() -> None:
+    """An ordinary p chart would send this engine back; Laney's has learnt how the rate moves."""
+    dice = random.Random(5)
+
+    def lots(count: int, seed: int) -> list[Judged]:
+        return [
+            one
+            for lot in range(count)
+            for one in parts(GROUP, 0.05 if dice.random() < 0.7 else 0.5, seed * 1000 + lot)
+        ]
+
+    baseline = lots(40, 1)
+    assert chart_of([bool(one.rejected) for one in baseline]).sigma_z > 1.8
+    assert all(found_after(baseline, lots(14, seed))[1].is_good for seed in range(2, 22))
+
+
+def test_chance_alone_sends_few_engines_back() -> None:
+    back = sum(
+        not found_after(parts(1000, reject, seed), parts(400, reject, seed + 1000))[1].is_good
+        for reject in (0.01, 0.05, 0.2)
+        for seed in range(20)
+    )
+    assert back <= 0.05 * 60
+
+
+def test_without_parts_of_the_engine_before_it_is_said_what_is_not_compared() -> None:
+    health = health_of(Baseline.of(parts(30, 0.1)), parts(300, 0.9), 300)
+    assert health.is_good
+    assert health.not_compared == ("rejected parts: the engine before judged 30 parts",)
+    assert health_of(Baseline.of([]), parts(60, 0.0, fault=0.5), 300).problem

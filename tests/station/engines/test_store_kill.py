@@ -1,0 +1,42 @@
+"""Wherever an update or an activation is killed, the store is whole and a proven engine is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_before_any_of_its_writes_a_store_has_a_proven_engine_and_goes_on(
+    tmp_path: Path, tiny_engine_master: Path, step: int
+) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    shim = tmp_path / "disk.so"
+    source = ROOT / "simulation" / "campaign" / "disk.c"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"], check=True)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.station.engines.killed_store"),
+            *(str(tmp_path), str(tiny_engine_master), str(step)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={
+            **os.environ,
+            "LD_PRELOAD": str(shim),
+            "FAULT_JOURNAL": f"{tmp_path}/struck",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout) > 100, "two engines of 20 files, and nine changes of the state"
