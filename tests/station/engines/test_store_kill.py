@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [23, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(1300)])])
 def test_killed_before_any_of_its_writes_a_store_has_a_proven_engine_and_goes_on(
     tmp_path: Path, tiny_engine_master: Path, step: int
 ) -> None:
@@ -30,7 +30,7 @@ def test_killed_before_any_of_its_writes_a_store_has_a_proven_engine_and_goes_on
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=280 if step > 1 else 1200,
         env={
             **os.environ,
             "LD_PRELOAD": str(shim),
