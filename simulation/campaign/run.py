@@ -24,7 +24,7 @@ from simulation.campaign.plant import DEADLINE_MS, GOOD_BIN, Plant, PlantError, 
 
 PATIENCE_S = 40.0
 """So long a plant may take to work again; longer is a failure of its own."""
-START_S = 120.0
+START_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
