@@ -21,6 +21,7 @@ from drivers.cameras.interface import (
     CameraConfigError,
     CameraError,
     CameraHealth,
+    CameraHeldError,
     CameraLostError,
     CameraTimeoutError,
     EndOfFramesError,
@@ -33,6 +34,9 @@ from station.supervision import Readiness
 log = logging.getLogger(__name__)
 
 PROBE_EVERY_S = 1.0
+HELD_TRIES, HELD_PAUSE_S = 10, 0.5
+"""So often a camera that somebody holds is tried with this pause: after a crash of this program the camera
+itself lets go of it within seconds."""
 COMPARED_EVERY = 32
 """Of two pictures that follow each other, every so many lines are compared."""
 FROZEN = (
@@ -110,6 +114,21 @@ class Acquisition:
             exposure_us=float(exposure_us) if exposure_us is not None else None,
         )
 
+    def begin(self) -> None:
+        """Open the camera of a station that starts; one that a crash left held is waited for.
+
+        Raises :class:`CameraError`.
+        """
+        for _ in range(HELD_TRIES):
+            try:
+                self.open()
+            except CameraHeldError as error:
+                log.warning("camera not free yet: %s", error)
+                time.sleep(HELD_PAUSE_S)
+            else:
+                return
+        self.open()
+
     def is_there(self, stopping: threading.Event) -> bool:
         """Whether the camera may be used; a lost one is reopened first, until it works or the line stops.
 
@@ -119,7 +138,7 @@ class Acquisition:
         if self._camera.health().connected:
             return True
         self._readiness.block(Readiness.CAMERA, f"camera: {self._camera.health().last_error or 'lost'}")
-        attempt = 0
+        attempt = held = 0
         while not stopping.wait(self._pause_s(attempt)):
             try:
                 self.open()
@@ -128,7 +147,9 @@ class Acquisition:
                 self._camera.close()
                 raise
             except CameraError as error:
-                attempt += 1
+                held += isinstance(error, CameraHeldError)
+                # Free within seconds, if it is held since a crash: the pauses do not grow meanwhile.
+                attempt = 1 if 0 < held <= HELD_TRIES else attempt + 1
                 log.warning("camera still lost: %s", error)
                 self._readiness.block(Readiness.CAMERA, f"camera: {error}")
             else:

@@ -128,7 +128,7 @@ class Line:
         self._parts_wanted = parts
         try:
             self._acquisition.run_at(self.prepared.recipe.product.line_rate_hz)
-            self._acquisition.open()
+            self._acquisition.begin()
             self._sorter.prepare(self.prepared.announced_as)
             self._sorter.open()
             self._journal.write_event("start", self.prepared.names())

@@ -90,6 +90,10 @@ class CameraLostError(CameraError):
     """The camera is gone: unplugged, without power, or held by another application."""
 
 
+class CameraHeldError(CameraLostError):
+    """Another program holds the camera: maybe this one before a crash, and then for some seconds."""
+
+
 class CameraTimeoutError(CameraError):
     """No frame came within the time allowed."""
 

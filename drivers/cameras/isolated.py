@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from drivers import heartbeat
 from drivers.cameras.counters import Counters, added
 from drivers.cameras.interface import Camera, CameraError, CameraHealth, CameraLostError, Frame
 from drivers.cameras.picture_files import NO_PIXELS
@@ -152,6 +153,7 @@ class IsolatedCamera(Camera):
         if child is None:
             why = self._counters.health().last_error or "open() it"
             raise CameraLostError(f"{self.health().description} is not open: {why}")
+        heartbeat.beat(within_s + ENDING_S)  # a call that has an end of its own is no thread that hangs
         try:
             answer, self._health = child.call(name, within_s, *arguments)
         except _GoneError as error:

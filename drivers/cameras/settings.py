@@ -21,7 +21,7 @@ class CameraSettings(Section):
 
     mode: Mode = Mode.CELL
     """`cell` (each trigger of the cell is a part) or `free-running` (each frame is a part)"""
-    reopen_backoff_s: Seconds = 5.0
+    reopen_backoff_s: Seconds = 2.0
     """the longest pause between two attempts to open a lost camera again, s"""
 
     @property

@@ -11,7 +11,7 @@ import pytest
 
 from drivers.cameras import FAMILIES
 from drivers.cameras.folder import FolderCamera, FolderSettings
-from drivers.cameras.interface import CameraConfigError, CameraLostError
+from drivers.cameras.interface import CameraConfigError, CameraHeldError, CameraLostError
 from drivers.cameras.pylon import PylonCamera, PylonSettings
 from simulation.camera import SimulatedCamera, SimulatedSettings
 from simulation.camera_faults import CameraFaults
@@ -77,6 +77,38 @@ def test_a_lost_camera_is_reopened_with_growing_waits(pool: Path) -> None:
     assert [ready for ready, _ in said] == [True, False, False, False, False, False, True]
     assert looked.expose().complete
     assert camera.health().reopened == 1
+
+
+class Held(SimulatedCamera):
+    """Held by a program that crashed, until it was asked for so often."""
+
+    asked_until_free = 0
+
+    def open(self) -> None:
+        self.asked_until_free -= 1
+        if self.asked_until_free >= 0:
+            raise CameraHeldError("is controlled by another program")
+        super().open()
+
+
+def test_a_camera_that_a_crash_left_held_is_tried_every_half_a_second(pool: Path) -> None:
+    camera = Held(SimulatedSettings(pool=pool))
+    looked, _ = acquisition(camera)
+    camera.asked_until_free, clock = 8, Clock()
+    assert looked.is_there(clock)  # type: ignore[arg-type]
+    assert clock.waits == [0.2, *[0.5] * 8]
+    camera.close()
+    camera.asked_until_free, clock = 14, Clock()
+    assert looked.is_there(clock)  # type: ignore[arg-type]
+    assert clock.waits[-1] == WAITS[-1]  # another program has it: no reason to ask so often
+
+
+def test_a_station_that_starts_again_after_a_crash_waits_for_its_camera(pool: Path) -> None:
+    camera = Held(SimulatedSettings(pool=pool))
+    looked, _ = acquisition(camera)
+    camera.asked_until_free = 1
+    looked.begin()
+    assert looked.expose().complete
 
 
 def test_reopening_ends_when_the_station_stops(pool: Path) -> None:

@@ -32,7 +32,7 @@ from drivers.cameras.genicam.features import Nodes
 from drivers.cameras.genicam.nodes import NodeMap
 from drivers.cameras.genicam.pixels import MISSING, picture_of
 from drivers.cameras.genicam.settings import GenicamSettings, TriggerKind
-from drivers.cameras.interface import Camera, CameraConfigError, CameraLostError
+from drivers.cameras.interface import Camera, CameraConfigError, CameraHeldError, CameraLostError
 from drivers.cameras.isolated import IsolatedCamera
 from drivers.cameras.picture_files import NO_PIXELS
 from drivers.settings import Word
@@ -99,10 +99,10 @@ class AravisCamera(GenicamCamera):
         try:
             self._camera = self._aravis.Camera.new(self._there.address)
         except self._glib.Error as error:
-            raise CameraLostError(f"{self._label} {self._why_not_opened(error)}") from None
+            raise self._why_not_opened(error) from None
         self._device = self._camera.get_device()
         if not self._device.is_controller():
-            raise CameraLostError(f"{self._label} {HELD}")
+            raise CameraHeldError(f"{self._label} {HELD}")
         self._device.set_packet_size_adjustment(self._aravis.GvPacketSizeAdjustment.NEVER)
         return AravisNodeMap(self._device, self._aravis, self._glib)
 
@@ -135,15 +135,17 @@ class AravisCamera(GenicamCamera):
             )
         return fitting[0]
 
-    def _why_not_opened(self, error: Any) -> str:
+    def _why_not_opened(self, error: Any) -> CameraLostError:
         if error.matches(self._aravis.device_error_quark(), self._aravis.DeviceError.NOT_CONTROLLER):
-            return HELD
-        return f"cannot be opened ({error.message}); check power, cable and network"
+            return CameraHeldError(f"{self._label} {HELD}")
+        return CameraLostError(
+            f"{self._label} cannot be opened ({error.message}); check power, cable and network"
+        )
 
     def _after_settings(self, nodes: Nodes) -> dict[str, str]:
         assert self._there is not None
         if not self._device.is_controller():
-            raise CameraLostError(f"{self._label} {HELD}")
+            raise CameraHeldError(f"{self._label} {HELD}")
         self._make_stream()
         return {"model": self._there.model, "serial": self._there.serial, "address": self._there.address}
 

@@ -37,7 +37,7 @@ from drivers.cameras.harvesters.producers import (
     label_wanted,
     producer_files,
 )
-from drivers.cameras.interface import Camera, CameraLostError
+from drivers.cameras.interface import Camera, CameraHeldError
 from drivers.cameras.isolated import IsolatedCamera
 from drivers.cameras.picture_files import NO_PIXELS
 from drivers.registry import Package
@@ -89,7 +89,7 @@ class HarvestersCamera(GenicamCamera):
         try:
             self._acquirer = self._harvester.create(number)
         except self._errors() as error:
-            raise CameraLostError(
+            raise CameraHeldError(
                 f"{self._label} cannot be opened ({first_line(error)}); close the other program that uses "
                 "it, or wait until the camera lets go of one that crashed"
             ) from None
