@@ -289,6 +289,8 @@ class Acquisition:
 
     def _is_frozen(self, frame: Frame) -> bool:
         """Whether the sensor's noise is the same as in the picture before; pictures of files may be equal."""
+        if not frame.complete:  # it may have no pixels at all
+            return False
         lines, before = frame.pixels[::COMPARED_EVERY].copy(), self._lines_before
         self._lines_before = lines
         return before is not None and np.array_equal(lines, before) and not self._camera.health().simulated

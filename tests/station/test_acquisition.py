@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,8 @@ import pytest
 
 from drivers.cameras import FAMILIES
 from drivers.cameras.folder import FolderCamera, FolderSettings
-from drivers.cameras.interface import CameraConfigError, CameraHeldError, CameraLostError
+from drivers.cameras.interface import CameraConfigError, CameraHealth, CameraHeldError, CameraLostError, Frame
+from drivers.cameras.picture_files import NO_PIXELS
 from drivers.cameras.pylon import PylonCamera, PylonSettings
 from simulation.camera import SimulatedCamera, SimulatedSettings
 from simulation.camera_faults import CameraFaults
@@ -77,6 +79,22 @@ def test_a_lost_camera_is_reopened_with_growing_waits(pool: Path) -> None:
     assert [ready for ready, _ in said] == [True, False, False, False, False, False, True]
     assert looked.expose().complete
     assert camera.health().reopened == 1
+
+
+class Broken(FolderCamera):
+    """A real camera whose frames lose their lines on the way, one after the other."""
+
+    def health(self) -> CameraHealth:
+        return replace(super().health(), simulated=False)
+
+    def grab(self, timeout_s: float) -> Frame:
+        return replace(super().grab(timeout_s), complete=False, pixels=NO_PIXELS, problem="lines are missing")
+
+
+def test_incomplete_frames_without_pixels_are_not_said_to_be_frozen(pool: Path) -> None:
+    looked, _ = acquisition(Broken(FolderSettings(path=pool)))
+    looked.open()
+    assert [looked.expose().problem for _ in range(2)] == ["lines are missing"] * 2
 
 
 class Held(SimulatedCamera):
