@@ -10,10 +10,11 @@ import typer
 from typer.testing import CliRunner
 
 from deploy.telemetry_sink.__main__ import app as sink
+from deploy.updater.__main__ import app as updater
 from retraining.cli import app as retrain
 from station.cli import app as station
 
-APPS = {"station": station, "retrain": retrain, "telemetry-sink": sink}
+APPS = {"station": station, "retrain": retrain, "telemetry-sink": sink, "updater": updater}
 
 
 def commands(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from drivers.errors import InspectionError
 from station.cli.ending import run as run_to_its_end
 from station.cli.parameters import careful
 
@@ -28,13 +29,15 @@ def updater(
     ] = False,
     by: Annotated[str | None, typer.Option(help="With --accept-expired: who says yes.")] = None,
     why: Annotated[str | None, typer.Option(help="With --accept-expired: why it is right here.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only read the settings, and fetch nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only read the settings, and fetch nothing.")
+    ] = False,
 ) -> None:
     """Fetch the engines that the plant orders for this station, and install them.
 
-    An engine is installed when two repositories list it with the same length and hashes: the workshop's images and
-    the plant's director. The station proves it before it is used: `station engines prove`. docs/updates.md says what
-    each message means. Nothing that is refused changes what is installed.
+    An engine is installed when two repositories list it with the same length and hashes: the workshop's
+    images and the plant's director. The station proves it before it is used: `station engines prove`.
+    docs/updates.md says what each message means. Nothing that is refused changes what is installed.
 
     Exit code: 0 installed, or nothing to install; 2 something was refused or could not be fetched.
 
@@ -44,9 +47,7 @@ def updater(
 
         python -m deploy.updater --config updater.yaml --from /media/stick
 
-        python -m deploy.updater --config updater.yaml --from /media/stick \\
-
-            --accept-expired --by "M. Ito" --why "the stick was made on Friday, ticket 812"
+        python -m deploy.updater --config u.yaml --from /media/s --accept-expired --by Ito --why 812
 
     """
     from rich.console import Console
@@ -60,15 +61,14 @@ def updater(
         typer.echo(f"{config}: {len(settings.products)} products, for the station {settings.station}")
         return
     try:
-        from deploy.updater.stick import find_repositories
-        from deploy.updater.update import Accepted, update
+        import tuf  # noqa: F401
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("tuf", "securesystemslib"):
-            raise
-        from deploy.updater.needs import needs_tuf
-
-        raise needs_tuf() from error
+        raise InspectionError(
+            f"the updater needs python-tuf ({error}); pip install 'inspection-station[updates]'"
+        ) from error
     from deploy.updater.install import install_bundle
+    from deploy.updater.stick import find_repositories
+    from deploy.updater.update import Accepted, update
 
     stick = None if from_ is None else find_repositories(from_)
     accepted = Accepted(by, why) if by is not None and why is not None else None

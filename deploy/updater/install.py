@@ -12,7 +12,10 @@ from station.engines.contents import read_contents
 
 
 def install_bundle(arrival: Arrival) -> str:
-    """Install a bundle; the digest of its engine. Raises ``InspectionError``, OSError; then nothing is changed."""
+    """Install a bundle; the digest of its engine.
+
+    Raises ``InspectionError``, OSError; then nothing is changed.
+    """
     opened = arrival.file.with_name("opened")
     shutil.rmtree(opened, ignore_errors=True)  # of an updater that was killed
     try:
@@ -20,7 +23,8 @@ def install_bundle(arrival: Arrival) -> str:
         contents = read_contents(opened)
         if (contents.product, contents.digest) != (arrival.order.product, arrival.order.digest):
             raise UpdateError(
-                f"{arrival.order.target.path}: holds the engine {contents.product} {contents.digest[:12]}, which "
+                f"{arrival.order.target.path}: holds the engine {contents.product} {contents.digest[:12]}, "
+                "which "
                 "is not what its path says: ship it again (`retrain ship`)"
             )
         provenance = store.Provenance(
