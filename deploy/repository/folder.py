@@ -38,6 +38,7 @@ from tuf.api.serialization import DeserializationError
 
 from deploy.repository.errors import RepositoryError
 from deploy.repository.keys import name_of
+from deploy.updater.clock import ISSUED, TIME_FORMAT
 from station.files import sync_folder, write_file
 
 Document = Metadata[Any]
@@ -229,6 +230,7 @@ class Repository:
     def _date(self, document: Document, role: str, days: int | None) -> None:
         valid = days or DAYS.get(role, DAYS["targets"])
         document.signed.expires = self.now.replace(microsecond=0) + timedelta(days=valid)
+        document.signed.unrecognized_fields[ISSUED] = self.now.strftime(TIME_FORMAT)
 
     def _require_known(self, keys: Sequence[Signer]) -> None:
         known = {key.keyid for role in (*TOP, *self.channels) for key in self.keys_of(role)}

@@ -20,7 +20,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed
 
 ISSUED = "issued"
-FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 ROLES = ("root", "timestamp", "snapshot", "targets")
 
 
@@ -33,7 +33,7 @@ def issued_at(signed: Signed) -> datetime | None:
     if text is None:
         return None
     try:
-        found = datetime.strptime(text, FORMAT).replace(tzinfo=UTC)
+        found = datetime.strptime(text, TIME_FORMAT).replace(tzinfo=UTC)
     except (TypeError, ValueError):
         raise RepositoryError(
             f"{signed.type}: `{ISSUED}` is {text!r} and no time such as 2026-11-27T14:00:00Z"

@@ -18,7 +18,8 @@ _WORDS: tuple[tuple[type[Exception], str, str], ...] = (
     (
         exceptions.ExpiredMetadataError,
         "has expired",
-        "nothing newer was signed, or somebody keeps newer files from this station: ask whoever signs it",
+        "nothing newer was signed, or somebody keeps newer files from this station: ask whoever signs it "
+        "(`retrain sign refresh`)",
     ),
     (
         exceptions.EqualVersionNumberError,
@@ -35,7 +36,8 @@ _WORDS: tuple[tuple[type[Exception], str, str], ...] = (
     (
         exceptions.UnsignedMetadataError,
         "is not signed by the keys that are trusted",
-        "sign it with enough of its keys (`retrain sign`); if the keys were changed, every root.json since "
+        "sign it with enough of its keys (`retrain sign pending`); if the keys were changed, every "
+        "root.json since "
         "then "
         "must be there",
     ),
@@ -67,7 +69,7 @@ _WORDS: tuple[tuple[type[Exception], str, str], ...] = (
     (
         exceptions.RepositoryError,
         "has metadata that cannot be used",
-        "publish the repository again with `retrain sign`",
+        "publish the repository again with `retrain sign refresh`",
     ),
 )
 

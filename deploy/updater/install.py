@@ -21,14 +21,14 @@ def install_bundle(arrival: Arrival) -> str:
     try:
         open_bundle(arrival.file, opened)
         contents = read_contents(opened)
-        if (contents.product, contents.digest) != (arrival.order.product, arrival.order.digest):
+        if (contents.product, contents.digest) != (arrival.product.product, arrival.ordered.digest):
             raise UpdateError(
-                f"{arrival.order.target.path}: holds the engine {contents.product} {contents.digest[:12]}, "
+                f"{arrival.ordered.target.path}: holds the engine {contents.product} {contents.digest[:12]}, "
                 "which "
                 "is not what its path says: ship it again (`retrain ship`)"
             )
         provenance = store.Provenance(
-            arrival.order.target.path,
+            arrival.ordered.target.path,
             arrival.versions["images"]["targets"],
             arrival.versions["director"]["targets"],
             arrival.key_ids,

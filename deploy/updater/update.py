@@ -15,16 +15,19 @@ from pathlib import Path
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import TargetFile
 
+from deploy.repository.orders import EngineEntry
 from deploy.updater import record
 from deploy.updater.client import Client, Source, before_it_expires
 from deploy.updater.clock import newest_signed
 from deploy.updater.errors import UpdateError, explain
 from deploy.updater.fetcher import Fetcher, Progress
-from deploy.updater.orders import Order, choose, read_orders
+from deploy.updater.orders import Ordered, choose, read_orders
 from deploy.updater.settings import Product, UpdaterSettings
 from deploy.updater.stick import FolderFetcher, Stick
 from drivers.errors import InspectionError, explain_os_error
 from drivers.regular_files import open_regular
+from station.engines import store
+from station.engines.contents import release
 
 REPOSITORIES = ("images", "director")
 COPIES = 3
@@ -47,7 +50,7 @@ class Arrival:
 
     file: Path
     product: Product
-    order: Order
+    ordered: Ordered
     versions: dict[str, dict[str, int]]
     """Repository -> role -> version."""
     key_ids: tuple[str, ...]
@@ -221,24 +224,22 @@ def _root(name: str, file: Path) -> bytes:
 def _one(
     settings: UpdaterSettings,
     clients: dict[str, Client],
-    orders: list[Order],
+    orders: list[Ordered],
     product: Product,
     install: Install,
     log: Path,
 ) -> Outcome:
-    order = choose(orders, settings.station, product.product, product.channel)
-    if order is None:
+    ordered = choose(orders, settings.station, product.product, product.channel)
+    if ordered is None:
         return Outcome(product.product, "", f"{product.product}: the plant orders no engine for this station")
-    short = order.digest[:12]
-    if (settings.engines / f"{product.product}.store" / order.digest).is_dir():
+    short = ordered.digest[:12]
+    if store.Store(settings.engines, product.product).folder_of(ordered.digest).is_dir():
         return Outcome(product.product, "", f"{product.product}: the engine {short} is here already")
-    if order.halted:
-        return Outcome(product.product, "", f"{product.product}: the plant has halted the engine {short}")
     try:
-        target = clients["images"].find(order.target.path)
-        _both_say_the_same(order, target)
+        target = clients["images"].find(ordered.target.path)
+        _both_say_the_same(ordered, target)
         assert target is not None
-        _fits(settings, product, target)
+        _fits(settings, ordered, target)
         file = settings.state / "bundle"
         clients["images"].download(target, file)
     except TUF_ERRORS as error:
@@ -247,7 +248,7 @@ def _one(
         arrival = Arrival(
             file,
             product,
-            order,
+            ordered,
             {name: client.versions() for name, client in clients.items()},
             clients["director"].key_ids(),
             settings.engines,
@@ -260,7 +261,7 @@ def _one(
         "installed",
         product=product.product,
         engine=digest,
-        target=order.target.path,
+        target=ordered.target.path,
         versions=arrival.versions,
         keys=arrival.key_ids,
     )
@@ -271,15 +272,15 @@ def _one(
     )
 
 
-def _both_say_the_same(order: Order, target: TargetFile | None) -> None:
+def _both_say_the_same(ordered: Ordered, target: TargetFile | None) -> None:
     """Uptane's rule: neither repository alone installs anything. Raises :class:`UpdateError`."""
-    path = order.target.path
+    path = ordered.target.path
     if target is None:
         raise UpdateError(
             f"the director orders {path}, which the image repository does not list: publish it there "
-            "(`retrain ship`), or withdraw the order (`retrain sign --director`)"
+            "(`retrain ship`), or withdraw the order (`retrain sign order`)"
         )
-    if (target.length, target.hashes) != (order.target.length, order.target.hashes):
+    if (target.length, target.hashes) != (ordered.target.length, ordered.target.hashes):
         raise UpdateError(
             f"director and image repository list {path} with different length or hashes: one of them is "
             "wrong or "
@@ -287,18 +288,20 @@ def _both_say_the_same(order: Order, target: TargetFile | None) -> None:
         )
 
 
-def _fits(settings: UpdaterSettings, product: Product, target: TargetFile) -> None:
-    """What can be refused before a byte is fetched. Raises :class:`UpdateError`."""
-    custom = target.custom or {}
-    if custom.get("product") != product.product:
+def _fits(settings: UpdaterSettings, ordered: Ordered, target: TargetFile) -> None:
+    """What can be refused before a byte is fetched. Raises :class:`UpdateError`, ``RepositoryError``."""
+    entry = EngineEntry.of(target.unrecognized_fields.get("custom"), target.path)
+    if entry.version != ordered.order.version:
         raise UpdateError(
-            f"{target.path}: is an engine for {custom.get('product')!r}, and not for {product.product}"
+            f"{target.path}: is version {entry.version} for the workshop and {ordered.order.version} for "
+            "the plant: "
+            "sign the order again (`retrain sign order`)"
         )
-    wanted, here = custom.get("minimum_version", "0"), installed_version("inspection-station")
-    if _numbers(wanted) > _numbers(here):
+    here = installed_version("inspection-station")
+    if _numbers(entry.minimum_version) > _numbers(here):
         raise UpdateError(
-            f"{target.path}: needs release {wanted}, this station has {here}: `station-service.sh upgrade` "
-            "first"
+            f"{target.path}: needs release {entry.minimum_version}, this station has {here}: "
+            "`station-service.sh upgrade` first"
         )
     largest = settings.largest_bundle_mb * 1_000_000
     if target.length > largest:
@@ -314,13 +317,11 @@ def _fits(settings: UpdaterSettings, product: Product, target: TargetFile) -> No
         )
 
 
-def _numbers(release: str) -> tuple[int, ...]:
+def _numbers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(word) for word in release.split("."))
-    except (ValueError, AttributeError):
-        raise UpdateError(
-            f"minimum_version is {release!r} and no release such as 1.2.0: ship it again"
-        ) from None
+        return release(text)
+    except ValueError as error:
+        raise UpdateError(f"{error}: ship the engine again (`retrain ship`)") from None
 
 
 def _words(error: Exception) -> str:

@@ -54,8 +54,8 @@ class Station:
     def update(self, **options: Any) -> list[Outcome]:
         def install(arrival: Arrival) -> str:
             self.installed.append(arrival.file.read_bytes())
-            (self.folder / "engines" / "housing.store" / arrival.order.digest).mkdir(parents=True)
-            return arrival.order.digest
+            (self.folder / "engines" / "housing.store" / arrival.ordered.digest).mkdir(parents=True)
+            return arrival.ordered.digest
 
         clock = {} if self.now is None else {"clock": lambda: self.now}
         return update(self.settings, install, **clock, **options)
@@ -79,7 +79,7 @@ class Station:
         order = self.director.targets.targets[self.path].unrecognized_fields["custom"]
         order["halted"] = True
         self.director.publish()
-        assert "halted" in self.update()[0].words
+        assert "no engine for this station" in self.update()[0].words
         order["halted"] = False
         self.director.publish()
 

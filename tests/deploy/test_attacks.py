@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from deploy.updater.clock import FORMAT, ISSUED
+from deploy.updater.clock import ISSUED, TIME_FORMAT
 from tests.deploy.plant_of_updates import Station, station
 from tests.deploy.tuf_repository import DIGEST, changed
 
@@ -166,7 +166,7 @@ def test_fast_forward_and_recovery(here: Station, which: str) -> None:
     kept = copy.deepcopy((repository.timestamp, repository.snapshot))
     repository.timestamp.version = repository.snapshot.version = 2**31 - 2
     for name in ("timestamp", "snapshot"):  # and a time in the far future, so that nothing is valid any more
-        getattr(repository, name).unrecognized_fields[ISSUED] = repository.in_days(3000).strftime(FORMAT)
+        getattr(repository, name).unrecognized_fields[ISSUED] = repository.in_days(3000).strftime(TIME_FORMAT)
         getattr(repository, name).expires = repository.in_days(4000)
     repository.publish()
     here.is_refused("has expired", "check this device's clock too")
@@ -276,9 +276,11 @@ def test_compromise_of_the_root_key_ends_with_the_next_root(here: Station, which
 def test_key_compromise_of_a_delegated_role(here: Station) -> None:
     """The key of one product signs nothing for another product."""
     path = here.path.replace("housing", "plates")
-    here.images.add_target(path, b"a bundle", "housing.stable", product="plates")
+    here.images.add_target(
+        path, b"a bundle", "housing.stable", product="plates", version=2, minimum_version="0.0.1"
+    )
     here.director.targets.targets.clear()
-    here.director.add_target(path, b"a bundle", product="plates", percent=100)
+    here.director.add_target(path, b"a bundle", product="plates", version=2, percent=100, halted=False)
     here.images.publish()
     here.director.publish()
     here.write(products="[{product: plates}]")
@@ -397,7 +399,8 @@ def test_the_images_without_the_director(here: Station) -> None:
 @pytest.mark.parametrize("content", [b"A BUNDLE", b"another bundle"])
 def test_both_repositories_list_different_bytes(here: Station, content: bytes) -> None:
     """The attacker holds every key of one of the two."""
-    here.images.add_target(here.path, content, "housing.stable", product="housing")
+    entry = {"product": "housing", "version": 2, "minimum_version": "0.0.1"}
+    here.images.add_target(here.path, content, "housing.stable", **entry)
     here.images.publish()
     here.is_refused("list", "with different length or hashes")
 

@@ -28,7 +28,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from deploy.updater.clock import FORMAT, ISSUED
+from deploy.updater.clock import ISSUED, TIME_FORMAT
 
 DIGEST = hashlib.sha256(b"bundle.json of the engine").hexdigest()
 TOP = ("root", "timestamp", "snapshot", "targets")
@@ -104,7 +104,7 @@ class Repository:
     def signed(self, content: Any, signers: list[Any]) -> bytes:
         if self.issued and ISSUED not in content.unrecognized_fields:
             content = copy.deepcopy(content)
-            content.unrecognized_fields[ISSUED] = self.now.strftime(FORMAT)
+            content.unrecognized_fields[ISSUED] = self.now.strftime(TIME_FORMAT)
         made = Metadata(content)
         for signer in signers:
             made.sign(signer, append=True)
@@ -228,7 +228,7 @@ def plant(content: bytes = b"a bundle", **options: Any) -> tuple[Repository, Rep
     images, director = Repository(**options), Repository(**options)
     images.delegate("housing.stable", ["housing/stable/*"])
     images.add_target(path, content, "housing.stable", product="housing", version=2, minimum_version="0.0.1")
-    director.add_target(path, content, product="housing", percent=100, halted=False)
+    director.add_target(path, content, product="housing", version=2, percent=100, halted=False)
     director.contents.clear()
     for one in (images, director):
         one.publish(bump=False)
