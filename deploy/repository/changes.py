@@ -13,7 +13,7 @@ from typing import TypeVar
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import DelegatedRole, Delegations, Root, TargetFile, Targets
 
-from deploy.bundle import read_list
+from deploy.bundle import SUFFIX, read_list
 from deploy.repository.errors import RepositoryError
 from deploy.repository.folder import TOP, Repository
 from deploy.repository.keys import name_of
@@ -110,6 +110,7 @@ def add_engine(
             f"becomes {highest + 1}"
         )
     (repository.folder / "targets").mkdir(exist_ok=True)
+    _remove_leftovers(repository, product, channel)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=repository.folder / "targets") as scratch:
         bundle = make(Path(scratch), version or highest + 1)
         contents = read_list(bundle)
@@ -322,6 +323,22 @@ def _require_new(repository: Repository, product: str, channel: str, contents: C
             raise RepositoryError(
                 f"{repository.folder}: {channel} has this engine already, as version {entry.version}"
             )
+
+
+def _remove_leftovers(repository: Repository, product: str, channel: str) -> None:
+    """Delete what a command that was killed or given up has left: no station can ask for it."""
+    for scratch in (repository.folder / "targets").glob(".new-*"):
+        shutil.rmtree(scratch, ignore_errors=True)
+    role = role_of(product, channel)
+    documents = [one[role].signed for one in (repository.published, repository.pending) if role in one]
+    listed = {
+        repository.target_file(path, target.hashes["sha256"])
+        for document in documents
+        for path, target in document.targets.items()
+    }
+    for file in (repository.folder / "targets" / product / channel).glob(f"*{SUFFIX}"):
+        if file not in listed:
+            file.unlink()
 
 
 def _digest(file: Path) -> str:

@@ -88,6 +88,8 @@ def show(
         for file, key in zip(files, read_publics(files), strict=True):
             private = file.with_suffix(".pem")
             beside = f"  private: {private}" if private.exists() else ""
+            if beside and private.stat().st_mode & 0o077:
+                beside += "  CAN BE READ BY OTHERS"
             print(f"{file.stem:20} {key.scheme:20} {key.keyid[:16]}{beside}")
         return
     repository = read_repository(place, now())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from tuf.api.metadata import Metadata
 from tuf.ngclient import FetcherInterface, TargetFile, Updater
 from typer.testing import CliRunner
 
+import deploy.repository
 from deploy.bundle import open_bundle
 from deploy.repository.folder import open_repository
 from deploy.repository.keys import signers
@@ -228,6 +231,18 @@ def test_two_people_who_sign_the_same_root_at_once_both_count(repository: Plant)
     assert len(root.signatures) == 2
 
 
+def test_what_a_change_that_was_given_up_has_left_goes_with_the_next_one(
+    repository: Plant, engine: Path
+) -> None:
+    repository.waits(*ship(repository, engine, keys=("online",)))
+    (repository.repository / "targets" / ".new-killed").mkdir()
+    repository.done("sign", "drop", repository.repository)
+    (engine / "card.md").write_text("# better\n")
+    repository.done(*ship(repository, engine))
+    assert repository.found(repository.repository, path_of(repository, "canary"))
+    assert not (repository.repository / "targets" / ".new-killed").exists()
+
+
 def test_a_change_that_waits_is_not_overwritten_by_another(repository: Plant) -> None:
     rotate = ["keys", "rotate", repository.repository, "--role", "root", "--remove", "clara"]
     repository.waits(*rotate, *repository.keys("anna"))
@@ -360,6 +375,7 @@ def test_a_folder_that_is_no_repository_is_refused(plant: Plant, engine: Path) -
 def test_a_private_key_that_others_can_read_is_not_used(repository: Plant, engine: Path) -> None:
     repository.key("workshop").chmod(0o644)
     assert "can be read by others (mode 644)" in repository.refused(*ship(repository, engine))
+    assert "workshop.pem  CAN BE READ BY OTHERS" in repository.done("keys", "list", repository.place / "keys")
     assert not list((repository.repository / "pending").iterdir())
 
 
@@ -542,6 +558,12 @@ def test_a_command_killed_while_it_publishes_is_finished_by_the_next(
             break
     else:
         raise AssertionError("it never ended")
+
+
+def test_without_the_extra_the_error_says_which_one_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tuf", None)
+    with pytest.raises(InspectionError, match=r"inspection-station\[updates\]"):
+        importlib.reload(deploy.repository)
 
 
 @pytest.fixture
