@@ -145,13 +145,28 @@ def _drain(line: socket.socket) -> None:
 @contextmanager
 def process(work: Callable[[Place], None], place: Place) -> Iterator[multiprocessing.process.BaseProcess]:
     """The work in a process of its own, killed at the end."""
-    started = multiprocessing.get_context("spawn").Process(target=work, args=(place,), daemon=True)
+    started = multiprocessing.get_context("spawn").Process(
+        target=_with_parent, args=(work, place), daemon=True
+    )
     started.start()
     try:
         yield started
     finally:
         started.kill()
         started.join()
+
+
+def _with_parent(work: Callable[[Place], None], place: Place) -> None:
+    """The work, until it ends or the measurement is killed: nothing must flood a line for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    work(place)
 
 
 # ---------------------------------------------------------------------- one wire
