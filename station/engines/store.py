@@ -34,7 +34,7 @@ from typing import Any
 from station.engines.contents import CONTENTS, require_whole
 from station.engines.folder import load_manifest
 from station.engines.states import FACTORY, Engines, EngineState, Entry, Provenance, Step, StoreError
-from station.files import sync_folder, write_json
+from station.files import replacing, sync_folder
 
 __all__ = ["FACTORY", "EngineState", "Engines", "Installed", "Provenance", "Store", "StoreError", "install"]
 
@@ -42,6 +42,8 @@ STATE = "state.json"
 FORMAT = 1
 LOCK_PATIENCE_S = 30.0
 """How long a writer waits for another one: a bundle of 1 GB may be being copied."""
+SHARED_FOLDER, SHARED_FILE, READ_ONLY_FILE = 0o2770, 0o660, 0o440
+"""Station and updater are two users of one group; what they write is both's, whatever their masks are."""
 KEPT = 5
 """Engines without a role whose folders stay, the latest; of older ones only the entry stays."""
 
@@ -137,7 +139,9 @@ class Store:
         changed = what(known)
         try:
             if changed != known:
-                write_json(self.folder / STATE, _to_json(changed))
+                with replacing(self.folder / STATE) as fresh:
+                    fresh.write_text(json.dumps(_to_json(changed), indent=1) + "\n", encoding="utf-8")
+                    fresh.chmod(SHARED_FILE)
             self._link(changed)
         except OSError as error:
             raise _unusable(self.folder, error) from error
@@ -164,8 +168,12 @@ class Store:
         """Be the only one who changes the store. Raises :class:`StoreError`."""
         until = time.monotonic() + LOCK_PATIENCE_S
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.chmod(SHARED_FOLDER)
+            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SHARED_FILE)
+            with suppress(PermissionError):  # it is the other user's, who has done so
+                os.fchmod(lock, SHARED_FILE)
         except OSError as error:
             raise _unusable(self.folder, error) from error
         try:
@@ -252,15 +260,21 @@ def install(engines: Path, name: str, opened: Path, provenance: Provenance, by: 
 
 def _copy(opened: Path, fresh: Path, files: tuple[str, ...]) -> None:
     """Copy files and bring them, and the names of their folders, to the disk. Raises OSError."""
-    fresh.mkdir()
+    folders = {
+        fresh,
+        *(parent for path in files for parent in (fresh / path).parents if fresh in parent.parents),
+    }
+    for folder in sorted(folders):
+        folder.mkdir()
+        folder.chmod(SHARED_FOLDER)
     for path in files:
         file = fresh / path
-        file.parent.mkdir(parents=True, exist_ok=True)
         with (opened / path).open("rb") as source, file.open("xb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             target.flush()
+            os.fchmod(target.fileno(), READ_ONLY_FILE)
             os.fsync(target.fileno())
-    for folder in (*(path for path in fresh.rglob("*") if path.is_dir()), fresh):
+    for folder in folders:
         sync_folder(folder)
 
 

@@ -231,3 +231,20 @@ def test_an_engine_older_than_the_active_one_is_not_installed(
     with pytest.raises(StoreError, match="has the version 6, the active one has 7: to go back"):
         install(tiny_engine.parent, "tiny", opened_bundle(tiny_engine, tmp_path / "old", version=6), FROM)
     assert list(store.engines().entries) == [digest]
+
+
+def test_what_one_user_of_the_group_installs_the_other_one_may_use_and_remove(
+    store: Store, tiny_engine: Path, tmp_path: Path
+) -> None:
+    before = os.umask(0o077)
+    try:
+        digest = installed(tiny_engine.parent, tiny_engine, tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o7777 for path in store.folder.rglob("*") if not path.is_symlink()}
+    folders = {store.folder: store.folder.stat().st_mode & 0o7777} | {
+        path: mode for path, mode in modes.items() if path.is_dir()
+    }
+    assert set(folders.values()) == {0o2770}
+    assert modes[store.folder / STATE] == modes[store.folder / ".lock"] == 0o660
+    assert modes[store.folder_of(digest) / "golden" / "scores.json"] == 0o440
