@@ -27,9 +27,11 @@ from deploy.bundle import open_bundle
 from deploy.repository.folder import open_repository
 from deploy.repository.keys import signers
 from deploy.repository.orders import Order, share_of
+from deploy.updater.__main__ import app as updater
 from drivers.errors import InspectionError
 from retraining.cli import app
 from station.engines.contents import read_contents
+from station.engines.store import Store
 
 PEOPLE = ("anna", "ben", "clara")
 
@@ -188,6 +190,41 @@ def test_an_engine_goes_from_keys_to_a_station_by_the_public_doors(shipped: Plan
     opened = open_bundle(Path(file), shipped.place / "opened")
     assert f"{read_contents(opened).digest}.bundle" == path.rpartition("/")[2]
     assert read_contents(opened).data == ["5" * 64]
+
+
+def test_a_stick_with_both_repositories_brings_the_engine_into_the_store_of_its_stations_alone(
+    shipped: Plant, engine: Path
+) -> None:
+    shipped.done(
+        "sign", "new", shipped.director, "--director", "--people", shipped.public("shift"), "--threshold", 1,
+        "--online", shipped.public("shift"), *shipped.keys("shift"),
+    )  # fmt: skip
+    shipped.done(
+        "sign", "order", shipped.director, "--repository", shipped.repository, "--product", "tiny",
+        "--channel", "canary", "--stations", "line-3", *shipped.keys("shift"),
+    )  # fmt: skip
+    stick = shipped.place / "stick"
+    for name, repository in (("images", shipped.repository), ("director", shipped.director)):
+        shutil.copytree(repository, stick / name)
+    for station in ("line-3", "line-4"):
+        folder = shipped.place / station
+        folder.mkdir()
+        shutil.copytree(engine, folder / "engines" / "tiny")
+        roots = {}
+        for name in ("images", "director"):
+            root = folder / f"{name}.root.json"
+            shutil.copy(stick / name / "metadata" / "1.root.json", root)
+            roots[name] = {"url": f"https://updates.example/{name}", "root": root.name}
+        settings = {
+            "station": station, "engines": "engines", "state": "state", **roots,
+            "products": [{"product": "tiny", "channel": "canary"}],
+        }  # fmt: skip
+        (folder / "updater.yaml").write_text(json.dumps(settings))
+        result = CliRunner().invoke(updater, ["--config", str(folder / "updater.yaml"), "--from", str(stick)])
+        assert result.exit_code == 0, f"{result.output} {result.exception}"
+    digest = path_of(shipped, "canary").rpartition("/")[2].removesuffix(".bundle")
+    assert list(Store(shipped.place / "line-3" / "engines", "tiny").engines().entries) == [digest]
+    assert not Store(shipped.place / "line-4" / "engines", "tiny").is_there
 
 
 def test_the_workshops_key_alone_reaches_no_stable_channel_and_no_order(shipped: Plant) -> None:
