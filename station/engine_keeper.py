@@ -13,7 +13,8 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 ROUND_S = 1.0
 CHANGEOVER_S = 600.0
 """What loading and proving the engine before may take, s; later the watcher says where the thread is."""
+LOOKED_AT = 3
+"""Times the parts of a baseline are looked at to find those of the engine before."""
 SLOW = 0.8
 """A part is slow whose decision came after this share of its deadline."""
 STATION = "station"
@@ -63,8 +66,7 @@ class EngineKeeper:
     def __init__(self, station: Station, configuration: Path) -> None:
         """``configuration``: its file, for the process in which an engine proves itself."""
         self._station, self._configuration = station, configuration
-        self._baseline: tuple[str, Baseline] | None = None
-        """Of the engine in trial, by its digest and the record before its trial."""
+        self._trial: Trial | None = None
         self._proving: subprocess.Popen[bytes] | None = None
         self._proves = ""
         self._said = ""
@@ -169,27 +171,62 @@ class EngineKeeper:
         self.health = None
         self._station.roll_back(why=why, by=STATION)
 
-    def _health(self, trial: Entry) -> Health:
+    def _health(self, active: Entry) -> Health:
         settings = self._station.config.new_engines
-        key = f"{trial.digest} {trial.after_record}"
-        limit_ms = self._station.config.limits.part_deadline_ms * SLOW
-        with JournalReader(self._station.journal.path) as journal:
-            if self._baseline is None or self._baseline[0] != key:
-                found = _before(journal, trial, settings.baseline_parts)
-                self._baseline = key, Baseline.of([judged(one, limit_ms) for one in found])
-            digest = self._station.line.prepared.engine_digest
-            records = journal.records(Selection(after_record=trial.after_record), scores=False)
-            wrong = disagreements(journal, self._previous(), trial.after_record)
-            parts = [
-                judged(one, limit_ms, wrong.get(one.record_id))
-                for one in records
-                if one.engine_digest == digest and one.outcome is not None
-            ]
-        return health_of(self._baseline[1], parts, settings.trial_parts)
-
-    def _previous(self) -> str:
+        if self._trial is None or self._trial.entry.after_record != active.after_record:
+            slow_ms = self._station.config.limits.part_deadline_ms * SLOW
+            self._trial = Trial(active, self._station.line.prepared.engine_digest, slow_ms)
         now = self._station.line.prepared
-        return Store(self._station.config.paths.engines, now.engine.info.name).engines().previous
+        before = Store(self._station.config.paths.engines, now.engine.info.name).engines().previous
+        with JournalReader(self._station.journal.path) as journal:
+            return self._trial.health(journal, before, settings.baseline_parts, settings.trial_parts)
+
+
+class Trial:
+    """What the journal says of one trial, read onwards."""
+
+    def __init__(self, entry: Entry, model: str, slow_ms: float) -> None:
+        """``model``: SHA-256 of what judges. ``slow_ms``: a decision that took longer is counted as slow."""
+        self.entry, self._model, self._slow_ms = entry, model, slow_ms
+        self._baseline: Baseline | None = None
+        self._parts: dict[int, Judged] = {}
+        self._settled_to = entry.after_record
+        """Every record up to here has its verdict."""
+        self._disagrees: dict[int, bool] = {}
+        self._heard_to = 0
+
+    def health(self, journal: JournalReader, before: str, baseline_parts: int, trial_parts: int) -> Health:
+        """What it says so far; ``before``: the digest of what may shadow. Raises ``JournalError``."""
+        if self._baseline is None:
+            self._baseline = self._usual(journal, baseline_parts)
+        is_settled = True
+        for record in journal.records(Selection(after_record=self._settled_to), scores=False):
+            is_settled &= record.outcome is not None
+            if is_settled:
+                self._settled_to = record.record_id
+            if record.outcome is not None and record.engine_digest == self._model:
+                self._parts[record.record_id] = judged(record, self._slow_ms)
+        head = journal.head().seq
+        self._disagrees |= disagreements(journal, before, self._heard_to)
+        self._heard_to = head
+        parts = [
+            replace(self._parts[number], disagrees=self._disagrees.get(number))
+            for number in sorted(self._parts)
+        ]
+        return health_of(self._baseline, parts, trial_parts)
+
+    def _usual(self, journal: JournalReader, parts: int) -> Baseline:
+        """By the latest parts of the engine before, and what this one said of them when it shadowed."""
+        found: list[PartRecord] = []
+        latest = journal.records(Selection(newest_first=True, limit=LOOKED_AT * parts), scores=False)
+        for record in latest:
+            is_its = record.record_id <= self.entry.after_record and record.engine_digest == self.entry.before
+            if is_its and record.outcome is not None:
+                found.append(record)
+            if len(found) == parts:
+                break
+        said = disagreements(journal, self.entry.digest, 0)
+        return Baseline.of([judged(one, self._slow_ms, said.get(one.record_id)) for one in reversed(found)])
 
 
 def judged(record: PartRecord, slow_ms: float, disagrees: bool | None = None) -> Judged:
@@ -207,38 +244,17 @@ ENGINES_FAULTS = frozenset({"F301", "F302", "F303", "F304", "F305", "F401", "F40
 """The codes of faults that an engine is to blame for: no scores, no decision, or too late."""
 
 
-def disagreements(journal: JournalReader, shadow: str, after_record: int) -> dict[int, bool]:
-    """Record -> whether the engine that shadows judged it otherwise than the active one.
+def disagreements(journal: JournalReader, shadow: str, after_seq: int) -> dict[int, bool]:
+    """Record -> whether an engine that shadows judged it otherwise than the active one.
 
-    ``shadow``: its digest in the store. Only for records after ``after_record``. Raises ``JournalError``.
+    ``shadow``: its digest in the store, or ``factory``. Only events after ``after_seq``. Raises
+    ``JournalError``.
     """
     return {
         event.record_id: not event.values["agrees"]
-        for event in journal.station_events(("shadow",))
-        if event.record_id > after_record and event.values.get("candidate") == shadow
+        for event in journal.station_events(("shadow",), after_seq=after_seq)
+        if event.record_id and event.values.get("candidate") == shadow
     }
-
-
-def _before(journal: JournalReader, trial: Entry, parts: int) -> list[PartRecord]:
-    """The latest parts of the engine before, oldest first."""
-
-    def of_it() -> Iterator[PartRecord]:
-        looked = 0
-        for record in journal.records(Selection(newest_first=True), scores=False):
-            if record.record_id > trial.after_record or record.outcome is None:
-                continue
-            looked += 1
-            if looked > 2 * parts:
-                return
-            if record.engine_digest == trial.before:
-                yield record
-
-    found: list[PartRecord] = []
-    for record in of_it():
-        found.append(record)
-        if len(found) == parts:
-            break
-    return found[::-1]
 
 
 def _is_new(entry: Entry) -> bool:
