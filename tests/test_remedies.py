@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 
 from deploy.telemetry_sink.__main__ import app as sink
+from deploy.updater.__main__ import app as updater
 from retraining.cli import app as retrain
 from station.cli import app as station
 from station.config import config_model
@@ -55,7 +56,7 @@ def commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 COMMANDS = dict(
     one
-    for name, app in (("station", station), ("retrain", retrain), ("sink", sink))
+    for name, app in (("station", station), ("retrain", retrain), ("sink", sink), ("updater", updater))
     for one in commands(name, typer.main.get_command(app))
 )
 

@@ -67,7 +67,6 @@ def choose(orders: list[Ordered], station: str, product: str, channel: str) -> O
         digests = " and ".join(sorted(one.digest[:12] for one in found))
         raise UpdateError(
             f"the repository `director` orders two engines of version {highest} of {product}: {digests}: "
-            "halt one "
-            "with `retrain sign halt`"
+            "halt this version with `retrain sign order --halt`, and ship it again under another number"
         )
     return found[0] if found else None
