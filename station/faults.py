@@ -215,6 +215,12 @@ class Code(Enum):
         "memory, processor or back end have changed since the engine was proven",
         "check the machine, then prove the engine again with `station activate`",
     )
+    KNOWN_BAD_FIRST = (
+        "F307",
+        "the known-bad part was not rejected yet since the start or the changeover",
+        "`decision.known_bad_first` of the recipe asks for it, and nobody has placed it",
+        "place the known-bad part and trigger it; it must be rejected as its class",
+    )
 
     TOO_LATE = (
         "F401",

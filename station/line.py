@@ -262,6 +262,8 @@ class Line:
         """A snapshot of the whole line, from any thread."""
         statistics = self._statistics.snapshot()
         prepared, observers = self.prepared, self._observers.status()
+        waits = [] if prepared.challenge is None else [prepared.challenge.waits_for]
+        first = [Code.KNOWN_BAD_FIRST.of(f"place the known-bad part ({one})") for one in waits if one]
         losing = [Code.LOSING.of(f"{one.name} are lost: {one.losing}") for one in observers if one.losing]
         return LineStatus(
             recipe=prepared.announced_as,
@@ -272,14 +274,16 @@ class Line:
                 free_running=self._settings.mode is Mode.FREE_RUNNING,
                 is_degraded=bool(losing),
             ),
-            reason="; ".join(filter(None, [self._readiness.reason, *losing])),
+            reason="; ".join(filter(None, [self._readiness.reason, *first, *losing])),
             statistics=statistics,
             camera=self._acquisition.health(),
             sorter=self._sorter.health(),
             queues=(self._frames.status(), self._patches.status(), self._scores.status()),
             observers=observers,
             failure=self._failure,
-            codes=self._readiness.codes | (frozenset({Code.LOSING}) if losing else frozenset()),
+            codes=self._readiness.codes.union(
+                [Code.LOSING] * bool(losing), [Code.KNOWN_BAD_FIRST] * bool(first)
+            ),
             overloaded=self._overloaded,
             died=self._died,
             canary=prepared.canary.status() if prepared.canary is not None else None,
@@ -531,6 +535,8 @@ class Line:
             except Exception as error:
                 log.exception("part %d: decision failed", part.trigger.part_id)
                 verdict = self._fault(part, Code.NO_DECISION.of(f"no decision: {error!r}"))
+            if (challenge := part.prepared.challenge) is not None:
+                verdict = challenge.judged(verdict)
             part = self._known(part.decided())
             if part.stages_ns["decided"] > part.deadline_ns:
                 verdict = self._too_late(part)

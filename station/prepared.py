@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.settings import accepted_risks
+from station.challenge import Challenge
 from station.engines.canary import Canary
 from station.engines.interface import Engine
 from station.engines.store import Installed
@@ -27,6 +28,8 @@ class Prepared:
     """The width of all parts from now on, as the operator has set it; None where each trigger says it."""
     canary: Canary | None = None
     """The engine's golden parts, judged again while it runs; a station that is assembled has them."""
+    challenge: Challenge | None = None
+    """What the engine has to show before it may accept; a station that is assembled has it."""
     installed: Installed | None = None
     """Where the engine lies; a station that is assembled knows it."""
     written: Recipe | None = None

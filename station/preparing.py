@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from station.challenge import Challenge
 from station.config import StationConfig
 from station.engines.adapted import recipe_for
 from station.engines.canary import Canary
@@ -55,7 +56,10 @@ def make_prepared(
     opened, _ = open_chosen(manifest, chosen.backend, chosen.precision, options, judged_by)
     try:
         canary = Canary(opened, manifest, judged_by, chosen.canary_s)
-        return Prepared(judged_by, opened, width_px=width_px, canary=canary, installed=engine, written=recipe)
+        return Prepared(
+            judged_by, opened, width_px=width_px, canary=canary, challenge=Challenge(judged_by),
+            installed=engine, written=recipe,
+        )  # fmt: skip
     except BaseException:
         opened.close()
         raise

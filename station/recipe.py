@@ -277,6 +277,10 @@ class DecisionRules(RiskySection):
     unknown_bin: Bin | None = None
     """the bin, 0..255, for parts rejected as `unknown`; needed with `unknown: reject`, refused without"""
 
+    known_bad_first: ClassName | None = None
+    """the class of a known-bad part: after each start and changeover, every part that would be accepted is \
+a fault until one was rejected as this class; without it, nothing is asked for"""
+
     def check(self) -> None:
         """Unknown parts without a bin, or a bin without them."""
         if self.unknown == "reject" and self.unknown_bin is None:
@@ -335,6 +339,12 @@ class Recipe(Section):
         """The line of a dotted key in the recipe's file, from 1; 0 where it is not in the file."""
         return line_of(self.text, key)
 
+    @property
+    def _rejectable(self) -> tuple[str, ...]:
+        """What a part can be rejected as."""
+        defects = tuple(entry.name for entry in self.classes[1:])
+        return (*defects, UNKNOWN) if self.decision.unknown == "reject" else defects
+
     @model_validator(mode="after")
     def _grid_fits(self) -> Self:
         for axis, length in (("height", self.surface.height), ("width", self.surface.width)):
@@ -374,6 +384,11 @@ class Recipe(Section):
             raise mistake(
                 "classes", problem, "set thresholds on defect classes: they decide what is rejected"
             )
+        first = self.decision.known_bad_first
+        if first is not None and first not in self._rejectable:
+            known = ", ".join(self._rejectable)
+            problem = f"is {first!r}, as which no part is ever rejected"
+            raise mistake("decision.known_bad_first", problem, f"write one of {known}")
         if self.decision.unknown_bin == good.bin:
             problem = f"is {good.bin}, the bin of good parts"
             raise mistake("decision.unknown_bin", problem, "write a bin on the reject side")
