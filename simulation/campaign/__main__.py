@@ -32,6 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     faults.add_argument("--family", action="append", help="only the kinds of this family")
     faults.add_argument("--wire", choices=WIRES, default="serial", help="between cell and station")
     faults.add_argument("--camera", choices=CAMERAS, default="simulated", help="what the station looks with")
+    faults.add_argument("--in-flight", type=int, default=3, help="parts at a time (default: 3)")
+    faults.add_argument(
+        "--rate-hz",
+        type=float,
+        default=0.0,
+        help="parts per second; 0, the default: as fast as the station allows; less on a busy machine",
+    )
     faults.add_argument("--quick", action="store_true", help="only the quickest kinds")
     faults.add_argument("--times", type=int, default=20, help="injections of each kind (default: 20)")
     faults.add_argument("--seed", type=int, default=1, help="decides everything that is random (default: 1)")
@@ -63,6 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _faults(options: argparse.Namespace) -> int:
     console = Console()
+    setup = Setup(
+        wire=options.wire, family=options.camera, in_flight=options.in_flight, rate_hz=options.rate_hz
+    )
     kinds = [
         kind
         for kind in KINDS.values()
@@ -87,7 +97,7 @@ def _faults(options: argparse.Namespace) -> int:
         try:
             campaign = run_campaign(
                 options.folder, kinds, times=options.times, seed=options.seed,
-                setup=Setup(wire=options.wire, family=options.camera), tell=tell,
+                setup=setup, tell=tell,
             )  # fmt: skip
         except PlantError as error:
             console.print(str(error), markup=False)

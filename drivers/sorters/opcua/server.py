@@ -26,12 +26,16 @@ from drivers.sorters.registers import Cell
 from drivers.sorters.settings import is_address
 
 if TYPE_CHECKING:
+    from asyncua.server.binary_server_asyncio import OPCUAProtocol
     from asyncua.server.server import Server as UaServer
 
 _LOOK_S = 0.003
 """So soon a client sees what the station says, s."""
 _CONNECTIONS = 8
-"""So many PLCs and panels at a time."""
+"""So many PLCs and panels at a time. One more pushes out the one that has been silent longest: a PLC that
+lost its power leaves a connection behind that never ends by itself, and must find a place again."""
+_SILENT_S, _UNNAMED_S = 30.0, 5.0
+"""After so long a client that says nothing is cut off; one that has not begun a session."""
 _LARGEST = 1 << 20
 """Bytes of a message; asyncua itself keeps what a stranger sends until there is no memory."""
 
@@ -106,7 +110,9 @@ class OpcUaSorter(RegisterSorter[_Serving]):
         server.set_endpoint(f"{self._place}/")
         server.set_server_name(f"inspection station {self._name}")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        server.iserver.max_connections = _CONNECTIONS
+        server.iserver.max_connections = _CONNECTIONS + 1
+        server.iserver.max_session_timeout_ms = 1000 * _SILENT_S
+        server.iserver.max_pending_activation_seconds = _UNNAMED_S
         server.limits.max_message_size, server.limits.max_chunk_count = _LARGEST, _LARGEST >> 16
         nodes = await make_nodes(server, self._written)
         await server.start()
@@ -117,18 +123,26 @@ class OpcUaSorter(RegisterSorter[_Serving]):
 
     async def _show(self, server: _Serving) -> None:
         binary = server.server.bserver
-        for client in list(binary.clients) if binary is not None else []:
-            if len(client._buffer) > _LARGEST and client.transport is not None:
-                client.transport.abort()
-                with self._lock:
-                    self._bad += 1
-                    self._session.handshake.problem = f"a client of {self._place} sent more than any PLC does"
+        clients = list(binary.clients) if binary is not None else []
+        for client in clients:
+            if len(client._buffer) > _LARGEST:
+                self._cut_off(client, f"a client of {self._place} sent more than any PLC does")
+        if len(clients) > _CONNECTIONS:
+            why = f"more than {_CONNECTIONS} clients at {self._place}: the one longest silent was cut off"
+            self._cut_off(min(clients, key=_heard_of), why)
         with self._lock:
             words = self._registers.read(0, len(server.nodes.shown))
             connections = len(binary.clients) if binary is not None else 0
             if connections != self._connections:
                 self._count_connections(connections)
         await server.nodes.show(words)
+
+    def _cut_off(self, client: OPCUAProtocol, why: str) -> None:
+        if client.transport is not None:
+            client.transport.abort()
+            with self._lock:
+                self._bad += 1
+                self._session.handshake.problem = why
 
     def _look_every_s(self) -> float:
         return _LOOK_S if self._connections else super()._look_every_s()
@@ -141,6 +155,11 @@ class OpcUaSorter(RegisterSorter[_Serving]):
             else:
                 self._cell_wrote(place, words)
         self._wake()
+
+
+def _heard_of(client: OPCUAProtocol) -> float:
+    """When a client last asked for something in a session; 0 before it has one."""
+    return (client.processor and client.processor.session_last_activity) or 0.0
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shutil
 import socket
@@ -94,6 +95,17 @@ def test_a_stranger_who_sends_without_an_end_is_cut_off(sorter: OpcUaSorter) -> 
     until(lambda: sorter.health().garbled == garbled + 1)
     with Plc(sorter) as plc:
         assert len(plc.node(f"{HANDSHAKE}/ToCell/Hello").read_value()) == SIZE
+
+
+def test_a_plc_finds_a_place_although_dead_connections_have_all_of_them(sorter: OpcUaSorter) -> None:
+    # What a PLC leaves behind that lost its power some times, or a stranger who says nothing.
+    with contextlib.ExitStack() as dead:
+        for _ in range(12):
+            dead.enter_context(socket.create_connection(("127.0.0.1", sorter._settings.port)))
+        until(lambda: sorter._connections >= 8)
+        for _ in range(3):
+            with Plc(sorter) as plc:
+                assert len(plc.node(f"{HANDSHAKE}/ToCell/Hello").read_value()) == SIZE
 
 
 def test_node_opcua_client_runs_a_part(sorter: OpcUaSorter) -> None:
