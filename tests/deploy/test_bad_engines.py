@@ -13,37 +13,23 @@ import pytest
 import yaml
 
 from deploy.bundle import open_bundle, write_bundle
-from deploy.engine_folder import EngineDescription, write_engine_folder
 from drivers.errors import InspectionError
 from station.engines.interface import EngineOptions
-from station.engines.manifest import EngineRules, PartFigures
 from station.engines.proof import Limits, Proof, begun_proof, prove_engine, read_proof, write_proof
 from station.engines.states import EngineState, Provenance, StoreError
 from station.engines.store import Store, install
-from station.recipe import PatchGrid, Recipe, SurfaceSize
+from station.recipe import Recipe
 from station.signing import own_key
-from tests.conftest import TINY_CLASSES, TINY_PATCH, tiny_figures, tiny_network, tiny_surface
+from tests.conftest import tiny_surface
+from tests.station.engines.engine_store import engine, network
 
 LIMITS = Limits(deadline_ms=5000.0, memory_mb=2000.0)
-Golden = Callable[[str, int], np.ndarray]
 
 
 @pytest.fixture
 def station(tiny_engine: Path, tmp_path: Path) -> Store:
     """A station whose factory engine is a good one."""
     return Store(tiny_engine.parent, "tiny")
-
-
-def network(change: Callable[[dict[str, np.ndarray]], None] = lambda weights: None):
-    """The tiny network with other weights."""
-    from onnx import numpy_helper
-
-    model = tiny_network()
-    weights = {one.name: numpy_helper.to_array(one).copy() for one in model.graph.initializer}
-    change(weights)
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
-    return model
 
 
 def slow_network():
@@ -69,28 +55,6 @@ def slow_network():
     softmax.input[0] = "sum"
     graph.node.append(softmax)
     return model
-
-
-def engine(into: Path, model, golden: Golden = tiny_surface, height: int = 64) -> Path:
-    """An engine folder of a network, with golden parts that the workshop has recorded with it."""
-    import onnx
-
-    folder = into / "tiny"
-    folder.mkdir(parents=True)
-    onnx.save(model, str(folder / "model.onnx"))
-    description = EngineDescription(
-        name="tiny",
-        network="tiny",
-        description="A new one.",
-        classes=TINY_CLASSES,
-        surface=SurfaceSize(height=height, width=32),
-        patch=PatchGrid(size=TINY_PATCH),
-        rules=EngineRules(),
-        figures={"fp32": PartFigures(**tiny_figures())},
-    )
-    parts = [(TINY_CLASSES[n % 3], golden(TINY_CLASSES[n % 3], 50 + n)) for n in range(6)]
-    write_engine_folder(folder, description, parts)
-    return folder
 
 
 def brought_home(store: Store, folder: Path, scratch: Path, version: int = 1) -> str:

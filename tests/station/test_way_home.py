@@ -18,9 +18,10 @@ from station.assembly import Station
 from station.config import load_config
 from station.engine_keeper import EngineKeeper
 from station.engines.health import GROUP, IN_A_ROW
-from station.engines.interface import Engine, EngineError, Scores
+from station.engines.interface import Engine, EngineError, EngineOptions, Scores
+from station.engines.proof import Limits, begun_proof, prove_engine
 from station.engines.states import FACTORY, EngineState, StoreError
-from station.engines.store import Store
+from station.engines.store import Store, install
 from station.journal.audit import audit
 from station.journal.reading import JournalReader
 from station.line import Line
@@ -28,7 +29,7 @@ from station.line_values import LineSettings
 from station.observers import Observers
 from station.preparing import first_that_judges
 from station.recipe import Recipe
-from tests.station.engines.engine_store import installed
+from tests.station.engines.engine_store import FROM, engine, installed, list_files, network
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -252,3 +253,46 @@ def test_a_step_that_the_journal_could_not_take_is_written_later(home: Home) -> 
     home.keeper.look()
     home.keeper.look()
     assert home.steps() == [(home.new[:6], step) for step in ("installed", "proven", "proven")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_proven_engine_that_is_worse_under_a_drifted_lamp_goes_back_and_nothing_flaps_for_an_hour(
+    home: Home, tiny_recipe: Recipe
+) -> None:
+    """The lamp is brighter than on the pictures that the new engine was trained on; the old one bears it.
+
+    Said beforehand: 2 groups of 25 parts, and what comes in the second until the next look and changeover.
+    """
+    per_look = 6
+    """Parts between two looks of the keeper: 5.8 parts per second, one look per second."""
+
+    def fine(weights: dict[str, np.ndarray]) -> None:
+        weights["head.b"][1] = -30.6  # bright from a mean of 0.51 on, where the old one says 0.6
+
+    folder = engine(home.folder / "trained", network(fine))
+    (folder / "card.md").write_text("A test's.")
+    list_files(folder, version=2)
+    digest = install(home.store.factory.parent, "tiny", folder, FROM)
+    found = home.store.find(digest)
+    proof = prove_engine(
+        found, home.store.in_order(), tiny_recipe, EngineOptions(threads=1), Limits(5000, 2000),
+        begun_proof("test", found, tiny_recipe, "1.0.0"), backend="onnxruntime-cpu", precision="fp32",
+    )  # fmt: skip
+    assert proof.failed == "", "it is proven: its golden parts were taken under the old lamp"
+    home.store.change(lambda known: known.proven(digest, proof.summary, by="station"))
+    home.lamp = 142.0
+    home.inspect(250)
+    activate(home, digest)
+    own = home.station.line.prepared.recipe_digest
+    an_hour = 20_880
+    for _ in range(0, an_hour, per_look):
+        home.inspect(per_look)
+        home.keeper.look()
+    records = home.plant.records()
+    judged = [one for one in records.values() if one.recipe_digest == own]
+    assert IN_A_ROW * GROUP <= len(judged) <= IN_A_ROW * GROUP + per_look
+    assert {one.outcome for one in records.values() if one.recipe_digest != own} == {"accept"}
+    assert home.state(digest) is EngineState.BAD
+    assert [step for _, step in home.steps()].count("active") == 1, "one rollback, no other step"
+    assert len(home.plant.sorter.told) == 250 + -(-an_hour // per_look) * per_look
