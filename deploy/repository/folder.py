@@ -15,17 +15,15 @@ from __future__ import annotations
 import copy
 import fcntl
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from securesystemslib.signer import Key, Signer
-from tuf.api.exceptions import RepositoryError as TufError
 from tuf.api.metadata import (
     Metadata,
     MetaFile,
@@ -34,21 +32,23 @@ from tuf.api.metadata import (
     Targets,
     Timestamp,
 )
-from tuf.api.serialization import DeserializationError
 
 from deploy.repository.errors import RepositoryError
 from deploy.repository.keys import name_of
+from deploy.repository.reading import (
+    Document,
+    pending_files,
+    read_document,
+    read_pending,
+    read_published,
+)
 from deploy.updater.clock import ISSUED, TIME_FORMAT
 from station.files import sync_folder, write_file
 
-Document = Metadata[Any]
 TOP = ("root", "targets", "snapshot", "timestamp")
 DAYS = {"root": 365, "targets": 365, "snapshot": 30, "timestamp": 7}
 """How long a document counts; that of a channel as long as ``targets``."""
 LOCK_PATIENCE_S = 30.0
-_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_LARGEST = 5_000_000
-"""Bytes of a document, the most that python-tuf's client takes for targets."""
 
 
 @dataclass
@@ -62,6 +62,8 @@ class Repository:
     """By role; empty in a repository whose first root waits for signatures."""
     pending: dict[str, Document] = field(default_factory=dict)
     """By role: the next version of root, targets or of a channel."""
+    changed: set[str] = field(default_factory=set)
+    """The roles that were changed since it was opened."""
 
     # ------------------------------------------------------------------ reading
 
@@ -154,6 +156,7 @@ class Repository:
         document.signed.version += 1
         self._date(document, role, days)
         self.pending[role] = document
+        self.changed.add(role)
         return document
 
     def begin(self, role: str, signed: Root | Targets, days: int | None = None) -> None:
@@ -161,10 +164,12 @@ class Repository:
         document: Document = Metadata(signed)
         self._date(document, role, days)
         self.pending[role] = document
+        self.changed.add(role)
 
     def finish(self, keys: Sequence[Signer], *, refresh: bool = False, days: int | None = None) -> list[str]:
-        """Sign what these keys may sign, and publish when nothing is missing; what is missing, in words.
+        """Sign what these keys may sign, and publish what has all its signatures; what is missing, in words.
 
+        A change that waits keeps no other one waiting that does not need it, and never the timestamp.
         ``refresh``: make a new snapshot and timestamp though nothing changed. ``days``: how long the
         timestamp counts. Raises :class:`RepositoryError` for a key that no role has; nothing is changed then.
         """
@@ -172,23 +177,25 @@ class Repository:
         for role in ("targets", *self.channels):
             if role not in self.pending and self.missing(role):
                 self.propose(role)  # a key of it was replaced
-        for role in ("root", "targets", *self.channels):
-            if role in self.pending:
-                allowed = {key.keyid for key in self.keys_of(role)}
-                if role == "root" and "root" in self.published:
-                    allowed |= set(self.published["root"].signed.roles["root"].keyids)
-                for signer in keys:
-                    if signer.public_key.keyid in allowed:
-                        self.pending[role].sign(signer, append=True)
-        problems = [self.missing(role) for role in ("root", "targets", *self.channels)]
-        problems = [*filter(None, problems), *self.expired()]
-        news = self._online(keys, refresh, days)
-        problems += [self._missing_online(role, document) for role, document in news.items()]
-        problems = list(filter(None, problems))
+        for role, document in self.pending.items():
+            allowed = {key.keyid for key in self.keys_of(role)}
+            if role == "root" and "root" in self.published:
+                allowed |= set(self.published["root"].signed.roles["root"].keyids)
+            for signer in keys:
+                if signer.public_key.keyid in allowed:
+                    document.sign(signer, append=True)
         self._write_pending()
-        if not problems and (self.pending or news):
-            self._publish(news)
-        return problems
+        missing: list[str] = []
+        for number, chosen in enumerate(self._candidates(refresh)):
+            with self._only(chosen):
+                news = self._online(keys, refresh, days)
+                problems = [*self._problems(), *self._unsigned(news)]
+            if number == 0:
+                missing = problems
+            if not problems:
+                self._publish(chosen, news)
+                break
+        return missing
 
     def drop(self) -> list[str]:
         """Give up every change that waits; the roles it was of. Raises :class:`RepositoryError`."""
@@ -213,7 +220,7 @@ class Repository:
                 other / "pending" / f"{role}.json",
                 other / "metadata" / f"{own.signed.version}.{role}.json",
             )
-            found = [_read(file, kind) for file in files if file.is_file()]
+            found = [read_document(file, kind) for file in files if file.is_file()]
             same = [one for one in found if one.signed_bytes == own.signed_bytes]
             if found and not same:
                 problems.append(f"{other}: has another change of {role} than the one that waits here")
@@ -243,9 +250,49 @@ class Repository:
                 "shows the keys of every role"
             )
 
+    def _candidates(self, refresh: bool) -> list[dict[str, Document]]:
+        """What might be published together, the most first."""
+        everything = dict(self.pending)
+        if "root" not in self.published:
+            return [everything]
+        signed = {role: one for role, one in everything.items() if not self.missing(role)}
+        with self._only({}):
+            channels = set(self.channels)
+        alone = {}
+        for role in channels & everything.keys():
+            with self._only({role: everything[role]}):
+                if not self.missing(role):
+                    alone[role] = everything[role]
+        with_root = alone | {role: one for role, one in signed.items() if role == "root"}
+        found = [everything, signed, with_root, alone]
+        return [one for one in found if one] + ([{}] if refresh or not everything else [])
+
+    @contextmanager
+    def _only(self, pending: dict[str, Document]) -> Iterator[None]:
+        """As if nothing else were pending."""
+        kept, self.pending = self.pending, pending
+        try:
+            yield
+        finally:
+            self.pending = kept
+
+    def _problems(self) -> list[str]:
+        """Why a station would refuse root, targets or channels, in words."""
+        new = [role for role in self.channels if role not in self.pending and role not in self.published]
+        found = [f"{role}: was never signed" for role in new]
+        strange = self.pending.keys() - {"root", "targets", *self.channels}
+        found += [f"{role}: is no role of targets yet" for role in sorted(strange)]
+        found += [self.missing(role) for role in ("root", "targets", *self.channels) if role not in new]
+        return [*filter(None, found), *self.expired()]
+
+    def _unsigned(self, news: dict[str, Document]) -> list[str]:
+        return [one for one in (self._missing_online(*new) for new in news.items()) if one]
+
     def _online(self, keys: Sequence[Signer], refresh: bool, days: int | None) -> dict[str, Document]:
         """A new snapshot and timestamp, signed by the keys that may; empty where nothing is new."""
-        wanted = {f"{role}.json": self.current(role).signed.version for role in ("targets", *self.channels)}
+        there = self.published | self.pending
+        roles = [role for role in ("targets", *self.channels) if role in there]
+        wanted = {f"{role}.json": there[role].signed.version for role in roles}
         old = self.published.get("snapshot")
         known = {name: one.version for name, one in old.signed.meta.items()} if old else {}
         wanted = known | wanted  # a client refuses a snapshot from which a name has gone
@@ -281,22 +328,21 @@ class Repository:
         folder.mkdir(parents=True, exist_ok=True)
         for role, document in self.pending.items():
             write_file(folder / f"{role}.json", document.to_bytes())
-        for file in _pending_files(self.folder):
+        for file in pending_files(self.folder):
             if file.name.removesuffix(".json") not in self.pending:
                 file.unlink()
         sync_folder(folder)
 
-    def _publish(self, news: dict[str, Document]) -> None:
+    def _publish(self, chosen: dict[str, Document], news: dict[str, Document]) -> None:
         metadata = self.folder / "metadata"
-        channels = [role for role in self.pending if role != "root"]
-        for role in (*channels, "snapshot", "root"):
-            document = self.pending.get(role) or news.get(role)
-            if document is not None:
+        lists = {role: one for role, one in chosen.items() if role != "root"}
+        for role, document in (lists | news | chosen).items():
+            if role != "timestamp":
                 write_file(metadata / f"{document.signed.version}.{role}.json", document.to_bytes())
         if news:
             write_file(metadata / "timestamp.json", news["timestamp"].to_bytes())
-        self.published |= self.pending | news
-        self.pending.clear()
+        self.published |= chosen | news
+        self.pending = {role: one for role, one in self.pending.items() if role not in chosen}
         self._write_pending()
 
 
@@ -344,104 +390,8 @@ def _require_repository(folder: Path) -> None:
 
 
 def _load(folder: Path, now: datetime) -> Repository:
-    found = Repository(folder, now)
-    metadata = folder / "metadata"
-    roots: list[Document] = []
-    for version in _versions(metadata, "root"):
-        expected = len(roots) + 1
-        if version != expected:
-            raise RepositoryError(
-                f"{metadata / f'{expected}.root.json'}: is missing, and {version}.root.json is there: a "
-                "station goes from root to root without a gap; put it back from a copy of the repository"
-            )
-        file = metadata / f"{version}.root.json"
-        root = _read(file, Root)
-        for above in (*roots[-1:], root):
-            _verify(file, [above], "root", root)
-        if root.signed.version != version:
-            raise RepositoryError(
-                f"{file}: says that it is version {root.signed.version}: put the right one back"
-            )
-        roots.append(root)
-    if roots:
-        found.published |= {"root": roots[-1]} | _below_root(metadata, roots)
-    for file in _pending_files(folder):
-        role = file.name.removesuffix(".json")
-        document = _read(file, Root if role == "root" else Targets)
-        old = found.published.get(role)
-        if old is not None and document.signed.version <= old.signed.version:
-            continue  # a command was killed after it had published it
-        found.pending[role] = document
-    return found
-
-
-def _below_root(metadata: Path, roots: list[Document]) -> dict[str, Document]:
-    """What the timestamp leads to, every signature checked.
-
-    A key of an older root is enough here: a command that was killed may have published the new root alone,
-    and the next one signs the rest.
-    """
-    found: dict[str, Document] = {}
-
-    def take(role: str, file: Path, kind: type, above: list[Document]) -> Any:
-        found[role] = _read(file, kind)
-        _verify(file, above, role, found[role])
-        return found[role].signed
-
-    timestamp = take("timestamp", metadata / "timestamp.json", Timestamp, roots)
-    version = timestamp.snapshot_meta.version
-    versions = take("snapshot", metadata / f"{version}.snapshot.json", Snapshot, roots).meta
-    targets = take("targets", metadata / f"{versions['targets.json'].version}.targets.json", Targets, roots)
-    for role in (targets.delegations.roles or {}) if targets.delegations else {}:
-        if not _ROLE.fullmatch(role):
-            raise RepositoryError(
-                f"{metadata}: the role {role!r} cannot be the name of a file: do not use it"
-            )
-        file = metadata / f"{versions[f'{role}.json'].version}.{role}.json"
-        take(role, file, Targets, [found["targets"]])
-    return found
-
-
-def _verify(file: Path, above: list[Document], role: str, document: Document) -> None:
-    problem: Exception | None = None
-    for one in reversed(above):
-        try:
-            one.verify_delegate(role, document)
-        except (TufError, ValueError) as error:
-            problem = problem or error
-        else:
-            return
-    raise RepositoryError(
-        f"{file}: {problem}: it was changed without the keys; put it back from a copy of the repository"
-    )
-
-
-def _read(file: Path, kind: type) -> Document:
-    problem = ""
-    try:
-        with file.open("rb") as source:
-            content = source.read(_LARGEST + 1)
-        document: Document = Metadata.from_bytes(content)
-        if len(content) > _LARGEST:
-            problem = f"is larger than {_LARGEST} bytes"
-        elif not isinstance(document.signed, kind):
-            problem = f"is metadata of {document.signed.type}, not of {kind.__name__.lower()}"
-    except FileNotFoundError:
-        problem = "is missing"
-    except DeserializationError as error:
-        problem = f"is no metadata ({error})"
-    if problem:
-        raise RepositoryError(f"{file}: {problem}: put it back from a copy of the repository")
-    return document
-
-
-def _versions(metadata: Path, role: str) -> list[int]:
-    found = (re.fullmatch(rf"([1-9]\d{{0,8}})\.{role}\.json", path.name) for path in metadata.glob("*.json"))
-    return sorted(int(one[1]) for one in found if one)
-
-
-def _pending_files(folder: Path) -> list[Path]:
-    return sorted((folder / "pending").glob("[!.]*.json"))
+    published = read_published(folder / "metadata")
+    return Repository(folder, now, published, read_pending(folder, published))
 
 
 @contextmanager

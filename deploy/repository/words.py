@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from deploy.repository.folder import Document, Repository
+from deploy.repository.folder import Repository
 from deploy.repository.keys import name_of
 from deploy.repository.orders import Order
+from deploy.repository.reading import Document
 
 
 def whom(order: Order) -> str:

@@ -51,24 +51,41 @@ def ask_pin(token: str) -> str:
 
 
 def sign(
-    repository: Repository, keys: list[str] | None, *, refresh: bool = False, days: int | None = None
+    repository: Repository,
+    keys: list[str] | None,
+    *,
+    everything: bool = False,
+    refresh: bool = False,
+    days: int | None = None,
 ) -> None:
-    """Sign what is pending by these keys, publish it if nothing is missing, and say what became of it.
+    """Sign what is pending by these keys, publish what has its signatures, and say what became of it.
 
-    Ends the command with exit code 1 where signatures are missing. Raises ``RepositoryError``.
+    Ends the command with exit code 1 where its own change still waits; with ``everything``, where any does.
+    Raises ``RepositoryError``.
     """
     from deploy.repository.keys import signers
 
+    before = _timestamp(repository)
     with signers(keys or [], ask_pin) as given:
         missing = repository.finish(given, refresh=refresh, days=days)
-    if not missing:
+    if _timestamp(repository) != before:
         timestamp = repository.published["timestamp"].signed
         print(
             f"published: timestamp {timestamp.version} of {repository.folder}, good until {timestamp.expires}"
         )
+    elif repository.changed and not repository.changed & repository.pending.keys():
+        print(f"published: {', '.join(sorted(repository.changed))} of {repository.folder}")
+    if not missing:
         return
-    print("not published yet; it waits for")
+    print("what is not published waits for")
     for one in missing:
         print(f"  {one}")
     print(f"sign it by `retrain sign pending {repository.folder} --key KEY`")
-    raise typer.Exit(1)
+    mine = repository.pending.keys() if everything else repository.changed & repository.pending.keys()
+    if mine or (refresh and _timestamp(repository) == before):
+        raise typer.Exit(1)
+
+
+def _timestamp(repository: Repository) -> int:
+    found = repository.published.get("timestamp")
+    return found.signed.version if found else 0

@@ -163,7 +163,7 @@ def pending(
         print("\n".join(changes_of(opened)))
         if other is not None:
             print(f"{opened.take_signatures(other)} signatures taken over from {other}")
-        sign(opened, key)
+        sign(opened, key, everything=True)
 
 
 @app.command("refresh")

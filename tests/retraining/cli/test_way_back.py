@@ -268,6 +268,34 @@ def test_two_people_who_sign_the_same_root_at_once_both_count(repository: Plant)
     assert len(root.signatures) == 2
 
 
+def test_a_change_that_waits_keeps_no_other_one_and_no_timestamp_waiting(
+    shipped: Plant, engine: Path
+) -> None:
+    repository, online = shipped.repository, shipped.keys("online")
+    shipped.waits("keys", "rotate", repository, "--role", "root", "--remove", "clara", *shipped.keys("anna"))
+    shipped.waits("sign", "promote", repository, "--product", "tiny", *online)
+    stranger = shipped.public("stranger")
+    shipped.waits(
+        "sign", "product", repository, "other", "--canary", stranger, "--stable", stranger,
+        *shipped.keys("stranger", "online"),
+    )  # fmt: skip
+    said = shipped.done("sign", "refresh", repository, *online)
+    for word in ("published: timestamp 4", "root: 1 more", "tiny.stable: 1 more", "targets: 2 more"):
+        assert word in said
+    (engine / "card.md").write_text("# better\n")
+    said = shipped.done(*ship(shipped, engine))
+    assert "published: timestamp 5" in said
+    shipped.client(repository).refresh()
+    assert (repository / "metadata" / "3.tiny.canary.json").exists()
+    assert not (repository / "metadata" / "2.root.json").exists()
+    shipped.waits("sign", "pending", repository, *shipped.keys("ben"))
+    assert (repository / "metadata" / "2.root.json").exists()
+    shipped.done("sign", "pending", repository, *shipped.keys("anna", "online"))
+    assert not list((repository / "pending").iterdir())
+    assert shipped.found(repository, path_of(shipped, "stable"))
+    shipped.client(repository).refresh()
+
+
 def test_what_a_change_that_was_given_up_has_left_goes_with_the_next_one(
     repository: Plant, engine: Path
 ) -> None:
