@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import importlib.util
 import os
@@ -31,6 +32,7 @@ class GigeOnCable:
         net = f"10.213.{os.getpid() % 256}"
         self.address = f"{net}.2" if self.is_on_cable else LOOPBACK
         self._lock = LOCK.open("w")
+        atexit.register(self.close)  # also where no plant was started: a cable is the machine's
         if self.is_on_cable:
             self._lay_cable(f"{net}.1/30", f"{net}.2/30")
         else:
@@ -61,6 +63,7 @@ class GigeOnCable:
 
     def close(self) -> None:
         """Switch it off and take the cable away."""
+        atexit.unregister(self.close)
         with suppress(AttributeError):  # it was never started
             self.camera.kill()
         if self.is_on_cable:
