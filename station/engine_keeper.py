@@ -10,8 +10,6 @@ store.
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +25,7 @@ from station.faults import code_of
 from station.journal.reading import JournalReader
 from station.journal.record import PartRecord
 from station.journal.selection import Selection
+from station.proof_process import ProofProcess
 
 if TYPE_CHECKING:
     from station.assembly import Station
@@ -65,10 +64,11 @@ class EngineKeeper:
 
     def __init__(self, station: Station, configuration: Path) -> None:
         """``configuration``: its file, for the process in which an engine proves itself."""
-        self._station, self._configuration = station, configuration
+        self._station = station
         self._trial: Trial | None = None
-        self._proving: subprocess.Popen[bytes] | None = None
-        self._proves = ""
+        self._proof = ProofProcess(configuration, STATION)
+        self._not_again: set[str] = set()
+        """Engines whose proof came to no result, which was said."""
         self._said = ""
         self._seen = 0
         """The journal's last record when the trial was looked at last."""
@@ -84,9 +84,7 @@ class EngineKeeper:
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
         self._thread.join(5.0)
-        if self._proving is not None:
-            self._proving.kill()
-            self._proving.wait()
+        self._proof.close()
 
     def _serve(self) -> None:
         heartbeat.begin("engines", vital=False)
@@ -126,23 +124,20 @@ class EngineKeeper:
 
     def _let_prove(self, store: Store, new: Sequence[Entry]) -> None:
         """Let one installed engine after the other prove itself; a crash of the proof is the engine's."""
-        if self._proving is not None:
-            code = self._proving.poll()
-            if code is None:
-                return
-            digest, self._proving = self._proves, None
-            if code < 0 and store.engines().entry(digest).state is EngineState.INSTALLED:
-                why = f"its proof was ended by signal {-code}"
-                store.change(lambda known: known.failed(digest, why, by=STATION))
+        if (ended := self._proof.look()) is not None:
+            entry = store.engines().entries.get(ended.digest)
+            if ended.is_engines and entry is not None and entry.state is EngineState.INSTALLED:
+                store.change(lambda known: known.failed(ended.digest, ended.problem, by=STATION))
+            elif ended.problem:
+                self._not_again.add(ended.digest)
+                log.error(
+                    "engines: the proof of %s came to no result: %s; put this right, then `station engines "
+                    "prove %s`", ended.digest[:12], ended.problem, ended.digest[:12],
+                )  # fmt: skip
             note_steps(store, self._station.journal)
-        elif new:
-            self._proves = min(new, key=lambda one: one.at).digest
-            command = [sys.executable, "-m", "station.cli", "engines", "prove", self._proves]
-            where = ["--config", str(self._configuration.resolve()), "--name", store.name, "--by", STATION]
-            self._proving = subprocess.Popen(
-                [*command, *where],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+        waiting = [one for one in new if one.digest not in self._not_again]
+        if waiting and not self._proof.is_at_work:
+            self._proof.begin(store.name, min(waiting, key=lambda one: one.at).digest)
 
     # ------------------------------------------------------------------ trial
 
@@ -153,10 +148,9 @@ class EngineKeeper:
             self._go_back(f"it does not reproduce a golden part any more: {doubt}")
             return
         last = journal.last_record
-        if last == self._seen and self.health is not None:
-            return
-        self._seen = last
-        self.health = health = self._health(trial)
+        if last != self._seen or self.health is None:
+            self._seen, self.health = last, self._health(trial)
+        health = self.health
         canary = line.status().canary
         if health.problem:
             self._go_back(health.problem)

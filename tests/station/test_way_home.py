@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers
 from station.preparing import first_that_judges
+from station.proof_process import Ended, ProofProcess
 from station.recipe import Recipe
 from tests.station.engines.engine_store import FROM, engine, installed, list_files, network
 
@@ -78,18 +81,19 @@ class Home:
     lamp: float = 115.0
     """Grey level of the plates."""
     _asked: int = 0
+    _seen: int = 0
 
     def inspect(self, parts: int) -> None:
-        """Let parts go through, one after the other."""
+        """Let parts go through, and wait for the last one."""
         sorter = self.plant.sorter
-        for _ in range(parts):
-            self._asked += 1
-            done = len(sorter.told) + 1
-            sorter.ask(self._asked)
-            wait_for(lambda done=done: len(sorter.told) >= done)  # type: ignore[misc]
+        done = len(sorter.told) + parts
+        sorter.ask(*range(self._asked + 1, self._asked + parts + 1))
+        self._asked += parts
+        wait_for(lambda: len(sorter.told) >= done)
 
     def frame(self) -> Frame:
-        pixels = np.random.default_rng(self._asked).normal(self.lamp, 8, (64, 32))
+        self._seen += 1
+        pixels = np.random.default_rng(self._seen).normal(self.lamp, 8, (64, 32))
         return type(self.plant.camera).good(
             self.plant.camera, pixels=np.clip(pixels, 0, 255).astype(np.uint8)
         )
@@ -253,6 +257,23 @@ def test_a_step_that_the_journal_could_not_take_is_written_later(home: Home) -> 
     home.keeper.look()
     home.keeper.look()
     assert home.steps() == [(home.new[:6], step) for step in ("installed", "proven", "proven")]
+
+
+def test_a_proof_that_crashes_is_the_engines_and_one_without_a_result_is_not(
+    home: Home, tiny_engine: Path
+) -> None:
+    digest = installed(tiny_engine.parent, tiny_engine, home.folder, "another one")
+    proof = ProofProcess(home.folder / "no such file.yaml", "station")
+    proof.begin("tiny", digest)
+    wait_for(lambda: (found := proof.look()) is not None and "no such file.yaml" in found.problem, 60)
+    proof.begin("tiny", digest)
+    assert proof.is_at_work
+    pid = proof._process.pid  # type: ignore[union-attr]
+    os.kill(pid, signal.SIGSEGV)
+    ended: list[Ended | None] = []
+    wait_for(lambda: ended.append(proof.look()) or ended[-1] is not None, 60)  # type: ignore[func-returns-value]
+    assert ended[-1] == Ended(digest, "its proof was ended by signal 11", True)
+    proof.close()
 
 
 @pytest.mark.slow
