@@ -105,7 +105,7 @@ def inspect(
         FOLDER_MADE,
     ] = None,
 ) -> None:
-    """Inspect picture files with a recipe, with the same code as the line.
+    """Inspect picture files with a recipe, with the same code and the same active engine as the line.
 
     A picture that cannot be read or cut into patches is a fault; the command continues with the next one.
     The same holds for a folder below PATH that cannot be read, and for an overlay that cannot be written.
@@ -127,6 +127,9 @@ def inspect(
 
     from drivers.cameras.picture_files import shown
     from station.engines import open_engine
+    from station.engines.adapted import recipe_for
+    from station.engines.folder import load_manifest
+    from station.engines.store import Store
     from station.recipe import recipe_and_width
 
     console = Console()
@@ -138,9 +141,10 @@ def inspect(
         return
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
-    engine = open_engine(
-        engines / prepared.engine, backend=backend, precision=precision, threads=threads, recipe=prepared
-    )
+    judge = Store(engines, prepared.engine).active()
+    prepared = recipe_for(prepared, judge)
+    manifest = load_manifest(judge.folder, judge.name)
+    engine = open_engine(manifest, backend=backend, precision=precision, threads=threads, recipe=prepared)
     try:
         rows: list[Inspected] = []
         details: list[PatchDetails] = []

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.settings import accepted_risks
 from station.disk_budget import budget_problems, disk_uses
+from station.engines.states import StoreError
 from station.journal.values import software_version
 from station.observers.telemetry import TelemetryObserver
+from station.preparing import store_of
 
 if TYPE_CHECKING:
     from station.assembly import Station
@@ -31,6 +33,7 @@ def status_document(station: Station) -> dict[str, Any]:
         "codes": sorted(map(str, status.codes)),
         "failure": status.failure,
         "prepared": station.line.prepared.names(),
+        "new_engines": _new_engines(station),
         "canary": asdict(status.canary) if status.canary is not None else None,
         "marks": asdict(station.line.marks),
         "accepted_risks": accepted_risks(config) + accepted_risks(station.line.prepared.recipe),
@@ -67,6 +70,27 @@ def status_document(station: Station) -> dict[str, Any]:
             "journal": _free_mb(config.paths.journal.parent),
             "images": _free_mb(config.paths.images),
         },
+    }
+
+
+def _new_engines(station: Station) -> dict[str, Any] | None:
+    """What the store of engines says; None where no engine ever came home."""
+    store = store_of(station.config, station.line.prepared.engine.info.name)
+    if not store.is_there:
+        return None
+    try:
+        known = store.engines()
+    except StoreError as error:
+        return {"problem": str(error)}
+    active = known.entries.get(known.active)
+    return {
+        "active": known.active,
+        "previous": known.previous,
+        "candidate": known.candidate or None,
+        "state": None if active is None else str(active.state),
+        "since": None if active is None else active.at,
+        "why": None if active is None else active.why,
+        "starts_in_trial": 0 if active is None else active.starts,
     }
 
 

@@ -16,6 +16,7 @@ from station.engines.choose import (
     open_chosen,
     runnable,
 )
+from station.engines.folder import EngineManifest
 from station.engines.interface import Engine, EngineOptions, Scores
 from station.recipe import Recipe
 
@@ -32,7 +33,7 @@ __all__ = [
 
 
 def open_engine(
-    folder: Path,
+    folder: Path | EngineManifest,
     backend: str = "auto",
     precision: str = "auto",
     threads: int = 2,
@@ -42,11 +43,11 @@ def open_engine(
 ) -> Engine:
     """Load the engine in ``folder``, proven on this machine, by the named or the fastest back end.
 
-    With ``recipe``, which everything that decides on parts gives, it must have been proven on the patches
-    that the recipe cuts and is proven again with the recipe's decision rules. What was measured and proven
-    is kept in ``cache`` (the user's cache folder when None), so that only the first start takes its time;
-    every start reproduces a golden part of every class again. ``chunk`` is the number of patches computed at
-    a time, 0 chooses. Raises :class:`EngineError`.
+    ``folder``: or what was read from it. With ``recipe``, which everything that decides on parts gives, it
+    must have been proven on the patches that the recipe cuts and is proven again with the recipe's decision
+    rules. What was measured and proven is kept in ``cache`` (the user's cache folder when None), so that only
+    the first start takes its time; every start reproduces a golden part of every class. ``chunk`` is the
+    number of patches computed at a time, 0 chooses. Raises :class:`EngineError`.
     """
     options = EngineOptions(threads=threads, chunk=chunk, cache=cache or default_cache())
     engine, _ = open_chosen(folder, backend, precision, options, recipe)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from station.cli import app
+from station.engines.contents import CONTENTS, contents_from
 from station.engines.interface import EngineError
+from station.engines.manifest import EngineRules
 from station.engines.proof import proof_file, read_proof
 from station.engines.states import FACTORY, EngineState, StoreError
-from station.engines.store import Store
+from station.engines.store import Store, install
 from station.signing import own_key
 from tests.conftest import TINY_RECIPE
-from tests.station.engines.engine_store import installed
+from tests.station.engines.engine_store import FROM, installed, opened_bundle
 
 CONFIG = """
 station: {name: test}
@@ -86,3 +89,30 @@ def test_an_engine_that_is_not_there_is_named_with_what_is(folder: Path) -> None
     assert "no engine of tiny has come home yet" in run(folder, "history")
     with pytest.raises(EngineError, match="no engine of the store begins with 'abcdef'"):
         run(folder, "prove", "abcdef")
+
+
+def test_pictures_are_inspected_with_the_active_engine_and_its_numbers(folder: Path) -> None:
+    """A temperature of the new engine that makes it unsure shows in the confidence."""
+    store = Store(folder / "engines", "tiny")
+    picture = next((folder / "engines" / "tiny" / "golden").glob("*bright*.png"))
+
+    def confidence() -> float:
+        words = ["inspect", str(picture), "--recipe", "tiny", "--recipes", str(folder / "recipes")]
+        out = folder / "verdicts.csv"
+        where = ["--engines", str(folder / "engines"), "--backend", "onnxruntime-cpu", "--precision", "fp32"]
+        done = CliRunner().invoke(app, [*words, *where, "--csv", str(out)])
+        assert done.exit_code == 1, done.output
+        with out.open() as file:
+            (row,) = csv.DictReader(file)
+        return float(row["confidence"])
+
+    before = confidence()
+    opened = opened_bundle(folder / "engines" / "tiny", folder / "opened")
+    contents = contents_from((opened / CONTENTS).read_bytes())
+    softer = contents.model_copy(update={"rules": EngineRules(temperature=3.0)})
+    (opened / CONTENTS).write_bytes(softer.to_json())
+    digest = install(folder / "engines", "tiny", opened, FROM)
+    assert confidence() == before
+    store.change(lambda known: known.proven(digest, "a test", by="x"))
+    store.change(lambda known: known.activated(digest, "a test", by="x", after_record=0, before=""))
+    assert confidence() < before - 0.001

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -248,3 +249,19 @@ def test_what_one_user_of_the_group_installs_the_other_one_may_use_and_remove(
     assert set(folders.values()) == {0o2770}
     assert modes[store.folder / STATE] == modes[store.folder / ".lock"] == 0o660
     assert modes[store.folder_of(digest) / "golden" / "scores.json"] == 0o440
+
+
+def test_two_updaters_at_once_install_everything_once(
+    store: Store, tiny_engine: Path, tmp_path: Path
+) -> None:
+    opened = [opened_bundle(tiny_engine, tmp_path / f"opened-{n}", f"version {n}") for n in range(3)]
+    with ThreadPoolExecutor(6) as updaters:
+        found = list(
+            updaters.map(lambda one: install(tiny_engine.parent, "tiny", one, FROM), [*opened, *opened])
+        )
+    assert found[:3] == found[3:]
+    known = store.engines()
+    assert set(known.entries) == set(found)
+    assert [step.number for step in known.steps] == [1, 2, 3]
+    assert all(store.folder_of(digest).is_dir() for digest in found)
+    assert not list(store.folder.glob(".*.part"))
