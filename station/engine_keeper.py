@@ -167,10 +167,11 @@ class EngineKeeper:
 
     def _health(self, active: Entry) -> Health:
         settings = self._station.config.new_engines
-        if self._trial is None or self._trial.entry.after_record != active.after_record:
-            slow_ms = self._station.config.limits.part_deadline_ms * SLOW
-            self._trial = Trial(active, self._station.line.prepared.engine_digest, slow_ms)
         now = self._station.line.prepared
+        subject = (active.digest, active.after_record, now.engine_digest, now.recipe.name)
+        if self._trial is None or self._trial.subject != subject:
+            slow_ms = self._station.config.limits.part_deadline_ms * SLOW
+            self._trial = Trial(active, now.engine_digest, now.recipe.name, slow_ms)
         before = Store(self._station.config.paths.engines, now.engine.info.name).engines().previous
         with JournalReader(self._station.journal.path) as journal:
             return self._trial.health(journal, before, settings.baseline_parts, settings.trial_parts)
@@ -179,9 +180,10 @@ class EngineKeeper:
 class Trial:
     """What the journal says of one trial, read onwards."""
 
-    def __init__(self, entry: Entry, model: str, slow_ms: float) -> None:
+    def __init__(self, entry: Entry, model: str, recipe: str, slow_ms: float) -> None:
         """``model``: SHA-256 of what judges. ``slow_ms``: a decision that took longer is counted as slow."""
-        self.entry, self._model, self._slow_ms = entry, model, slow_ms
+        self.subject = (entry.digest, entry.after_record, model, recipe)
+        self._entry, self._model, self._recipe, self._slow_ms = entry, model, recipe, slow_ms
         self._baseline: Baseline | None = None
         self._parts: dict[int, Judged] = {}
         self._settled_to = entry.after_record
@@ -198,7 +200,7 @@ class Trial:
             is_settled &= record.outcome is not None
             if is_settled:
                 self._settled_to = record.record_id
-            if record.outcome is not None and record.engine_digest == self._model:
+            if record.outcome is not None and self._is_of(record, self._model):
                 self._parts[record.record_id] = judged(record, self._slow_ms)
         head = journal.head().seq
         self._disagrees |= disagreements(journal, before, self._heard_to)
@@ -214,13 +216,17 @@ class Trial:
         found: list[PartRecord] = []
         latest = journal.records(Selection(newest_first=True, limit=LOOKED_AT * parts), scores=False)
         for record in latest:
-            is_its = record.record_id <= self.entry.after_record and record.engine_digest == self.entry.before
-            if is_its and record.outcome is not None:
+            is_before = record.record_id <= self._entry.after_record and record.outcome is not None
+            if is_before and self._is_of(record, self._entry.before):
                 found.append(record)
             if len(found) == parts:
                 break
-        said = disagreements(journal, self.entry.digest, 0)
+        said = disagreements(journal, self._entry.digest, 0)
         return Baseline.of([judged(one, self._slow_ms, said.get(one.record_id)) for one in reversed(found)])
+
+    def _is_of(self, record: PartRecord, model: str) -> bool:
+        """Whether a part was judged by this model, for the recipe of the trial: others have other rates."""
+        return record.engine_digest == model and record.recipe == self._recipe
 
 
 def judged(record: PartRecord, slow_ms: float, disagrees: bool | None = None) -> Judged:
