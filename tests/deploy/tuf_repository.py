@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
@@ -171,6 +171,8 @@ class Server:
     """Part of a path -> a function of the handler and the content, which answers instead."""
 
     def find(self, path: str) -> bytes | None:
+        if not path.startswith("/"):  # as a proxy is asked
+            path = urlsplit(path).path
         name, _, rest = path.lstrip("/").partition("/")
         repository = self.repositories.get(name)
         files = {} if repository is None else repository.files
