@@ -8,6 +8,7 @@ readonly SOURCE
 readonly HOME_OF_RELEASES=/opt/station RELEASES=/opt/station/releases
 readonly CURRENT=/opt/station/current PREVIOUS=/opt/station/previous
 readonly CONFIG=/etc/station/station.yaml BACKUPS=/var/backups/station
+readonly UPDATER=/etc/station/updater.yaml UPDATER_UNIT=/etc/systemd/system/station-updater
 readonly UNIT=/etc/systemd/system/station.service DROP_INS=/etc/systemd/system/station.service.d
 
 help() {
@@ -20,6 +21,8 @@ Usage: station-service.sh COMMAND [OPTIONS]          (as root)
   status     show releases, state of the service, exposure
   allow      give the service access: gige-camera NETWORK, broker ADDRESS, gpu
   forbid     remove such access
+  updates    on FILE ADDRESS...: install the engines that the plant orders, by FILE (updater.yaml), and let
+             the updater reach these addresses; off: fetch no more
   backup     [FILE] save configuration, recipes, engines and journal; the station may run meanwhile
   restore    FILE restore a backup; the current files stay under other names
   uninstall  remove everything except configuration and records; --purge removes these too, after a backup
@@ -37,6 +40,7 @@ Examples:
   sudo deploy/station-service.sh install --config my-station.yaml
   sudo deploy/station-service.sh upgrade --wheels /media/usb/wheels
   sudo deploy/station-service.sh allow gige-camera 192.168.10.0/24
+  sudo deploy/station-service.sh updates on my-updater.yaml 10.1.2.7 10.1.2.8
   sudo deploy/station-service.sh backup /media/usb/station.tar.gz
 TEXT
 }
@@ -138,10 +142,15 @@ make_user() {
     done
     getent passwd station >/dev/null ||
         useradd --system --user-group --no-create-home --home-dir /var/cache/station --shell /usr/sbin/nologin station
+    getent passwd station-updater >/dev/null ||
+        useradd --system --gid station --no-create-home --home-dir /var/lib/station-updater \
+            --shell /usr/sbin/nologin station-updater
 }
 
 install_files() {
     install -m 644 "$SOURCE/systemd/station.service" "$UNIT"
+    install -m 644 "$SOURCE/systemd/station-updater.service" "$UPDATER_UNIT.service"
+    install -m 644 "$SOURCE/systemd/station-updater.timer" "$UPDATER_UNIT.timer"
     install -D -m 644 "$SOURCE/systemd/station.tmpfiles.conf" /etc/tmpfiles.d/station.conf
     install -D -m 644 "$SOURCE/systemd/70-station.rules" /etc/udev/rules.d/70-station.rules
     if (($(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p') >= 254)); then
@@ -347,7 +356,7 @@ do_status() {
 
 do_allow() {
     local what=${1:-} addresses=${*:2}
-    [[ -n $what && $what != restart-steps && -f $SOURCE/systemd/drop-ins/$what.conf ]] ||
+    [[ -n $what && $what != restart-steps && $what != repositories && -f $SOURCE/systemd/drop-ins/$what.conf ]] ||
         die "'$what' is unknown; write gige-camera NETWORK, broker ADDRESS, or gpu"
     if grep -q ADDRESSES "$SOURCE/systemd/drop-ins/$what.conf"; then
         [[ $addresses =~ ^[0-9A-Fa-f.:/\ ]+$ ]] || die "allow $what needs addresses, such as 192.168.10.0/24"
@@ -363,6 +372,39 @@ do_forbid() {
     rm "$DROP_INS/$1.conf"
     systemctl daemon-reload
     say "closed; it applies from the next start on: systemctl restart station"
+}
+
+do_updates() {
+    case "${1:-}" in
+        on) updates_on "${@:2}" ;;
+        off)
+            systemctl disable --now --quiet station-updater.timer
+            say "no more engines are fetched; $UPDATER is kept"
+            ;;
+        *) die "write: updates on FILE ADDRESS..., or: updates off" ;;
+    esac
+}
+
+updates_on() {
+    local file=${1:-} addresses=${*:2}
+    [[ -e $CURRENT ]] || die "no station is installed yet; use: install"
+    [[ -f $file ]] || die "no file '$file'; name an updater.yaml (docs/updates.md)"
+    [[ $addresses =~ ^[0-9A-Fa-f.:/\ ]+$ ]] ||
+        die "updates on needs the addresses of both repositories, or of the proxy, such as 10.1.2.7"
+    make_user
+    # Checked at its place, because relative paths count from there.
+    install -m 640 -g station "$file" "$UPDATER.new"
+    if ! "$CURRENT/bin/python" -m deploy.updater --check --config "$UPDATER.new"; then
+        rm -f "$UPDATER.new"
+        die "$file cannot be used (see above); where python-tuf is missing: upgrade --extras openvino,updates"
+    fi
+    mv "$UPDATER.new" "$UPDATER"
+    install -d "$UPDATER_UNIT.service.d"
+    sed "s#=ADDRESSES#=$addresses#" "$SOURCE/systemd/drop-ins/repositories.conf" \
+        >"$UPDATER_UNIT.service.d/repositories.conf"
+    install_files
+    systemctl enable --now --quiet station-updater.timer
+    say "engines are looked for every hour; at once: systemctl start station-updater"
 }
 
 # ---------------------------------------------------------------- backup
@@ -481,11 +523,12 @@ do_uninstall() {
         *) die "unknown option $1; uninstall knows --purge" ;;
     esac
     if [[ $purge == yes && -e $CONFIG && -e $CURRENT ]]; then do_backup; fi
-    systemctl disable --now --quiet station 2>/dev/null || true
-    rm -rf "$UNIT" "$DROP_INS" /etc/tmpfiles.d/station.conf /etc/udev/rules.d/70-station.rules "$HOME_OF_RELEASES"
+    systemctl disable --now --quiet station station-updater.timer 2>/dev/null || true
+    rm -rf "$UNIT" "$DROP_INS" "$UPDATER_UNIT.service" "$UPDATER_UNIT.timer" "$UPDATER_UNIT.service.d" /etc/tmpfiles.d/station.conf /etc/udev/rules.d/70-station.rules "$HOME_OF_RELEASES"
     systemctl daemon-reload
     if [[ $purge == yes ]]; then
-        rm -rf /etc/station /var/lib/station /var/cache/station
+        rm -rf /etc/station /var/lib/station /var/lib/station-updater /var/cache/station
+        userdel station-updater 2>/dev/null || true
         userdel station 2>/dev/null || true
         say "removed, with configuration and records; the last backup is in $BACKUPS"
     else
@@ -499,7 +542,7 @@ done
 command=${1:-}
 shift || true
 case "$command" in
-    install | upgrade | rollback | status | allow | forbid | backup | restore | uninstall) ;;
+    install | upgrade | rollback | status | allow | forbid | backup | restore | uninstall | updates) ;;
     "") help >&2 && exit 2 ;;
     *) die "unknown command $command; see --help" ;;
 esac

@@ -30,7 +30,7 @@ def updater(
     by: Annotated[str | None, typer.Option(help="With --accept-expired: who says yes.")] = None,
     why: Annotated[str | None, typer.Option(help="With --accept-expired: why it is right here.")] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only read the settings, and fetch nothing.")
+        bool, typer.Option("--check", help="Only read the settings and the roots, and fetch nothing.")
     ] = False,
 ) -> None:
     """Fetch the engines that the plant orders for this station, and install them.
@@ -57,9 +57,6 @@ def updater(
 
     _only_together(from_, accept_expired, by, why)
     settings = load_settings(config)
-    if check:
-        typer.echo(f"{config}: {len(settings.products)} products, for the station {settings.station}")
-        return
     try:
         import tuf  # noqa: F401
     except ModuleNotFoundError as error:
@@ -68,8 +65,14 @@ def updater(
         ) from error
     from deploy.updater.install import install_bundle
     from deploy.updater.stick import find_repositories
-    from deploy.updater.update import Accepted, update
+    from deploy.updater.update import Accepted, read_root, update
 
+    if check:
+        for name in ("images", "director"):
+            read_root(name, getattr(settings, name).root)
+        names = ", ".join(product.product for product in settings.products)
+        typer.echo(f"{config}: keeps {names} up to date for the station {settings.station}")
+        return
     stick = None if from_ is None else find_repositories(from_)
     accepted = Accepted(by, why) if by is not None and why is not None else None
     console = Console(stderr=True)

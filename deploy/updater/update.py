@@ -139,7 +139,7 @@ def _refreshed(
     """Both repositories with fresh metadata. Raises :class:`UpdateError`, OSError."""
     folders = {name: settings.state / name for name in REPOSITORIES}
     sources = _sources(settings, stick, progress)
-    roots = {name: _root(name, getattr(settings, name).root) for name in REPOSITORIES}
+    roots = {name: read_root(name, getattr(settings, name).root) for name in REPOSITORIES}
 
     def newest() -> tuple[datetime | None, datetime]:
         """The newest signed time, and what time it is at least."""
@@ -209,7 +209,8 @@ def _sources(settings: UpdaterSettings, stick: Stick | None, progress: Progress 
     return {name: Source(f"{base}metadata/", f"{base}targets/", fetcher) for name, base in bases.items()}
 
 
-def _root(name: str, file: Path) -> bytes:
+def read_root(name: str, file: Path) -> bytes:
+    """The root.json that a person brought. Raises :class:`UpdateError`."""
     try:
         with open_regular(file) as opened:
             return opened.read(ROOT_BYTES)
@@ -217,7 +218,7 @@ def _root(name: str, file: Path) -> bytes:
         raise UpdateError(
             f"{name}.root of updater.yaml: {explain_os_error(error, file)}; it is the root.json of the "
             "repository "
-            "`{name}`, which a person brings to every station once"
+            f"`{name}`, which a person brings to every station once"
         ) from error
 
 

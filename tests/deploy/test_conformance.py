@@ -280,7 +280,7 @@ def test_duplicate_keys_and_signatures_count_once(client: SuiteClient, role: str
 
 
 def test_a_root_with_a_key_of_an_unknown_type_is_refused(client: SuiteClient) -> None:
-    """The specification would leave the key out; python-tuf cannot read such a root at all (docs/updates.md)."""
+    """The specification would leave the key out; python-tuf reads no such root (docs/updates.md)."""
     repository = client.repository
     key = CryptoSigner.generate_ed25519().public_key
     key.keytype = key.scheme = "from-the-future"

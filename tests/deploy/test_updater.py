@@ -522,4 +522,4 @@ def test_the_command_says_what_was_done(here: Station) -> None:
     ended = CliRunner().invoke(app, ["--config", str(here.folder / "updater.yaml")])
     assert (ended.exit_code, ended.output) == (0, "housing: the plant orders no engine for this station\n")
     ended = CliRunner().invoke(app, ["--config", str(here.folder / "updater.yaml"), "--check"])
-    assert "1 products, for the station hall-3" in ended.output
+    assert "keeps housing up to date for the station hall-3" in ended.output
