@@ -24,7 +24,7 @@ from deploy.updater.__main__ import app
 from deploy.updater.errors import UpdateError
 from deploy.updater.fetcher import Fetcher, Pace
 from deploy.updater.install import install_bundle
-from deploy.updater.settings import Network, UpdaterSettingsError, load_settings
+from deploy.updater.settings import Network, UpdaterSettings, UpdaterSettingsError, load_settings
 from deploy.updater.stick import Stick, find_repositories
 from deploy.updater.update import Accepted, update
 from station.engines.store import EngineState, Store
@@ -523,3 +523,12 @@ def test_the_command_says_what_was_done(here: Station) -> None:
     assert (ended.exit_code, ended.output) == (0, "housing: the plant orders no engine for this station\n")
     ended = CliRunner().invoke(app, ["--config", str(here.folder / "updater.yaml"), "--check"])
     assert "keeps housing up to date for the station hall-3" in ended.output
+
+
+def test_the_document_has_every_key_of_the_settings() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "updates.md").read_text()
+    keys = [f"network.{name}" for name in Network.model_fields]
+    sections = {"images", "director", "products", "network"}
+    keys += [name for name in UpdaterSettings.model_fields if name not in sections]
+    keys += ["images.url", "director.root", "products[].product", "products[].channel"]
+    assert [key for key in keys if f"`{key}`" not in text] == []
