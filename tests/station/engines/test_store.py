@@ -246,7 +246,7 @@ def test_what_one_user_of_the_group_installs_the_other_one_may_use_and_remove(
     folders = {store.folder: store.folder.stat().st_mode & 0o7777} | {
         path: mode for path, mode in modes.items() if path.is_dir()
     }
-    assert set(folders.values()) == {0o2770}
+    assert set(folders.values()) == {0o770}
     assert modes[store.folder / STATE] == modes[store.folder / ".lock"] == 0o660
     assert modes[store.folder_of(digest) / "golden" / "scores.json"] == 0o440
 
