@@ -43,7 +43,7 @@ FORMAT = 1
 LOCK_PATIENCE_S = 30.0
 """How long a writer waits for another one: a bundle of 1 GB may be being copied."""
 SHARED_FOLDER, SHARED_FILE, READ_ONLY_FILE = 0o770, 0o660, 0o440
-"""Station and updater are two users whose group is the same; what they write is both's, whatever their masks."""
+"""Station and updater are two users of one group: what they write is both's, whatever their masks."""
 KEPT = 5
 """Engines without a role whose folders stay, the latest; of older ones only the entry stays."""
 
