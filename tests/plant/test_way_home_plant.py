@@ -107,10 +107,11 @@ def test_an_engine_comes_home_proves_itself_is_activated_and_is_rolled_back_by_c
     assert audit(small_plant.journal).findings == ()
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
-def test_killed_in_update_and_activation_each_start_has_a_proven_engine_and_each_part_one_engine(
-    small_plant: Any, kills: int
-) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_killed_100_times_each_start_has_a_proven_engine_and_each_part_one_engine(small_plant: Any) -> None:
+    """In update and activation. tests/station/engines/test_store_kill.py strikes each write of the store."""
+    kills = 100
     dice = random.Random(kills)
     small_plant.start_cell(rate_hz=30)
     store, socket = store_of(small_plant), small_plant.journal.with_suffix(".sock")
