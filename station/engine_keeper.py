@@ -26,6 +26,7 @@ from station.journal.reading import JournalReader
 from station.journal.record import PartRecord
 from station.journal.selection import Selection
 from station.proof_process import ProofProcess
+from station.recipe import UNKNOWN
 
 if TYPE_CHECKING:
     from station.assembly import Station
@@ -185,6 +186,8 @@ class Trial:
         self.subject = (entry.digest, entry.after_record, model, recipe)
         self._entry, self._model, self._recipe, self._slow_ms = entry, model, recipe, slow_ms
         self._baseline: Baseline | None = None
+        self._known: frozenset[str] = frozenset()
+        """The classes of the engine before."""
         self._parts: dict[int, Judged] = {}
         self._settled_to = entry.after_record
         """Every record up to here has its verdict."""
@@ -201,7 +204,9 @@ class Trial:
             if is_settled:
                 self._settled_to = record.record_id
             if record.outcome is not None and self._is_of(record, self._model):
-                self._parts[record.record_id] = judged(record, self._slow_ms)
+                part = judged(record, self._slow_ms)
+                is_new = bool(self._known) and record.class_name not in self._known
+                self._parts[record.record_id] = replace(part, excused=bool(part.rejected) and is_new)
         head = journal.head().seq
         self._disagrees |= disagreements(journal, before, self._heard_to)
         self._heard_to = head
@@ -221,6 +226,7 @@ class Trial:
                 found.append(record)
             if len(found) == parts:
                 break
+        self._known = frozenset(name for one in found for name in (*(one.classes or "").split(","), UNKNOWN))
         said = disagreements(journal, self._entry.digest, 0)
         return Baseline.of([judged(one, self._slow_ms, said.get(one.record_id)) for one in reversed(found)])
 

@@ -8,6 +8,9 @@ Each share is held against Laney's p' chart of the baseline, the parts that the 
 centre is their share p, and the limits are p +- 3 sigma_z sqrt(p (1 - p) / n), where sigma_z is how much more
 the groups of the baseline differ from each other than chance alone would have it. Ordinary p charts say of
 any process whose reject rate moves from lot to lot that it is out of control; this one learns how it moves.
+A part that is rejected as a class which the engine before did not know counts for no upper limit: to find it
+is what the new engine came for.
+
 Two groups in a row beyond the same limit are a finding; one alone is chance too often where few parts are
 rejected. When the trial is over, all of it is one more group. Only the reject rate has a lower limit: an
 engine that rejects too little is no better.
@@ -60,6 +63,9 @@ class Judged:
     """None for a part without a decision."""
     disagrees: bool | None = None
     """None where the engine before did not judge it."""
+    excused: bool = False
+    """Rejected as a class that the engine before did not know: what the new one came for, and no upper limit
+    counts it."""
 
     def value(self, measure: Measure) -> bool | None:
         """What one measure says."""
@@ -80,14 +86,6 @@ class Chart:
         """The lowest and the highest share that is usual in a group of so many parts."""
         reach = SIGMAS * self.sigma_z * math.sqrt(self.share * (1 - self.share) / parts)
         return self.share - reach, self.share + reach
-
-    def beyond(self, count: int, parts: int, *, has_lower: bool) -> int:
-        """1 above the upper limit, -1 below the lower one, else 0."""
-        if not parts:
-            return 0
-        low, high = self.limits(parts)
-        share = count / parts
-        return 1 if share > high else -1 if has_lower and share < low else 0
 
 
 def chart_of(values: Sequence[bool]) -> Chart:
@@ -148,25 +146,35 @@ def health_of(baseline: Baseline, trial: Sequence[Judged], trial_parts: int) -> 
     problems = [
         problem
         for measure, chart in baseline.charts.items()
-        if (problem := _finding(chart, [part.value(measure) for part in trial], measure, whole=enough))
+        if (problem := _finding(chart, trial, measure, whole=enough))
     ]
     return Health(len(trial), "; ".join(problems), enough, baseline.not_compared)
 
 
-def _finding(chart: Chart, found: Sequence[bool | None], measure: Measure, *, whole: bool) -> str:
+def _finding(chart: Chart, parts: Sequence[Judged], measure: Measure, *, whole: bool) -> str:
     """What is unusual in a trial by one measure; empty when nothing is. ``whole``: of all of it, too."""
     before = row = 0
-    for at in range(0, len(found) - GROUP + 1, GROUP):
-        group = [one for one in found[at : at + GROUP] if one is not None]
-        beyond = chart.beyond(sum(group), len(group), has_lower=measure.has_lower)
+    for at in range(0, len(parts) - GROUP + 1, GROUP):
+        beyond, words = _look(chart, parts[at : at + GROUP], measure)
         row = row + 1 if beyond and beyond == before else abs(beyond)
         before = beyond
         if row >= IN_A_ROW:
-            return _words(chart, sum(group), len(group), measure)
-    every = [one for one in found if one is not None]
-    if whole and chart.beyond(sum(every), len(every), has_lower=measure.has_lower):
-        return _words(chart, sum(every), len(every), measure)
-    return ""
+            return words
+    return _look(chart, parts, measure)[1] if whole else ""
+
+
+def _look(chart: Chart, parts: Sequence[Judged], measure: Measure) -> tuple[int, str]:
+    """1 above the upper limit, -1 below the lower one, else 0; and that in words, empty for 0."""
+    known = [(value, part.excused) for part in parts if (value := part.value(measure)) is not None]
+    if not known:
+        return 0, ""
+    low, high = chart.limits(len(known))
+    most, every = sum(value and not excused for value, excused in known), sum(value for value, _ in known)
+    if most / len(known) > high:
+        return 1, _words(chart, most, len(known), measure)
+    if measure.has_lower and every / len(known) < low:
+        return -1, _words(chart, every, len(known), measure)
+    return 0, ""
 
 
 def _words(chart: Chart, count: int, parts: int, measure: Measure) -> str:

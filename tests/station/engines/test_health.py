@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -101,3 +102,20 @@ def test_without_parts_of_the_engine_before_it_is_said_what_is_not_compared() ->
     assert health.is_good
     assert health.not_compared == ("rejected parts: the engine before judged 30 parts",)
     assert health_of(Baseline.of([]), parts(60, 0.0, fault=0.5), 300).problem
+
+
+def test_parts_of_a_class_that_the_engine_before_did_not_know_send_nobody_back() -> None:
+    """One part in five shows what the engine before took for good, or for unknown."""
+    dice = random.Random(9)
+
+    def trial(excused: bool) -> list[Judged]:
+        return [
+            replace(one, rejected=True, excused=excused) if dice.random() < 0.2 else one
+            for one in parts(400, 0.05, 2)
+        ]
+
+    baseline = parts(1000, 0.05)
+    assert found_after(baseline, trial(excused=True))[1].is_good
+    assert "rejected parts" in found_after(baseline, trial(excused=False))[1].problem
+    was_unknown = parts(1000, 0.25)
+    assert found_after(was_unknown, trial(excused=True))[1].is_good, "it does not reject too little either"
