@@ -37,6 +37,8 @@ class Client:
         self, folder: Path, source: Source, *, root: bytes | None, now: datetime, targets: Path | None = None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("tmp*"):  # half a file of an updater that was killed
+            left.unlink()
         self.folder, self._source = folder, source
         self._updater = Updater(
             str(folder),

@@ -17,7 +17,8 @@ def install_bundle(arrival: Arrival) -> str:
     Raises ``InspectionError``, OSError; then nothing is changed.
     """
     opened = arrival.file.with_name("opened")
-    shutil.rmtree(opened, ignore_errors=True)  # of an updater that was killed
+    for left in (opened, *opened.parent.glob(".opened.*.part")):  # of an updater that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
         open_bundle(arrival.file, opened)
         contents = read_contents(opened)
