@@ -142,6 +142,10 @@ class AravisCamera(GenicamCamera):
             f"{self._label} cannot be opened ({error.message}); check power, cable and network"
         )
 
+    def _before_settings(self, nodes: Nodes) -> None:
+        # After a crash of its program or of the cable a camera still runs, and sends to the program of before.
+        self._camera.stop_acquisition()
+
     def _after_settings(self, nodes: Nodes) -> dict[str, str]:
         assert self._there is not None
         if not self._device.is_controller():

@@ -247,6 +247,16 @@ def test_a_camera_that_a_crashed_program_held_is_free_again_after_its_heartbeat_
     assert shoot(camera).complete
 
 
+def test_a_camera_that_a_crash_left_running_sends_its_next_frame_to_the_program_that_has_it_now(
+    opened: Open,
+) -> None:
+    crashed = opened(isolated=True)
+    shoot(crashed)
+    os.kill(crashed.process_id, signal.SIGKILL)  # type: ignore[attr-defined]
+    time.sleep(HEARTBEAT_S + 1.0)
+    assert shoot(opened()).complete
+
+
 def test_a_camera_that_nobody_asks_for_longer_than_its_heartbeat_time_is_not_lost(opened: Open) -> None:
     camera = opened()
     shoot(camera)
