@@ -143,7 +143,7 @@ class AravisCamera(GenicamCamera):
         )
 
     def _before_settings(self, nodes: Nodes) -> None:
-        # After a crash of its program or of the cable a camera still runs, and sends to the program of before.
+        # After a crash or a cut cable the camera still runs, and sends to the program of before.
         self._camera.stop_acquisition()
 
     def _after_settings(self, nodes: Nodes) -> dict[str, str]:
