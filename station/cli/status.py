@@ -64,6 +64,17 @@ def disk_use(use: dict[str, Any]) -> str:
     return f"{used}, {limit}{free}"
 
 
+def _new_engines(home: dict[str, Any]) -> tuple[str, ...]:
+    """Which engine of the store judges, and which one shadows, in words."""
+    if "problem" in home:
+        return (home["problem"],)
+    active = "the factory engine judges"
+    if home["state"] is not None:
+        active = f"{home['active'][:12]} judges, {home['state']} since {home['since'][:19]}Z: {home['why']}"
+    shadows = f"{home['candidate'][:12]} shadows" if home["candidate"] else ""
+    return active, f"back to {home['previous'][:12]} if need be" if home["state"] else "", shadows
+
+
 def shown(found: dict[str, Any]) -> RenderableType:
     """The status document for people."""
     from rich.table import Table
@@ -93,6 +104,8 @@ def shown(found: dict[str, Any]) -> RenderableType:
         prepared["engine_digest"][:12],
         f"{prepared['backend']} {prepared['precision']}",
     )
+    if home := found.get("new_engines"):
+        row("new engines", *_new_engines(home), style="bold red" if "problem" in home else "")
     if canary := found["canary"]:
         row(
             "golden parts",

@@ -79,6 +79,11 @@ def test_an_engine_comes_home_proves_itself_is_activated_and_is_rolled_back_by_c
     assert done.returncode == 0, done.stderr
     seen = len(small_plant.cell.parts())
     wait_for(lambda: len(small_plant.cell.parts()) > seen + 5)
+    status = small_plant.station_command(
+        "status", "--config", str(small_plant.folder / "station.yaml")
+    ).stdout
+    assert f"{digest[:12]} judges, trial since" in status
+    assert "back to factory if need be" in status
     listed = command(small_plant, "list").stdout
     assert f"active   │ {digest[:12]}" in listed
     assert "trial" in listed
