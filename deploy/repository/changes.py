@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -244,16 +245,14 @@ def replace_keys(
 def engines_in(repository: Repository, product: str, channel: str) -> list[tuple[TargetFile, EngineEntry]]:
     """The engines of a channel, the lowest version first. Raises :class:`RepositoryError`."""
     targets = repository.listed(_channel(repository, product, channel)).targets
-    found = [
-        (one, EngineEntry.of(one.unrecognized_fields.get("custom"), path)) for path, one in targets.items()
-    ]
+    found = [(one, EngineEntry.of(_custom(one), path)) for path, one in targets.items()]
     return sorted(found, key=lambda one: one[1].version)
 
 
 def orders_in(director: Repository) -> list[tuple[TargetFile, Order]]:
     """The orders of a director, by product, the lowest version first. Raises :class:`RepositoryError`."""
     targets = director.targets.targets
-    found = [(one, Order.of(one.unrecognized_fields.get("custom"), path)) for path, one in targets.items()]
+    found = [(one, Order.of(_custom(one), path)) for path, one in targets.items()]
     return sorted(found, key=lambda one: (one[1].product, one[1].version))
 
 
@@ -265,6 +264,13 @@ def kind_of(repository: Repository) -> str:
 def products_of(repository: Repository) -> list[str]:
     """The products that a repository of engines has channels for."""
     return sorted({role.rpartition(".")[0] for role in repository.channels})
+
+
+def _custom(target: TargetFile) -> object:
+    """What stands beside a target's length and hash. Raises :class:`RepositoryError` without SHA-256."""
+    if not re.fullmatch(r"[0-9a-f]{64}", target.hashes.get("sha256", "")):
+        raise RepositoryError(f"{target.path}: is listed without its SHA-256: ship it again")
+    return target.unrecognized_fields.get("custom")
 
 
 def _engine(

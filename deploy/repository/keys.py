@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, Key, SecretsHandler, Signature, Signer, SSlibKey
 
 from deploy.repository.errors import RepositoryError
+from deploy.repository.orders import NAME
 from drivers.regular_files import open_regular
 from station.files import write_file
 from station.signing import own_key, private_key
@@ -79,7 +80,8 @@ def read_publics(files: Sequence[Path]) -> list[SSlibKey]:
 def name_of(key: Key) -> str:
     """How people call a key: its name and the first digits of its id."""
     name = key.unrecognized_fields.get(NAMED)
-    return f"{name} ({key.keyid[:8]})" if isinstance(name, str) else key.keyid[:8]
+    plain = isinstance(name, str) and NAME.fullmatch(name)  # whatever somebody wrote into the metadata
+    return f"{name} ({key.keyid[:8]})" if plain else key.keyid[:8]
 
 
 def make_key(folder: Path, name: str) -> SSlibKey:

@@ -66,16 +66,20 @@ def _below_root(metadata: Path, roots: list[Document]) -> dict[str, Document]:
         return found[role].signed
 
     timestamp = take("timestamp", metadata / "timestamp.json", Timestamp, roots)
-    version = timestamp.snapshot_meta.version
-    versions = take("snapshot", metadata / f"{version}.snapshot.json", Snapshot, roots).meta
-    targets = take("targets", metadata / f"{versions['targets.json'].version}.targets.json", Targets, roots)
-    for role in (targets.delegations.roles or {}) if targets.delegations else {}:
-        if not _ROLE.fullmatch(role):
+    listing = metadata / f"{timestamp.snapshot_meta.version}.snapshot.json"
+    versions = take("snapshot", listing, Snapshot, roots).meta
+
+    def file_of(role: str) -> Path:
+        if f"{role}.json" not in versions or not _ROLE.fullmatch(role):
             raise RepositoryError(
-                f"{metadata}: the role {role!r} cannot be the name of a file: do not use it"
+                f"{listing}: does not list the role {role!r}: it was made by other software; make a new "
+                "repository by `retrain sign new`"
             )
-        file = metadata / f"{versions[f'{role}.json'].version}.{role}.json"
-        take(role, file, Targets, [found["targets"]])
+        return metadata / f"{versions[f'{role}.json'].version}.{role}.json"
+
+    targets = take("targets", file_of("targets"), Targets, roots)
+    for role in (targets.delegations.roles or {}) if targets.delegations else {}:
+        take(role, file_of(role), Targets, [found["targets"]])
     return found
 
 

@@ -18,6 +18,7 @@ from retraining.cli.repository_options import (
     sign,
 )
 from station.cli.parameters import FOLDER_MADE, refuse_given
+from station.cli.text import one_line, printable
 
 app = typer.Typer(
     name="sign",
@@ -160,7 +161,7 @@ def pending(
             raise typer.BadParameter("give --key, --from, or both")
         if not opened.pending:
             raise RepositoryError(f"{repository}: no change waits for signatures")
-        print("\n".join(changes_of(opened)))
+        print(printable("\n".join(changes_of(opened))))
         if other is not None:
             print(f"{opened.take_signatures(other)} signatures taken over from {other}")
         sign(opened, key, everything=True)
@@ -328,21 +329,21 @@ def show(repository: RepositoryArgument) -> None:
     opened = read_repository(repository, now())
     if kind_of(opened) == ORDERS:
         for target, found in orders_in(opened):
-            print(f"{target.path}: version {found.version}, {whom(found)}")
+            print(one_line(f"{target.path}: version {found.version}, {whom(found)}"))
     for name in products_of(opened):
         for channel in CHANNELS:
             versions = [
                 f"{entry.version} ({Path(target.path).stem[:12]})"
                 for target, entry in engines_in(opened, name, channel)
             ]
-            print(f"{name} {channel}: {', '.join(versions) or 'nothing'}")
+            print(one_line(f"{name} {channel}: {', '.join(versions) or 'nothing'}"))
     for role in (*TOP, *opened.channels):
         document = opened.published.get(role)
         if document is not None:
             signed = document.signed
             late = "  EXPIRED" if signed.is_expired(opened.now) else ""
             print(f"{role:40} {signed.version:5}  until {signed.expires:%Y-%m-%d %H:%M}{late}")
-    print("\n".join(changes_of(opened)), end="\n" if opened.pending else "")
+    print(printable("\n".join(changes_of(opened))), end="\n" if opened.pending else "")
     for role in opened.pending:
         if opened.missing(role):
             print(f"waits for {opened.missing(role)}")
