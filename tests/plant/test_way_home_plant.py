@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import subprocess
@@ -116,20 +117,22 @@ def test_an_engine_comes_home_proves_itself_is_activated_and_is_rolled_back_by_c
 @pytest.mark.timeout(3600)
 def test_killed_100_times_each_start_has_a_proven_engine_and_each_part_one_engine(small_plant: Any) -> None:
     """In update and activation. tests/station/engines/test_store_kill.py strikes each write of the store."""
-    kills = 100
-    dice = random.Random(kills)
+    dice = random.Random(100)
+    kills = 0
     small_plant.start_cell(rate_hz=30)
     store, socket = store_of(small_plant), small_plant.journal.with_suffix(".sock")
     station = small_plant.start_station()
-    for kill in range(kills):
+    for number in itertools.count():
+        if kills >= 100:
+            break
         running = station
         wait_for(lambda running=running: is_ready(socket) or running.poll() is not None)
         assert running.poll() is None, running.communicate()[0]
         seen = len(small_plant.cell.parts())
         wait_for(lambda seen=seen: len(small_plant.cell.parts()) > seen + 1)
-        version = kill + 2
-        if kill % 2:  # the updater is killed
-            bring_home(small_plant, version, dice.uniform(0.0, 1.5))
+        version = number + 2
+        if number % 2:  # the updater is killed
+            kills += bring_home(small_plant, version, dice.uniform(0.0, 1.5)) == -signal.SIGKILL
         elif bring_home(small_plant, version) == 0:  # the station is killed as it changes over
             digest = newest(store)
             store.change(lambda known, one=digest: known.proven(one, "a test", by="station"))
@@ -139,6 +142,7 @@ def test_killed_100_times_each_start_has_a_proven_engine_and_each_part_one_engin
         time.sleep(dice.uniform(0.0, 0.4))
         station.send_signal(signal.SIGKILL)
         station.communicate()
+        kills += 1
         for engine in store.in_order():
             load_manifest(engine.folder, engine.name)
         station = small_plant.start_station()
