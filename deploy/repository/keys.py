@@ -84,15 +84,24 @@ def name_of(key: Key) -> str:
     return f"{name} ({key.keyid[:8]})" if plain else key.keyid[:8]
 
 
-def make_key(folder: Path, name: str) -> SSlibKey:
-    """Make ``name.pem``, which only its owner can read, and ``name.pub``. Raises :class:`RepositoryError`."""
-    file, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    for one in (file, public):
-        if one.exists():
-            raise RepositoryError(f"{one}: is there already: choose another name, keys are never replaced")
-    key = own_key(file)
-    write_file(public, key.public.pem())
-    return read_public(public)
+def make_keys(folder: Path, names: Sequence[str]) -> list[SSlibKey]:
+    """Make ``NAME.pem``, which only its owner can read, and ``NAME.pub``, for each name.
+
+    Raises :class:`RepositoryError` that names every file that is there already; then none is made.
+    """
+    files = [folder / f"{name}.{kind}" for name in names for kind in ("pem", "pub")]
+    there = [
+        f"{one}: is there already: choose another name, keys are never replaced"
+        for one in files
+        if one.exists()
+    ]
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    there += [f"{name}: is named twice" for name in twice]
+    if there:
+        raise RepositoryError("\n".join(there))
+    for name in names:
+        write_file(folder / f"{name}.pub", own_key(folder / f"{name}.pem").public.pem())
+    return [read_public(folder / f"{name}.pub") for name in names]
 
 
 @contextmanager

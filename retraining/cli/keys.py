@@ -45,7 +45,7 @@ def make(
         retrain keys make keys --token "pkcs11:token=plant;object=anna?module-path=/usr/lib/p11.so"
 
     """
-    from deploy.repository.keys import make_key, make_token_key
+    from deploy.repository.keys import make_keys, make_token_key
     from deploy.repository.orders import NAME
 
     if bool(names) == bool(token):
@@ -55,11 +55,7 @@ def make(
         raise typer.BadParameter(
             f"{', '.join(map(repr, bad))}: a name has letters, digits, and . _ - after the first one"
         )
-    made = (
-        [make_token_key(folder, token, ask_pin)]
-        if token
-        else [make_key(folder, name) for name in names or ()]
-    )
+    made = [make_token_key(folder, token, ask_pin)] if token else make_keys(folder, names or ())
     for key in made:
         print(f"{folder / str(key.unrecognized_fields['x-name'])}.pub  {key.keyid}")
 

@@ -16,7 +16,7 @@ from tuf.ngclient import FetcherInterface, Updater
 from deploy.repository import changes
 from deploy.repository.errors import RepositoryError
 from deploy.repository.folder import TOP, Repository, new_repository, open_repository, read_repository
-from deploy.repository.keys import NAMED, make_key, read_public, signers
+from deploy.repository.keys import NAMED, make_keys, read_public, signers
 
 KEYS = ("anna", "ben", "clara", "dora", "online", "spare", "workshop", "erik", "release")
 CHANGES = ("root", "online", "targets", "channel", "product", "refresh", "renew", "list", "drop")
@@ -94,8 +94,7 @@ class Walk:
 @pytest.mark.parametrize(("seed", "steps"), [(0, 4), *LONG])
 def test_no_order_of_changes_shows_a_station_what_it_refuses(tmp_path: Path, seed: int, steps: int) -> None:
     walk = Walk(tmp_path, random.Random(seed))
-    for name in KEYS:
-        make_key(tmp_path / "keys", name)
+    make_keys(tmp_path / "keys", KEYS)
     people = [walk.public(name) for name in KEYS[:3]]
     with (
         new_repository(tmp_path / "repository", datetime.now(UTC)) as made,

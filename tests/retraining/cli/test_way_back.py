@@ -458,7 +458,8 @@ def test_every_bad_key_file_is_named(plant: Plant) -> None:
 
 def test_keys_are_never_replaced_and_only_their_owner_reads_them(plant: Plant) -> None:
     assert plant.key("anna").stat().st_mode & 0o777 == 0o600
-    assert "is there already" in plant.refused("keys", "make", plant.place / "keys", "anna")
+    assert "anna.pem: is there already" in plant.refused("keys", "make", plant.place / "keys", "new", "anna")
+    assert not plant.key("new").exists()
     said = plant.done("keys", "list", plant.place / "keys")
     assert "anna" in said
 
