@@ -169,6 +169,8 @@ class EngineKeeper:
     def _health(self, active: Entry) -> Health:
         settings = self._station.config.new_engines
         now = self._station.line.prepared
+        if active.after_record > self._station.journal.last_record:  # a journal that began after the trial
+            active = replace(active, after_record=0)
         subject = (active.digest, active.after_record, now.engine_digest, now.recipe.name)
         if self._trial is None or self._trial.subject != subject:
             slow_ms = self._station.config.limits.part_deadline_ms * SLOW

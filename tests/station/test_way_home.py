@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -270,6 +270,17 @@ def test_a_proof_that_crashes_is_the_engines(home: Home, tiny_engine: Path) -> N
     wait_for(lambda: ended.append(proof.look()) or ended[-1] is not None, 60)  # type: ignore[func-returns-value]
     assert ended[-1] == Ended(digest, "its proof was ended by signal 11", True)
     proof.close()
+
+
+def test_a_trial_goes_on_in_a_journal_that_began_after_it(home: Home) -> None:
+    activate(home)
+    entry = home.store.engines().entry(home.new)
+    elsewhere = replace(entry, after_record=5000)
+    home.store.change(lambda known: replace(known, entries={**known.entries, home.new: elsewhere}))
+    home.inspect(30)
+    home.keeper.look()
+    assert home.keeper.health is not None
+    assert home.keeper.health.parts == 30
 
 
 @pytest.mark.slow
