@@ -394,7 +394,8 @@ updates_on() {
     make_user
     # Checked at its place, because relative paths count from there.
     install -m 640 -g station "$file" "$UPDATER.new"
-    if ! "$CURRENT/bin/python" -m deploy.updater --check --config "$UPDATER.new"; then
+    if ! (cd / && setpriv --reuid=station-updater --regid=station --clear-groups \
+        "$CURRENT/bin/python" -m deploy.updater --check --config "$UPDATER.new"); then
         rm -f "$UPDATER.new"
         die "$file cannot be used (see above); where python-tuf is missing: upgrade --extras openvino,updates"
     fi
