@@ -124,6 +124,8 @@ class Fetcher(FetcherInterface):
                 error, DownloadLengthMismatchError
             ):
                 part.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(part)
             raise
         part.unlink()
 

@@ -244,7 +244,8 @@ def _one(
         file = settings.state / "bundle"
         clients["images"].download(target, file)
     except TUF_ERRORS as error:
-        raise explain("images", error, datetime.now(UTC), None) from error
+        seen, now = newest_signed([client.folder for client in clients.values()]), datetime.now(UTC)
+        raise explain("images", error, now if seen is None else max(now, seen), seen) from error
     try:
         arrival = Arrival(
             file,

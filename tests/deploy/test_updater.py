@@ -323,7 +323,7 @@ def test_a_disk_that_fills_at_99_percent_is_said_and_nothing_of_the_bundle_stays
             handler.wfile.write(content)
 
         here.server.misbehave[".bundle"] = fill
-        here.is_refused("No space left on device; free some space on this disk")
+        here.is_refused("state/parts/", "No space left on device; free some space on this disk")
         assert list((disk / "parts").iterdir()) == []
         (disk / "junk").unlink()
         here.server.misbehave.clear()
