@@ -207,7 +207,7 @@ def test_a_stick_with_both_repositories_brings_the_engine_into_the_store_of_its_
     for name, repository in (("images", shipped.repository), ("director", shipped.director)):
         shutil.copytree(repository, stick / name)
     files = [*stick.glob("*/metadata/*.json")]
-    assert all("issued" in json.loads(file.read_bytes())["signed"] for file in files), "stations need the time"
+    assert all("issued" in json.loads(file.read_bytes())["signed"] for file in files), "no time"
     for station in ("line-3", "line-4"):
         folder = shipped.place / station
         folder.mkdir()
