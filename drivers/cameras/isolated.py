@@ -3,7 +3,7 @@
 Whatever the library does, the station's process stays whole. A call that does not return in time, and a
 process that ended, make the camera lost; the next ``open`` starts a new process. Pixels pass through memory
 that both processes share, everything else through a socket. The child ends with its parent, also when the
-parent is killed.
+parent is killed. Output lines have a socket and a thread of their own: they are set while a frame is grabbed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -106,6 +108,18 @@ class IsolatedCamera(Camera):
         assert self._child is not None
         return replace(frame, pixels=self._child.pixels(shape)) if shape else frame
 
+    def set_output(self, line: str, on: bool) -> None:
+        """See :class:`Camera`; whether the child is lost is found by the thread that grabs."""
+        child = self._child
+        try:
+            if child is None:
+                raise _GoneError("it is not open")
+            error = child.set_output(line, on)
+        except _GoneError as gone:
+            raise CameraLostError(f"{self._description}: line {line}: {gone}") from None
+        if error is not None:
+            raise error
+
     def set_line_rate(self, lines_per_s: float) -> float:
         """See :class:`Camera`."""
         return float(self._call("set_line_rate", SHORT_S, lines_per_s))
@@ -190,10 +204,11 @@ class _Child:
 
     def __init__(self, driver: Callable[[Any], Camera], settings: CameraSettings) -> None:
         ours, theirs = socket.socketpair()
+        our_outputs, their_outputs = socket.socketpair()
         self._memory = os.memfd_create("camera-frames", os.MFD_CLOEXEC)
         self._mapped: mmap.mmap | None = None
         life, self._life = os.pipe2(os.O_CLOEXEC)
-        handed_over = (theirs.fileno(), self._memory, life)
+        handed_over = (theirs.fileno(), self._memory, life, their_outputs.fileno())
         environment = dict(os.environ)
         root = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
@@ -205,7 +220,13 @@ class _Child:
             )  # fmt: skip
         finally:
             theirs.close()
+            their_outputs.close()
             os.close(life)
+        self._outputs = Connection(our_outputs.detach())
+        self._setting = threading.Lock()
+        """Held while an output is set."""
+        self._asked = 0
+        """Outputs that were to be set; an answer bears the number of its question."""
         self._wire = Connection(ours.detach())
         self._wire.send((driver, settings))
 
@@ -220,6 +241,21 @@ class _Child:
         except (OSError, EOFError, pickle.UnpicklingError):
             raise _GoneError(f"its process {self._how_it_ended()}") from None
         return answer, health
+
+    def set_output(self, line: str, on: bool) -> CameraError | None:
+        """What the child's camera raised. Raises :class:`_GoneError`."""
+        with self._setting:
+            self._asked += 1
+            until = time.monotonic() + SHORT_S
+            try:
+                self._outputs.send((self._asked, line, on))
+                while self._outputs.poll(max(0.0, until - time.monotonic())):
+                    number, error = self._outputs.recv()
+                    if number == self._asked:
+                        return error  # type: ignore[no-any-return]
+            except (OSError, EOFError, pickle.UnpicklingError):
+                raise _GoneError("its process has ended") from None
+        raise _GoneError(f"it did not answer for {SHORT_S:g} s")
 
     def pixels(self, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """A copy of the frame in the shared memory."""
@@ -236,6 +272,8 @@ class _Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        with self._setting:  # whoever waits hears that the process has ended
+            self._outputs.close()
         if self._mapped is not None:
             self._mapped.close()
         os.close(self._memory)
@@ -252,10 +290,11 @@ class _Child:
 # ---------------------------------------------------------------------- in the child
 
 
-def serve(wire: Connection, memory: int) -> None:
+def serve(wire: Connection, memory: int, outputs: Connection) -> None:
     """Make the camera that the parent names, and answer its calls until it leaves."""
     driver, settings = wire.recv()
     camera: Camera = driver(settings)
+    threading.Thread(target=_serve_outputs, args=(outputs, camera), name="outputs", daemon=True).start()
     mapped: mmap.mmap | None = None
     while True:
         try:
@@ -263,12 +302,7 @@ def serve(wire: Connection, memory: int) -> None:
         except (EOFError, OSError):
             camera.close()
             return
-        try:
-            answer = getattr(camera, name)(*arguments)
-        except CameraError as error:
-            answer = error
-        except Exception as error:  # as the line would take it: lost, and opened again
-            answer = CameraLostError(f"an error that its driver does not know ({error!r}); report it")
+        answer = _answer(getattr(camera, name), *arguments)
         if isinstance(answer, Frame):
             pixels = answer.pixels
             if mapped is None or len(mapped) < pixels.nbytes:
@@ -276,6 +310,26 @@ def serve(wire: Connection, memory: int) -> None:
             np.frombuffer(mapped, np.uint8, pixels.nbytes)[:] = pixels.reshape(-1)
             answer = replace(answer, pixels=NO_PIXELS), pixels.shape if pixels.nbytes else ()
         wire.send((answer, camera.health()))
+
+
+def _serve_outputs(wire: Connection, camera: Camera) -> None:
+    """Set output lines until the parent leaves, whatever the camera does meanwhile."""
+    while True:
+        try:
+            number, line, on = wire.recv()
+            wire.send((number, _answer(camera.set_output, line, on)))
+        except (EOFError, OSError):
+            return
+
+
+def _answer(call: Callable[..., Any], *arguments: object) -> Any:
+    """What the call returned, or the :class:`CameraError` that it raised."""
+    try:
+        return call(*arguments)
+    except CameraError as error:
+        return error
+    except Exception as error:  # as the line would take it: lost, and opened again
+        return CameraLostError(f"an error that its driver does not know ({error!r}); report it")
 
 
 def _larger(mapped: mmap.mmap | None, memory: int, size: int) -> mmap.mmap:
@@ -300,4 +354,4 @@ def _leave_with_parent(life: int) -> None:
 
 if __name__ == "__main__":
     _leave_with_parent(int(sys.argv[3]))
-    serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    serve(Connection(int(sys.argv[1])), int(sys.argv[2]), Connection(int(sys.argv[4])))

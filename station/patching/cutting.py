@@ -34,15 +34,24 @@ def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = 
     the recipe's is taken, and a product of which a part is missing can be taken for a narrower one: the line
     asks :meth:`station.prepared.Prepared.width_of` first. Raises :class:`PatchingError`.
     """
-    pixels, above = as_recipe_sees(frame_pixels, recipe), 0
-    whole, product = pixels, recipe.product
-    if product.turn_overlap_px is not None:
-        turn = find_turn(pixels, product.height_px, product.height_tolerance_px, product.turn_overlap_px)
-        above, pixels = turn.start, pixels[turn.start : turn.start + turn.lines]
+    whole = as_recipe_sees(frame_pixels, recipe)
+    pixels, above = one_turn(whole, recipe)
     region = find_product(pixels, recipe, width_px)
-    if product.texture is not None:
-        check_texture(pixels, region, product.texture)
+    if recipe.product.texture is not None:
+        check_texture(pixels, region, recipe.product.texture)
     return cut_region(whole, replace(region, y=region.y + above), recipe)
+
+
+def one_turn(pixels: NDArray[np.uint8], recipe: Recipe) -> tuple[NDArray[np.uint8], int]:
+    """The lines of one turn, and which is the first; all lines where the recipe has no overlap of a turn.
+
+    ``pixels`` as :func:`~station.patching.finding.as_recipe_sees` gives them. Raises :class:`PatchingError`.
+    """
+    product = recipe.product
+    if product.turn_overlap_px is None:
+        return pixels, 0
+    turn = find_turn(pixels, product.height_px, product.height_tolerance_px, product.turn_overlap_px)
+    return pixels[turn.start : turn.start + turn.lines], turn.start
 
 
 def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from station.patching.cutting import cut, extremes_of
+from station.patching.cutting import cut, extremes_of, one_turn
 from station.patching.finding import as_recipe_sees, find_product, light_of, measure_product
 from station.patching.geometry import PatchingError
 from station.patching.texture import TextureFound, check_texture, texture_of
@@ -35,7 +35,7 @@ class GoodPart:
 def look_at(name: str, frame: NDArray[np.uint8], recipe: Recipe, width_px: int | None = None) -> GoodPart:
     """What the picture of a good part shows, uint8 ``(H, W)`` or ``(H, W, 3)``; no picture raises."""
     try:
-        pixels = as_recipe_sees(frame, recipe)
+        pixels, _ = one_turn(as_recipe_sees(frame, recipe), recipe)
         region = find_product(pixels, recipe, width_px)
         started = time.thread_time()
         found = texture_of(pixels, region)

@@ -7,6 +7,7 @@ trigger, or one that was exposed before its own trigger, is delivered as incompl
 from __future__ import annotations
 
 import math
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -73,6 +74,8 @@ class GenicamCamera(Camera):
         """Its features; None while it is not open."""
         self._outputs: dict[str, str] = {}
         """Output line -> the user output that it follows, since the camera was opened."""
+        self._selecting = threading.Lock()
+        """Held while a selector and what it selects are written: a camera has one for all threads."""
         self._clock: CameraClock | None = None
         self._size: tuple[int, int] = (0, 0)
         self._ids = BlockIds(gige=False)
@@ -121,7 +124,8 @@ class GenicamCamera(Camera):
     def _configure(self, nodes: Nodes) -> None:
         settings = self._asked()
         self._before_settings(nodes)
-        apply(settings, nodes)
+        with self._selecting:
+            apply(settings, nodes)
         waits = settings.trigger_selector.removesuffix("Start") + "TriggerWait"
         if (
             settings.trigger is TriggerKind.SOFTWARE
@@ -234,16 +238,17 @@ class GenicamCamera(Camera):
         if nodes is None:
             raise CameraLostError(f"{self._label} is not open; it is opened again by itself")
         try:
-            output = self._outputs.get(line)
-            if output is None:
-                output = f"UserOutput{len(self._outputs) + 1}"
-                nodes.set(f"line {line}", line, "LineSelector")
-                if nodes.read("LineMode") != "Output":
-                    nodes.set(f"line {line} as an output", "Output", "LineMode")
-                nodes.set(f"line {line} by {output}", output, "LineSource")
-                self._outputs[line] = output
-            nodes.set(f"line {line}", output, "UserOutputSelector")
-            nodes.set(f"line {line}", on, "UserOutputValue")
+            with self._selecting:
+                output = self._outputs.get(line)
+                if output is None:
+                    output = f"UserOutput{len(self._outputs) + 1}"
+                    nodes.set(f"line {line}", line, "LineSelector")
+                    if nodes.read("LineMode") != "Output":
+                        nodes.set(f"line {line} as an output", "Output", "LineMode")
+                    nodes.set(f"line {line} by {output}", output, "LineSource")
+                    self._outputs[line] = output
+                nodes.set(f"line {line}", output, "UserOutputSelector")
+                nodes.set(f"line {line}", on, "UserOutputValue")
         except self._errors() as error:  # whether the camera is lost is found by the thread that grabs
             raise CameraLostError(f"{self._label}: line {line}: {first_line(error)}") from None
 

@@ -29,6 +29,9 @@ class EdgesLostError(OSError):
 class Lines(ABC):
     """Inputs with their edges, and outputs."""
 
+    may_wait = False
+    """Whether :meth:`set` may take long: then no call of the application waits for it."""
+
     @abstractmethod
     def fileno(self) -> int:
         """Readable when edges wait."""
@@ -107,6 +110,9 @@ class GpioLines(Lines):
 
 class CameraLines(Lines):
     """A camera's own output lines; a camera has no inputs for us. Raises OSError while it is lost."""
+
+    may_wait = True
+    """A camera that has just gone answers nothing until a time-out is over."""
 
     def __init__(self, camera: Camera, settings: CameraLinesSettings) -> None:
         self._camera = camera

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -54,6 +54,9 @@ class PlainSettings(HandshakeSettings):
     """the length of `valid` where the cell does not acknowledge it, ms"""
     gap_ms: Milliseconds = 10.0
     """the time from the end of one result to the next, ms"""
+    max_in_hand: Annotated[int, Field(ge=1, le=64)] = 1
+    """the most parts in hand (triggered, not yet closed); results on lines bear no id, so that more than one
+    needs a `belt`, which follows each part to its gate: with one, it is 8 where nothing is written"""
 
     @property
     def place(self) -> str:
@@ -90,6 +93,13 @@ class PlainSettings(HandshakeSettings):
         for key in ("heartbeat_ms", "link_timeout_ms", "resend_ms"):
             if key in self.model_fields_set:
                 raise mistake(key, "has no meaning on single lines", "remove the key")
+        if self.gate is None and self.max_in_hand > 1:
+            raise mistake(
+                "max_in_hand",
+                f"is {self.max_in_hand}, but results on lines bear no id: after one trigger that is refused, "
+                "or bounces, each result would be read as another part's",
+                "write 1, add a `belt`, or use a wire with ids",
+            )
         longest = self.setup_ms + self.pulse_ms + self.gap_ms
         if self.gate is not None and self.gate.encoder is None:
             longest = max(longest, self.gate.gate_at + self.gate.gate_span)
@@ -163,6 +173,12 @@ class GpioSettings(PlainSettings):
     """the time in which an input must not change back, us"""
     belt: BeltSettings | None = None
     """a gate behind the camera that the station itself opens"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _belt_holds_several(cls, written: Any) -> Any:
+        has_belt = isinstance(written, dict) and written.get("belt") is not None
+        return {"max_in_hand": 8, **written} if has_belt else written
 
     @property
     def place(self) -> str:

@@ -87,11 +87,21 @@ class Signals:
                 found += self._do(self.handshake.passed(result.part_id, late, now_ns))
         return found + self.tick(now_ns)
 
-    def arrived(self, part_id: int, now_ns: int) -> None:
-        """Free running: a part without a trigger, whose number is the station's and grows."""
-        if part_id > self._parts:
-            self._parts = part_id
-            self.handshake.triggered(part_id, part_id, "", now_ns)
+    def arrived(self, part_id: int, now_ns: int) -> list[Delivery]:
+        """Free running: a part without a trigger, whose number is the station's and grows.
+
+        Who reads the lines knows a part by the time of its result. So one that comes before the result of
+        the part before is over ends that result; where that had not begun, neither of the two gets one.
+        """
+        if part_id <= self._parts:
+            return []
+        found: list[Delivery] = []
+        if self.handshake.in_hand:
+            why = f"part {part_id} came before the result of the part before was over; let parts come slower"
+            found = self.lost(why, now_ns)
+        self._parts = part_id
+        self.handshake.triggered(part_id, part_id, "", now_ns)
+        return found
 
     def close(self, now_ns: int) -> list[Delivery]:
         """All lines off."""

@@ -37,7 +37,7 @@ class PlainSorter(Sorter):
         self._signals = Signals(settings)
         self._lines: Lines | None = None
         self._told: dict[str, bool] = {}
-        """What the outputs are."""
+        """What the outputs are; where setting them may take long, the thread alone sets them."""
         self._triggers: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
         self._receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
         self._opened = self._sent = self._received = self._failures = self._garbled = 0
@@ -53,8 +53,7 @@ class PlainSorter(Sorter):
         if self._thread is not None:
             raise SorterError("this sorter was already opened once; make a new one")
         try:
-            with self._lock:
-                self._open()
+            self._open()
         except OSError as error:
             raise SorterError(f"{self._settings.place}: {error.strerror or error}; {self._remedy}") from None
         self._thread = threading.Thread(target=self._serve, name="sorter gpio", daemon=True)
@@ -140,8 +139,14 @@ class PlainSorter(Sorter):
         self._wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5.0)
+        if self._thread is not None and self._thread.is_alive():
+            log.error("sorter: %s does not answer; its lines stay as they are", self._settings.place)
+            return
         with self._lock:
-            self._deliver(self._signals.close(time.monotonic_ns()))
+            found = self._signals.close(time.monotonic_ns())
+        self._set_outputs()
+        with self._lock:
+            self._deliver(found)
             if self._lines is not None:
                 self._lines.close()
                 self._lines = None
@@ -150,16 +155,6 @@ class PlainSorter(Sorter):
             self._wake_r = self._wake_w = -1
 
     # -- with the lock held
-
-    def _open(self) -> None:
-        lines = self._open_lines()
-        try:
-            lines.set(self._signals.levels)
-        except BaseException:
-            lines.close()
-            raise
-        self._lines, self._told = lines, dict(self._signals.levels)
-        self._opened += 1
 
     def _deliver(self, found: list[Delivery]) -> None:
         """Hand triggers and receipts on, and set the outputs that have changed."""
@@ -170,19 +165,22 @@ class PlainSorter(Sorter):
                 self._receipts.put(one)
         if self._lines is None:
             return
+        if self._lines.may_wait:
+            self._wake_up()
+            return
+        for levels in self._changed():
+            try:
+                self._lines.set(levels)
+            except OSError as error:
+                self._drop(f"{self._settings.place}: {error}")
+                return
+            self._told |= levels
+
+    def _changed(self) -> list[dict[str, bool]]:
+        """The outputs to set now, those to switch off first: no two that exclude each other are both on."""
         changed = {key: on for key, on in self._signals.levels.items() if self._told.get(key) is not on}
-        # What is switched off goes first: two lines that exclude each other are never on together.
-        for levels in (
-            {k: on for k, on in changed.items() if not on},
-            {k: on for k, on in changed.items() if on},
-        ):
-            if levels:
-                try:
-                    self._lines.set(levels)
-                except OSError as error:
-                    self._drop(f"{self._settings.place}: {error}")
-                    return
-        self._told |= changed
+        halves = [{key: level for key, level in changed.items() if level is on} for on in (False, True)]
+        return [half for half in halves if half]
 
     def _drop(self, why: str) -> None:
         """The lines are gone: parts in hand end in bad receipts."""
@@ -193,7 +191,45 @@ class PlainSorter(Sorter):
             lines.close()
         self._deliver(self._signals.lost(why, time.monotonic_ns()))
 
-    # -- the thread
+    def _wake_up(self) -> None:
+        if self._wake_w >= 0:
+            try:
+                os.write(self._wake_w, b"x")
+            except BlockingIOError:
+                return  # it is awake
+
+    # -- the thread, and whoever is sure that there is none; without the lock where lines may wait
+
+    def _open(self) -> None:
+        lines = self._open_lines()
+        with self._lock:
+            levels = dict(self._signals.levels)
+        try:
+            lines.set(levels)
+        except BaseException:
+            lines.close()
+            raise
+        with self._lock:
+            self._lines, self._told = lines, levels
+            self._opened += 1
+            self._deliver([])
+
+    def _set_outputs(self) -> None:
+        """Set the outputs that have changed, as long as that takes."""
+        with self._lock:
+            lines, changed = self._lines, self._changed()
+        if lines is None:
+            return
+        for levels in changed:
+            heartbeat.beat()
+            try:
+                lines.set(levels)
+            except OSError as error:
+                with self._lock:
+                    self._drop(f"{self._settings.place}: {error}")
+                return
+            with self._lock:
+                self._told |= levels
 
     def _serve(self) -> None:
         heartbeat.begin("sorter")
@@ -214,14 +250,16 @@ class PlainSorter(Sorter):
             due_ns = self._signals.next_due_ns()
         if lines is None:
             self._stop.wait(AGAIN_S)
+            try:
+                self._open()
+                problem = ""
+            except (OSError, SorterError) as error:
+                problem = str(error)
             with self._lock:
-                try:
-                    self._open()
-                except (OSError, SorterError) as error:
-                    self._last_error = str(error)
-                else:
-                    self._last_error = ""
+                self._last_error = problem
             return
+        if lines.may_wait:
+            self._set_outputs()
         wait_s = min(max(0.0, (due_ns - time.monotonic_ns()) / 1e9), LONGEST_WAIT_S)
         ready, _, _ = select.select([lines.fileno(), self._wake_r], [], [], wait_s)
         if self._wake_r in ready:
@@ -246,11 +284,7 @@ class PlainSorter(Sorter):
 
     def _wake(self) -> None:
         with self._lock:
-            if self._wake_w >= 0:
-                try:
-                    os.write(self._wake_w, b"x")
-                except BlockingIOError:
-                    return  # it is awake
+            self._wake_up()
 
 
 @PROTOCOLS.register(GpioSettings, needs=Package("gpiod", extra="gpio"))
@@ -287,14 +321,14 @@ class CameraLinesSorter(PlainSorter):
         self._camera = camera
 
     def entered(self, trigger: Trigger) -> None:
-        """Its result is shown behind those of the parts before it."""
+        """From now on, no result of a part before it is shown."""
         with self._lock:
-            self._signals.arrived(trigger.part_id, time.monotonic_ns())
+            self._deliver(self._signals.arrived(trigger.part_id, time.monotonic_ns()))
 
     def send(self, result: Result) -> None:
         """Show the result as soon as the lines are free."""
         with self._lock:
-            self._signals.arrived(result.part_id, time.monotonic_ns())
+            self._deliver(self._signals.arrived(result.part_id, time.monotonic_ns()))
         super().send(result)
 
     def _lines_of_the_camera(self) -> Lines:

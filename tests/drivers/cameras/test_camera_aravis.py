@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,6 +143,22 @@ def test_the_numbers_of_the_frames_wrap_past_65535_without_a_loss(gige: GigeCame
     assert camera.health().transport["completed_buffers"] == 0  # told at the next probe
     camera.probe()
     assert camera.health().transport["completed_buffers"] >= 200
+
+
+def test_an_output_line_of_a_camera_in_its_own_process_does_not_wait_for_a_frame(opened: Open) -> None:
+    camera = opened(isolated=True)
+
+    def awaits_a_frame() -> None:
+        with pytest.raises(CameraTimeoutError):
+            camera.grab(5.0)
+
+    waiting = threading.Thread(target=awaits_a_frame)
+    waiting.start()
+    time.sleep(0.1)
+    with pytest.raises(CameraConfigError, match="does not have line Line1"):  # this camera has no lines
+        camera.set_output("Line1", True)
+    assert waiting.is_alive()
+    waiting.join()
 
 
 def test_numbers_that_go_on_from_the_start_before_are_no_loss(opened: Open) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from drivers.cameras.interface import CameraLostError
 from drivers.cameras.pylon import PylonCamera, PylonSettings
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Trigger
@@ -37,6 +38,10 @@ BELT = {
     "sensor_at": 40,
     "tolerance": 4,
 }
+
+
+FAR = {"gate": 9, "gate_at": 600, "gate_span": 20}
+"""A gate by time; parts are at it long after their results are shown."""
 
 
 def result(part_id: int, outcome: Outcome) -> Result:
@@ -174,7 +179,7 @@ def test_a_trigger_of_a_station_that_is_not_ready_gets_no_result(cell: Cell) -> 
 
 
 def test_results_come_one_after_the_other_with_a_gap(cell: Cell) -> None:
-    sorter = cell.sorter()
+    sorter = cell.sorter(belt=FAR)
     for _ in range(3):
         sorter.acknowledge(triggered(cell, sorter))
     for part_id, outcome in ((1, Outcome.ACCEPT), (2, Outcome.REJECT), (3, Outcome.ACCEPT)):
@@ -187,7 +192,7 @@ def test_results_come_one_after_the_other_with_a_gap(cell: Cell) -> None:
 
 def test_a_fault_that_is_known_early_waits_for_the_result_of_the_part_before(cell: Cell) -> None:
     """Nothing but their order tells two results apart: part 2 must not get the OK of part 1."""
-    sorter = cell.sorter()
+    sorter = cell.sorter(belt=FAR)
     for _ in range(2):
         sorter.acknowledge(triggered(cell, sorter))
     sorter.send(result(2, Outcome.FAULT))
@@ -227,7 +232,7 @@ def test_without_the_acknowledgement_the_receipt_is_bad_and_the_lines_are_free(c
     "error", [OSError(19, "No such device"), EdgesLostError("3 edges were lost by the kernel")]
 )
 def test_lines_or_edges_that_are_lost_give_up_what_is_in_hand_and_go_on(cell: Cell, error: OSError) -> None:
-    sorter = cell.sorter(ack=8)
+    sorter = cell.sorter(ack=8, belt=FAR | {"gate_at": 1800})
     sorter.acknowledge(triggered(cell, sorter))
     sorter.acknowledge(triggered(cell, sorter))
     sorter.send(result(1, Outcome.ACCEPT))
@@ -516,7 +521,7 @@ def camera(tmp_path: Path) -> Iterator[PylonCamera]:
 
 
 def on_camera(camera: PylonCamera, **more: Any) -> CameraLinesSorter:
-    sorter = CameraLinesSorter(CameraLinesSettings(ok="Line2", ng="Line3", pulse_ms=60.0, **more))
+    sorter = CameraLinesSorter(CameraLinesSettings(ok="Line2", ng="Line3", pulse_ms=300.0, **more))
     sorter.use(camera)
     sorter.open()
     sorter.set_ready(True)
@@ -525,11 +530,19 @@ def on_camera(camera: PylonCamera, **more: Any) -> CameraLinesSorter:
 
 def line_of(camera: PylonCamera, line: str) -> tuple[str, str, bool]:
     """Mode, source, and the level of the user output that it follows, as the camera itself says."""
-    nodes = camera.device.GetNodeMap()
-    nodes.GetNode("LineSelector").SetValue(line)
-    source = nodes.GetNode("LineSource").GetValue()
-    nodes.GetNode("UserOutputSelector").SetValue(source)
-    return nodes.GetNode("LineMode").GetValue(), source, nodes.GetNode("UserOutputValue").GetValue()
+    with camera._selecting:
+        nodes = camera.device.GetNodeMap()
+        nodes.GetNode("LineSelector").SetValue(line)
+        source = nodes.GetNode("LineSource").GetValue()
+        nodes.GetNode("UserOutputSelector").SetValue(source)
+        return nodes.GetNode("LineMode").GetValue(), source, nodes.GetNode("UserOutputValue").GetValue()
+
+
+def wait_for_line(camera: PylonCamera, line: str, on: bool) -> None:
+    until = time.monotonic() + 10
+    while line_of(camera, line)[2] is not on:
+        assert time.monotonic() < until
+        time.sleep(0.002)
 
 
 @pytest.mark.parametrize(("outcome", "line"), [(Outcome.ACCEPT, "Line2"), (Outcome.FAULT, "Line3")])
@@ -540,12 +553,13 @@ def test_a_basler_cameras_own_lines_carry_the_result_while_it_grabs(
     frame = camera.grab(5.0)
     sorter.send(result(7, outcome))
     other = {"Line2": "Line3", "Line3": "Line2"}[line]
-    with sorter._lock:  # the selectors are the sorter's while it sets a line
-        assert line_of(camera, line)[0] == "Output"
-        assert [line_of(camera, one)[2] for one in (line, other)] == [True, False]
+    wait_for_line(camera, line, True)
+    assert line_of(camera, line)[0] == "Output"
+    assert not line_of(camera, other)[2]
     found = receipt(sorter)
     assert (found.part_id, found.acknowledged) == (7, True)
-    assert [line_of(camera, one)[2] for one in (line, other)] == [False, False]
+    wait_for_line(camera, line, False)
+    assert not line_of(camera, other)[2]
     assert camera.grab(5.0).frame_id > frame.frame_id
     sorter.close()
 
@@ -593,23 +607,84 @@ def test_a_result_that_comes_while_the_camera_is_lost_is_never_shown_to_a_later_
         assert time.monotonic() < until
         time.sleep(0.001)
     for _ in range(10):
-        with sorter._lock:
-            assert not line_of(camera, "Line2")[2]
+        assert not line_of(camera, "Line2")[2]
         time.sleep(0.01)
     sorter.close()
 
 
-def test_free_running_results_are_shown_in_the_order_of_their_parts(camera: PylonCamera) -> None:
+def test_free_running_a_result_ends_when_the_next_part_comes(camera: PylonCamera) -> None:
+    """Whoever reads the lines knows a part by the time of its result alone."""
+    sorter = on_camera(camera, ack_timeout_ms=30_000, setup_ms=10_000)
+    sorter.entered(Trigger(7, "", 0))
+    sorter.send(result(7, Outcome.ACCEPT))
+    wait_for_line(camera, "Line2", True)
+    sorter.entered(Trigger(8, "", 0))
+    found = receipt(sorter)
+    assert (found.part_id, found.acknowledged) == (7, False)
+    assert "part 8 came before the result of the part before was over" in found.problem
+    wait_for_line(camera, "Line2", False)
+    sorter.send(result(8, Outcome.REJECT))
+    wait_for_line(camera, "Line3", True)
+    sorter.close()
+
+
+def test_free_running_two_parts_without_a_result_get_none_and_the_third_gets_its_own(
+    camera: PylonCamera,
+) -> None:
     sorter = on_camera(camera)
     for part_id in (7, 8):
         sorter.entered(Trigger(part_id, "", 0))
-    sorter.send(result(8, Outcome.FAULT))
-    assert sorter.wait_receipt(0.1) is None, "part 7 has no result yet"
-    sorter.send(result(7, Outcome.ACCEPT))
-    with sorter._lock:
-        assert line_of(camera, "Line2")[2]
-    assert [receipt(sorter).part_id for _ in range(2)] == [7, 8]
+    for part_id in (8, 7):
+        sorter.send(result(part_id, Outcome.ACCEPT))
+        found = receipt(sorter)
+        assert (found.part_id, found.acknowledged) == (part_id, False)
+    assert not line_of(camera, "Line2")[2]
+    sorter.entered(Trigger(9, "", 0))
+    sorter.send(result(9, Outcome.ACCEPT))
+    assert receipt(sorter).acknowledged
     sorter.close()
+
+
+class FrozenCamera:
+    """A camera that has just gone: it answers nothing until a time-out is over."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+        self.is_gone = False
+
+    def set_output(self, line: str, on: bool) -> None:
+        self.answers.wait(30)
+        if self.is_gone:
+            raise CameraLostError("it does not answer")
+
+
+def test_no_call_of_the_application_waits_for_a_camera_that_answers_nothing() -> None:
+    camera = FrozenCamera()
+    sorter = on_camera(camera)
+    camera.answers.clear()
+    begun = time.monotonic()
+    sorter.entered(Trigger(1, "", 0))
+    sorter.send(result(1, Outcome.ACCEPT))
+    sorter.set_busy("a changeover")
+    sorter.set_ready(True)
+    assert sorter.health().sent == 1
+    assert sorter.wait_receipt(0.0) is None
+    assert time.monotonic() - begun < 5, "30 if it waited for the camera"
+    camera.is_gone = True
+    camera.answers.set()
+    assert not receipt(sorter).acknowledged
+    camera.is_gone = False
+    sorter.close()
+
+
+def test_more_than_one_part_in_hand_needs_a_belt() -> None:
+    for kind, keys in ((GpioSettings, LINES), (CameraLinesSettings, {"ok": "Line2"})):
+        assert kind(**keys).max_in_hand == 1
+        with pytest.raises(ValidationError, match="results on lines bear no id"):
+            kind(**keys, max_in_hand=2)
+    assert GpioSettings(**LINES, belt=BELT).max_in_hand == 8
+    assert GpioSettings(**LINES, belt=BELT, max_in_hand=16).max_in_hand == 16
 
 
 def test_ok_is_required_so_that_a_missing_signal_is_no_good_part() -> None:
