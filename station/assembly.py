@@ -187,7 +187,9 @@ def make_camera(config: StationConfig) -> Camera:
 
 def make_sorter(config: StationConfig) -> Sorter:
     """The sorter of the configuration, not opened. Raises ``SorterError``."""
-    return PROTOCOLS.make(config.sorter, config.station.name)
+    sorter = PROTOCOLS.make(config.sorter, config.station.name)
+    sorter.is_simulated = config.is_simulated
+    return sorter
 
 
 def line_settings(config: StationConfig) -> LineSettings:

@@ -132,6 +132,9 @@ class SorterError(InspectionError):
 class Sorter(ABC):
     """One link to a cell. Thread-safe; a lost line is no exception but ``health().connected`` False."""
 
+    is_simulated = False
+    """Whether the station's parts are simulated: set before :meth:`open`; results say it where a wire can."""
+
     def use(self, camera: Camera) -> None:
         """The station's camera, before both are opened: a sorter may speak by the camera's own lines."""
         return

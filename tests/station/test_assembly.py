@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from drivers.cameras.folder import FolderSettings
 from drivers.cameras.settings import Mode
 from drivers.registry import RegistryError
 from simulation.camera import SimulatedCamera
-from station.assembly import line_settings, load, make_camera
+from station.assembly import line_settings, load, make_camera, make_sorter
 from station.config import load_config
 from station.simulated_plant import cell_settings
 
@@ -32,6 +33,13 @@ def test_the_simulated_cell_gets_the_recipes_bins_and_the_stations_port() -> Non
 def test_the_simulated_cell_waits_for_a_station_whose_first_start_takes_minutes() -> None:
     config, recipe = load(ROOT / "config" / "demo.yaml")
     assert cell_settings(config, recipe, None).give_up_s == 0.0  # never; it ends with its parent
+
+
+def test_the_sorter_knows_whether_the_parts_are_simulated() -> None:
+    config = load_config(DEMO)
+    assert make_sorter(config).is_simulated
+    real = config.model_copy(update={"simulation": None, "camera": FolderSettings(path=ROOT)})
+    assert not make_sorter(real).is_simulated
 
 
 def test_the_limits_reach_the_line_in_seconds() -> None:

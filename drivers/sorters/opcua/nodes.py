@@ -90,8 +90,11 @@ class Nodes:
 Written: TypeAlias = Callable[[Cell, list[int] | None], None]
 
 
-async def make_nodes(server: UaServer, written: Written) -> Nodes:
-    """Add the station's nodes. ``written``: a client has written a mailbox, None where it is no mailbox."""
+async def make_nodes(server: UaServer, written: Written, is_simulated: bool) -> Nodes:
+    """Add the station's nodes. ``written``: a client has written a mailbox, None where it is no mailbox.
+
+    ``is_simulated``: of every result of this station.
+    """
     from asyncua import ua
 
     vision = await server.register_namespace(MACHINE_VISION)
@@ -122,6 +125,7 @@ async def make_nodes(server: UaServer, written: Written) -> Nodes:
         node = await variable(to_station, own, _camel(place.name), empty)
         await node.set_writable()
         server.set_attribute_value_setter(node.nodeid, _setter(place, written))
+    await variable(result, vision, "IsSimulated", is_simulated)
     moment = datetime.now(UTC).replace(tzinfo=None)
     return Nodes(
         mailboxes={place: await variable(to_cell, own, _camel(place.name), empty) for place in Station},

@@ -114,7 +114,7 @@ class OpcUaSorter(RegisterSorter[_Serving]):
         server.iserver.max_session_timeout_ms = 1000 * _SILENT_S
         server.iserver.max_pending_activation_seconds = _UNNAMED_S
         server.limits.max_message_size, server.limits.max_chunk_count = _LARGEST, _LARGEST >> 16
-        nodes = await make_nodes(server, self._written)
+        nodes = await make_nodes(server, self._written, self.is_simulated)
         await server.start()
         return _Serving(server, nodes)
 

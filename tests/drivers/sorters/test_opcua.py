@@ -44,6 +44,7 @@ def sorter() -> Iterator[OpcUaSorter]:
             OpcUaSettings(listen="127.0.0.1", port=port, ack_timeout_ms=20_000, reopen_max_s=0.1), "station 4"
         )
         made.prepare("housing")
+        made.is_simulated = True
         listening.listen()
         made.open()  # while another program has the port
         until(lambda: "tried again" in made.health().last_error)
@@ -106,6 +107,11 @@ def test_a_plc_finds_a_place_although_dead_connections_have_all_of_them(sorter: 
         for _ in range(3):
             with Plc(sorter) as plc:
                 assert len(plc.node(f"{HANDSHAKE}/ToCell/Hello").read_value()) == SIZE
+
+
+def test_results_say_that_their_parts_are_simulated(sorter: OpcUaSorter) -> None:
+    with Plc(sorter) as plc:
+        assert plc.node("VisionSystem/ResultManagement/Results/Result/IsSimulated").read_value() is True
 
 
 def test_node_opcua_client_runs_a_part(sorter: OpcUaSorter) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from simulation.rendering.parts import render_part
 from station.patching import cut
 from station.patching.geometry import PatchingError, Reason
+from station.patching.learning import look_at
 from station.patching.seam import find_turn
 from station.recipe import load_recipe
 
@@ -84,3 +85,16 @@ def test_a_picture_of_more_than_a_turn_is_cut_to_the_patches_of_one_turn() -> No
     assert abs(patches.surface.region.height - TURN) <= turning.height_tolerance_px
     with pytest.raises(PatchingError, match="turn incomplete"):
         cut(seen[: TURN - 100], recipe)
+
+
+def test_limits_of_the_texture_are_learnt_from_one_turn_of_a_good_part() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "servo-motor-housing.yaml")
+    turning = recipe.product.model_copy(update={"turn_overlap_px": 64})
+    recipe = recipe.model_copy(update={"product": turning})
+    seen = np.pad(pictured(METAL, 1000, TURN + 120), ((0, 0), (200, 200)), constant_values=3)
+    good = look_at("a turn and more", seen, recipe)
+    assert good.found is not None
+    assert not good.refused
+    short = look_at("less than a turn", seen[: TURN - 100], recipe)
+    assert short.found is None
+    assert "turn incomplete" in short.refused
