@@ -29,7 +29,7 @@ from drivers.cameras.interface import (
 )
 from station.faults import Code
 from station.journal import CameraUsed
-from station.supervision import Readiness
+from station.supervision import Readiness, start_takes
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,7 @@ class Acquisition:
             try:
                 self.open()
             except CameraHeldError as error:
+                start_takes(f"starting: {error}", 60)
                 log.warning("camera not free yet: %s", error)
                 time.sleep(HELD_PAUSE_S)
             else:

@@ -22,10 +22,9 @@ from drivers.cameras.genicam.camera import GenicamCamera, Picture, first_line
 from drivers.cameras.genicam.features import Nodes
 from drivers.cameras.genicam.nodes import NodeMap
 from drivers.cameras.genicam.settings import GenicamSettings, TriggerKind
-from drivers.cameras.interface import CameraLostError
 from drivers.cameras.picture_files import NO_PIXELS
 from drivers.cameras.pylon.emulation import Emulation
-from drivers.cameras.pylon.finding import explain_open, find, import_pypylon, label_of, label_wanted
+from drivers.cameras.pylon.finding import find, import_pypylon, label_of, label_wanted, not_opened
 from drivers.cameras.pylon.nodes import PylonNodeMap
 from drivers.registry import Package
 from drivers.settings import FilePath, mistake
@@ -96,7 +95,7 @@ class PylonCamera(GenicamCamera):
             self._device = self._sdk.InstantCamera(self._sdk.TlFactory.GetInstance().CreateDevice(info))
             self._device.Open()
         except self._errors() as error:
-            raise CameraLostError(f"{self._label} {explain_open(str(error))}") from None
+            raise not_opened(self._label, str(error)) from None
         return PylonNodeMap(self._device.GetNodeMap(), self._genicam)
 
     def _before_settings(self, nodes: Nodes) -> None:

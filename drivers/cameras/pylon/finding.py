@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any, Protocol
 
-from drivers.cameras.interface import CameraConfigError, CameraLostError
+from drivers.cameras.interface import CameraConfigError, CameraHeldError, CameraLostError
 from drivers.cameras.pylon.emulation import EMULATOR_CLASS
+
+HELD = ("controlled by another application", "0xE1018006", "exclusively opened")
+"""What ``Open`` says of a camera that another program has."""
 
 
 class _Wanted(Protocol):
@@ -67,9 +70,15 @@ def find(sdk: Any, settings: _Wanted) -> Any:
     return fitting[0]
 
 
+def not_opened(camera: str, error: str) -> CameraLostError:
+    """The error to raise for an error text of ``Open``."""
+    kind = CameraHeldError if any(text in error for text in HELD) else CameraLostError
+    return kind(f"{camera} {explain_open(error)}")
+
+
 def explain_open(error: str) -> str:
     """What an error text of ``Open`` means, and what to do; follows the camera's name in a sentence."""
-    if "controlled by another application" in error or "0xE1018006" in error or "exclusively opened" in error:
+    if any(text in error for text in HELD):
         return (
             "is controlled by another application: close pylon Viewer or the other program; after a crash "
             "the camera lets go by itself when its heartbeat time is over"

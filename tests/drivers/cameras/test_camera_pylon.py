@@ -19,12 +19,13 @@ from drivers.cameras.genicam.features import Nodes
 from drivers.cameras.genicam.settings import TriggerKind
 from drivers.cameras.interface import (
     CameraConfigError,
+    CameraHeldError,
     CameraLostError,
     CameraTimeoutError,
     Frame,
 )
 from drivers.cameras.pylon.camera import PylonCamera, PylonSettings
-from drivers.cameras.pylon.finding import explain_open
+from drivers.cameras.pylon.finding import explain_open, not_opened
 from drivers.cameras.pylon.nodes import PylonNodeMap
 from drivers.cameras.settings import Mode
 
@@ -492,6 +493,8 @@ def test_a_camera_held_by_another_program_is_explained(opened: Open) -> None:
     assert "controlled by another application: close pylon Viewer" in explain_open(text)
     assert "heartbeat" in explain_open(text)
     assert "check power" in explain_open("Failed to open: no answer")
+    assert isinstance(not_opened("Basler", text), CameraHeldError)  # tried again soon
+    assert not isinstance(not_opened("Basler", "Failed to open: no answer"), CameraHeldError)
 
 
 # ---------------------------------------------------------------------- finding
