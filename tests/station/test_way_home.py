@@ -124,7 +124,7 @@ def home(plant: Plant, tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path) -
     prepared = first_that_judges(config, tiny_recipe).prepared
     line = Line(
         camera=plant.camera, sorter=plant.sorter, prepared=prepared, journal=plant.journal,
-        settings=LineSettings(deadline_s=20.0, stop_timeout_s=2.0),
+        settings=LineSettings(deadline_s=20.0, in_place_s=10.0, stop_timeout_s=2.0),
     )  # fmt: skip
     plant.lines.append(line)
     station = Station(line, config, plant.journal, Observers(), [])
