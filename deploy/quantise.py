@@ -103,15 +103,18 @@ def quantise(
     return report
 
 
-def quantised(source: Path, calibration: NDArray[np.uint8]) -> Any:
+def quantised(source: Path, calibration: NDArray[np.uint8], *, signed: bool = False) -> Any:
     """Any fp32 ONNX network from ``patches`` on as an INT8 model, whatever it gives; nothing is written.
 
-    How much it differs is for the caller to measure. Raises :class:`QuantiseError`.
+    ``signed``: in the form that TensorRT reads. How much it differs is for the caller to measure. Raises
+    :class:`QuantiseError`.
     """
     patches = _gathered(calibration)
     plain = _simplified(source)
     plan = _Plan(plain)
-    return _quantised(plain, plan, _unsigned_grids(plan, _ranges(plain, plan, patches)), signed=False)
+    ranges = _ranges(plain, plan, patches)
+    grids = _signed_grids(plan, ranges) if signed else _unsigned_grids(plan, ranges)
+    return _quantised(plain, plan, grids, signed=signed)
 
 
 @dataclass(frozen=True, slots=True)

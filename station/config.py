@@ -283,6 +283,29 @@ class Rare(Section):
     """judges a share of the parts again; parts on which the two disagree are kept"""
 
 
+class Shadow(Section):
+    """A candidate engine beside the active one, docs/engines.md."""
+
+    share: Share = 1.0
+    """the share of parts that a candidate judges in spare time, drawn by the record's number; 0 means none"""
+    worse_below: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.005
+    """a candidate is good enough if its verdict is worse on less than this share of the parts"""
+    risk: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
+    """the probability of finding a candidate good enough that is not"""
+    drift_parts: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    """the most parts of one look at drift, at least 100; a new shift begins another; 0 means no look"""
+
+    @model_validator(mode="after")
+    def _drift_is_seen(self) -> Self:
+        if 0 < self.drift_parts < 100:
+            raise mistake(
+                "drift_parts",
+                f"is {self.drift_parts}, too few parts to say anything",
+                "write 100 or more, or 0 for no look at drift",
+            )
+        return self
+
+
 class HandOff(Section):
     """Where rare and doubtful parts go, docs/hand-off.md."""
 
@@ -436,6 +459,8 @@ class StationConfig(Section):
     """pictures that the station keeps"""
     rare: Rare = Rare()
     """what the log of rare and doubtful parts keeps; it needs `paths.rare`"""
+    shadow: Shadow = Shadow()
+    """how a candidate engine is judged beside the active one, and how long drift is looked at"""
     handoff: HandOff | None = None
     """where rare and doubtful parts go; without it, they stay on the station"""
     metrics: Metrics | None = None

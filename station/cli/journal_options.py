@@ -45,6 +45,8 @@ class EventKind(StrEnum):
     OPINION = "opinion"
     NOVELTY = "novelty"
     STORE = "store"
+    SHADOW = "shadow"
+    DRIFT = "drift"
     LOSS = "loss"
 
 

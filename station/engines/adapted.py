@@ -30,17 +30,26 @@ def recipe_for(recipe: Recipe, engine: Installed) -> Recipe:
     if engine.entry is None:
         return recipe
     classes, rules = load_manifest(engine.folder, engine.name).classes, read_contents(engine.folder).rules
+    return recipe_by(recipe, classes, rules, engine.digest)
+
+
+def recipe_by(recipe: Recipe, classes: tuple[str, ...], rules: EngineRules, engine: str) -> Recipe:
+    """The recipe with the classes and numbers of an engine; ``engine``: what messages call it.
+
+    Raises :class:`EngineError`, as :func:`recipe_for`.
+    """
+    label = engine if "/" in engine else engine[:12]
     own = [entry.name for entry in recipe.classes]
     unseen = [name for name in own if name not in classes]
     if unseen or classes[0] != own[0]:
         what = f"the class {unseen[0]!r}" if unseen else f"{own[0]!r} as the good class"
         raise EngineError(
-            f"engine {engine.digest[:12]} does not know {what} of recipe {recipe.name!r}: train it with this "
+            f"engine {label} does not know {what} of recipe {recipe.name!r}: train it with this "
             "class, or remove the class from the recipe"
         )
     content: dict[str, Any] = yaml.safe_load(recipe.text)
     _adapt(content, recipe, classes, rules)
-    text = f"# {recipe.name} as engine {engine.digest} judges by it\n" + yaml.safe_dump(
+    text = f"# {recipe.name} as engine {engine} judges by it\n" + yaml.safe_dump(
         content, sort_keys=False, allow_unicode=True
     )
     try:
@@ -48,7 +57,7 @@ def recipe_for(recipe: Recipe, engine: Installed) -> Recipe:
     except RecipeError as error:
         wrong = "; ".join(f"{one.key}: {one.problem}" for one in error.mistakes)
         raise EngineError(
-            f"engine {engine.digest[:12]} brings numbers that recipe {recipe.name!r} cannot have ({wrong}): "
+            f"engine {label} brings numbers that recipe {recipe.name!r} cannot have ({wrong}): "
             "ship it with others"
         ) from None
 

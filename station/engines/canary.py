@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from station.decision import Rules
 from station.engines.folder import EngineManifest, GoldenSurface, read_golden
@@ -81,6 +82,16 @@ class Canary:
         """Why the engine is not trusted any more; empty while it is."""
         self.failures = 0
         """How many times in a row a golden part could not be judged, because the engine gave no scores."""
+
+    @property
+    def manifest(self) -> EngineManifest:
+        """The engine's own description."""
+        return self._manifest
+
+    @property
+    def golden(self) -> tuple[tuple[GoldenSurface, NDArray[np.uint8]], ...]:
+        """The golden parts with their patches, ``(N, patch, patch, C)``."""
+        return tuple(self._golden)
 
     def step(self, part_waits: bool) -> bool:
         """Score a few patches of a golden part if it is due, or overdue where ``part_waits``; whether it did.

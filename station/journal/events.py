@@ -46,7 +46,7 @@ SETUP, ENGINE, TEXT = "setup", "engine", "text"
 STATION_EVENTS = (
     "start", "stop", "halt", "resume", "changeover", "configuration", "marks", "review", "picture",
     "degraded", "canary", "opinion", "novelty",
-    "store",
+    "store", "shadow", "drift",
 )  # fmt: skip
 """Events of the station itself, or said later of a record; they change no record."""
 

@@ -217,9 +217,9 @@ class Journal:
         """Append an event of the station to the chain; on the disk when this returns.
 
         ``kind``: one of ``STATION_EVENTS`` (start, stop, halt, resume, changeover, configuration, marks,
-        review, picture, degraded, canary, opinion, novelty, store). ``values``: what JSON can hold, by name.
-        ``record_id``: the record that the event speaks of, open or closed; left out where it speaks of the
-        station. Raises :class:`JournalError`.
+        review, picture, degraded, canary, opinion, novelty, store, shadow, drift). ``values``: what JSON can
+        hold, by name. ``record_id``: the record that the event speaks of, open or closed; left out where it
+        speaks of the station. Raises :class:`JournalError`.
         """
         if kind not in STATION_EVENTS:
             raise JournalError(

@@ -107,6 +107,12 @@ SERIES = (
     Series(
         "station_observer_losing", "gauge", ("observer",), "1 while an observer loses what it should keep"
     ),
+    Series(
+        "station_drift_ratio",
+        "gauge",
+        ("measure",),
+        "how far parts have moved from training, in units of the alarm: above 1 is drift (docs/engines.md)",
+    ),
     Series("station_camera_connected", "gauge", (), "1 while the camera is there"),
     Series(
         "station_camera_frames_total",
@@ -222,6 +228,7 @@ def _values(seen: Seen) -> Iterator[tuple[str, Labels, float]]:
         yield "station_observer_parts_total", (one.name,), one.observed
         yield "station_observer_failures_total", (one.name,), one.failed
         yield "station_observer_losing", (one.name,), bool(one.losing)
+        yield from _each("station_drift_ratio", one.drift)
     yield "station_camera_connected", (), camera.connected
     yield from _each(
         "station_camera_frames_total",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from drivers.errors import InspectionError
@@ -55,6 +57,8 @@ class Observer(ABC):
     """Why it cannot keep anything now, where parts that it need not keep do not say so; it sets this."""
     stored_bytes: int | None = None
     """What it stores on the disk, where it stores something; it sets this, others read it."""
+    drift: Mapping[str, float] = MappingProxyType({})
+    """How far parts have moved from training, by measure, above 1 = too far; it sets this, others read it."""
 
     def wants(self, part: InspectedPart) -> bool:
         """Whether to offer it this part, where it looks at a share of them only.
@@ -105,6 +109,8 @@ class ObserverStatus:
     """Why it loses what it is there to keep, now; empty while it does not, or keeps nothing."""
     spare_time: bool = False
     """Whether parts that it has no time for are no loss."""
+    drift: Mapping[str, float] = field(default_factory=dict)
+    """How far parts have moved from training, by measure; empty where it does not look, or not enough."""
 
     @property
     def problem(self) -> str:

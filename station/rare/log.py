@@ -20,7 +20,7 @@ from station.journal.reading import JournalReader
 from station.observers.interface import Observer
 from station.rare.index import NoRoomError, RareLogError
 from station.rare.items import Origin, Reason, Sighting, Why, sighting_of
-from station.rare.reasons import disagreement, draw_of, far_by_second_network, reasons_of
+from station.rare.reasons import disagreement, draw_of, far_by_drift, far_by_second_network, reasons_of
 from station.rare.store import Kept, RareStore
 
 if TYPE_CHECKING:
@@ -34,8 +34,11 @@ log = logging.getLogger(__name__)
 
 CURSOR = "rare"
 """The name of this reader of the journal."""
-VOICES = ("review", "opinion", "novelty")
-"""What is said of a part after its verdict: by a person, by another engine, or by the second network."""
+VOICES = ("review", "opinion", "novelty", "shadow", "drift")
+"""What is said of a part after its verdict: by a person, another engine, the second network, a candidate, or
+that parts drift."""
+_WORDS = {"novelty": far_by_second_network, "drift": far_by_drift}
+"""What a voice says in words, where it is no other engine's verdict."""
 LOOK_EVERY_S = 2.0
 """How often the journal is asked what was said; sooner where parts would be forgotten before that."""
 MOVE_EVERY_S = 60.0
@@ -207,7 +210,7 @@ class RareLog(Observer):
                 self._require_open()
                 self._hear(voice)
                 reviewed = True
-            elif voice.kind == "novelty" or not voice.values["agrees"]:
+            elif voice.record_id and voice.values.get("agrees") is not True:
                 self._early.append(voice)
             self._seen_seq = voice.seq
         while self._early and self._early[0].record_id <= self._newest:
@@ -241,7 +244,7 @@ class RareLog(Observer):
     def _hear_engine(self, voice: JournalEvent) -> None:
         """Another engine's verdict, or that the part is far. Heard twice, it changes nothing."""
         far = voice.kind == "novelty"
-        why = far_by_second_network(voice.values) if far else disagreement(voice.values)
+        why = _WORDS.get(voice.kind, disagreement)(voice.values)
         if self._store.amend(self._origin.journal_id, voice.record_id, lambda item: item.also(why)):
             return
         found = next((one for one in self._recent if one.item.record_id == voice.record_id), None)

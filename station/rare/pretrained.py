@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers import heartbeat
-from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
 from station.decision import FAR, UNKNOWN_CLASS, Verdict
+from station.observers.beside import Beside, scores_in_steps
 from station.observers.interface import Observer, ObserverError
 from station.rare.reasons import draw_of
 
@@ -46,11 +45,7 @@ class PretrainedNovelty(Observer):
         self._journal_id = journal.head.journal_id
         self._open_network = open_network
         self._share = share
-        self._judged_with: Prepared | None = None
-        """What the part before was judged with; the network belongs to it."""
-        self._network: Engine | None = None
-        self._refused = ""
-        """Why the engine's network cannot be used."""
+        self._second: Beside[Engine | None] = Beside()
         self._looked_at = self._far = 0
 
     def wants(self, part: InspectedPart) -> bool:
@@ -63,7 +58,8 @@ class PretrainedNovelty(Observer):
         in_hand = part.part
         if in_hand.patches is None:
             return
-        network = self._network_for(in_hand.prepared)
+        prepared = in_hand.prepared
+        network = self._second.get(lambda: self._opened(prepared), prepared.engine)
         if network is None:
             return
         novelty = _novelty_of(network, in_hand.patches.pixels)
@@ -76,33 +72,17 @@ class PretrainedNovelty(Observer):
 
     def probe(self) -> None:
         """Raises :class:`ObserverError` while the engine's network is refused."""
-        if self._refused:
-            raise ObserverError(self._refused)
+        self._second.require_usable()
 
     def close(self) -> None:
         """Give the network back."""
-        self._give_back()
+        self._second.close()
 
-    def _network_for(self, prepared: Prepared) -> Engine | None:
-        """The network beside what the part was judged with; opened, and proven, once."""
-        if self._judged_with is None or self._judged_with.engine is not prepared.engine:
-            self._give_back()
-            self._judged_with = prepared
-            self._refused = ""
-            try:
-                self._network = self._open_network(prepared)
-            except InspectionError as error:
-                self._refused = str(error)
-                raise
-            if self._network is None:
-                self.note = f"engine {prepared.engine.info.name} has no second network"
-        self.probe()
-        return self._network
-
-    def _give_back(self) -> None:
-        if self._network is not None:
-            self._network.close()
-        self._network = None
+    def _opened(self, prepared: Prepared) -> Engine | None:
+        network = self._open_network(prepared)
+        if network is None:
+            self.note = f"engine {prepared.engine.info.name} has no second network"
+        return network
 
 
 def far_of(network: Engine, novelty: NDArray[np.float32], verdict: Verdict) -> dict[str, object]:
@@ -122,12 +102,8 @@ def far_of(network: Engine, novelty: NDArray[np.float32], verdict: Verdict) -> d
 
 def _novelty_of(network: Engine, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The novelty ``(N,)``, patch by patch, with a sign of life between two patches."""
-    found = np.full(len(patches), np.nan, np.float32)
-    for number in range(len(patches)):
-        heartbeat.beat()
-        novelty = network.scores(patches[number : number + 1]).novelty
-        if novelty is not None:
-            found[number] = novelty[0]
+    novelty = scores_in_steps(network, patches).novelty
+    found = np.full(len(patches), np.nan, np.float32) if novelty is None else novelty
     if not np.isfinite(found).all():
         raise ObserverError(
             f"the second network of {network.info.name} gave no number for patch "

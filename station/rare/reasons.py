@@ -56,6 +56,13 @@ def far_by_second_network(values: Mapping[str, Any]) -> Why:
     return Why(Reason.FAR_FROM_TRAINING, 1 - FAR / highest, text)
 
 
+def far_by_drift(values: Mapping[str, Any]) -> Why:
+    """The reason to keep a part of a shift that drifts; ``values`` of its ``drift``."""
+    beyond = float(values["value"])
+    text = f"{values['cause']} drift: {values['measure']} is at {beyond:.2f} of its alarm"
+    return Why(Reason.FAR_FROM_TRAINING, 1 - 1 / max(beyond, 1.0), text)
+
+
 def draw_of(journal_id: str, record_id: int, what: str = "") -> float:
     """A number in [0, 1) that depends on the record only, so that the audit's parts can be drawn again.
 

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
 from station.decision import Verdict, decide
+from station.observers.beside import Beside
 from station.observers.interface import Observer, ObserverError
 from station.rare.reasons import draw_of
 
@@ -41,11 +41,7 @@ class SecondOpinion(Observer):
         self._journal_id = journal.head.journal_id
         self._open_engine = open_engine
         self._share = share
-        self._judged_with: Prepared | None = None
-        """What the part before was judged with; the second engine belongs to it."""
-        self._engine: Engine | None = None
-        self._refused = ""
-        """Why there is no second engine for it."""
+        self._second: Beside[Engine] = Beside()
         self._counts: Counter[str] = Counter()
 
     def wants(self, part: InspectedPart) -> bool:
@@ -57,9 +53,10 @@ class SecondOpinion(Observer):
         in_hand, verdict = part.part, part.verdict
         if in_hand.patches is None or in_hand.scores is None:
             return
-        engine = self._engine_for(in_hand.prepared)
+        prepared = in_hand.prepared
+        engine = self._second.get(lambda: self._opened(prepared), prepared.engine)
         scores = engine.scores(in_hand.patches.pixels)
-        second = decide(scores.probabilities, in_hand.prepared.recipe, scores.novelty)
+        second = decide(scores.probabilities, prepared.recipe, scores.novelty)
         values = opinion_of(engine, second, verdict)
         self._journal.write_event("opinion", values, record_id=in_hand.record_id)
         self._counts["agree" if values["agrees"] else "differ"] += 1
@@ -67,22 +64,7 @@ class SecondOpinion(Observer):
 
     def close(self) -> None:
         """Give the second engine back."""
-        self._give_back()
-
-    def _engine_for(self, prepared: Prepared) -> Engine:
-        """The second engine for what the part was judged with; opened, and proven, once."""
-        if self._judged_with is None or self._judged_with.engine is not prepared.engine:
-            self._give_back()
-            self._judged_with = prepared
-            self._refused = ""
-            try:
-                self._engine = self._opened(prepared)
-            except InspectionError as error:
-                self._refused = str(error)
-                raise
-        if self._engine is None:
-            raise ObserverError(self._refused)
-        return self._engine
+        self._second.close()
 
     def _opened(self, prepared: Prepared) -> Engine:
         engine, first = self._open_engine(prepared), prepared.engine.info
@@ -97,11 +79,6 @@ class SecondOpinion(Observer):
             f"the line itself uses {first.name} on {first.backend} {first.precision}: name another back end "
             "or precision under rare.second_opinion"
         )
-
-    def _give_back(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-        self._engine = None
 
 
 def opinion_of(engine: Engine, said: Verdict, verdict: Verdict) -> dict[str, object]:

@@ -266,7 +266,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def test_a_picture_stands_in_the_chain_with_its_path_and_digest(
     config: StationConfig, journal: Journal
 ) -> None:
-    (saver,) = make_observers(ObserverSetup(config, Plant(), journal))
+    made = make_observers(ObserverSetup(config, Plant(), journal))
+    saver = next(one for one in made if one.name == "pictures")
     trigger = Trigger(7, "", time.monotonic_ns())
     record_id = journal.open_part(trigger, recipe=RECIPE, mode="cell", is_simulated=True)
     surface = Surface(np.full((2048, 512, 1), 100, np.uint8), Region(0, 0, 690, 3584))
@@ -300,7 +301,7 @@ def test_one_file_more_is_one_observer_more(config: StationConfig, folder: Path,
     importlib.invalidate_caches()
     names = [observer.name for observer in make_observers(ObserverSetup(config, Plant(), journal))]
     assert names == [*before, "toy"]
-    assert before == ["pictures"], "nobody knows the truth here"
+    assert before == ["drift", "pictures", "shadow"], "nobody knows the truth here"
 
 
 def test_an_observer_that_raises_in_its_constructor_is_an_error_at_the_start_that_names_it(

@@ -1,15 +1,20 @@
-"""TensorRT 10, native: the plan is built on the device from ONNX and kept for the next start.
+"""TensorRT, native: the plan is built on the device from ONNX and kept for the next start.
 
-Written against the documented API of TensorRT 10 and cuda-python 12; docs/engines.md says what was run
-and with which command a device proves it. fp16 is the builder's FP16 flag, INT8 is explicit Q/DQ (the
-signed variant of the network: TensorRT knows symmetric s8 only) with fp16 for what is not quantised.
-TensorRT 11 has neither flag, hence the pin below it.
+One path for TensorRT 10, TensorRT 11 and TensorRT for RTX: networks are strongly typed, so the precision
+lives in the ONNX file and no builder flag changes it. int8 is the file with explicit Q/DQ, signed
+activations and floating-point biases; fp32 is the fp32 file, whose products TensorRT may round to TF32 (10
+bits). The flag that asks for strong typing is needed by 10 and ignored by 11 (NVIDIA, "Migrating from
+TensorRT 10.x to 11.x").
+
+TensorRT for RTX parses and builds every shipped graph in the tests, without a GPU. No plan was run by us:
+docs/engines.md says with which command a device proves it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import logging
 import time
 from dataclasses import replace
@@ -27,29 +32,23 @@ from station.engines.manifest import INT8_SIGNED, PATCHES, Variant
 from station.files import write_file
 
 NAME = "tensorrt"
-PRECISIONS = ("int8", "fp16", "fp32")
+MODULES = ("tensorrt", "tensorrt_rtx")
+"""The SDKs that it can use, the first one that is installed."""
+PRECISIONS = ("int8", "fp32")
 LARGEST_BATCH = 64
 """Patches in one run; more are run in several batches."""
 _USUAL_BATCH = 16
-_WORKSPACE_BYTES = 1 << 30
 _log = logging.getLogger(__name__)
 
 
 def status() -> BackendStatus:
-    """Whether TensorRT 10, cuda-python and a GPU are here."""
+    """Whether a TensorRT, cuda-python and a GPU are here."""
+    version = ""
     try:
-        import tensorrt
-    except ImportError:
-        remedy = (
-            "not installed; pip install 'inspection-station[tensorrt]' (on a Jetson it comes with JetPack)"
-        )
-        return BackendStatus(NAME, False, remedy, "", "", ())
-    version = str(getattr(tensorrt, "__version__", ""))
-    if version.partition(".")[0] != "10":
-        reason = f"TensorRT {version or 'of unknown version'} is installed; pip install 'tensorrt>=10,<11'"
-        return BackendStatus(NAME, False, reason, version, "", ())
-    try:
-        device = _gpu_name(_cuda())
+        cuda = _cuda()
+        sdk = _sdk()
+        version = _version(sdk)
+        device = _gpu_name(cuda)
     except EngineError as problem:
         return BackendStatus(NAME, False, str(problem), version, "", ())
     return BackendStatus(NAME, True, "", version, device, PRECISIONS)
@@ -76,31 +75,33 @@ class TensorRtEngine(CheckedEngine):
         here = status()
         if not here.present:
             raise EngineError(f"{NAME}: {here.reason}")
-        import tensorrt
-
+        sdk = _sdk()
         self._cuda = _cuda()
         variant: Variant = INT8_SIGNED if precision == "int8" else "fp32"
         digest = manifest.digests.get(variant, "")
         content = model_bytes(manifest, variant)
-        logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+        logger = sdk.Logger(sdk.Logger.WARNING)
+        side, channels = manifest.patch_px, manifest.channels
         path = None
         if options.cache is not None:
             path = plan_path(options.cache, here.device, here.version, digest, precision)
             path = path if own_folder(path.parent) else None
-        runtime = tensorrt.Runtime(logger)
+        runtime = sdk.Runtime(logger)
         plan = path.read_bytes() if path is not None and path.is_file() and not options.rebuild else b""
         engine = runtime.deserialize_cuda_engine(plan) if plan else None
         if engine is None:
             if plan:
                 _log.warning("the plan %s cannot be read by this TensorRT; it is built again", path)
-            plan = _build(tensorrt, logger, content, manifest, precision, path)
+            _log.warning("building the TensorRT plan of %s (%s); it is kept", manifest.name, precision)
+            plan = build_plan(sdk, content, (side, side, channels))
+            if path is not None:
+                write_file(path, plan)
             engine = runtime.deserialize_cuda_engine(plan)
             if engine is None:
                 raise EngineError(f"TensorRT cannot read the plan it built; update TensorRT ({here.version})")
         context = engine.create_execution_context()
         if context is None:
             raise EngineError("the GPU has no memory left for the network; close other programs that use it")
-        side, channels = manifest.patch_px, manifest.channels
         self._runtime, self._engine, self._context = runtime, engine, context
         self._stream = _call(self._cuda.cudaStreamCreate())
         self._patches = _Buffer(self._cuda, (LARGEST_BATCH, side, side, channels), np.dtype(np.uint8))
@@ -212,41 +213,53 @@ class _Buffer:
         self._cuda.cudaFreeHost(self._address)
 
 
-def _build(
-    tensorrt: Any, logger: Any, content: bytes, manifest: EngineManifest, precision: str, path: Path | None
-) -> bytes:
-    """Build a plan and keep it at ``path``, with the times of its layers beside it for the next build."""
-    _log.warning(
-        "building the TensorRT plan of %s (%s); this takes minutes, but only once", manifest.name, precision
-    )
-    builder = tensorrt.Builder(logger)
-    network = builder.create_network(0)
-    parser = tensorrt.OnnxParser(network, logger)
+def build_plan(sdk: Any, content: bytes, patch: tuple[int, int, int]) -> bytes:
+    """The plan of an ONNX network for patches ``(side, side, channels)``, by one of :data:`MODULES`.
+
+    Raises :class:`EngineError` with the parser's reasons.
+    """
+    logger = sdk.Logger(sdk.Logger.WARNING)
+    builder = sdk.Builder(logger)
+    network = builder.create_network(1 << int(sdk.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = sdk.OnnxParser(network, logger)
     if not parser.parse(content):
         reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-        raise EngineError(f"TensorRT does not read the network ({reasons[:400]}); see docs/engines.md")
+        raise EngineError(
+            f"TensorRT does not read the network ({reasons[:400]}); its INT8 is the file int8-signed "
+            "(docs/engines.md, On a GPU and on a Jetson)"
+        )
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
-    if precision in ("fp16", "int8"):
-        config.set_flag(tensorrt.BuilderFlag.FP16)
-    if precision == "int8":
-        config.set_flag(tensorrt.BuilderFlag.INT8)
-    shape = (manifest.patch_px, manifest.patch_px, manifest.channels)
     profile = builder.create_optimization_profile()
-    profile.set_shape(PATCHES, (1, *shape), (_USUAL_BATCH, *shape), (LARGEST_BATCH, *shape))
+    profile.set_shape(PATCHES, (1, *patch), (_USUAL_BATCH, *patch), (LARGEST_BATCH, *patch))
     config.add_optimization_profile(profile)
-    times = path.with_name("layer-times.bin") if path is not None else None
-    known = times.read_bytes() if times is not None and times.is_file() else b""
-    config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise EngineError(
-            "TensorRT built no plan; its log above says why; try fp32, which needs the fewest features"
-        )
-    if path is not None and times is not None:
-        write_file(path, bytes(plan))
-        write_file(times, bytes(config.get_timing_cache().serialize()))
+        raise EngineError("TensorRT built no plan; its log above says why; another back end may still run it")
     return bytes(plan)
+
+
+def _sdk() -> Any:
+    """The module of the TensorRT that is installed. Raises :class:`EngineError`."""
+    for name in MODULES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise EngineError(
+        "not installed; pip install 'inspection-station[tensorrt]' (on a Jetson it comes with JetPack)"
+    )
+
+
+def _version(sdk: Any) -> str:
+    """The version of an SDK, which a plan is valid for. Raises :class:`EngineError` for one before 10."""
+    version = str(getattr(sdk, "__version__", ""))
+    major = version.partition(".")[0]
+    if sdk.__name__ == "tensorrt" and not (major.isdecimal() and int(major) >= 10):
+        raise EngineError(
+            f"TensorRT {version or 'of unknown version'} is installed, which is too old for strongly typed "
+            "networks; pip install 'tensorrt>=10'"
+        )
+    return version if sdk.__name__ == "tensorrt" else f"RTX {version}"
 
 
 def _cuda() -> Any:

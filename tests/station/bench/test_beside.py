@@ -85,7 +85,7 @@ def test_all_observers_of_a_configuration_are_measured_and_nothing_of_its_own_is
     (tmp_path / "station.yaml").write_text(text)
     config = load_config(tmp_path / "station.yaml")
     cost = cost_beside(observers_of(config), Rejecting(), FRAMES, strip, rounds=1, seconds=0.1)
-    assert {one.name for one in cost.observers} == {"pictures", "rare parts"}
+    assert {one.name for one in cost.observers} == {"drift", "pictures", "rare parts", "shadow"}
     assert all(one.observed for one in cost.observers)
     assert not (tmp_path / "own").exists()
 
