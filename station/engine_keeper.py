@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from drivers import heartbeat
 from drivers.errors import InspectionError
@@ -29,8 +29,9 @@ from station.proof_process import ProofProcess
 from station.recipe import UNKNOWN
 
 if TYPE_CHECKING:
-    from station.assembly import Station
+    from station.config import StationConfig
     from station.journal import Journal
+    from station.line import Line
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +61,22 @@ def note_steps(store: Store, journal: Journal) -> None:
         store.change(lambda known: known.written(steps[-1].number))
 
 
+class _Station(Protocol):
+    """What the keeper needs of :class:`station.assembly.Station`, which starts it."""
+
+    @property
+    def line(self) -> Line: ...
+    @property
+    def config(self) -> StationConfig: ...
+    @property
+    def journal(self) -> Journal: ...
+    def roll_back(self, *, why: str, by: str) -> None: ...
+
+
 class EngineKeeper:
     """The thread that does so, until it is left."""
 
-    def __init__(self, station: Station, configuration: Path) -> None:
+    def __init__(self, station: _Station, configuration: Path) -> None:
         """``configuration``: its file, for the process in which an engine proves itself."""
         self._station = station
         self._trial: Trial | None = None
