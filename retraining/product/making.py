@@ -45,6 +45,8 @@ from station.patching import cut_surface
 from station.recipe import Recipe
 
 GOLDEN_OF_A_CLASS = 3
+SHIFT, ZOOM = 0.05, 0.1
+"""Of whole parts in training: at most so much of a side, so that no defect at the edge is lost."""
 STAGES = ("reading", "training", "thresholds", "int8", "test", "golden-parts", "novelty")
 """Of a product, in their order; a person can stop after each, and look."""
 
@@ -110,8 +112,8 @@ def source_of(surfaces: Surfaces, recipe: Recipe) -> Source:
 def stages_for(recipe: Recipe, base: TrainingPlan, steps: int, training_parts: int) -> tuple[Stage, ...]:
     """The stages of a training; ``steps`` 0 chooses by the number of parts.
 
-    A part of one patch: 25 passes, 300 to 2,000 steps. Parts of several patches: 400 steps, on large patches
-    as many before on small ones.
+    A part of one patch: 25 passes, 300 to 2,000 steps, moved and enlarged a little, because no random crop
+    moves it. Parts of several patches: 400 steps, on large patches as many before on small ones.
     """
     if steps == 0 and recipe.patch_count == 1:
         steps = min(2000, max(300, round(25 * training_parts / base.batch)))
@@ -119,6 +121,8 @@ def stages_for(recipe: Recipe, base: TrainingPlan, steps: int, training_parts: i
     side = recipe.patch.size
     small = steps if recipe.patch_count > 1 and recipe.surface.height > 128 else 0
     base = replace(base, validate_every=max(1, min(100, steps // 4)))
+    if recipe.patch_count == 1:
+        base = replace(base, augmentation=replace(base.augmentation, shift=SHIFT, zoom=ZOOM))
     return plan_stages(side, base, small, steps)
 
 

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from drivers.cameras.picture_files import read_image, write_image
+from retraining.classifiers.plan import TrainingPlan
 from retraining.cli import app as retrain
 from retraining.errors import DatasetError, TrainingError
+from retraining.product.making import stages_for
 from station.cli import app as station
 from station.engines.folder import load_manifest
 from station.recipe import load_recipe
@@ -222,6 +224,15 @@ def test_masks_of_several_classes_say_the_class_of_every_pixel(own: Path, tmp_pa
     result = CliRunner().invoke(retrain, words)
     assert result.exit_code == 2
     assert "--class-of is not used without --masks" in result.output
+
+
+def test_only_parts_of_one_patch_are_moved_in_training_because_no_crop_moves_them(own: Path) -> None:
+    plan = TrainingPlan()
+    several = stages_for(load_recipe(recipe(own)), plan, 0, 100)[-1].plan.augmentation
+    one = stages_for(load_recipe(recipe(own, side=32)), plan, 0, 100)[-1].plan.augmentation
+    assert (several.shift, several.zoom) == (0, 0)
+    assert 0 < one.shift <= 0.05
+    assert 0 < one.zoom <= 0.1
 
 
 def divide(root: Path, lacking: str) -> Path:
