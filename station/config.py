@@ -292,6 +292,8 @@ class Shadow(Section):
     """a candidate is good enough if its verdict is worse on less than this share of the parts"""
     risk: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
     """the probability of finding a candidate good enough that is not"""
+    promote: Literal["person", "rule"] = "person"
+    """who makes a candidate active that is good enough: a person, or the station itself; its trial follows"""
     drift_parts: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
     """the most parts of one look at drift, at least 100; a new shift begins another; 0 means no look"""
 

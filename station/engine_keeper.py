@@ -1,7 +1,8 @@
 """Looks after the engines that come home, beside the line: lets them prove themselves, and watches a trial.
 
 Once a second it writes what became of engines into the journal's chain (event ``store``), lets an installed
-engine prove itself in a process of its own, and holds the parts of a trial, as the journal has them, against
+engine prove itself in a process of its own, lets the newest proven one shadow (``station/shadow``), and holds
+the parts of a trial, as the journal has them, against
 those of the engine before (``station/engines/health.py``). It counts nothing itself: a station that was
 killed in the middle of a trial goes on with it, because the parts are in the journal and the rest is in the
 store.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from drivers import heartbeat
 from drivers.errors import InspectionError
 from station.engines.health import Baseline, Health, Judged, health_of
-from station.engines.states import EngineState, Entry
+from station.engines.states import Engines, EngineState, Entry
 from station.engines.store import Store
 from station.faults import code_of
 from station.journal.reading import JournalReader
@@ -27,11 +28,14 @@ from station.journal.record import PartRecord
 from station.journal.selection import Selection
 from station.proof_process import ProofProcess
 from station.recipe import UNKNOWN
+from station.shadow.observer import Shadow
+from station.shadow.promotion import next_candidate
 
 if TYPE_CHECKING:
     from station.config import StationConfig
     from station.journal import Journal
     from station.line import Line
+    from station.observers import Observers
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +74,9 @@ class _Station(Protocol):
     def config(self) -> StationConfig: ...
     @property
     def journal(self) -> Journal: ...
+    @property
+    def observers(self) -> Observers: ...
+    def activate_installed(self, digest: str, *, why: str, by: str) -> None: ...
     def roll_back(self, *, why: str, by: str) -> None: ...
 
 
@@ -126,6 +133,7 @@ class EngineKeeper:
         known = store.engines()
         if station.config.new_engines.prove:
             self._let_prove(store, [one for one in known.entries.values() if _is_new(one)])
+        self._shadow(store, known)
         active = known.entries.get(known.active)
         if active is None or active.state is not EngineState.TRIAL:
             self.health = None
@@ -152,6 +160,22 @@ class EngineKeeper:
         waiting = [one for one in new if one.digest not in self._not_again]
         if waiting and not self._proof.is_at_work:
             self._proof.begin(store.name, min(waiting, key=lambda one: one.at).digest)
+
+    # ------------------------------------------------------------------ shadow
+
+    def _shadow(self, store: Store, known: Engines) -> None:
+        """Let the newest proven engine shadow, and one that is good enough judge where a rule may say so."""
+        station, shadow = self._station, self._station.observers.find(Shadow)
+        if shadow is None:
+            return
+        if digest := next_candidate(known):
+            why = "it is proven, and newer than the active one"
+            store.change(lambda now: now.shadowing(digest, why, by=STATION) if now == known else now)
+            note_steps(store, station.journal)
+        ready = shadow.ready
+        if station.config.shadow.promote == "rule" and ready is not None and ready[0] == known.candidate:
+            heartbeat.beat(CHANGEOVER_S)
+            station.activate_installed(ready[0], why=f"in the shadow: {ready[1]}", by="rule")
 
     # ------------------------------------------------------------------ trial
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from station.cli.backends import backends
+from station.cli.shadow import compare, shadow
 from station.cli.status import Configuration
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ app = typer.Typer(
     help="Show, prove, activate and roll back the engines of this station.", no_args_is_help=True
 )
 app.command("backends")(backends)
+app.command("shadow")(shadow)
+app.command("compare")(compare)
 
 NameOption = Annotated[
     str | None, typer.Option("--name", help="The engine's name; the recipe's engine if you leave it out.")

@@ -51,6 +51,6 @@ def open_candidate(config: StationConfig, prepared: Prepared, installed: Install
     options = EngineOptions(threads=1, chunk=1, cache=config.paths.cache)
 
     def opened() -> Side:
-        return open_installed(config, prepared.recipe, installed, options, installed.digest[:12])
+        return open_installed(config, prepared.recipe_as_written, installed, options, installed.digest[:12])
 
     return in_spare_time(opened, heartbeat.beat)

@@ -27,6 +27,7 @@ from station.shadow.ledger import SHADOW, Ledger
 
 if TYPE_CHECKING:
     from station.config import Shadow as Settings
+    from station.engines.interface import Engine
     from station.engines.store import Installed
     from station.journal import Journal
     from station.part import InspectedPart
@@ -57,8 +58,8 @@ class Shadow(Observer):
         self._journal, self._journal_id = journal, journal.head.journal_id
         self._find, self._open, self._settings = find, opened, settings
         self._beside: Beside[Side] = Beside()
-        self._name = ""
-        """The engine that judges."""
+        self._active: Engine | None = None
+        """What judged the part before."""
         self._found: Installed | None = None
         self._look_every_s = look_every_s
         self._looked = float("-inf")
@@ -75,8 +76,8 @@ class Shadow(Observer):
     def observe(self, part: InspectedPart) -> None:
         """Judge a part. Raises ``EngineError`` or ``JournalError``."""
         in_hand, prepared = part.part, part.part.prepared
-        if prepared.engine.info.name != self._name:
-            self._name, self._looked = prepared.engine.info.name, float("-inf")
+        if prepared.engine is not self._active:  # who shadows may be another one from now on
+            self._active, self._looked = prepared.engine, float("-inf")
         self._look()
         installed = self._found
         if installed is None or in_hand.patches is None:
@@ -96,7 +97,7 @@ class Shadow(Observer):
 
     def idle(self) -> None:
         """Nothing waits: hear what was said meanwhile."""
-        if self._name:
+        if self._active is not None:
             self._look()
 
     def close(self) -> None:
@@ -110,7 +111,7 @@ class Shadow(Observer):
         if now < self._looked + self._look_every_s:
             return
         self._looked = now
-        self._found = self._find(self._name)
+        self._found = None if self._active is None else self._find(self._active.info.name)
         digest = "" if self._found is None else self._found.digest
         if self.ledger is not None and self.ledger.candidate != digest:
             self._beside.close()
@@ -127,12 +128,12 @@ class Shadow(Observer):
             self.note = f"the engine before, {ledger.candidate[:12]}: {ledger.in_words()}"
             return
         evidence = ledger.evidence(self._settings.worse_below, self._settings.risk)
-        self.note = f"candidate {ledger.candidate[:12]}: {evidence.in_words()}; better on {ledger.better}"
         if evidence.finding not in (self._finding, Finding.OPEN, ledger.found):
             self._journal.write_event(SHADOW, {"candidate": ledger.candidate, **ledger.finding_of(evidence)})
         self._finding = evidence.finding
         good_enough = evidence.finding is Finding.BETTER
         self.ready = (ledger.candidate, evidence.in_words()) if good_enough else None
+        self.note = f"candidate {ledger.candidate[:12]}: {evidence.in_words()}; better on {ledger.better}"
 
 
 def _was_far(part: InspectedPart) -> bool:

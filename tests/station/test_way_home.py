@@ -28,10 +28,12 @@ from station.journal.audit import audit
 from station.journal.reading import JournalReader
 from station.line import Line
 from station.line_values import LineSettings
-from station.observers import Observers
+from station.observers import Observers, ObserverSetup
+from station.observers.shadow import make_observer as shadow
 from station.preparing import first_that_judges
 from station.proof_process import Ended, ProofProcess
 from station.recipe import Recipe
+from station.simulated_plant import Plant as NoPlant
 from tests.station.engines.engine_store import FROM, engine, installed, list_files, network
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ engine: {backend: onnxruntime-cpu, precision: fp32, threads: 1}
 new_engines: {trial_parts: 100, baseline_parts: 200, prove: false}
 limits: {part_deadline_ms: 5000}
 """
+NO_SHADOW = "shadow: {share: 0}\n"
 
 
 class Held(Engine):
@@ -118,16 +121,27 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 20) -> None:
 
 
 @pytest.fixture
-def home(plant: Plant, tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path) -> Iterator[Home]:
-    (tmp_path / "station.yaml").write_text(CONFIG)
+def settings() -> str:
+    """Further sections of the configuration."""
+    return NO_SHADOW
+
+
+@pytest.fixture
+def home(
+    plant: Plant, tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path, settings: str
+) -> Iterator[Home]:
+    (tmp_path / "station.yaml").write_text(CONFIG + settings)
     config = load_config(tmp_path / "station.yaml")
+    observers = Observers(
+        [beside] if (beside := shadow(ObserverSetup(config, NoPlant(), plant.journal))) else []
+    )
     prepared = first_that_judges(config, tiny_recipe).prepared
     line = Line(
         camera=plant.camera, sorter=plant.sorter, prepared=prepared, journal=plant.journal,
-        settings=LineSettings(deadline_s=20.0, in_place_s=10.0, stop_timeout_s=2.0),
+        settings=LineSettings(deadline_s=20.0, in_place_s=10.0, stop_timeout_s=2.0), observers=observers,
     )  # fmt: skip
     plant.lines.append(line)
-    station = Station(line, config, plant.journal, Observers(), [])
+    station = Station(line, config, plant.journal, observers, [])
     store = Store(config.paths.engines, "tiny")
     new = installed(config.paths.engines, tiny_engine, tmp_path)
     store.change(lambda known: known.proven(new, "in a test", by="station"))
@@ -136,6 +150,7 @@ def home(plant: Plant, tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path) -
     line.start()
     yield found
     line.stop()
+    observers.close()
     line.prepared.engine.close()
 
 

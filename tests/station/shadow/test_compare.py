@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from drivers.cameras.interface import Frame
 from drivers.cameras.picture_files import read_image
 from drivers.sorters.interface import Trigger
-from station.cli.compare import compare as command
+from station.cli import app
 from station.decision import decide
 from station.engines import open_engine
 from station.engines.contents import CONTENTS, contents_from
@@ -80,10 +79,10 @@ def station(tiny_engine: Path, tmp_path: Path) -> Path:
 
 
 def compare(folder: Path, *words: object) -> tuple[int, str, str]:
-    app = typer.Typer()
-    app.command()(command)
     config = str(folder / "station.yaml")
-    done = CliRunner().invoke(app, [*map(str, words), "--config", config], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, ["engines", "compare", *map(str, words), "--config", config], catch_exceptions=False
+    )
     return done.exit_code, done.stdout, done.stderr
 
 

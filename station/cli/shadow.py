@@ -1,4 +1,4 @@
-"""``station engines compare``: past parts judged again by two engines, and what would change."""
+"""``station engines shadow`` and ``compare``: what another engine says, beside the line or of past parts."""
 
 from __future__ import annotations
 
@@ -27,6 +27,46 @@ COLUMNS = (
     Column("person-says"),
     Column("change"),
 )
+
+
+def shadow(
+    digest: Annotated[
+        str,
+        typer.Argument(help="The first 6 or more digits of a proven engine's digest, as `list` shows it."),
+    ],
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", envvar="STATION_CONFIG", help="The configuration of this machine."),
+    ] = Path("config/demo.yaml"),
+    name: Annotated[
+        str | None, typer.Option("--name", help="The engine's name; the recipe's engine if you leave it out.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="The person who does this; the login name if you leave it out.")
+    ] = None,
+    why: Annotated[str, typer.Option("--why", help="The reason, which is written down.")] = "by request",
+) -> None:
+    """Let a proven engine judge the parts beside the active one; no cell hears of it.
+
+    A running station begins with it within seconds, and `station status` shows how far the proof is. The
+    newest proven engine shadows by itself; this names another one, or one that has shadowed before.
+
+    Examples:
+
+        station engines shadow 3f9a12c4 --why "the lamp is new"
+
+    """
+    import getpass
+
+    from station.assembly import load
+    from station.engines.store import Store
+
+    settings, recipe = load(config)
+    store = Store(settings.paths.engines, name or recipe.engine)
+    person = by or getpass.getuser()
+    wanted = store.find(digest).digest
+    store.change(lambda known: known.shadowing(wanted, why, by=person))
+    print(f"engine {wanted[:12]} shadows from now on")
 
 
 def compare(
