@@ -43,8 +43,10 @@ LIGHT = [n for n in sorted(CLASSIFIERS) if n in SEVEN_POOLS or not any(h in n fo
 BODIES = [n for n in sorted(CLASSIFIERS) if n in LIGHT or not n.startswith("smhsi")]
 
 every_network = pytest.mark.parametrize("name", sorted(CLASSIFIERS))
-every_body = pytest.mark.parametrize("name", BODIES)
-"""Without the large ones that differ from another by their head alone."""
+every_body = pytest.mark.parametrize(
+    "name", [n if n in LIGHT else pytest.param(n, marks=pytest.mark.slow) for n in BODIES]
+)
+"""Without the large ones that differ from another by their head alone; timm's large ones are slow."""
 light_network = pytest.mark.parametrize("name", LIGHT)
 
 

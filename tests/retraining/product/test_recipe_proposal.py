@@ -1,5 +1,6 @@
 """`retrain recipe` proposes what pictures show; `station inspect --show-patches` draws what a recipe does."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -31,13 +32,21 @@ def shaft(rng: np.random.Generator, width: int) -> np.ndarray:
     return np.clip(frame, 0, 255).astype(np.uint8)
 
 
-@pytest.fixture
-def shafts(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def photographed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn once for all tests."""
+    root = tmp_path_factory.mktemp("shafts")
     rng = np.random.default_rng(3)
     for number, (name, width) in enumerate([("ok", 220), ("ok", 221), ("ok", 360), ("dent", 360)] * 2):
-        folder = tmp_path / "photos" / name
+        folder = root / "photos" / name
         folder.mkdir(parents=True, exist_ok=True)
         write_image(folder / f"{name}-{number}.png", shaft(rng, width))
+    return root
+
+
+@pytest.fixture
+def shafts(photographed: Path, tmp_path: Path) -> Path:
+    shutil.copytree(photographed, tmp_path, dirs_exist_ok=True)
     run("data", "from-folders", tmp_path / "photos", "--out", tmp_path / "data", "--group-by",
         "(?P<group>[a-z]+-[0-9]+)")  # fmt: skip
     return tmp_path
