@@ -17,8 +17,6 @@ def install_bundle(arrival: Arrival) -> str:
     Raises ``InspectionError``, OSError; then nothing is changed.
     """
     opened = arrival.file.with_name("opened")
-    for left in (opened, *opened.parent.glob(".opened.*.part")):  # of an updater that was killed
-        shutil.rmtree(left, ignore_errors=True)
     try:
         open_bundle(arrival.file, opened)
         contents = read_contents(opened)

@@ -88,6 +88,7 @@ def update(
     with _alone(settings.state):
         log = settings.state / "record.jsonl"
         record.lines(log)
+        _remove_leftovers(settings.state)
         outcomes: list[Outcome] = []
         problems: list[str] = []
         try:
@@ -106,6 +107,13 @@ def update(
                 record.append(log, "refused", said=said)
             raise UpdateError(said)
         return outcomes
+
+
+def _remove_leftovers(state: Path) -> None:
+    """What an updater that was killed has left; nobody else works in the folder now. Raises OSError."""
+    (state / "bundle").unlink(missing_ok=True)
+    for folder in (state / "opened", *state.glob(".opened.*.part")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -255,18 +263,18 @@ def _one(
             clients["director"].key_ids(),
             settings.engines,
         )
+        record.append(  # before: an engine that is there is in the record, wherever the power is cut
+            log,
+            "verified",
+            product=product.product,
+            target=ordered.target.path,
+            versions=arrival.versions,
+            keys=arrival.key_ids,
+        )
         digest = install(arrival)
     finally:
         file.unlink(missing_ok=True)
-    record.append(
-        log,
-        "installed",
-        product=product.product,
-        engine=digest,
-        target=ordered.target.path,
-        versions=arrival.versions,
-        keys=arrival.key_ids,
-    )
+    record.append(log, "installed", product=product.product, engine=digest)
     return Outcome(
         product.product,
         digest,

@@ -104,6 +104,7 @@ def look(place: Path, digest: str) -> None:
     store = Store(place / "engines", "tiny")
     assert set(store.engines().entries) <= {digest}
     if digest in store.engines().entries:
+        assert any('"verified"' in line for line in record.lines(place / "state" / "record.jsonl"))
         assert (store.folder_of(digest) / "engine.yaml").is_file()
 
 

@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.deploy.tuf_repository import Repository
+
 ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "systemd"
 UNIT = SYSTEMD / "station.service"
@@ -272,7 +274,9 @@ def machine(tmp_path: Path, software: Software) -> Iterator[Machine]:
         (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
     # No journald runs there.
     log = "[Service]\nStandardOutput=append:/run/station.log\nStandardError=append:/run/station.log\n"
-    (units / "station.service.d" / "here.conf").write_text(f"{log}Environment={LIBRARIES}\n")
+    for service in ("station", "station-updater"):
+        (units / f"{service}.service.d").mkdir(parents=True, exist_ok=True)
+        (units / f"{service}.service.d" / "here.conf").write_text(f"{log}Environment={LIBRARIES}\n")
     base, name = _interpreter()
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = subprocess.run([base / name, "-I", "-c", ask], capture_output=True, text=True, check=True)
@@ -575,3 +579,21 @@ def test_a_configuration_is_checked_before_and_kept_after(machine: Machine) -> N
     config.write_text(CONFIG.replace("name: test", "name: another"))
     assert "/etc/station/station.yaml is kept" in machine.install("--no-start")
     assert "name: test" in machine.run("cat", "/etc/station/station.yaml")
+
+
+@pytest.mark.slow
+def test_updates_are_switched_on_with_settings_that_the_updaters_own_user_can_read(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.install("--no-start")
+    plant = tmp_path / "plant"
+    settings = {"station": "test", "engines": "/var/lib/station/engines", "state": "/var/lib/station-updater"}
+    for name in ("images", "director"):
+        (plant / f"{name}.root.json").write_bytes(Repository().first_root)
+        root = f"/srv/plant/{name}.root.json"
+        settings |= {name: {"url": f"http://127.0.0.1:9/{name}", "root": root}}
+    (plant / "updater.yaml").write_text(json.dumps(settings | {"products": [{"product": "tiny"}]}))
+
+    said = machine.service("updates", "on", "/srv/plant/updater.yaml", "127.0.0.1")
+    assert "keeps tiny up to date for the station test" in said
+    assert machine.run("systemctl", "is-enabled", "station-updater.timer").strip() == "enabled"
