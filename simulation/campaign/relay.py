@@ -24,6 +24,8 @@ class Relay:
         """The PLC's end of each connection -> the station's end."""
         self._forgotten: list[socket.socket] = []
         """The station's ends of connections whose PLC is gone without a word."""
+        self._waiting: list[socket.socket] = []
+        """The PLC's ends of connections that the station has not accepted yet."""
         self._whole = threading.Event()
         self._whole.set()
         self._lock = threading.Lock()
@@ -61,12 +63,13 @@ class Relay:
         self._ended.set()
         self._whole.set()
         self._thread.join(5)
-        for one in (self._listening, *self._ends, *self._ends.values(), *self._forgotten):
+        for one in (self._listening, *self._ends, *self._ends.values(), *self._forgotten, *self._waiting):
             one.close()
 
     def _carry(self) -> None:
         while not self._ended.is_set():
             self._whole.wait()
+            self._waiting = [plc for plc in self._waiting if not self._connect(plc)]
             with self._lock:
                 other = self._ends | {station: plc for plc, station in self._ends.items()}
             try:
@@ -75,21 +78,22 @@ class Relay:
                 continue
             for end in readable if self._whole.is_set() else []:
                 if end is self._listening:
-                    self._connect(end.accept()[0])
+                    self._waiting.append(end.accept()[0])
                 elif not self._pass(end, other[end]):
                     self._part(end, other[end])
 
-    def _connect(self, plc: socket.socket) -> None:
+    def _connect(self, plc: socket.socket) -> bool:
+        """Whether the station is there; else it is tried again, as TCP does with a machine that is off."""
         try:
             station = socket.create_connection(("127.0.0.1", self._station), timeout=1)
         except OSError:
-            plc.close()
-            return
+            return False
         for end in (plc, station):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             end.settimeout(1)
         with self._lock:
             self._ends[plc] = station
+        return True
 
     @staticmethod
     def _pass(end: socket.socket, other: socket.socket) -> bool:
