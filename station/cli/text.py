@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.markup import escape
+
+_TAKEN = re.compile(r"\\(?=\[(?![a-z#/@][^[]*?\]))")
+"""A backslash that rich takes for the escape of a bracket where no tag follows, and leaves so itself."""
 
 
 def printable(text: object) -> str:
@@ -17,4 +22,4 @@ def one_line(text: object) -> str:
 
 def told(text: object) -> str:
     """``text`` for rich's markup: printable, and nothing in it is taken for a style."""
-    return escape(printable(text))
+    return escape(_TAKEN.sub(r"\\\\", printable(text)))

@@ -157,7 +157,7 @@ class _ObserverThread:
             stored_bytes=self.observer.stored_bytes,
             losing=self._losing(busy_s),
             spare_time=self.observer.spare_time,
-            drift=self.observer.drift,
+            drift=dict(self.observer.drift),
         )
 
     def _losing(self, busy_s: float) -> str:

@@ -140,7 +140,7 @@ def test_a_check_sends_nothing(small_plant: Any) -> None:
 
 
 def test_engines_that_are_listed_and_proven_send_nothing(tiny_engine: Path, tmp_path: Path) -> None:
-    seen = station(tmp_path / "watch", "engines", str(tiny_engine), "--prove", "--seconds", "0.5")
+    seen = station(tmp_path / "watch", "engines", "backends", str(tiny_engine), "--prove", "--seconds", "0.5")
     seen.sent_nothing()
     assert "openvino" in seen.output
 

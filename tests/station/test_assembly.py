@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cameras.folder import FolderSettings
+from drivers.cameras.pylon import PylonSettings
 from drivers.cameras.settings import Mode
 from drivers.registry import RegistryError
 from simulation.camera import SimulatedCamera
@@ -38,7 +38,7 @@ def test_the_simulated_cell_waits_for_a_station_whose_first_start_takes_minutes(
 def test_the_sorter_knows_whether_the_parts_are_simulated() -> None:
     config = load_config(DEMO)
     assert make_sorter(config).is_simulated
-    real = config.model_copy(update={"simulation": None, "camera": FolderSettings(path=ROOT)})
+    real = config.model_copy(update={"simulation": None, "camera": PylonSettings()})
     assert not make_sorter(real).is_simulated
 
 

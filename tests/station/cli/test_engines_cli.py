@@ -26,6 +26,7 @@ paths: {recipes: recipes, engines: engines, journal: var/journal.db, images: var
 camera: {kind: folder, path: frames}
 sorter: {kind: serial, port: ./cell.pty, ack_timeout_ms: 1000}
 engine: {backend: onnxruntime-cpu, precision: fp32, threads: 1}
+new_engines: {memory_mb: 16000}   # the proof runs in the process of the tests
 """
 
 

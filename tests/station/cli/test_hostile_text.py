@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
@@ -178,6 +178,8 @@ def test_the_status_of_another_process_is_shown_whatever_it_says() -> None:
 
 
 @settings(max_examples=300, deadline=None)
+@example(text="\\[", before="")
+@example(text="\\\\[x", before="")
 @given(text=st.text(max_size=40), before=st.sampled_from(["", "[red]", "x ", "\\"]))
 def test_any_text_survives_markup(text: str, before: str) -> None:
     cleaned = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

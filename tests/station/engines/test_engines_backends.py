@@ -343,7 +343,7 @@ def test_brackets_of_an_extra_reach_the_reader_of_station_engines(
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    done = CliRunner().invoke(app, ["engines", str(tiny_engine_master), "--seconds", "0"])
+    done = CliRunner().invoke(app, ["engines", "backends", str(tiny_engine_master), "--seconds", "0"])
     assert done.exit_code == 0, done.output
     assert "pip install 'inspection-station[tensorrt]'" in done.output
     assert "proven on 8 patches of 16 px on surfaces of 64 x 32 px" in done.output
