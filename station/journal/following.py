@@ -54,13 +54,16 @@ class JournalFollower(JournalReader):
 
     def last_record(self) -> int:
         """The newest record that was opened; also where the policy has removed it."""
-        last = self.segments()[-1].last_record
-        return max(last, self._last_listed)
+        return self._newest_of(self.segments())
 
     def oldest_record(self) -> int:
         """The lowest number whose record can still be here; one more than the newest where none is."""
-        found = next((one.first_record for one in self.segments() if one.first_record), 0)
-        return found or self.last_record() + 1
+        segments = self.segments()  # looked at once: the first record of all may be written any moment
+        found = next((one.first_record for one in segments if one.first_record), 0)
+        return found or self._newest_of(segments) + 1
+
+    def _newest_of(self, segments: list[Segment]) -> int:
+        return max(segments[-1].last_record, self._last_listed)
 
     def _files_changed(self) -> bool:
         """Whether a segment was begun, or the oldest one removed."""

@@ -84,8 +84,9 @@ class RecordStream(Stream):
 
     def held_at(self, cursor: Cursor) -> int:
         """Below the first record that was opened after the cursor."""
+        last = self._reader.last_record()  # first: a record that is opened between the two was never sent
         following = self._reader.next_record(cursor.seq)
-        return self._reader.last_record() if following is None else following - 1
+        return last if following is None else following - 1
 
     def read(self, after: int, limit: int) -> list[Numbered]:
         """Closed records; the first may lie further on where the policy has removed some."""
@@ -99,9 +100,9 @@ class RecordStream(Stream):
 
     def newest(self) -> int:
         """The record before the first open one."""
+        last = self._reader.last_record()  # first: one that is opened between the two has not come to its end
         opened = self._reader.records(Selection(outcomes=("open",), limit=1), scores=False)
-        unfinished = [one.record_id for one in opened]
-        return min([self._reader.last_record(), *(number - 1 for number in unfinished)])
+        return min([last, *(one.record_id - 1 for one in opened)])
 
     def waiting(self, held: int) -> int:
         """Records have no gaps; those in hand are not counted."""

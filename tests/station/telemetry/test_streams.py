@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -76,6 +77,34 @@ def test_a_part_in_hand_holds_back_the_records_after_it(tmp_path: Path) -> None:
         assert [one.number for one in stream.read(0, 10)] == [1, 2]
         # What ends the first part lies behind that of the second one: the cursor may not pass it.
         assert stream.held_at(advance(cursor, stream.place(1, cursor))) == 1
+
+
+class Hurried(JournalFollower):
+    """A reader that a part overtakes between any two looks into the file."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(journal.path)
+        self._journal, self._overtakes = journal, True
+
+    def _query(self, *args: Any) -> Any:
+        found = super()._query(*args)
+        if self._overtakes:
+            self._journal.write_finished(finished_parts(1, 1), recipe=RECIPE, mode="cell", is_simulated=True)  # type: ignore[arg-type]
+        return found
+
+
+def test_a_part_that_is_opened_while_the_journal_is_looked_at_is_not_taken_for_delivered(
+    tmp_path: Path,
+) -> None:
+    for look in (
+        lambda stream, cursor: stream.held_at(cursor) == 0,
+        lambda stream, cursor: stream.oldest() == 1,
+    ):
+        path = tmp_path / f"{time.monotonic_ns()}.db"
+        with Journal(path, station="s") as journal:
+            cursor, _ = open_telemetry_cursor(path, "records", "historian", history=False)
+            with Hurried(journal) as reader:
+                assert look(RecordStream(reader), cursor)
 
 
 def test_each_event_names_the_one_before_it_wherever_reading_begins(tmp_path: Path) -> None:
