@@ -36,6 +36,8 @@ from drivers.cameras.settings import CameraSettings
 
 MARGIN_S = 1.0
 """How much later than it was asked to a call may return."""
+START_S = 20.0
+"""How long the process may take until it answers: an interpreter and a library, on a machine that is busy."""
 OPEN_S = 8.0
 """How long opening may take, a search on the network and every setting: less than a thread may be silent."""
 SHORT_S = 3.0
@@ -86,6 +88,7 @@ class IsolatedCamera(Camera):
         """Start a process if there is none, and open the camera there."""
         if self._child is None:
             self._child = _Child(self._driver, self._settings)
+            self._call("health", START_S)  # so that opening has its whole time
         self._call("open", self._open_s)
         self._counters.opened(self._description)
 

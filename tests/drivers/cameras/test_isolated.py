@@ -18,6 +18,14 @@ class SlowToOpen(FolderCamera):
         super().open()
 
 
+class SlowToStart(FolderCamera):
+    """A library that takes long to load, as on a busy machine."""
+
+    def __init__(self, settings: FolderSettings) -> None:
+        time.sleep(1.0)
+        super().__init__(settings)
+
+
 def _deadline_of(name: bytes) -> int:
     """Until when the thread of this name may be silent, ns."""
     memory = os.pread(heartbeat.file_descriptor(), heartbeat.SIZE, 0)
@@ -41,3 +49,12 @@ def test_a_thread_that_opens_a_slow_camera_is_not_taken_for_one_that_hangs(tmp_p
     finally:
         camera.close()
         heartbeat.end()
+
+
+def test_the_start_of_the_process_is_not_counted_as_opening(tmp_path: Path) -> None:
+    (tmp_path / "1.tif").write_bytes(b"")
+    camera = IsolatedCamera(
+        SlowToStart, FolderSettings(path=tmp_path), description="slow", triggered_by_wire=False, open_s=0.8
+    )
+    camera.open()
+    camera.close()
