@@ -34,6 +34,7 @@ from station.engines.manifest import (
     Int8Gate,
     Novelty,
     PartFigures,
+    UsualParts,
     Variant,
 )
 from station.files import write_file
@@ -79,6 +80,8 @@ class EngineDescription:
     pretrained_tolerance: float = SECOND_TOLERANCE
     data: tuple[str, ...] = ()
     """SHA-256 of the manifest of each data set that the networks were trained on."""
+    usual: UsualParts | None = None
+    """How good parts look and end (:func:`deploy.usual.usual_parts`)."""
 
     @classmethod
     def for_recipe(
@@ -125,6 +128,7 @@ class EngineDescription:
             pretrained=second.described if second else None,
             pretrained_tolerance=second.tolerance if second else SECOND_TOLERANCE,
             data=manifest.data,
+            usual=manifest.usual,
         )
 
     def proven_for(self, recipe: Recipe) -> Self:
@@ -255,6 +259,8 @@ def write_engine_folder(
         **({"data": list(description.data)} if description.data else {}),
         "figures": {variant: counts.model_dump() for variant, counts in description.figures.items()},
     }
+    if description.usual is not None:
+        document["usual"] = description.usual.model_dump()
     if description.int8_gate is not None:
         document["int8_gate"] = description.int8_gate.model_dump()
     _write_manifest(folder, document)

@@ -20,6 +20,7 @@ from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, wr
 from deploy.golden import DoubtfulPartError
 from deploy.quantise import QuantiseError
 from deploy.scoring import onnx_novelty, onnx_scorer
+from deploy.usual import usual_parts
 from retraining.data.manifest import Dataset
 from retraining.data.splits import split_by_share
 from retraining.errors import DatasetError, ExportError
@@ -173,7 +174,10 @@ def make_good_only(
         good_above=max(above),
         description=f"{core} centres of {len(fitted_on)} good parts, in each file by its own features",
     )
-    description = replace(description, novelty=novelty)
+    usual = usual_parts(
+        (parts.surfaces.pixels[k] for k in by_split["test"]), tuned, files["fp32"], novelty=True
+    )
+    description = replace(description, novelty=novelty, usual=usual)
     chosen = golden_parts(
         parts.surfaces.select(by_split["train"] + by_split["validation"]), tuned, engine, description, seed
     )

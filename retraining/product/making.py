@@ -17,6 +17,7 @@ from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, wr
 from deploy.golden import DoubtfulPartError
 from deploy.quantise import QuantiseError, QuantiseReport, quantise
 from deploy.scoring import onnx_scorer
+from deploy.usual import usual_parts
 from drivers.sorters.interface import Outcome
 from retraining.classifiers.loop import build_network, load_weights
 from retraining.classifiers.patch_sizes import Stage, plan_stages, train_in_stages
@@ -215,6 +216,8 @@ def make_engine(
         figures={name: PartFigures(**asdict(tested[name].counted.outcomes)) for name in names},
         data=data,
     )
+    good = (unseen.pixels[k] for k in range(len(unseen.names)) if unseen.part_class(k) == SOUND)
+    description = replace(description, usual=usual_parts(good, tuned, fp32))
     chosen = golden_parts(
         join_surfaces(parts.real("train"), parts.of("validation")), tuned, engine, description
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -12,14 +13,26 @@ from torch import nn
 from deploy.engine_folder import MODEL_FILES, EngineDescription, golden_rule, write_engine_folder
 from deploy.quantise import QuantiseReport, quantise
 from deploy.scoring import onnx_scorer
-from retraining.evaluation.parts import PartResult, evaluate, figures, rendered_test_parts
+from deploy.usual import usual_parts
+from retraining.evaluation.parts import (
+    PartResult,
+    evaluate,
+    figures,
+    rendered_test_part,
+    rendered_test_parts,
+)
 from retraining.evaluation.report import evaluation_report
 from retraining.shipping.export import calibration_patches, export_onnx, golden_parts
 from retraining.surfaces import Surfaces
 from station.engines.folder import EngineManifest, load_manifest
-from station.engines.manifest import INT8_SIGNED, PartFigures, Variant
+from station.engines.manifest import INT8_SIGNED, PartFigures, UsualParts, Variant
 from station.machine import cores, processor
+from station.patching import PatchingError, cut
 from station.recipe import Recipe
+
+TEST_SEED = 7
+USUAL_PARTS = 30
+"""Rendered good parts by which the engine says how such parts look and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ def ship(
     *,
     per_class: int = 80,
     mixed: int = 20,
-    test_seed: int = 7,
+    test_seed: int = TEST_SEED,
     tensorrt_int8: bool = False,
     report: Callable[[int, str], None] = lambda done, line: None,
     evaluated: Callable[[list[PartResult]], None] = lambda results: None,
@@ -93,6 +106,7 @@ def ship(
         figures={variant: PartFigures(**asdict(measured[variant])) for variant in variants},
         data=(hashlib.sha256(provenance.data.encode()).hexdigest(),),
     )
+    description = replace(description, usual=_usual(recipe, folder, test_seed))
     golden = golden_parts(recipe, golden_rule(folder, description).record)
     write_engine_folder(folder, description, golden)
     card = model_card(recipe, provenance, results, deviation, quantised, per_class, mixed, test_seed)
@@ -103,12 +117,23 @@ def ship(
 def renew_golden_parts(folder: Path, recipe: Recipe) -> EngineManifest:
     """Choose and record the golden parts of an engine folder again, for the patches and rules of ``recipe``.
 
-    Its networks and figures stay.
+    Its networks and figures stay; how good parts look and end is measured again.
     Raises :class:`ExportError` or :class:`EngineError`.
     """
     description = EngineDescription.of(load_manifest(folder)).proven_for(recipe)
+    description = replace(description, usual=_usual(recipe, folder, TEST_SEED))
     golden = golden_parts(recipe, golden_rule(folder, description).record)
     return write_engine_folder(folder, description, golden)
+
+
+def _usual(recipe: Recipe, folder: Path, seed: int) -> UsualParts | None:
+    """How the good ones of the rendered test parts look and end."""
+    surfaces = []
+    for number in range(USUAL_PARTS):
+        with suppress(PatchingError):  # such a part has a fault, and no look
+            frame = rendered_test_part(recipe, USUAL_PARTS, seed, number * len(recipe.classes)).frame()
+            surfaces.append(cut(frame, recipe).surface.pixels)
+    return usual_parts(surfaces, recipe, folder / MODEL_FILES["fp32"])
 
 
 def model_card(

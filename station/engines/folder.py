@@ -28,6 +28,7 @@ from station.engines.manifest import (
     Int8Gate,
     Novelty,
     PartFigures,
+    UsualParts,
     Variant,
 )
 from station.patching.geometry import cut_surface
@@ -108,6 +109,8 @@ class EngineManifest:
     data: tuple[str, ...]
     """SHA-256 of the manifest of each data set that the networks were trained on; empty where not said."""
     figures: Mapping[Variant, PartFigures]
+    usual: UsualParts | None
+    """How good parts look and end; None where not said."""
     int8_gate: Int8Gate | None
     digest: str
     """SHA-256 of engine.yaml, which names the digest of everything else, hex."""
@@ -205,6 +208,7 @@ def load_manifest(folder: Path, name: str | None = None) -> EngineManifest:
         novelty_tolerance=document.golden.novelty_tolerance,
         data=document.data,
         figures=document.figures,
+        usual=document.usual,
         int8_gate=document.int8_gate,
         digest=hashlib.sha256(content).hexdigest(),
     )

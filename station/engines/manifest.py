@@ -176,6 +176,28 @@ class Golden(_Section):
     """the golden parts, at least one of each class; twelve are usual"""
 
 
+class Spread(_Section):
+    """How a value is spread over parts."""
+
+    mean: Annotated[float, Field(ge=0.0)]
+    """its mean"""
+    spread: Annotated[float, Field(ge=0.0)]
+    """its standard deviation"""
+
+
+class UsualParts(_Section):
+    """How good parts of the kind that the engine was trained on look and end: what drift is measured from."""
+
+    parts: Annotated[int, Field(ge=1)]
+    """good parts, none of them trained on, that the engine accepts"""
+    brightness: Spread
+    """the mean grey level of their surfaces, 0 to 255"""
+    focus: Spread
+    """the sharpness of their surfaces (docs/engines.md)"""
+    confidence: Spread
+    """the confidence of their verdicts"""
+
+
 class PartFigures(_Section):
     """The figures of one network on the test parts, by the station's patching and decision."""
 
@@ -253,6 +275,8 @@ class EngineDocument(_Section):
     """SHA-256 of the manifest (`dataset.json`) of each data set that the networks were trained on"""
     figures: dict[Variant, PartFigures] = {}
     """the figures of each ONNX file on the test parts"""
+    usual: UsualParts | None = None
+    """how good parts look and end; without it, drift compares with golden parts and with the first shift"""
     int8_gate: Int8Gate | None = None
     """the limits of how much worse INT8 may be than fp32; without them, INT8 is never chosen"""
 

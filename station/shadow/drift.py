@@ -5,12 +5,13 @@ Each measure is a number in units of its own alarm: above 1 the parts have *drif
 =============  =========================================================  ====================================
 measure        what is compared                                           the alarm
 =============  =========================================================  ====================================
-brightness     mean grey level of the surfaces, with the golden parts     1.5 spreads of the golden parts
-focus          sharpness of the surfaces, with the golden parts           the same
+brightness     mean grey level of the surfaces, with the good parts of    1.5 of their spreads
+               engine.yaml, or else with the golden parts
+focus          sharpness of the surfaces, with the same                   the same
 novelty        share of parts far from training that no class rejected,   more than chance allows beside the
                with that of the good parts its threshold was chosen by    share of engine.yaml
-confidence     mean confidence of accepted parts, with the first ones     half of their spread
-               that this engine judged here
+confidence     mean confidence of accepted parts, with those of           half of their spread
+               engine.yaml, or else with the first ones judged here
 classes        shares of the classes, with the first parts                more than chance allows, and 5 %
 =============  =========================================================  ====================================
 
@@ -29,6 +30,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from station.engines.manifest import UsualParts
+
 BRIGHTNESS, FOCUS, NOVELTY, CONFIDENCE, CLASSES = "brightness", "focus", "novelty", "confidence", "classes"
 MEASURES = (BRIGHTNESS, FOCUS, NOVELTY, CONFIDENCE, CLASSES)
 OF_THE_CAMERA = (BRIGHTNESS, FOCUS)
@@ -36,7 +39,7 @@ LEAST = 100
 """Parts below which nothing is said."""
 
 _SPREADS = 1.5
-"""By which the mean of many parts may lie beside the mean of a few golden ones."""
+"""By which the mean of many parts may lie beside that of the parts that the engine knows."""
 _LEAST_SPREAD = {BRIGHTNESS: 0.06, FOCUS: 0.1}
 """As a share of the mean: a few golden parts may be more alike than any two shifts."""
 _CHANCE = 3.0
@@ -77,6 +80,8 @@ class Training:
     """The share of unseen good parts that are far; None where the engine cannot say."""
     far_of: int = 1
     """The number of these parts."""
+    usual: UsualParts | None = None
+    """How good parts look and end; None where engine.yaml does not say it."""
 
 
 @dataclass
@@ -145,15 +150,17 @@ def measures(window: Window, training: Training, usual: Usual | None) -> dict[st
     if window.parts < LEAST:
         return {}
     found: dict[str, float] = {}
-    if training.looks:
-        for name, total in ((BRIGHTNESS, window.brightness), (FOCUS, window.focus)):
-            found[name] = _from_golden(name, total / window.parts, training.looks)
+    for name, total in ((BRIGHTNESS, window.brightness), (FOCUS, window.focus)):
+        if (known := _known(name, training)) is not None:
+            mean, spread = known
+            most = _SPREADS * max(spread, _LEAST_SPREAD[name] * mean)
+            found[name] = abs(total / window.parts - mean) / most
     if training.far is not None and window.asked >= LEAST:
         found[NOVELTY] = (window.far / window.asked) / _most_far(training, window.asked)
+    sure = _sure(training, usual)
+    if sure is not None and window.accepted >= LEAST:
+        found[CONFIDENCE] = abs(_mean_and_spread(window)[0] - sure[0]) / max(sure[1] / 2, 0.02)
     if usual is not None:
-        if window.accepted >= LEAST:
-            moved = abs(_mean_and_spread(window)[0] - usual.confidence)
-            found[CONFIDENCE] = moved / max(usual.spread / 2, 0.02)
         found[CLASSES] = _classes(window, usual)
     return found
 
@@ -184,11 +191,22 @@ def golden_looks(surfaces: Iterable[Sequence[NDArray[np.uint8]] | NDArray[np.uin
     return tuple(found)
 
 
-def _from_golden(name: str, value: float, looks: Sequence[Look]) -> float:
-    golden = np.array([getattr(look, name) for look in looks])
-    mean = float(golden.mean())
-    spread = max(float(golden.std()), _LEAST_SPREAD[name] * mean)
-    return abs(value - mean) / (_SPREADS * spread)
+def _known(name: str, training: Training) -> tuple[float, float] | None:
+    """Mean and spread of brightness or focus over the parts that the engine knows."""
+    if training.usual is not None:
+        known = training.usual.brightness if name == BRIGHTNESS else training.usual.focus
+        return known.mean, known.spread
+    if not training.looks:
+        return None
+    golden = np.array([getattr(look, name) for look in training.looks])
+    return float(golden.mean()), float(golden.std())
+
+
+def _sure(training: Training, usual: Usual | None) -> tuple[float, float] | None:
+    """Mean and spread of the confidence of accepted parts."""
+    if training.usual is not None:
+        return training.usual.confidence.mean, training.usual.confidence.spread
+    return None if usual is None else (usual.confidence, usual.spread)
 
 
 def _most_far(training: Training, parts: int) -> float:

@@ -153,10 +153,10 @@ def training_of(canary: Canary | None) -> Training:
     """What an engine says of the parts that it knows; nothing where it has no golden parts in memory."""
     if canary is None:
         return Training(())
-    novelty, looks = canary.manifest.novelty, golden_looks(patches for _, patches in canary.golden)
-    if novelty is None:
-        return Training(looks)
-    return Training(looks, novelty.good_above, novelty.good_parts)
+    manifest, looks = canary.manifest, golden_looks(patches for _, patches in canary.golden)
+    if manifest.novelty is None:
+        return Training(looks, usual=manifest.usual)
+    return Training(looks, manifest.novelty.good_above, manifest.novelty.good_parts, manifest.usual)
 
 
 def _seen(part: InspectedPart) -> Seen:

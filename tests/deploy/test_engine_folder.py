@@ -13,7 +13,7 @@ from deploy.engine_folder import EngineDescription, write_engine_folder
 from deploy.scoring import onnx_scorer
 from station.engines.folder import load_manifest
 from station.engines.interface import EngineError
-from station.engines.manifest import EngineRules
+from station.engines.manifest import EngineRules, Spread, UsualParts
 from station.recipe import PatchGrid, SurfaceSize
 
 
@@ -111,8 +111,13 @@ def test_a_refused_golden_part_leaves_networks_without_features_as_they_were(
 
 def test_a_folder_written_from_its_own_manifest_is_the_same(tiny_engine: Path) -> None:
     before = load_manifest(tiny_engine)
+    spread = Spread(mean=0.5, spread=0.1)
+    usual = UsualParts(parts=9, brightness=spread, focus=spread, confidence=spread)
     golden = [(part.truth, cv2.imread(str(part.file), cv2.IMREAD_GRAYSCALE)) for part in before.golden]
     assert write_engine_folder(tiny_engine, EngineDescription.of(before), golden).digest == before.digest
+    known = write_engine_folder(tiny_engine, replace(EngineDescription.of(before), usual=usual), golden)
+    again = write_engine_folder(tiny_engine, EngineDescription.of(known), golden)
+    assert (again.digest, again.usual) == (known.digest, usual)
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path: Path, description: EngineDescription) -> None:

@@ -77,6 +77,8 @@ def test_good_parts_alone_give_an_engine_that_rejects_what_is_unknown(pictures: 
     assert {part.truth for part in engine.golden} == {"good", "unknown"}
     assert engine.novelty is not None
     assert engine.novelty.good_parts == 4
+    assert engine.usual is not None
+    assert 0 < engine.usual.parts <= engine.figures["fp32"].good
     assert set(engine.files) == {"fp32", "int8"}
 
     report = tmp_path / "report.json"

@@ -141,6 +141,11 @@ def test_pictures_become_an_engine_that_the_station_takes(own: Path, tmp_path: P
     assert {part.truth for part in engine.golden} == {"good", "spot"}
     assert engine.figures["fp32"].outcomes.parts == 6
     assert engine.figures["fp32"].outcomes.escapes == 0
+    assert engine.usual is not None
+    photo = read_image(own / "photos" / "good" / "good-00.png")
+    assert engine.usual.parts <= engine.figures["fp32"].good
+    assert engine.usual.confidence.mean > 0.5
+    assert abs(engine.usual.brightness.mean - photo.mean()) < 30
     assert "With 95 % confidence" in out
     assert "With 95 % confidence" in (engine.folder / "card.md").read_text(encoding="utf-8")
     written = load_recipe(tmp_path / "run" / "disc.yaml")

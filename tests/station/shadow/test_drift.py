@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from station.engines.manifest import Spread, UsualParts
 from station.journal.audit import audit
 from station.journal.reading import JournalReader
 from station.shadow.drift import (
@@ -35,6 +37,17 @@ if TYPE_CHECKING:
 
 GOLDEN = Training(tuple(Look(100 + one, 0.05) for one in (-3, 0, 3)), far=0.02, far_of=200)
 
+KNOWN = replace(
+    GOLDEN,
+    usual=UsualParts(
+        parts=80,
+        brightness=Spread(mean=100.0, spread=4.0),
+        focus=Spread(mean=0.05, spread=0.003),
+        confidence=Spread(mean=0.98, spread=0.02),
+    ),
+)
+"""The same, of an engine that says how good parts look and end."""
+
 
 def shift(
     seed: int = 1,
@@ -55,14 +68,15 @@ def shift(
     return window
 
 
-def seen(window: Window, usual: Usual | None = None) -> tuple[str, ...]:
-    return drifted(measures(window, GOLDEN, usual))
+def seen(window: Window, usual: Usual | None = None, training: Training = GOLDEN) -> tuple[str, ...]:
+    return drifted(measures(window, training, usual))
 
 
-def test_shifts_like_the_training_are_silent() -> None:
+@pytest.mark.parametrize("training", [GOLDEN, KNOWN])
+def test_shifts_like_the_training_are_silent(training: Training) -> None:
     usual = Usual.of(shift(0))
-    assert [seed for seed in range(1, 30) if seen(shift(seed), usual)] == []
-    assert [seed for seed in range(1, 30) if seen(shift(seed, parts=LEAST), usual)] == []
+    assert [seed for seed in range(1, 30) if seen(shift(seed), usual, training)] == []
+    assert [seed for seed in range(1, 30) if seen(shift(seed, parts=LEAST), usual, training)] == []
 
 
 @pytest.mark.parametrize(
@@ -75,12 +89,19 @@ def test_shifts_like_the_training_are_silent() -> None:
         ({"bad": 0.3}, CLASSES, "product"),
     ],
 )
+@pytest.mark.parametrize("training", [GOLDEN, KNOWN])
 def test_each_measure_finds_what_it_is_there_for_and_names_the_cause(
-    moved: dict[str, float], measure: str, cause: str
+    moved: dict[str, float], measure: str, cause: str, training: Training
 ) -> None:
-    names = seen(shift(2, **moved), Usual.of(shift(0)))  # type: ignore[arg-type]
+    names = seen(shift(2, **moved), Usual.of(shift(0)), training)  # type: ignore[arg-type]
     assert names[0] == measure
     assert cause_of(names) == cause
+
+
+def test_the_first_shift_of_an_engine_is_compared_with_what_it_was_trained_on() -> None:
+    # Without what engine.yaml says, a first shift of doubtful verdicts would be the usual one.
+    assert CONFIDENCE in seen(shift(1, confidence=0.9), None, KNOWN)
+    assert CONFIDENCE not in measures(shift(1, confidence=0.9), GOLDEN, None)
 
 
 def test_what_moves_beside_the_picture_follows_from_it() -> None:
