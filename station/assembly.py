@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,13 @@ from drivers import heartbeat
 from drivers.cameras import FAMILIES
 from drivers.cameras.interface import Camera
 from drivers.cameras.settings import Mode
+from drivers.errors import InspectionError
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
 from station.config import ConfigError, StationConfig, load_config
 from station.disk_budget import disk_uses, too_large_for_the_disk
-from station.engine_keeper import EngineKeeper, note_steps
-from station.engines.interface import EngineError
+from station.engine_keeper import EngineKeeper, Keeping, note_steps
+from station.engines.interface import ChangeoverUnderWayError, EngineError
 from station.engines.store import FACTORY, Engines, Store
 from station.jobs import JobChanges
 from station.journal import Journal, JournalSettings, PartRecord
@@ -33,7 +34,7 @@ from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
 from station.observers.telemetry import TelemetryObserver
 from station.prepared import Prepared
-from station.preparing import first_that_judges, make_prepared, note_refused, store_of
+from station.preparing import first_that_judges, make_prepared, note_refused, store_of, without_refused
 from station.recipe import Recipe, RecipeError, prepared_recipe, split_size
 from station.simulated_plant import Progress, camera_section, simulated_plant
 from station.strict_yaml import Mistake
@@ -52,6 +53,8 @@ class Station:
     observers: Observers
     doubtful: list[PartRecord]
     """Parts that a crash left without a verdict or without an acknowledgement; all are closed now."""
+    keeping: Keeping = field(default_factory=Keeping)
+    """What is to be said of engines that came home."""
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self, recipe: str, *, wait_s: float = 0.0) -> None:
@@ -107,16 +110,16 @@ class Station:
         with self._alone():
             now, store = self._prepared_now()
             store.change(lambda known: known.rolled_back(why, by=by))
-            try:
+            try:  # from here on, the engine that judges is bad
                 found = first_that_judges(
                     self.config, now.recipe_as_written, now.engine.info.name, now.width_px
                 )
-            except EngineError as error:
-                note_steps(store, self.journal)
+                self._take_over(found.prepared, store, partial(without_refused, refused=found.refused))
+            except Exception as error:
                 self.line.unprepare(f"{error}; `station prepare` the recipe when this is put right")
+                with suppress(InspectionError):  # later, by the keeper
+                    note_steps(store, self.journal)
                 raise
-            note_refused(store, found.refused)
-            self._take_over(found.prepared, store, lambda known: known)
 
     def _prepared_now(self) -> tuple[Prepared, Store]:
         if why := self.line.unprepared:
@@ -150,7 +153,9 @@ class Station:
     def _alone(self, wait_s: float = 0.0) -> Iterator[None]:
         """One changeover at a time. Raises ``EngineError``."""
         if not self._changing.acquire(timeout=wait_s):
-            raise EngineError("another changeover is under way: wait until it is done, then try again")
+            raise ChangeoverUnderWayError(
+                "another changeover is under way: wait until it is done, then try again"
+            )
         try:
             yield
         finally:

@@ -7,10 +7,12 @@ a power cut one of the two is there.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,39 @@ def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
 def sync_folder(folder: Path) -> None:
     """Bring the names of a folder's files to the disk. Raises OSError."""
     _sync(folder)
+
+
+LOCK_PATIENCE_S = 30.0
+"""How long a writer waits for another one: a bundle of 1 GB may be being copied."""
+LOCK_MODE = 0o660
+
+
+@contextmanager
+def locked(folder: Path, too_long: Callable[[str], Exception]) -> Iterator[None]:
+    """Be the only process that changes a folder, by a lock on its file ``.lock``, for which it waits.
+
+    A process that ends, however it does, gives the lock back. ``too_long`` makes the error of one that has
+    waited for :data:`LOCK_PATIENCE_S`. Raises it, and OSError.
+    """
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, LOCK_MODE)
+    try:
+        with suppress(PermissionError):  # another user of the group made it, who has done so
+            os.fchmod(lock, LOCK_MODE)
+        until = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise too_long(
+                        f"{folder}: another process has been changing it for {LOCK_PATIENCE_S:g} s: wait "
+                        "until that updater or command has ended, then try again"
+                    ) from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _sync(path: Path) -> None:

@@ -84,14 +84,15 @@ def first_that_judges(
     raise EngineError(f"no engine of {name or recipe.engine} can judge parts here:\n  {reasons}")
 
 
-def note_refused(store: Store, refused: tuple[Refused, ...]) -> None:
-    """Engines that cannot judge where a later one can are bad. Raises ``StoreError``."""
-    bad = [one for one in refused if one.engine.digest != FACTORY]
-
-    def without(known: Engines) -> Engines:
-        for one in bad:
+def without_refused(known: Engines, refused: tuple[Refused, ...]) -> Engines:
+    """Engines that cannot judge where a later one can are bad."""
+    for one in refused:
+        if one.engine.digest != FACTORY:
             known = known.failed(one.engine.digest, one.why, by="station")
-        return known
+    return known
 
-    if bad:
-        store.change(without)
+
+def note_refused(store: Store, refused: tuple[Refused, ...]) -> None:
+    """Write :func:`without_refused` into the store. Raises ``StoreError``."""
+    if any(one.engine.digest != FACTORY for one in refused):
+        store.change(lambda known: without_refused(known, refused))

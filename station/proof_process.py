@@ -47,10 +47,15 @@ class ProofProcess:
         command = [sys.executable, "-m", "station.cli", "engines", "prove", digest, "--name", name]
         where = ["--config", str(self._configuration.resolve()), "--by", self._by]
         self._digest, self._until = digest, time.monotonic() + LONGEST_S
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when the process has ended
-        self._process = subprocess.Popen(
-            [*command, *where], stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
-        )
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when the process has ended
+        try:
+            self._process = subprocess.Popen(
+                [*command, *where], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        except BaseException:
+            output.close()
+            raise
+        self._output = output
 
     def look(self) -> Ended | None:
         """How the proof ended; None while it goes on, or where none has begun."""

@@ -13,9 +13,6 @@ next command goes on.
 from __future__ import annotations
 
 import copy
-import fcntl
-import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,12 +40,11 @@ from deploy.repository.reading import (
     read_published,
 )
 from deploy.updater.clock import ISSUED, TIME_FORMAT
-from station.files import sync_folder, write_file
+from station.files import locked, sync_folder, write_file
 
 TOP = ("root", "targets", "snapshot", "timestamp")
 DAYS = {"root": 365, "targets": 365, "snapshot": 30, "timestamp": 7}
 """How long a document counts; that of a channel as long as ``targets``."""
-LOCK_PATIENCE_S = 30.0
 
 
 @dataclass
@@ -350,7 +346,7 @@ class Repository:
 def open_repository(folder: Path, now: datetime) -> Iterator[Repository]:
     """Read a repository and keep others from changing it. Raises :class:`RepositoryError`."""
     _require_repository(folder)
-    with _locked(folder):
+    with locked(folder, RepositoryError):
         yield _load(folder, now)
 
 
@@ -376,7 +372,7 @@ def new_repository(folder: Path, now: datetime) -> Iterator[Repository]:
     if folder.is_dir() and any(one.name != ".lock" for one in folder.iterdir()):
         raise RepositoryError(f"{folder}: is not empty: name a new folder for the repository")
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder, RepositoryError):
         for name in ("metadata", "targets", "pending"):
             (folder / name).mkdir()
         yield Repository(folder, now)
@@ -392,25 +388,3 @@ def _require_repository(folder: Path) -> None:
 def _load(folder: Path, now: datetime) -> Repository:
     published = read_published(folder / "metadata")
     return Repository(folder, now, published, read_pending(folder, published))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Be the only one who changes the repository. Raises :class:`RepositoryError`."""
-    until = time.monotonic() + LOCK_PATIENCE_S
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-    try:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise RepositoryError(
-                        f"{folder}: another command has been changing it for {LOCK_PATIENCE_S:g} s: wait for "
-                        "it, then try again"
-                    ) from None
-                time.sleep(0.02)
-        yield
-    finally:
-        os.close(lock)

@@ -64,6 +64,15 @@ def disk_use(use: dict[str, Any]) -> str:
     return f"{used}, {limit}{free}"
 
 
+DUTIES = {
+    "trial": "the trial is not watched, and its engine goes back soon",
+    "steps": "steps of engines are not in the journal",
+    "proof": "new engines are not proven",
+    "shadow": "no engine is sent to the shadow or promoted",
+}
+"""What it means that a duty of the keeper (``station/engine_keeper.py``) cannot be done."""
+
+
 def _new_engines(home: dict[str, Any]) -> tuple[str, ...]:
     """Which engine of the store judges, and which one shadows, in words."""
     if "problem" in home:
@@ -106,6 +115,11 @@ def shown(found: dict[str, Any]) -> RenderableType:
     )
     if home := found.get("new_engines"):
         row("new engines", *_new_engines(home), style="bold red" if "problem" in home else "")
+        if trial := home["trial"]:
+            judged = f"{trial['digest'][:12]} has judged {trial['parts']} of {trial['of']} parts"
+            row("trial", judged, *(f"not compared: {one}" for one in trial["not_compared"]))
+        for duty, problem in home["problems"].items():
+            row(DUTIES[duty], problem, style="bold red")
     if canary := found["canary"]:
         row(
             "golden parts",

@@ -74,14 +74,18 @@ def status_document(station: Station) -> dict[str, Any]:
 
 
 def _new_engines(station: Station) -> dict[str, Any] | None:
-    """What the store of engines says; None where no engine ever came home."""
-    store = store_of(station.config, station.line.prepared.engine.info.name)
+    """What the store of engines says, and its keeper; None where no engine ever came home."""
+    store, keeping = store_of(station.config, station.line.prepared.engine.info.name), station.keeping
     if not store.is_there:
         return None
+    said = {
+        "trial": None if keeping.trial is None else asdict(keeping.trial),
+        "problems": dict(keeping.problems),
+    }
     try:
         known = store.engines()
     except StoreError as error:
-        return {"problem": str(error)}
+        return {"problem": str(error), **said}
     active = known.entries.get(known.active)
     return {
         "active": known.active,
@@ -91,6 +95,7 @@ def _new_engines(station: Station) -> dict[str, Any] | None:
         "since": None if active is None else active.at,
         "why": None if active is None else active.why,
         "starts_in_trial": 0 if active is None else active.starts,
+        **said,
     }
 
 

@@ -62,6 +62,10 @@ class EngineError(InspectionError):
     """An engine cannot be loaded, proved or run; the message says what to do about it."""
 
 
+class ChangeoverUnderWayError(EngineError):
+    """Another changeover has begun and is not done; nothing was changed."""
+
+
 class EngineDeadlineError(EngineError):
     """The scores did not come in time."""
 

@@ -19,14 +19,12 @@ none.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,14 +32,12 @@ from typing import Any
 from station.engines.contents import CONTENTS, require_whole
 from station.engines.folder import load_manifest
 from station.engines.states import FACTORY, Engines, EngineState, Entry, Provenance, Step, StoreError
-from station.files import replacing, sync_folder
+from station.files import locked, replacing, sync_folder
 
 __all__ = ["FACTORY", "EngineState", "Engines", "Installed", "Provenance", "Store", "StoreError", "install"]
 
 STATE = "state.json"
 FORMAT = 1
-LOCK_PATIENCE_S = 30.0
-"""How long a writer waits for another one: a bundle of 1 GB may be being copied."""
 SHARED_FOLDER, SHARED_FILE, READ_ONLY_FILE = 0o770, 0o660, 0o440
 """Station and updater are two users of one group: what they write is both's, whatever their masks."""
 KEPT = 5
@@ -166,31 +162,15 @@ class Store:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Be the only one who changes the store. Raises :class:`StoreError`."""
-        until = time.monotonic() + LOCK_PATIENCE_S
-        try:
-            if not self.folder.is_dir():
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self.folder.chmod(SHARED_FOLDER)
-            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SHARED_FILE)
-            with suppress(PermissionError):  # it is the other user's, who has done so
-                os.fchmod(lock, SHARED_FILE)
-        except OSError as error:
-            raise _unusable(self.folder, error) from error
-        try:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        raise StoreError(
-                            f"{self.folder}: another process has been changing it for {LOCK_PATIENCE_S:g} s: "
-                            "wait until that updater or command has ended, then try again"
-                        ) from None
-                    time.sleep(0.02)
+        with ExitStack() as held:
+            try:
+                if not self.folder.is_dir():
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    self.folder.chmod(SHARED_FOLDER)
+                held.enter_context(locked(self.folder, StoreError))
+            except OSError as error:
+                raise _unusable(self.folder, error) from error
             yield
-        finally:
-            os.close(lock)
 
     def add(self, opened: Path, provenance: Provenance, by: str) -> str:
         """See :func:`install`."""

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from station.engine_keeper import DUTIES
 from station.faults import Code
 from station.journal.values import software_version
 from station.supervision import State
 
 if TYPE_CHECKING:
     from station.disk_budget import DiskUse
+    from station.engine_keeper import Keeping
+    from station.engines.states import Engines
     from station.line_values import LineStatus
     from station.statistics import Times
     from station.telemetry.status import TelemetryStatus
@@ -45,6 +48,10 @@ class Seen:
     machine_c: Mapping[str, float] | None = None
     """Sensor -> degrees Celsius, where the kernel says."""
     telemetry: TelemetryStatus | None = None
+    engines: Engines | None = None
+    """Those that came home; None where none did, or where the store cannot be read."""
+    keeping: Keeping | None = None
+    """What is said of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,20 @@ SERIES = (
     Series("station_journal_open_records", "gauge", (), "records without verdict or acknowledgement"),
     Series("station_golden_parts_passed_total", "counter", (), "golden parts judged right since the start"),
     Series("station_engine_trusted", "gauge", (), "0 after the engine has failed a golden part"),
+    Series(
+        "station_installed_engines_info",
+        "gauge",
+        ("role", "digest", "state"),
+        "1; active and candidate among the engines that came home, with the first 12 digits of the digest",
+    ),
+    Series("station_trial_parts", "gauge", (), "parts that the engine in trial has judged; none without one"),
+    Series("station_trial_parts_wanted", "gauge", (), "parts that its trial takes"),
+    Series(
+        "station_new_engines_problem",
+        "gauge",
+        ("duty",),
+        "1 while a duty of the keeper of engines cannot be done: trial, steps, proof, shadow",
+    ),
     Series("station_telemetry_connected", "gauge", (), "1 while the broker of the telemetry is there"),
     Series(
         "station_telemetry_waiting",
@@ -250,6 +271,7 @@ def _values(seen: Seen) -> Iterator[tuple[str, Labels, float]]:
     if status.canary is not None:
         yield "station_golden_parts_passed_total", (), status.canary.passed
         yield "station_engine_trusted", (), not status.canary.problem
+    yield from _of_engines(seen)
     if (sent := seen.telemetry) is not None:
         yield "station_telemetry_connected", (), sent.connected
         for lag in sent.lags[:MOST]:
@@ -258,6 +280,21 @@ def _values(seen: Seen) -> Iterator[tuple[str, Labels, float]]:
         yield "station_telemetry_dropped_total", (), sent.gauges_dropped
     yield from _of_disks(seen.disks)
     yield from _each("station_machine_temperature_celsius", seen.machine_c or {})
+
+
+def _of_engines(seen: Seen) -> Iterator[tuple[str, Labels, float]]:
+    if (known := seen.engines) is not None:
+        for role, digest in (("active", known.active), ("candidate", known.candidate)):
+            if digest:
+                entry = known.entries.get(digest)
+                state = "factory" if entry is None else str(entry.state)
+                yield "station_installed_engines_info", (role, digest[:12], state), 1
+    if (keeping := seen.keeping) is not None:
+        if (trial := keeping.trial) is not None:
+            yield "station_trial_parts", (), trial.parts
+            yield "station_trial_parts_wanted", (), trial.of
+        for duty in DUTIES:
+            yield "station_new_engines_problem", (duty,), duty in keeping.problems
 
 
 def _of_disks(disks: Iterable[DiskUse]) -> Iterator[tuple[str, Labels, float]]:

@@ -25,9 +25,11 @@ from starlette.routing import Route
 
 from drivers.errors import InspectionError
 from station.disk_budget import disk_uses
+from station.engines.states import Engines, StoreError
 from station.http_service import CALLERS, HttpService
 from station.metrics.series import MOST, Seen, families
 from station.observers.telemetry import TelemetryObserver
+from station.preparing import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +128,18 @@ def look_at(station: Station) -> Seen:
         open_records=station.journal.counts().open,
         machine_c=machine_temperatures(),
         telemetry=None if telemetry is None else telemetry.sender.status(),
+        engines=_engines(station),
+        keeping=station.keeping,
     )
+
+
+def _engines(station: Station) -> Engines | None:
+    """What the store knows; None where it is not there, or cannot be read, which the status says."""
+    store = store_of(station.config, station.line.prepared.engine.info.name)
+    try:
+        return store.engines() if store.is_there else None
+    except StoreError:
+        return None
 
 
 def machine_temperatures() -> dict[str, float]:

@@ -63,8 +63,9 @@ class HandOffThread(Observer):
             except (InspectionError, OSError) as error:
                 said = str(error)
             except Exception as error:
-                log.exception("hand-off: an error of this software; the next round tries again")
-                said = repr(error)
+                said = f"an error of this software ({error!r}); please report it; the next round tries again"
+                if said != self.note:  # once, and not in every round
+                    log.error("hand-off: %s", said, exc_info=error)
             if said != self.note:
                 log.info("hand-off: %s", said)
             self.note = said

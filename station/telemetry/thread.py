@@ -123,13 +123,11 @@ class BrokerThread(ABC):
         heartbeat.end()
 
     def _failed(self, error: Exception) -> None:
-        if isinstance(error, InspectionError | OSError):
-            said = str(error)
-        else:
-            log.exception("%s: an error of this software; it begins again", self._thread.name)
+        said, expected = str(error), isinstance(error, InspectionError | OSError)
+        if not expected:
             said = f"an error of this software ({error!r}); please report it; it begins again by itself"
-        if said != self._problem:
-            log.warning("%s: %s", self._thread.name, said)
+        if said != self._problem:  # once, and not in every round
+            log.warning("%s: %s", self._thread.name, said, exc_info=None if expected else error)
         self._drop(said)
         if self._reader is not None:
             self._reader.close()
