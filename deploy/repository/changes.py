@@ -19,6 +19,7 @@ from deploy.repository.errors import RepositoryError
 from deploy.repository.folder import TOP, Repository
 from deploy.repository.keys import name_of
 from deploy.repository.orders import CHANNELS, NAME, EngineEntry, Order, role_of, target_path
+from deploy.repository.words import WITHDRAWN
 from station.engines.contents import Contents
 from station.files import replacing
 
@@ -103,9 +104,16 @@ def add_engine(
     """
     _require_kind(repository, ENGINES)
     role = _channel(repository, product, channel)
-    known = [entry for one in CHANNELS for _, entry in engines_in(repository, product, one)]
-    highest = max((entry.version for entry in known), default=0)
-    if version is not None and version in {entry.version for entry in known}:
+    known = {
+        number
+        for one in CHANNELS
+        for number in (
+            *(entry.version for _, entry in engines_in(repository, product, one)),
+            *(found for _, found, _ in withdrawn_from(repository, product, one)),
+        )
+    }
+    highest = max(known, default=0)
+    if version in known:
         raise RepositoryError(
             f"{repository.folder}: has version {version} of {product} already: leave --version out, and it "
             f"becomes {highest + 1}"
@@ -148,6 +156,11 @@ def promote(repository: Repository, product: str, version: int | None) -> Engine
             shutil.copyfile(source, fresh)
     except FileNotFoundError:
         raise RepositoryError(f"{source}: is missing: put it back from a copy of the repository") from None
+    if path in {one for one, _, _ in withdrawn_from(repository, product, stable)}:
+        raise RepositoryError(
+            f"{repository.folder}: version {entry.version} of {product} was withdrawn from {stable}, and "
+            "comes back there under a later version only: ship it again"
+        )
     copied = TargetFile(target.length, dict(target.hashes), path, {"custom": entry.custom()})
     repository.propose(role).signed.targets[path] = copied
     return entry
@@ -186,17 +199,54 @@ def halt(director: Repository, product: str, version: int | None) -> list[tuple[
     ``version`` None is the highest. Returns the target paths and the orders. Raises
     :class:`RepositoryError`.
     """
+    found = _orders_of(director, product, version)
+    proposed = director.propose("targets").signed.targets
+    halted = []
+    for target, one in found:
+        stopped = replace(one, halted=True)
+        proposed[target.path].unrecognized_fields["custom"] = stopped.custom()
+        halted.append((target.path, stopped))
+    return halted
+
+
+def withdraw(
+    repository: Repository, product: str, channel: str, version: int | None, why: str
+) -> tuple[str, EngineEntry]:
+    """Take an engine out of a channel; its target path and what it was. ``version`` None is the highest.
+
+    It is remembered as withdrawn, so that neither its version nor its path is ever listed there again.
+    Raises :class:`RepositoryError`.
+    """
+    _require_kind(repository, ENGINES)
+    target, entry = _engine(repository, product, channel, version)
+    listed: Targets = repository.propose(_channel(repository, product, channel)).signed
+    del listed.targets[target.path]
+    before = listed.unrecognized_fields.get(WITHDRAWN, {})
+    listed.unrecognized_fields[WITHDRAWN] = {
+        **before, target.path: {"version": entry.version, "why": why}
+    }  # fmt: skip
+    return target.path, entry
+
+
+def withdraw_order(director: Repository, product: str, version: int | None) -> list[tuple[str, Order]]:
+    """Take every order for a version back; those for other versions count on.
+
+    ``version`` None is the highest. Returns the target paths and the orders. Raises
+    :class:`RepositoryError`.
+    """
+    gone = _orders_of(director, product, version)
+    listed: Targets = director.propose("targets").signed
+    for target, _ in gone:
+        del listed.targets[target.path]
+    return [(target.path, found) for target, found in gone]
+
+
+def _orders_of(director: Repository, product: str, version: int | None) -> list[tuple[TargetFile, Order]]:
+    """The orders for one version of a product, the highest without ``version``."""
     _require_kind(director, ORDERS)
     orders = [one for one in orders_in(director) if one[1].product == product]
     _, last = _of_version(orders, f"{director.folder}: has no order for {product}", version)
-    proposed = director.propose("targets").signed.targets
-    halted = []
-    for target, found in orders:
-        if found.version == last.version:
-            stopped = replace(found, halted=True)
-            proposed[target.path].unrecognized_fields["custom"] = stopped.custom()
-            halted.append((target.path, stopped))
-    return halted
+    return [one for one in orders if one[1].version == last.version]
 
 
 def replace_keys(
@@ -247,6 +297,19 @@ def engines_in(repository: Repository, product: str, channel: str) -> list[tuple
     targets = repository.listed(_channel(repository, product, channel)).targets
     found = [(one, EngineEntry.of(_custom(one), path)) for path, one in targets.items()]
     return sorted(found, key=lambda one: one[1].version)
+
+
+def withdrawn_from(repository: Repository, product: str, channel: str) -> list[tuple[str, int, str]]:
+    """What was withdrawn from a channel: target path, version, reason. Raises :class:`RepositoryError`."""
+    role = _channel(repository, product, channel)
+    found = repository.listed(role).unrecognized_fields.get(WITHDRAWN, {})
+    try:
+        return [(path, int(one["version"]), str(one["why"])) for path, one in found.items()]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RepositoryError(
+            f"{repository.folder}: what was withdrawn from {role} cannot be read ({error!r}): the file was "
+            "changed by other software; publish it as it was"
+        ) from None
 
 
 def orders_in(director: Repository) -> list[tuple[TargetFile, Order]]:

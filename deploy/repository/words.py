@@ -7,6 +7,9 @@ from deploy.repository.keys import name_of
 from deploy.repository.orders import Order
 from deploy.repository.reading import Document
 
+WITHDRAWN = "x-withdrawn"
+"""The field of a channel that has what was withdrawn from it: target path -> version and reason."""
+
 
 def whom(order: Order) -> str:
     """Which stations an order takes."""
@@ -62,4 +65,9 @@ def _targets(before: Document | None, after: Document) -> list[str]:
         for path, target in new.items()
         if target != old.get(path)
     ]
-    return lines + [f"no longer lists {path}" for path in old if path not in new]
+    withdrawn = after.signed.unrecognized_fields.get(WITHDRAWN, {})
+    return lines + [
+        f"no longer lists {path}" + (f" {withdrawn[path]}" if path in withdrawn else "")
+        for path in old
+        if path not in new
+    ]

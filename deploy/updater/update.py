@@ -287,8 +287,9 @@ def _both_say_the_same(ordered: Ordered, target: TargetFile | None) -> None:
     path = ordered.target.path
     if target is None:
         raise UpdateError(
-            f"the director orders {path}, which the image repository does not list: publish it there "
-            "(`retrain ship`), or withdraw the order (`retrain sign order`)"
+            f"the director orders {path}, which the image repository does not list: if the workshop "
+            "withdrew it, take the order back (`retrain sign withdraw`); else publish it there (`retrain "
+            "ship`)"
         )
     if (target.length, target.hashes) != (ordered.target.length, ordered.target.hashes):
         raise UpdateError(

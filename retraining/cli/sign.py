@@ -296,6 +296,59 @@ def order(
         sign(opened, key)
 
 
+@app.command("withdraw")
+def withdraw(
+    context: typer.Context,
+    repository: Annotated[
+        Path, typer.Argument(help="A repository of engines, or a director with an order to take back.")
+    ],
+    product: ProductOption,
+    channel: Annotated[
+        Channel | None, typer.Option(help="The channel to take it out of; for a repository of engines.")
+    ] = None,
+    version: EngineVersionOption = None,
+    why: Annotated[
+        str | None, typer.Option(help="The reason, which is signed with it; for a repository of engines.")
+    ] = None,
+    key: KeyOption = None,
+) -> None:
+    """Take an engine out of a channel for good, or an order of the plant back.
+
+    No station installs a withdrawn engine any more. One that the plant has ordered to have it gets no engine
+    until the plant withdraws its order, too, or orders another one; then an earlier order counts again. A
+    station that has it keeps it: `station engines rollback` there. Its version is never used again; to list
+    the engine once more, ship it under a later one.
+
+    Exit code: 0 published, 1 it waits for signatures.
+
+    Examples:
+
+        retrain sign withdraw repository --product housing --channel stable --version 4
+        --why "blind to burrs" --key keys/anna.pem --key keys/online.pem
+
+        retrain sign withdraw director --product housing --version 4 --key keys/shift.pem
+        --key keys/plant.pem
+
+    """
+    from deploy.repository import changes
+    from deploy.repository.folder import open_repository
+    from deploy.repository.words import whom
+
+    with open_repository(repository, now()) as opened:
+        if changes.kind_of(opened) == changes.ORDERS:
+            refuse_given(context, ("channel", "why"), "for a director")
+            for path, found in changes.withdraw_order(opened, product, version):
+                print(one_line(f"{path}: no longer ordered, was {whom(found)}"))
+        else:
+            if channel is None:
+                raise typer.BadParameter("--channel is missing: canary or stable")
+            if not (why and why.strip()):
+                raise typer.BadParameter("--why is missing: say the reason, for those who sign and read it")
+            path, entry = changes.withdraw(opened, product, channel, version, why)
+            print(one_line(f"{path}: version {entry.version} is withdrawn from {channel.value}"))
+        sign(opened, key)
+
+
 @app.command("drop")
 def drop(repository: RepositoryArgument) -> None:
     """Give up the changes that wait for signatures.
@@ -321,7 +374,14 @@ def show(repository: RepositoryArgument) -> None:
         retrain sign show repository
 
     """
-    from deploy.repository.changes import ORDERS, engines_in, kind_of, orders_in, products_of
+    from deploy.repository.changes import (
+        ORDERS,
+        engines_in,
+        kind_of,
+        orders_in,
+        products_of,
+        withdrawn_from,
+    )
     from deploy.repository.folder import TOP, read_repository
     from deploy.repository.orders import CHANNELS
     from deploy.repository.words import changes_of, whom
@@ -337,6 +397,8 @@ def show(repository: RepositoryArgument) -> None:
                 for target, entry in engines_in(opened, name, channel)
             ]
             print(one_line(f"{name} {channel}: {', '.join(versions) or 'nothing'}"))
+            for path, number, why in withdrawn_from(opened, name, channel):
+                print(one_line(f"  version {number} ({Path(path).stem[:12]}) was withdrawn: {why}"))
     for role in (*TOP, *opened.channels):
         document = opened.published.get(role)
         if document is not None:

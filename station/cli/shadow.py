@@ -31,9 +31,9 @@ COLUMNS = (
 
 def shadow(
     digest: Annotated[
-        str,
+        str | None,
         typer.Argument(help="The first 6 or more digits of a proven engine's digest, as `list` shows it."),
-    ],
+    ] = None,
     config: Annotated[
         Path,
         typer.Option("--config", "-c", envvar="STATION_CONFIG", help="The configuration of this machine."),
@@ -45,15 +45,22 @@ def shadow(
         str | None, typer.Option("--by", help="The person who does this; the login name if you leave it out.")
     ] = None,
     why: Annotated[str, typer.Option("--why", help="The reason, which is written down.")] = "by request",
+    end: Annotated[
+        bool, typer.Option("--end", help="Let the engine that shadows do so no longer; without a digest.")
+    ] = False,
 ) -> None:
-    """Let a proven engine judge the parts beside the active one; no cell hears of it.
+    """Let a proven engine judge the parts beside the active one, or end that; no cell hears of it.
 
     A running station begins with it within seconds, and `station status` shows how far the proof is. The
-    newest proven engine shadows by itself; this names another one, or one that has shadowed before.
+    newest proven engine shadows by itself; this names another one, or one that has shadowed before. With
+    --end none shadows until one is named, or until a newer one is proven; it stays proven, and can be
+    activated.
 
     Examples:
 
         station engines shadow 3f9a12c4 --why "the lamp is new"
+
+        station engines shadow --end --why "the station needs its spare time"
 
     """
     import getpass
@@ -61,9 +68,16 @@ def shadow(
     from station.assembly import load
     from station.engines.store import Store
 
+    if end == (digest is not None):
+        raise typer.BadParameter("give either the digest of an engine, or --end")
     settings, recipe = load(config)
     store = Store(settings.paths.engines, name or recipe.engine)
     person = by or getpass.getuser()
+    if digest is None:
+        ended = store.engines().candidate
+        store.change(lambda known: known.not_shadowing(why, by=person))
+        print(f"engine {ended[:12]} no longer shadows")
+        return
     wanted = store.find(digest).digest
     store.change(lambda known: known.shadowing(wanted, why, by=person))
     print(f"engine {wanted[:12]} shadows from now on")

@@ -99,7 +99,7 @@ class Step:
     digest: str
     """The engine; ``factory`` for the factory engine."""
     step: str
-    """The state that it reached, or ``active`` or ``rolled back``."""
+    """The state that it reached, or ``active`` or ``shadow ended``."""
     why: str
     by: str
     """Who: a person's name, ``station``, ``updater``, a rule."""
@@ -181,6 +181,15 @@ class Engines:
         if self.entry(digest).state is not EngineState.PROVEN:
             raise StoreError(_not_proven(self.entry(digest), "shadow"))
         return replace(self._not_shadowing(), candidate=digest)._is(digest, EngineState.SHADOWING, why, by)
+
+    def not_shadowing(self, why: str, *, by: str) -> Engines:
+        """Nothing shadows from now on, by a person; what did is proven and nothing more.
+
+        Raises :class:`StoreError` where nothing shadows.
+        """
+        if not self.candidate:
+            raise StoreError("no engine shadows: `station engines list` shows what each of them does")
+        return self._not_shadowing()._step(self.candidate, "shadow ended", why, by)
 
     def activated(self, digest: str, why: str, *, by: str, after_record: int, before: str) -> Engines:
         """It judges the parts from now on, in trial. Raises :class:`StoreError` if it is not proven."""

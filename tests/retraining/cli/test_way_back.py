@@ -564,6 +564,52 @@ def test_a_rollout_grows_and_is_halted(shipped: Plant) -> None:
         assert not any(Order.of(found.unrecognized_fields["custom"], path).takes(name) for name in names)
 
 
+def test_a_withdrawn_engine_reaches_no_station_and_never_comes_back_under_its_version(
+    shipped: Plant, engine: Path
+) -> None:
+    first = path_of(shipped, "canary")
+    (engine / "card.md").write_text("# a later one\n")
+    shipped.done(*ship(shipped, engine))
+    shipped.done(
+        "sign", "new", shipped.director, "--director", "--people", shipped.public("shift"), "--threshold", 1,
+        "--online", shipped.public("shift"), *shipped.keys("shift"),
+    )  # fmt: skip
+    order = [
+        "sign", "order", shipped.director, "--repository", shipped.repository, "--product", "tiny",
+        "--channel", "canary", "--percent", 100, *shipped.keys("shift"),
+    ]  # fmt: skip
+    shipped.done(*order, "--version", 1)
+    second = shipped.done(*order).split(":")[0]
+    withdraw = ["sign", "withdraw", shipped.repository, "--product", "tiny"]
+    online = shipped.keys("workshop", "online")
+    assert "--channel is missing" in shipped.refused(*withdraw, "--why", "blind", *online)
+    assert "--why is missing" in shipped.refused(*withdraw, "--channel", "canary", *online)
+    said = shipped.done(*withdraw, "--channel", "canary", "--why", "blind to burrs", *online)
+    assert f"{second}: version 2 is withdrawn from canary" in said
+    assert shipped.found(shipped.repository, second) is None
+    assert shipped.found(shipped.repository, first) is not None
+    assert "was withdrawn: blind to burrs" in shipped.done("sign", "show", shipped.repository)
+    assert "has version 2 of tiny already" in shipped.refused(*ship(shipped, engine, "--version", 2))
+    shipped.done(*ship(shipped, engine))
+    assert "canary: 1 (" in (shown := shipped.done("sign", "show", shipped.repository))
+    assert "), 3 (" in shown
+
+    taken_back = ["sign", "withdraw", shipped.director, "--product", "tiny", *shipped.keys("shift")]
+    assert "--channel is not used for a director" in shipped.refused(*taken_back, "--channel", "canary")
+    assert "no longer ordered, was for 100 % of the stations" in shipped.done(*taken_back)
+    assert shipped.found(shipped.director, second) is None
+    assert shipped.found(shipped.director, first) is not None, "the order for the earlier one counts again"
+
+
+def test_what_is_withdrawn_from_stable_is_not_promoted_again(shipped: Plant) -> None:
+    both = shipped.keys("anna", "online")
+    promote = ["sign", "promote", shipped.repository, "--product", "tiny", *both]
+    shipped.done(*promote)
+    words = ["--product", "tiny", "--channel", "stable", "--why", "a trial failed"]
+    shipped.done("sign", "withdraw", shipped.repository, *words, *both)
+    assert "was withdrawn from stable" in shipped.refused(*promote)
+
+
 def test_a_share_is_that_of_the_sha_256_of_the_name() -> None:
     first = int(hashlib.sha256(b"line-3").hexdigest()[:16], 16)
     assert share_of("line-3") == pytest.approx(100 * first / 2**64)

@@ -75,3 +75,12 @@ def test_a_person_names_who_shadows(home: Home) -> None:
     assert "shadows from now on" in done.output
     assert home.state() is EngineState.SHADOWING
     assert home.store.engines().steps[-1].by == "J. Novak"
+    end = ["engines", "shadow", "--end", "--config", config, "--by", "J. Novak", "--why", "enough"]
+    assert "no longer shadows" in CliRunner().invoke(app, end).output
+    assert home.state() is EngineState.PROVEN
+    home.keeper.look()
+    assert home.store.engines().candidate == "", "not by itself again"
+    assert home.steps()[-1] == (home.new[:6], "shadow ended")
+    again = CliRunner().invoke(app, end)
+    assert "no engine shadows" in str(again.exception)
+    assert "either the digest of an engine, or --end" in CliRunner().invoke(app, end[:2] + end[3:]).output
