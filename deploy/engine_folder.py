@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from deploy.features import name_features
 from deploy.golden import DoubtfulPartError, GoldenRule
 from deploy.quantise import cast_first
+from deploy.rewrites import rewritten
 from deploy.scoring import onnx_features, onnx_novelty
 from drivers.cameras.picture_files import encode_image
 from station.decision import Rules, decide_by
@@ -157,8 +158,13 @@ class EngineDescription:
 
 def golden_rule(folder: Path, description: EngineDescription) -> GoldenRule:
     """What decides on golden parts of the ONNX files in ``folder``. Raises :class:`EngineError`."""
+    networks, _ = _prepared(_files(folder))
+    return _rule(networks, description)
+
+
+def _rule(networks: Mapping[Variant, bytes], description: EngineDescription) -> GoldenRule:
     return GoldenRule(
-        _files(folder),
+        networks,
         description.decision_rules(),
         description.tolerance,
         description.int8_tolerance,
@@ -184,7 +190,7 @@ def write_engine_folder(
             f"there is no golden part of {', '.join(unproven)}; give one of every class at least"
         )
     networks, features = _prepared(files)
-    rule = golden_rule(folder, description)
+    rule = _rule(networks, description)
     look = {variant: onnx_features(content) for variant, content in networks.items() if features}
     far = {variant: onnx_novelty(content) for variant, content in networks.items() if description.novelty}
     recorded: dict[str, dict[str, list[list[float]]]] = {}
@@ -354,7 +360,10 @@ def _names(golden: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[str]:
 
 
 def _prepared(files: Mapping[Variant, Path]) -> tuple[dict[Variant, bytes], int]:
-    """The networks readable by TensorRT and with their second output, and the number of features."""
+    """The networks as they are shipped, and the number of features.
+
+    That is rewritten (:mod:`deploy.rewrites`), readable by TensorRT, and with their second output.
+    """
     import onnx
 
     contents: dict[Variant, bytes] = {}
@@ -362,7 +371,7 @@ def _prepared(files: Mapping[Variant, Path]) -> tuple[dict[Variant, bytes], int]
     for variant, path in files.items():
         model = onnx.load(str(path))
         before = model.SerializeToString()
-        widths[path.name] = name_features(cast_first(model))
+        widths[path.name] = name_features(cast_first(rewritten(model)))
         after = model.SerializeToString()
         contents[variant] = path.read_bytes() if after == before else after
     if len(set(widths.values())) > 1:

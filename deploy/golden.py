@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,29 +46,29 @@ class GoldenRule:
 
     def __init__(
         self,
-        files: Mapping[Variant, Path],
+        networks: Mapping[Variant, bytes],
         rules: Rules,
         tolerance: float,
         int8_tolerance: float,
         novelty_tolerance: float | None = None,
     ) -> None:
-        """``novelty_tolerance``: that of the networks' novelty; None where they give none."""
+        """``networks``: ONNX files as they are shipped; ``novelty_tolerance``: None where they give none."""
         import onnx
 
         self._rules = rules
         self._novelty_tolerance = novelty_tolerance
         far = novelty_tolerance is not None
         kept: tuple[Variant, ...] = ("fp32", "int8")
-        recorded = [name for name in kept if name in files]
-        self._recorded = {name: onnx_scorer(files[name]) for name in recorded}
-        self._novelty = {name: onnx_novelty(files[name]) for name in recorded if far}
-        rounded = rounded_to_bf16(onnx.load(str(files["fp32"]))).SerializeToString()
+        recorded = [name for name in kept if name in networks]
+        self._recorded = {name: onnx_scorer(networks[name]) for name in recorded}
+        self._novelty = {name: onnx_novelty(networks[name]) for name in recorded if far}
+        rounded = rounded_to_bf16(onnx.load_from_string(networks["fp32"])).SerializeToString()
         far_rounded = onnx_novelty(rounded, optimised=False) if far else None
         bf16 = onnx_scorer(rounded, optimised=False)
         self._stand_ins = [_StandIn("bf16", bf16, far_rounded, "fp32", SHARE * tolerance)]
-        if INT8_SIGNED in files:
-            signed = onnx_scorer(files[INT8_SIGNED])
-            far_signed = onnx_novelty(files[INT8_SIGNED]) if far else None
+        if INT8_SIGNED in networks:
+            signed = onnx_scorer(networks[INT8_SIGNED])
+            far_signed = onnx_novelty(networks[INT8_SIGNED]) if far else None
             self._stand_ins.append(_StandIn(INT8_SIGNED, signed, far_signed, "int8", SHARE * int8_tolerance))
 
     def record(self, truth: str, patches: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:

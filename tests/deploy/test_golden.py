@@ -20,7 +20,8 @@ def _patches(level: int) -> np.ndarray:
 
 def _rule(files: dict[str, Path], tolerance: float = 0.02) -> GoldenRule:
     rules = Rules(1, CLASSES, 1.0, (0.0,) * 3, (0.0,) * 3)
-    return GoldenRule(files, rules, tolerance, 0.1)
+    networks = {variant: path.read_bytes() for variant, path in files.items()}
+    return GoldenRule(networks, rules, tolerance, 0.1)
 
 
 def _bf16(values: np.ndarray) -> np.ndarray:
