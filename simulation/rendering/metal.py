@@ -42,7 +42,7 @@ def make_scene(rng: Generator, width: int, *, height: int = PRODUCT_HEIGHT) -> S
         reflectance=reflectance,
         roughness=roughness,
         illumination=_illumination(rng, height, width, runout),
-        noise=_fine_noise(rng, height, width),
+        noise=fine_noise(rng, height, width),
         offset_around=(rng.uniform(0.6, 0.9) + rng.uniform(0.02, 0.1) * lean).astype(np.float32),
         offset_axial=(rng.uniform(-0.7, 0.7) + rng.uniform(-0.25, 0.25) * axis).astype(np.float32),
         defocus=np.clip(rng.uniform(0.0, 0.2) + rng.uniform(0.0, 0.4) * np.abs(runout), 0, 0.75).astype(
@@ -67,7 +67,7 @@ def _noise_bank() -> FloatArray:
     return np.random.Generator(np.random.SFC64(1)).standard_normal(1 << 22, dtype=np.float32)
 
 
-def _fine_noise(rng: Generator, height: int, width: int) -> FloatArray:
+def fine_noise(rng: Generator, height: int, width: int) -> FloatArray:
     """White noise (height, width), unit variance: the bank from a random place on, around and around."""
     bank = _noise_bank()
     noise = np.empty(height * width, np.float32)
@@ -202,7 +202,7 @@ def _mottled(rng: Generator, height: int, width: int) -> FloatArray:
     base = _smooth_noise(rng, height, width, rng.uniform(60, 200), rng.uniform(150, 500))
     base *= np.float32(clouds)
     base += _sum_of([_streaks(rng, height, width, rng.uniform(60, 160), 0.6, rng.uniform(0.006, 0.016))])
-    grain = cv2.GaussianBlur(_fine_noise(rng, height, width), (3, 3), 0.6)
+    grain = cv2.GaussianBlur(fine_noise(rng, height, width), (3, 3), 0.6)
     base += np.asarray(grain, np.float32) * np.float32(rng.uniform(0.015, 0.04))
     base += np.float32(1.0)
     return base

@@ -9,6 +9,10 @@ that leans away is dark: light and dark flanks come from relief alone. Per pixel
 with slopes s and offsets o in units of the lobe's width (Beckmann's distribution for small slopes),
 r the local relative roughness, k < 1 because the bar is long along the axis. Rows are the angle of
 turn, columns the axis.
+
+Under a lamp that is small and far away, at the unit vector l (x along the columns, y down the rows, z to the
+camera), the mirror direction is o = -(lx, ly) / (1 + lz) (the slope of the half vector), k is 1, and diffuse
+light follows Lambert's cosine: ``diffuse * n.l`` with the normal n = (-sx, -sy, 1) / |...|.
 """
 
 from __future__ import annotations
@@ -87,6 +91,38 @@ def reflected(scene: Scene, box: Box, height_um: FloatArray, reflectance: FloatA
     return lobe
 
 
+def reflected_from(
+    scene: Scene, lamp: FloatArray, box: Box, height_um: FloatArray, reflectance: FloatArray
+) -> FloatArray:
+    """As :func:`reflected`, under one small and distant lamp, a unit vector (x, y, z), instead of the bar."""
+    rows, cols = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
+    axial, around = slopes(scene, box, height_um)
+    x, y, z = (np.float32(value) for value in lamp)
+    cosine = np.maximum(z - x * axial - y * around, 0) / np.sqrt(1 + axial**2 + around**2)
+    rough = scene.roughness[rows, cols]
+    off = ((axial + x / (1 + z)) ** 2 + (around + y / (1 + z)) ** 2) / (np.float32(LOBE_RAD) * rough) ** 2
+    lobe = np.exp(np.float32(-0.5) * off) / rough
+    light = (np.float32(DIFFUSE) * cosine + np.float32(SPECULAR) * lobe) * reflectance
+    return np.asarray(light * scene.illumination[rows, cols], np.float32)
+
+
+def slopes(
+    scene: Scene, box: Box | None = None, height_um: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """The surface's slopes before the camera along the columns and down the rows, um per um, (h, w) float32.
+
+    Run-out is in them: the part really leans to and fro as it turns.
+    """
+    if box is None:
+        box = Box(0, 0, *scene.height_um.shape[::-1])
+    relief = scene.height_um if height_um is None else height_um
+    difference = np.array([[-1.0, 0.0, 1.0]], np.float32) * np.float32(1 / (2 * PIXEL_UM))
+    lean = (scene.offset_around.mean() - scene.offset_around) * np.float32(LOBE_RAD)
+    around = _filtered(relief, difference.T)
+    around += lean[box.y : box.y + box.height, None]
+    return _filtered(relief, difference), around
+
+
 def _filtered(image: FloatArray, kernel: FloatArray) -> FloatArray:
     return np.asarray(cv2.filter2D(image, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE), np.float32)
 
@@ -96,11 +132,13 @@ def photograph(
     box: Box | None = None,
     height_um: FloatArray | None = None,
     reflectance: FloatArray | None = None,
+    lamp: FloatArray | None = None,
 ) -> NDArray[np.uint8]:
     """The pixels of a window (default: all), uint8 ``(h, w)``.
 
     ``height_um`` and ``reflectance`` replace the scene's own and must cover the window grown by
-    ``CONTEXT`` and clipped to the surface (see :func:`grown`).
+    ``CONTEXT`` and clipped to the surface (see :func:`grown`). ``lamp``: a unit vector to a distant lamp that
+    shines instead of the bar.
     """
     total_h, total_w = scene.height_um.shape
     inner = box or Box(0, 0, total_w, total_h)
@@ -114,7 +152,7 @@ def photograph(
         part = Box(inner.x, inner.y + top, inner.width, min(band, inner.height - top))
         around = grown(part, CONTEXT, total_w, total_h)
         here = slice(around.y - outer.y, around.y - outer.y + around.height)
-        pixels[top : top + part.height] = _exposed(scene, part, around, relief[here], bright[here])
+        pixels[top : top + part.height] = _exposed(scene, part, around, relief[here], bright[here], lamp)
     return pixels
 
 
@@ -122,10 +160,18 @@ _BAND_PX = 100_000
 
 
 def _exposed(
-    scene: Scene, inner: Box, outer: Box, height_um: FloatArray, reflectance: FloatArray
+    scene: Scene,
+    inner: Box,
+    outer: Box,
+    height_um: FloatArray,
+    reflectance: FloatArray,
+    lamp: FloatArray | None,
 ) -> NDArray[np.uint8]:
     """The pixels of ``inner`` from relief and reflectance of ``outer``: lens, sensor, converter."""
-    light = reflected(scene, outer, height_um, reflectance)
+    if lamp is None:
+        light = reflected(scene, outer, height_um, reflectance)
+    else:
+        light = reflected_from(scene, lamp, outer, height_um, reflectance)
     light *= np.float32(scene.exposure)
     sharp, soft = (
         np.asarray(cv2.GaussianBlur(light, (size, size), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)

@@ -14,8 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulation.rendering.defects import KIND_FACTOR, LEVEL_SHARES, LEVELS, DefectSpec, Stamp, draw_stamp
-from simulation.rendering.metal import make_scene
-from simulation.rendering.optics import CONTEXT, Scene, compose, grown, photograph, tilted_box
+from simulation.rendering.metal import fine_noise, make_scene
+from simulation.rendering.optics import (
+    CONTEXT,
+    FloatArray,
+    Scene,
+    compose,
+    grown,
+    photograph,
+    reflected_from,
+    tilted_box,
+)
 from simulation.rendering.visibility import visibility
 from simulation.truth import (
     CLASS_NAMES,
@@ -38,6 +47,18 @@ _STRONGEST = 12.0
 _TRIES = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What one defect did to the metal."""
+
+    box: Box
+    """Where, product px."""
+    relief_um: FloatArray
+    """(h, w) added to the heights."""
+    reflectance: FloatArray
+    """(h, w) factor on the reflectance."""
+
+
 @dataclass(frozen=True)
 class RenderedPart:
     """A part as the camera sees it, beside the truth."""
@@ -51,6 +72,45 @@ class RenderedPart:
     truth: PartTruth
     placed: Box
     """Where the untilted product lies in the frame."""
+    cuts: tuple[Cut, ...] = ()
+    """Each defect as relief and reflectance, in the truth's order."""
+
+    def scene(self, *, defects: bool = True) -> Scene:
+        """The part's relief, reflectance and light: what :attr:`surface` is a photograph of.
+
+        It is drawn anew from the seed, because its arrays take twenty times the memory of the pixels.
+        Without ``defects``: what :attr:`clean` is a photograph of.
+        """
+        width = self.truth.width
+        scene = make_scene(_generator(self.truth.seed, 2, width), width)
+        for cut in self.cuts if defects else ():
+            here = (slice(cut.box.y, cut.box.y + cut.box.height), slice(cut.box.x, cut.box.x + cut.box.width))
+            scene.height_um[here] += cut.relief_um
+            scene.reflectance[here] *= cut.reflectance
+        return scene
+
+    def under(self, lamps: FloatArray, *, defects: bool = True) -> NDArray[np.uint8]:
+        """The part under one lamp after the other, uint8 (n, 3584, width); the bar is off.
+
+        ``lamps``: (n, 3) unit vectors to distant lamps of equal strength: x along the columns, y down the
+        rows, z to the camera. One exposure serves all, and each picture has noise of its own; the noise with
+        and without ``defects`` is the same. Raises :class:`SimulationError` for what are no such vectors.
+        """
+        lamps = np.asarray(lamps, np.float32)
+        lengths = np.linalg.norm(lamps, axis=-1)
+        if lamps.ndim != 2 or lamps.shape[1] != 3 or not len(lamps) or np.abs(lengths - 1).max() > 1e-3:
+            raise SimulationError("lamps are unit vectors, an array of shape (n, 3)")
+        if lamps[:, 2].min() <= 0:
+            raise SimulationError("a lamp lies behind the surface: its z must be above 0")
+        scene = self.scene(defects=defects)
+        rng = _generator(self.truth.seed, 3)
+        wanted = float(rng.uniform(105, 160))
+        exposure = wanted / _level(self.scene(defects=False) if defects and self.cuts else scene, lamps)
+        pictures = np.empty((len(lamps), *self.surface.shape), np.uint8)
+        for index, lamp in enumerate(lamps):
+            noise = fine_noise(_generator(self.truth.seed, 4, index), *self.surface.shape)
+            pictures[index] = photograph(replace(scene, noise=noise, exposure=exposure), lamp=lamp)
+        return pictures
 
     @cached_property
     def _framed(self) -> NDArray[np.uint8]:
@@ -103,7 +163,8 @@ def render_part(
     clean = photograph(scene)
     surface, mask = clean.copy(), np.zeros(clean.shape, np.uint8)
     taken: list[Box] = []
-    truths = [_set_defect(spec, scene, surface, mask, taken, rng) for spec in specs]
+    made = [_set_defect(spec, scene, surface, mask, taken, rng) for spec in specs]
+    truths = [defect for defect, _ in made]
 
     x = (FRAME_WIDTH - wide) // 2 + int(rng.integers(-240, 241))
     spare = FRAME_HEIGHT - PRODUCT_HEIGHT
@@ -116,7 +177,28 @@ def render_part(
     dominant = strongest.class_name if strongest else CLASS_NAMES[0]
     labels = tuple(name for name in CLASS_NAMES if name in names) or (CLASS_NAMES[0],)
     truth = PartTruth(seed, wide, region, tilt_deg, dominant, labels, tuple(truths))
-    return RenderedPart(surface, clean, mask, truth, placed)
+    return RenderedPart(surface, clean, mask, truth, placed, tuple(cut for _, cut in made))
+
+
+def _level(scene: Scene, lamps: FloatArray) -> float:
+    """The mean light that reaches the lens, over bands of the surface and all lamps."""
+    height, width = scene.height_um.shape
+    bands = [Box(0, top, width, 32) for top in range(0, height - 32, max(32, height // 8))]
+    return float(
+        np.mean(
+            [
+                reflected_from(
+                    scene,
+                    lamp,
+                    band,
+                    scene.height_um[band.y : band.y + band.height],
+                    scene.reflectance[band.y : band.y + band.height],
+                ).mean()
+                for band in bands
+                for lamp in lamps
+            ]
+        )
+    )
 
 
 def _tilted_reach(width: int, tilt_deg: float) -> int:
@@ -183,7 +265,7 @@ def _set_defect(
     mask: NDArray[np.uint8],
     taken: list[Box],
     rng: np.random.Generator,
-) -> DefectTruth:
+) -> tuple[DefectTruth, Cut]:
     """Draw, place and scale one defect until it is as visible as asked; changes surface, mask and taken.
 
     A draw that cannot reach its visibility on that spot (it would have to be deeper than metal allows) is
@@ -207,7 +289,7 @@ def _set_defect(
         done = _scaled(stamp, box, window, scene, wanted)
         if done is None:
             continue
-        clean, marked, seen = done
+        clean, marked, seen, strength = done
         rows, cols = slice(window.y, window.y + window.height), slice(window.x, window.x + window.width)
         changed = marked != clean
         surface[rows, cols][changed] = marked[changed]
@@ -218,7 +300,7 @@ def _set_defect(
         top, left = box.y - window.y, box.x - window.x
         inside = (slice(top, top + box.height), slice(left, left + box.width))
         change = (marked.astype(np.float32) - clean)[inside][stamp.mask]
-        return DefectTruth(
+        truth = DefectTruth(
             spec.class_name,
             Box(box.x + int(xs.min()), box.y + int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1),
             int(stamp.mask.sum()),
@@ -228,6 +310,8 @@ def _set_defect(
             round(seen, 2),
             _level_of(seen, spec.class_name),
         )
+        factor = np.exp(stamp.log_reflectance * np.float32(strength))
+        return truth, Cut(box, stamp.relief_um * np.float32(strength), factor)
     raise SimulationError(
         f"no room or no visible place for {spec} on a part {width} px wide with {len(taken)} defects; "
         "ask for fewer defects or another position"
@@ -267,8 +351,10 @@ def _place(
 
 def _scaled(
     stamp: Stamp, box: Box, window: Box, scene: Scene, wanted: float
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float] | None:
-    """The window without and with the defect, and the visibility reached; None when it cannot be reached."""
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float, float] | None:
+    """The window without and with the defect, the visibility reached and the strength that it took; None
+    when it cannot be reached.
+    """
     total_h, total_w = scene.height_um.shape
     clean = photograph(scene, window)
     outer = grown(window, CONTEXT, total_w, total_h)
@@ -276,16 +362,17 @@ def _scaled(
     relief, reflectance = scene.height_um[rows, cols], scene.reflectance[rows, cols]
     top, left = box.y - outer.y, box.x - outer.x
     inside = (slice(top, top + box.height), slice(left, left + box.width))
-    strength, seen, marked = stamp.start, 0.0, clean
+    strength, used, seen, marked = stamp.start, stamp.start, 0.0, clean
     for _ in range(6):
         deep, bright = relief.copy(), reflectance.copy()
         deep[inside] += stamp.relief_um * np.float32(strength)
         bright[inside] *= np.exp(stamp.log_reflectance * np.float32(strength))
         marked = photograph(scene, window, deep, bright)
         seen = visibility(clean, marked, total_w)
+        used = strength
         if abs(seen / wanted - 1) < 0.08:
-            return clean, marked, seen
+            return clean, marked, seen, used
         strength *= float(np.clip(wanted / max(seen, 1e-3), 0.25, 4.0)) ** 0.9
         if strength > _STRONGEST:
             return None
-    return (clean, marked, seen) if 0.85 < seen / wanted < 1.6 else None
+    return (clean, marked, seen, used) if 0.85 < seen / wanted < 1.6 else None

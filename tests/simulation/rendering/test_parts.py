@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simulation.rendering.defects import KIND_FACTOR, LEVEL_SHARES, LEVELS, DefectSpec
-from simulation.rendering.optics import grown
+from simulation.rendering.optics import grown, photograph
 from simulation.rendering.parts import render_part
 from simulation.rendering.visibility import visibility
 from simulation.truth import (
@@ -218,3 +218,49 @@ def test_a_second_defect_on_the_same_spot_is_refused():
 def test_about_one_defect_in_seven_is_marginal():
     assert sum(LEVEL_SHARES.values()) == pytest.approx(1)
     assert LEVEL_SHARES["marginal"] == pytest.approx(0.15)
+
+
+def lamps(slant_deg: float = 7.4) -> np.ndarray:
+    """Four lamps around the camera's axis, at azimuth 0, 90, 180 and 270 degrees."""
+    s, c = np.sin(np.radians(slant_deg)), np.cos(np.radians(slant_deg))
+    return np.array([(s, 0, c), (0, s, c), (-s, 0, c), (0, -s, c)])
+
+
+def test_the_scene_of_a_part_is_what_its_pixels_are_a_photograph_of():
+    part = render_part(11, width=385, kind="mixed", defects_per_part=(2, 4))
+    assert np.array_equal(photograph(part.scene()), part.surface)
+    assert np.array_equal(photograph(part.scene(defects=False)), part.clean)
+
+
+def test_a_part_under_lamps_is_the_same_each_time_and_differs_from_its_twin_at_its_defects_alone():
+    part = render_part(21, width=385, kind="imprinted", level="clear")
+    lit, clean = part.under(lamps()), part.under(lamps(), defects=False)
+    assert lit.shape == (4, *part.surface.shape)
+    assert np.array_equal(lit, render_part(21, width=385, kind="imprinted", level="clear").under(lamps()))
+    near = cv2.dilate((part.mask > 0).astype(np.uint8), np.ones((31, 31), np.uint8)) > 0
+    change = np.abs(lit.astype(int) - clean)
+    assert change[:, ~near].max() <= 2
+    assert change[:, near].max() > 10
+
+
+def test_a_flank_is_bright_under_one_lamp_and_dark_under_the_lamp_opposite():
+    part = render_part(21, width=385, kind="imprinted", level="obvious")
+    lit, clean = part.under(lamps()).astype(float), part.under(lamps(), defects=False)
+    right, down, left, up = (lit - clean)[:, part.mask > 0]
+    assert np.corrcoef(right, left)[0, 1] < -0.5
+    assert np.corrcoef(down, up)[0, 1] < -0.5
+    assert 100 < lit.mean() < 165
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (np.ones((4, 3)), "unit vectors"),
+        (lamps()[0], "unit vectors"),
+        (np.zeros((0, 3)), "unit vectors"),
+        (-lamps(), "behind"),
+    ],
+)
+def test_lamps_that_are_none_are_refused(rendered, given, words):
+    with pytest.raises(SimulationError, match=words):
+        rendered(3, 385).under(given)
