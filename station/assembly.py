@@ -238,6 +238,7 @@ def assemble(
         store = store_of(config, recipe.engine)
         if store.is_there:
             store.change(Engines.started)
+        camera, sorter = make_camera(config), make_sorter(config)  # before the engine: some load meanwhile
         found = first_that_judges(config, recipe, width_px=split_size(config.recipe)[1])
         prepared = found.prepared
         stack.callback(prepared.engine.close)
@@ -247,7 +248,6 @@ def assemble(
         observers = stack.enter_context(
             Observers(made, report_loss=lambda values: journal.write_event("degraded", values))
         )
-        camera, sorter = make_camera(config), make_sorter(config)
         sorter.use(camera)
         line = Line(
             camera=camera,

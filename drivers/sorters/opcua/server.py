@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -76,6 +77,7 @@ class OpcUaSorter(RegisterSorter[_Serving]):
     def __init__(self, settings: OpcUaSettings, station: str = "station") -> None:
         super().__init__(settings, station, settings.reopen_max_s)
         self._settings, self._name = settings, station
+        threading.Thread(target=_load, name="loads OPC UA", daemon=True).start()
 
     @property
     def _place(self) -> str:
@@ -155,6 +157,15 @@ class OpcUaSorter(RegisterSorter[_Serving]):
             else:
                 self._cell_wrote(place, words)
         self._wake()
+
+
+def _load() -> None:
+    """Import the library and the nodes of the standard while the station loads its engine: half a second."""
+    with contextlib.suppress(ImportError):  # said where it is used
+        from asyncua.server import server
+        from asyncua.server.standard_address_space import standard_address_space
+
+        del server, standard_address_space
 
 
 def _heard_of(client: OPCUAProtocol) -> float:
