@@ -24,6 +24,7 @@ from station.cli import (
     run,
     simulate,
     status,
+    stereo,
     telemetry,
 )
 from station.cli.help import keep_examples
@@ -60,6 +61,7 @@ app.command("faults")(faults.faults)
 app.command("metrics")(metrics.metrics)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)
+app.add_typer(stereo.app, name="stereo")
 keep_examples(app)
 careful(app)
 
