@@ -32,6 +32,7 @@ from station.journal.selection import Selection
 from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
+from station.observers.fleet import ManifestObserver
 from station.observers.telemetry import TelemetryObserver
 from station.prepared import Prepared
 from station.preparing import first_that_judges, make_prepared, note_refused, store_of, without_refused
@@ -264,6 +265,9 @@ def assemble(
         # The engine that was prepared last; those between are closed by the line.
         stack.callback(lambda: line.prepared.engine.close())
         station = Station(line, config, journal, observers, doubtful)
+        manifest = observers.find(ManifestObserver)
+        if manifest is not None:
+            manifest.watch(station)
         # One that a person has begun before ends before it: the cell's word comes last.
         changes = partial(station.prepare, wait_s=JOB_WAITS_S)
         stack.enter_context(JobChanges(sorter, line, changes))

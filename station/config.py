@@ -342,6 +342,15 @@ class HandOff(Section):
         return self
 
 
+class Fleet(Section):
+    """Where the station writes its signed manifest for the plant, docs/fleet.md."""
+
+    folder: FilePath
+    """the folder for `NAME.manifest`, such as a share of the plant that is mounted here"""
+    every_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0
+    """the time between two manifests, s"""
+
+
 class Metrics(Section):
     """Where Prometheus may read the station's metrics, docs/metrics.md."""
 
@@ -465,6 +474,8 @@ class StationConfig(Section):
     """how a candidate engine is judged beside the active one, and how long drift is looked at"""
     handoff: HandOff | None = None
     """where rare and doubtful parts go; without it, they stay on the station"""
+    fleet: Fleet | None = None
+    """where the station writes its signed manifest for the plant; without it, it writes none"""
     metrics: Metrics | None = None
     """where Prometheus may read the station's metrics; without it, nothing listens"""
     telemetry: Telemetry | None = None

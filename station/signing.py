@@ -119,6 +119,14 @@ def _no_access(file: Path, error: OSError) -> SigningKeyError:
     return SigningKeyError(f"{file}: {error.strerror}: {remedy}")
 
 
+def known_key(file: Path) -> PublicKey:
+    """The public key of one file. Raises OSError, ValueError or ``UnsupportedAlgorithm``."""
+    public = serialization.load_pem_public_key(file.read_bytes()) if file.is_file() else None
+    if not isinstance(public, Ed25519PublicKey):
+        raise ValueError(f"{file}: is no public Ed25519 key")
+    return PublicKey(public.public_bytes_raw())
+
+
 def known_keys(folder: Path) -> dict[str, PublicKey]:
     """Key id -> key, for every ``*.pub`` of a folder.
 
@@ -133,14 +141,11 @@ def known_keys(folder: Path) -> dict[str, PublicKey]:
             )
         for file in sorted(folder.glob("*.pub")):
             try:
-                public = serialization.load_pem_public_key(file.read_bytes()) if file.is_file() else None
+                key = known_key(file)
             except (ValueError, UnsupportedAlgorithm):
-                public = None
-            if isinstance(public, Ed25519PublicKey):
-                key = PublicKey(public.public_bytes_raw())
-                found[key.key_id] = key
-            else:
                 problems.append(f"{file}: is no public Ed25519 key: copy the file again, or remove it")
+            else:
+                found[key.key_id] = key
     except OSError as error:
         raise SigningKeyError(
             f"{error.filename}: {error.strerror}: make it readable for this user"

@@ -209,6 +209,26 @@ def halt(director: Repository, product: str, version: int | None) -> list[tuple[
     return halted
 
 
+def advance(director: Repository, target: TargetFile, found: Order, percent: int) -> Order:
+    """Let ``percent`` of the stations have what was ordered. Raises :class:`RepositoryError`."""
+    wider = replace(found, stations=None, percent=percent)
+    proposed = director.propose("targets").signed.targets
+    proposed[target.path].unrecognized_fields["custom"] = wider.custom()
+    return wider
+
+
+def order_of(
+    director: Repository, product: str, channel: str, version: int | None
+) -> tuple[TargetFile, Order]:
+    """An order for a product in a channel; ``version`` None is the highest.
+
+    Raises :class:`RepositoryError`.
+    """
+    _require_kind(director, ORDERS)
+    orders = [one for one in orders_in(director) if one[0].path.startswith(f"{product}/{channel}/")]
+    return _of_version(orders, f"{director.folder}: has no order for {product} in {channel}", version)
+
+
 def withdraw(
     repository: Repository, product: str, channel: str, version: int | None, why: str
 ) -> tuple[str, EngineEntry]:

@@ -13,6 +13,7 @@ from retraining.cli import (
     evaluate,
     experiment,
     fine_tune,
+    fleet,
     gan,
     golden,
     keys,
@@ -72,6 +73,7 @@ app.command("receive")(receive.receive)
 app.add_typer(keys.app)
 app.command("ship")(ship.ship)
 app.add_typer(sign.app)
+app.add_typer(fleet.app)
 app.command("report")(report.report)
 app.add_typer(data.app)
 app.add_typer(label.app)
