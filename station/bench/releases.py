@@ -48,7 +48,8 @@ def compare_releases(
     here = first or Path(__file__).resolve().parents[2]
     if not (other / "station" / "cli" / "__main__.py").is_file():
         raise ReleaseError(
-            f"{other} is not a checkout of this software: name the folder that contains station/"
+            f"{other} is not a checkout of this software, nor the file of a run: name the folder that "
+            "contains station/, or a file that `station bench --json` has written"
         )
     paces: dict[Path, dict[str, list[float]]] = {here: {}, other: {}}
     for number in range(rounds):

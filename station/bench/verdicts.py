@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 
 import numpy as np
@@ -27,14 +27,21 @@ Scoring = Callable[[NDArray[np.uint8]], Scores]
 """uint8 patches ``(N, patch, patch, C)`` -> what an engine says of them."""
 
 
+Judge = Callable[[NDArray[np.uint8]], str]
+"""A frame in memory -> the class of the part on it."""
+Pace = Callable[[Sequence[NDArray[np.uint8]], float], float]
+"""Frames that come in turn for some seconds -> parts per second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to score a part's patches."""
+    """One way from a frame to a verdict."""
 
     name: str
-    scorer: Scoring
-    pipelined: bool = False
-    """Measured sustained too: cutting the next part while this one is scored, as the line does."""
+    judge: Judge
+    """One part at a time."""
+    pace: Pace | None = None
+    """Sustained: cutting the next part while this one is scored, as the line does; None: one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,9 @@ class Timing:
     one_part: Percentiles
     """Milliseconds, one part at a time."""
     parts_per_s: float
-    """Sustained where pipelined, else the inverse of the median."""
+    """Sustained where the contender can, else the inverse of the median."""
+    paces: tuple[float, ...]
+    """The same of each round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +69,43 @@ class Run:
 def run(
     contenders: Sequence[Contender],
     frames: Sequence[NDArray[np.uint8]],
-    recipe: Recipe,
     *,
     rounds: int,
     seconds: float,
+    before_round: Callable[[], None] = lambda: None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Timing]:
-    """Interleave ``rounds`` rounds of ``seconds`` per contender; every one decides the same frames."""
+    """Interleave ``rounds`` rounds of ``seconds`` per contender; every one judges the same frames.
+
+    ``before_round`` is for what is measured once per round. Raises RuntimeError for a contender that gives
+    no verdict.
+    """
     for contender in contenders:
-        _check(contender, frames[0], recipe)
+        contender.judge(frames[0])
     singles: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     paces: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
+        progress(f"round {number + 1} of {rounds}")
+        before_round()
         for contender in contenders:
             progress(f"round {number + 1} of {rounds}: {contender.name}")
-            singles[contender.name] += _one_at_a_time(contender.scorer, frames, recipe, seconds)
-            if contender.pipelined:
-                paces[contender.name].append(sustained(contender.scorer, frames, recipe, seconds).parts_per_s)
-    timings = []
-    for contender in contenders:
-        times = Percentiles.of(singles[contender.name])
-        found = paces[contender.name]
-        pace = float(np.median(found)) if found else 1000.0 / times.p50
-        timings.append(Timing(contender.name, times, pace))
-    return timings
+            times = _one_at_a_time(contender.judge, frames, seconds)
+            singles[contender.name] += times
+            pace = (
+                1000.0 / float(np.median(times))
+                if contender.pace is None
+                else contender.pace(frames, seconds)
+            )
+            paces[contender.name].append(pace)
+    return [
+        Timing(
+            contender.name,
+            Percentiles.of(singles[contender.name]),
+            float(np.median(paces[contender.name])),
+            tuple(paces[contender.name]),
+        )
+        for contender in contenders
+    ]
 
 
 def cutting(
@@ -110,7 +132,7 @@ def rivals(recipe: Recipe) -> list[Contender]:
         return found
     for point in entry_points(group="station.bench"):
         try:
-            found.append(Contender(point.name, _scoring(point.load()(recipe))))
+            found.append(scored(point.name, _scoring(point.load()(recipe)), recipe))
         except ImportError:
             continue
     return found
@@ -125,26 +147,34 @@ def decided(scores: Scores, recipe: Recipe) -> Verdict:
     return decide(scores.probabilities, recipe, scores.novelty)
 
 
-def contender(name: str, engine: Engine, *, pipelined: bool) -> Contender:
-    """An engine as a contender."""
-    return Contender(name, engine.scores, pipelined)
+def scored(name: str, scorer: Scoring, recipe: Recipe) -> Contender:
+    """The station's patching and decision around ``scorer``, one part at a time."""
+
+    def judge(frame: NDArray[np.uint8]) -> str:
+        verdict = decided(scorer(cut(frame, recipe).pixels), recipe)
+        if verdict.outcome is Outcome.FAULT:
+            raise RuntimeError(f"{name} cannot be measured: {verdict.reason}")
+        return verdict.class_name
+
+    return Contender(name, judge)
 
 
-def _check(contender: Contender, frame: NDArray[np.uint8], recipe: Recipe) -> None:
-    verdict = decided(contender.scorer(cut(frame, recipe).pixels), recipe)
-    if verdict.outcome is Outcome.FAULT:
-        raise RuntimeError(f"{contender.name} cannot be measured: {verdict.reason}")
+def contender(name: str, engine: Engine, recipe: Recipe) -> Contender:
+    """An engine as the station uses it, one part at a time and sustained."""
+
+    def pace(frames: Sequence[NDArray[np.uint8]], seconds: float) -> float:
+        return sustained(engine.scores, frames, recipe, seconds).parts_per_s
+
+    return replace(scored(name, engine.scores, recipe), pace=pace)
 
 
-def _one_at_a_time(
-    scorer: Scoring, frames: Sequence[NDArray[np.uint8]], recipe: Recipe, seconds: float
-) -> list[float]:
+def _one_at_a_time(judge: Judge, frames: Sequence[NDArray[np.uint8]], seconds: float) -> list[float]:
     times: list[float] = []
     until = time.perf_counter() + seconds
     while not times or time.perf_counter() < until:
         frame = frames[len(times) % len(frames)]
         started = time.perf_counter()
-        decided(scorer(cut(frame, recipe).pixels), recipe)
+        judge(frame)
         times.append((time.perf_counter() - started) * 1000)
     return times
 

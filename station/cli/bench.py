@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from station.bench.beside import Cost
+    from station.bench.releases import Ratio
 
 
 def bench(
@@ -60,24 +61,35 @@ def bench(
             help="Parts per second that come, for what is measured beside the path; else the highest.",
         ),
     ] = None,
-    rivals: Annotated[bool, typer.Option(help="Measure Algorithm 1 in torch too.")] = True,
+    rivals: Annotated[
+        bool, typer.Option(help="Measure an afternoon's work with OpenCV and OpenVINO, and Algorithm 1, too.")
+    ] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file."), FILE_MADE
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Compare this checkout with another one, in this folder.")
+        Path | None,
+        typer.Option(
+            help="Compare with another checkout, in this folder, or with an earlier run, in this JSON file."
+        ),
     ] = None,
 ) -> None:
     """Measure the time from frame in memory to verdict: background, resize, patches, scores, decision.
 
     The command first renders simulated housings of all six widths. It then measures every back end and
-    precision that this machine has. Where torch is installed, it also measures Algorithm 1 as printed.
+    precision that this machine has, beside two rivals: what a good engineer writes in an afternoon with
+    OpenCV and OpenVINO for the same INT8 file, and, where torch is installed, Algorithm 1 as printed.
+
+    Each round also measures the most that this processor multiplies and adds in INT8. *Share of limit* is
+    what a path reaches of it.
 
     With --with-rare, --with-metrics, --with-telemetry or --beside, it also measures the fastest path with
     them and without them in turn.
     The p99 of a slow pace needs many seconds: at 5.8 parts/s, 60 s are 348 parts.
 
-    With --against, it measures this checkout and another one in turn, each round in a new process.
+    With --against FOLDER, it measures this checkout and another one in turn, each round in a new process.
+    With --against FILE, it compares this run with an earlier one on the same machine, round by round, by the
+    share of the limit, so that a day on which the machine is slower does not count.
 
     Examples:
         station bench
@@ -94,6 +106,8 @@ def bench(
 
         git worktree add ../before HEAD~20 && station bench --against ../before
 
+        station bench --rounds 9 --against bench.json
+
     """
     asked = {"--with-rare": with_rare, "--with-metrics": with_metrics}
     asked |= {"--with-telemetry": with_telemetry, "--beside": beside is not None}
@@ -104,7 +118,7 @@ def bench(
         raise typer.BadParameter(f"needs {' or '.join(asked)}", param_hint="--pace")
     if against is not None and given:
         raise typer.BadParameter(f"does not measure {given[0]}", param_hint="--against")
-    if against is not None:
+    if against is not None and not against.is_file():
         _compare(against, rounds, seconds, json_file)
         return
     from rich.console import Console
@@ -113,8 +127,11 @@ def bench(
     from simulation.rendering.parts import render_part
     from simulation.truth import PRODUCT_WIDTHS
     from station.bench import verdicts as benchmark
+    from station.bench.afternoon import afternoon
     from station.bench.beside import cost_beside, observers_of, rare_log
+    from station.bench.ceiling import Limit
     from station.bench.patching import patching_timings
+    from station.bench.runs import Conditions, compare_runs, read_run, rounds_of
     from station.bench.scraped import scraped_metrics
     from station.bench.sent import sent_records
     from station.cli.text import told
@@ -133,6 +150,8 @@ def bench(
         make = sent_records
     prepared = load_recipe(find_recipe(recipe, recipes))
     folder = engines / prepared.engine
+    conditions = Conditions(str(processor()), threads, prepared.name)
+    earlier = None if against is None else read_run(against, conditions)
     choices = runnable(folder)
     console.print(f"machine: {processor()}; {threads} threads", highlight=False, markup=False)
     with status.status("rendering one housing of each width") as show:
@@ -153,11 +172,22 @@ def bench(
                 refused.append(str(error))
                 continue
             opened.append(engine)
-            contenders.append(benchmark.contender(f"{backend} {precision}", engine, pipelined=True))
+            contenders.append(benchmark.contender(f"{backend} {precision}", engine, prepared))
         if rivals:
+            try:
+                contenders.append(afternoon(folder, prepared, threads))
+            except EngineError as error:
+                refused.append(str(error))
             contenders += benchmark.rivals(prepared)
+        show.update("measuring the processor's limit")
+        limit = Limit(folder, threads)
         timings = benchmark.run(
-            contenders, list(frames.values()), prepared, rounds=rounds, seconds=seconds, progress=show.update
+            contenders,
+            list(frames.values()),
+            rounds=rounds,
+            seconds=seconds,
+            before_round=limit.measure,
+            progress=show.update,
         )
         cost, measured_beside = None, ""
         if given and opened:
@@ -191,7 +221,14 @@ def bench(
     timings.sort(key=lambda timing: -timing.parts_per_s)
     table = Table(title="from frame in memory to verdict", title_justify="left")
     table.add_column("path")
-    for column in ("parts/s sustained", "one part: median ms", "p99 ms", "fastest path / this path"):
+    columns = (
+        "parts/s sustained",
+        "one part: median ms",
+        "p99 ms",
+        "fastest path / this path",
+        "share of limit",
+    )
+    for column in columns:
         table.add_column(column, justify="right")
     best = timings[0].parts_per_s
     for timing in timings:
@@ -202,8 +239,13 @@ def bench(
             f"{one.p50:.1f}",
             f"{one.p99:.1f}",
             f"{best / timing.parts_per_s:.2f}",
+            limit.share(timing.parts_per_s * prepared.patch_count),
         )
     console.print(table)
+    console.print(limit.said(), highlight=False, markup=False)
+    if earlier is not None:
+        ratios = compare_runs(rounds_of(timings, limit.found), earlier)
+        _print_ratios(console, f"this run and {told(str(against))}, round by round", ratios, "this run")
     if cost is not None:
         _print_cost(console, measured_beside, cost)
     for reason in refused:
@@ -212,6 +254,8 @@ def bench(
         document = {
             "machine": str(processor()),
             "threads": threads,
+            "recipe": prepared.name,
+            "limit_gmacs_per_s": limit.found,
             "patching_ms": {str(width): asdict(times) for width, times in cuts.items()},
             "paths": [asdict(timing) for timing in timings],
             "not_measured": refused,
@@ -257,23 +301,30 @@ def _print_cost(console: Console, name: str, cost: Cost) -> None:
 def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -> None:
     """Print the parts per second of this checkout and of ``other``."""
     from rich.console import Console
-    from rich.table import Table
 
     from station.bench.releases import compare_releases
-    from station.cli.text import told
     from station.machine import processor
 
     console, status = Console(), Console(stderr=True)
     console.print(f"machine: {processor()}", highlight=False, markup=False)
     with status.status("") as show:
         ratios = compare_releases(other.resolve(), rounds=rounds, seconds=seconds, progress=show.update)
-    table = Table(title=f"parts per second, {rounds} rounds in turn", title_justify="left")
-    for column in ("path", "this checkout", "the other", "this / other"):
-        table.add_column(column, justify="left" if column == "path" else "right")
-    for ratio in ratios:
-        table.add_row(told(ratio.name), f"{ratio.here:.1f}", f"{ratio.there:.1f}", f"{ratio.ratio:.3f}")
-    console.print(table)
+    _print_ratios(console, f"parts per second, {rounds} rounds in turn", ratios, "this checkout")
     if json_file is not None:
         from station.files import write_json
 
         write_json(json_file, {"machine": str(processor()), "ratios": [asdict(ratio) for ratio in ratios]})
+
+
+def _print_ratios(console: Console, title: str, ratios: list[Ratio], this: str) -> None:
+    """Print two runs beside each other."""
+    from rich.table import Table
+
+    from station.cli.text import told
+
+    table = Table(title=title, title_justify="left")
+    for column in ("path", this, "the other", "this / other"):
+        table.add_column(column, justify="left" if column == "path" else "right")
+    for ratio in ratios:
+        table.add_row(told(ratio.name), f"{ratio.here:.1f}", f"{ratio.there:.1f}", f"{ratio.ratio:.3f}")
+    console.print(table)

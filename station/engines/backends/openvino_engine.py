@@ -35,7 +35,7 @@ def status() -> BackendStatus:
     except ImportError:
         remedy = "not installed; pip install 'inspection-station[openvino]'"
         return BackendStatus(NAME, False, remedy, "", "", ())
-    core = _core()
+    core = core_of_this_process()
     if "CPU" not in core.available_devices:
         reason = "OpenVINO found no processor it supports; use the onnxruntime-cpu back end"
         return BackendStatus(NAME, False, reason, "", "", ())
@@ -57,7 +57,7 @@ class OpenVinoEngine(CheckedEngine):
         if precision not in _HINTS:
             raise EngineError(f"openvino computes {', '.join(_HINTS)} on a processor, not {precision}")
         try:
-            core = _core()
+            core = core_of_this_process()
         except ImportError:
             raise EngineError(f"{NAME}: {status().reason}") from None
         variant: Variant = "int8" if precision == "int8" else "fp32"
@@ -158,7 +158,7 @@ class OpenVinoEngine(CheckedEngine):
 
 
 @functools.cache
-def _core() -> Any:
+def core_of_this_process() -> Any:
     """The one Core of this process, never freed.
 
     Its CPU plug-in gives the thread that first compiles a signal stack that holds AMX's registers, and takes
