@@ -80,7 +80,7 @@ def bench(
     precision that this machine has, beside two rivals: what a good engineer writes in an afternoon with
     OpenCV and OpenVINO for the same INT8 file, and, where torch is installed, Algorithm 1 as printed.
 
-    Each round also measures the most that this processor multiplies and adds in INT8. *Share of limit* is
+    Each round also measures the most that this processor multiplies and adds in INT8. The share of limit is
     what a path reaches of it.
 
     With --with-rare, --with-metrics, --with-telemetry or --beside, it also measures the fastest path with
