@@ -21,6 +21,7 @@ from drivers.errors import InspectionError
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
 from station.config import ConfigError, StationConfig, load_config
+from station.control.status import new_engines
 from station.disk_budget import disk_uses, too_large_for_the_disk
 from station.engine_keeper import EngineKeeper, Keeping, note_steps
 from station.engines.interface import ChangeoverUnderWayError, EngineError
@@ -259,12 +260,12 @@ def assemble(
             observers=observers,
             is_simulated=config.is_simulated,
         )
-        telemetry = observers.find(TelemetryObserver)
-        if telemetry is not None:
-            telemetry.watch(line.status)
         # The engine that was prepared last; those between are closed by the line.
         stack.callback(lambda: line.prepared.engine.close())
         station = Station(line, config, journal, observers, doubtful)
+        telemetry = observers.find(TelemetryObserver)
+        if telemetry is not None:
+            telemetry.watch(line.status, partial(new_engines, station))
         manifest = observers.find(ManifestObserver)
         if manifest is not None:
             manifest.watch(station)

@@ -33,7 +33,7 @@ def status_document(station: Station) -> dict[str, Any]:
         "codes": sorted(map(str, status.codes)),
         "failure": status.failure,
         "prepared": station.line.prepared.names(),
-        "new_engines": _new_engines(station),
+        "new_engines": new_engines(station),
         "canary": asdict(status.canary) if status.canary is not None else None,
         "marks": asdict(station.line.marks),
         "accepted_risks": accepted_risks(config) + accepted_risks(station.line.prepared.recipe),
@@ -73,7 +73,7 @@ def status_document(station: Station) -> dict[str, Any]:
     }
 
 
-def _new_engines(station: Station) -> dict[str, Any] | None:
+def new_engines(station: Station) -> dict[str, Any] | None:
     """What the store of engines says, and its keeper; None where no engine ever came home."""
     store, keeping = store_of(station.config, station.line.prepared.engine.info.name), station.keeping
     if not store.is_there:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from station.observers.interface import Observer
 
@@ -24,9 +24,9 @@ class TelemetryObserver(Observer):
     def __init__(self, sender: TelemetrySender, sparkplug: SparkplugSender | None = None) -> None:
         self.sender, self.sparkplug = sender, sparkplug
 
-    def watch(self, status: Callable[[], LineStatus]) -> None:
-        """Send the state and the counts of a line from now on."""
-        self.sender.watch(status)
+    def watch(self, status: Callable[[], LineStatus], engines: Callable[[], dict[str, Any] | None]) -> None:
+        """Send state and counts of a line from now on, and what is said of ``engines`` that came home."""
+        self.sender.watch(status, engines)
         if self.sparkplug is not None:
             self.sparkplug.watch(status)
 

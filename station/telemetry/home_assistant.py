@@ -84,6 +84,11 @@ def _sensors(topic: str, name: str) -> dict[str, dict[str, Any]]:
             unit_of_measurement="ms", device_class="duration", **measured,
         ),
     }  # fmt: skip
+    sensors["engine_state"] = sensor("engine_state", "State of the engine", "engines", "value_json.state")
+    sensors["trial"] = sensor(
+        "trial", "Parts of the engine in trial", "engines", "value_json.trial_parts | default(0, true)",
+        unit_of_measurement="parts", **measured,
+    )  # fmt: skip
     for key, words in _COUNTS.items():
         sensors[key] = sensor(key, words, "gauges", f"value_json.parts.{key}", **total)
     return sensors

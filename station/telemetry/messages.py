@@ -107,6 +107,24 @@ def state(sender: Sender, status: LineStatus) -> dict[str, Any]:
     }
 
 
+def engines(sender: Sender, said: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The engines that came home, but for the time; ``said``: ``new_engines`` of the status document."""
+    said = said or {"active": "factory", "state": None, "trial": None, "problems": {}}
+    trial = said["trial"] or {"parts": None, "of": None}
+    problems = ([said["problem"]] if "problem" in said else []) + [
+        f"{duty}: {why}" for duty, why in said["problems"].items()
+    ]
+    return {
+        "station": sender.station,
+        "active": said.get("active", ""),
+        "state": "unknown" if "problem" in said else said["state"] or "factory",
+        "candidate": said.get("candidate") or "",
+        "trial_parts": trial["parts"],
+        "trial_of": trial["of"],
+        "problem": "; ".join(problems),
+    }
+
+
 def gauges(sender: Sender, status: LineStatus, telemetry: Mapping[str, Any]) -> bytes:
     """Counts and times since the start."""
     run, camera, sorter = status.statistics, status.camera, status.sorter

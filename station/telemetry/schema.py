@@ -15,7 +15,7 @@ from typing import Any
 
 from drivers.errors import InspectionError
 
-NAMES = ("record-1", "event-1", "state-1", "gauges-1", "presence-1", "gone-1", "receipt-1")
+NAMES = ("record-1", "event-1", "state-1", "engines-1", "gauges-1", "presence-1", "gone-1", "receipt-1")
 OTHERS = ("home-assistant-1",)
 """Messages in the words of others."""
 Check = Callable[[Any, str], Iterator[str]]

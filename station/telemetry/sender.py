@@ -59,15 +59,23 @@ class TelemetrySender(BrokerThread):
                 self._sent = {one.name: may_be_sent(journal, one, settings) for one in streams(reader)}
         self._session = secrets.token_hex(8)
         self._status_of_line: Callable[[], LineStatus] | None = None
+        self._engines_home: Callable[[], dict[str, Any] | None] | None = None
         self._ways: tuple[Way, ...] = ()
         self._gauges_dropped = 0
         self._state: dict[str, Any] = {}
+        self._engines: dict[str, Any] = {}
         self._state_at = self._gauges_at = self._move_at = 0.0
         self._look()
         self._start()
 
-    def watch(self, status: Callable[[], LineStatus]) -> None:
-        """Send the state and the gauges of a line from now on."""
+    def watch(
+        self, status: Callable[[], LineStatus], engines: Callable[[], dict[str, Any] | None] | None = None
+    ) -> None:
+        """Send the state and the gauges of a line from now on.
+
+        ``engines``: what the status document says of engines that came home; None where none did.
+        """
+        self._engines_home = engines
         self._status_of_line = status
 
     def status(self) -> TelemetryStatus:
@@ -135,7 +143,7 @@ class TelemetrySender(BrokerThread):
         self._announce(client)
         for way in self._ways:
             way.outbox.connected(self._lost_at)
-        self._state, self._state_at, self._gauges_at = {}, 0.0, 0.0
+        self._state, self._engines, self._state_at, self._gauges_at = {}, {}, 0.0, 0.0
 
     def _announce(self, client: Client) -> None:
         """Tell Home Assistant which sensors there are."""
@@ -186,6 +194,12 @@ class TelemetrySender(BrokerThread):
         if now < self._gauges_at:
             return
         self._gauges_at = now + self._settings.gauges_s
+        if self._engines_home is not None:
+            engines = messages.engines(self.sender, self._engines_home())
+            if engines != self._engines:
+                self._engines = engines
+                payload = messages.encoded("engines-1", engines | _now())
+                client.publish(f"{topic}/engines", payload, qos=1, retain=True)
         if client.want_write() or any(way.outbox.in_flight >= WINDOW for way in self._ways):
             self._gauges_dropped += 1
             return

@@ -21,7 +21,7 @@ from tests.station.telemetry.conftest import TOPIC, Subscriber, until
 
 SCHEMAS = {
     "records": "record-1", "events": "event-1", "station": "presence-1", "state": "state-1",
-    "gauges": "gauges-1",
+    "engines": "engines-1", "gauges": "gauges-1",
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from station.telemetry.lag import delivered
 from station.telemetry.schema import schema_text
 from station.telemetry.sender import TelemetrySender
 from tests.station.telemetry.conftest import TOPIC, Bench, until
+from tests.station.telemetry.test_sparkplug import status
 
 REQUIRED = {"receipts": "required", "consumers": ("historian",)}
 
@@ -349,3 +350,26 @@ def test_a_thread_that_dies_is_noticed(bench: Bench) -> None:
 
     sender._head = dies
     until(lambda: "its thread is dead" in sender.status().problem)
+
+
+def test_how_far_the_trial_of_an_engine_is_is_sent_when_it_changes(bench: Bench) -> None:
+    dashboard = bench.subscriber("dashboard")
+    said: dict[str, Any] | None = {
+        "active": "a" * 64, "state": "trial", "candidate": None,
+        "trial": {"digest": "a" * 64, "parts": 40, "of": 300, "not_compared": ()}, "problems": {},
+    }  # fmt: skip
+    sender = bench.sender(gauges_s=0.2)
+    sender.watch(status, lambda: said)
+    until(lambda: bool(dashboard.of("engines")))
+    said = {**said, "trial": {**said["trial"], "parts": 41}, "problems": {"trial": "cannot be read"}}
+    until(lambda: len(dashboard.of("engines")) == 2)
+    said = {"problem": "state.json is damaged", "trial": None, "problems": {}}
+    until(lambda: len(dashboard.of("engines")) == 3)
+    said = None
+    until(lambda: len(dashboard.of("engines")) == 4)
+    assert [(one["state"], one["trial_parts"], one["problem"]) for one in dashboard.of("engines")] == [
+        ("trial", 40, ""),
+        ("trial", 41, "trial: cannot be read"),
+        ("unknown", None, "state.json is damaged"),
+        ("factory", None, ""),
+    ]
