@@ -589,7 +589,7 @@ def config_model() -> type[StationConfig]:
 
 
 @dataclass(frozen=True, slots=True)
-class _ByKind:
+class ByKind:
     """A tagged union that may have one member only, which pydantic's own may not."""
 
     sections: dict[str, type[Section]]
@@ -604,7 +604,7 @@ def _one_of(registry: Registry[Any, Any], key: str) -> Any:
     sections = {kind: entry.settings for kind, entry in registry.entries().items()}
     description = f"{StationConfig.model_fields[key].description}: {', '.join(sections)}"
     union: Any = reduce(or_, sections.values())
-    return Annotated[union, _ByKind(sections)], Field(description=description)
+    return Annotated[union, ByKind(sections)], Field(description=description)
 
 
 def _with_files_not_read(mistake: Mistake) -> Mistake:

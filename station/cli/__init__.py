@@ -17,6 +17,7 @@ from station.cli import (
     inspect,
     journal,
     keys,
+    lights,
     limits,
     metrics,
     orders,
@@ -62,6 +63,7 @@ app.command("metrics")(metrics.metrics)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)
 app.add_typer(stereo.app, name="stereo")
+app.add_typer(lights.app, name="lights")
 keep_examples(app)
 careful(app)
 
