@@ -3,7 +3,8 @@
 ``@ccFddd00ss`` brightness 0 to 255, ``@ccL100ss`` on, ``@ccL000ss`` off, ``@ccM0000ss`` state; cc is the
 channel from 00, ss the checksum (the sum of all bytes before it, two hexadecimal digits), CR LF the end.
 Answers: ``@ccO..ss`` done, ``@ccN01..ss`` to ``N03`` refused; to a question for the state,
-``@4c.VVss`` with the brightness VV in hexadecimal. CCS's own manual was not at hand: docs/lights.md names what is not certain.
+``@4c.VVss`` with the brightness VV in hexadecimal. CCS's own manual was not at hand: docs/lights.md names
+what is not certain.
 """
 
 from __future__ import annotations
