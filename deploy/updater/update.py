@@ -101,6 +101,11 @@ def update(
                     problems.append(f"{product.product}: {_words(error)}")
         except (InspectionError, OSError) as error:
             problems.append(_words(error))
+        except Exception as error:  # the command shows the traceback, and the timer's run has failed
+            problems.append(f"an error of this software: {error!r}; please report it")
+            with suppress(OSError):
+                record.append(log, "refused", said="\n".join(problems))
+            raise
         if problems:
             said = "\n".join(problems)
             with suppress(OSError):  # of a full disk, which is what is said

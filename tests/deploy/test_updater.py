@@ -532,3 +532,13 @@ def test_the_document_has_every_key_of_the_settings() -> None:
     keys += [name for name in UpdaterSettings.model_fields if name not in sections]
     keys += ["images.url", "director.root", "products[].product", "products[].channel"]
     assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+def test_an_error_that_nobody_foresaw_installs_nothing_and_is_in_the_record(here: Station) -> None:
+    def install(arrival: Any) -> str:
+        raise KeyError("golden")
+
+    with pytest.raises(KeyError):
+        update(here.settings, install)
+    assert "an error of this software: KeyError('golden')" in here.record()[-1]["said"]
+    assert here.update()[0].installed == DIGEST
