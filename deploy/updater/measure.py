@@ -80,7 +80,7 @@ def measure(
 ) -> None:
     """Let many updaters fetch one engine from one static server, and print what that takes.
 
-    Each updater is a process with about 150 MB of memory.
+    Each updater is a process that takes up to 250 MB of memory, and three times the bundle on the disk.
 
     Examples:
 
