@@ -31,6 +31,7 @@ from retraining.surfaces.rendered import (
     TRAINING_SEEDS,
     Mixture,
     check_renderable,
+    drawn_part,
     station_surface,
     training_part,
 )
@@ -64,6 +65,11 @@ class PartOrder:
         elif self.kind == CLASS_NAMES[SOUND]:
             what = self.kind
         return f"renderer-{RENDERER_VERSION}-seed-{self.seed}-{what}"
+
+    @property
+    def planned_kind(self) -> str:
+        """The kind of its defects, known before it is rendered: a class, or ``mixed``."""
+        return self.kind if self.mixture is None else drawn_part(self.seed, self.mixture)[0]
 
     def render(self) -> RenderedPart:
         """The part; raises :class:`DatasetError` if it has no room for a defect."""
@@ -130,8 +136,9 @@ def render_parts(
     """The parts' whole surfaces as pictures, each its own group; those that ``folder`` lacks are rendered.
 
     Surfaces lie in ``surfaces/``, masks of class indices in ``masks/``. Parts with a defect of a kind in
-    ``without`` are left out. ``marked``: the set has the masks as marks of its own, and is known as surfaces
-    that are cut already, so that `retrain product` takes it as it is. Raises :class:`DatasetError`.
+    ``without`` are left out, and not rendered where their kind is known before. ``marked``: the set has the
+    masks as marks of its own, and is known as surfaces that are cut already, so that `retrain product` takes
+    it as it is. Raises :class:`DatasetError`.
     """
     check_renderable(recipe)
     size = [recipe.surface.height, recipe.surface.width]
@@ -143,13 +150,15 @@ def render_parts(
     for name in ("surfaces", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     described.write_text(json.dumps({"surface": size}), encoding="utf-8")
+    asked = len(orders)
+    orders = [order for order in orders if order.planned_kind not in without]
     missing = [order for order in orders if not (folder / "masks" / f"{order.name}.png").is_file()]
-    report(len(orders) - len(missing))
+    report(asked - len(missing))
     if missing:
         render = partial(_render_file, recipe=recipe, folder=folder)
         with multiprocessing.get_context("spawn").Pool(min(processes, len(missing))) as pool:
             for number, _ in enumerate(pool.imap_unordered(render, missing), start=1):
-                report(len(orders) - len(missing) + number)
+                report(asked - len(missing) + number)
     entries = []
     for order in orders:
         mask = read_picture(folder / "masks" / f"{order.name}.png", 1)[..., 0]
@@ -161,11 +170,11 @@ def render_parts(
         )
         named = Named(f"surfaces/{order.name}.png", _part_label(mask), order.name, marks)
         entries.append((named, None))
-    if orders and not entries:
-        raise DatasetError(f"all {len(orders)} parts have {' or '.join(without)}; render more of them")
+    if asked and not entries:
+        raise DatasetError(f"all {asked} parts have {' or '.join(without)}; render more of them")
     notes = (
-        [f"{len(orders) - len(entries)} of {len(orders)} parts with {' or '.join(without)} were left out"]
-        if len(entries) < len(orders)
+        [f"{asked - len(entries)} of {asked} parts with {' or '.join(without)} were left out"]
+        if len(entries) < asked
         else []
     )
     classes = tuple(name for name in CLASS_NAMES if name not in without)

@@ -53,21 +53,26 @@ FRESH = Mixture(sound_share=0.45, faint_share=0.4, defects=(1, 4))
 
 def training_part(seed: int, mixture: Mixture) -> RenderedPart:
     """One part of a training set; a part too small for its defects gets fewer."""
-    rng = np.random.default_rng([seed, 7])
-    if rng.random() < mixture.sound_share:
-        return render_part(seed)
-    level = None
-    if rng.random() < mixture.faint_share:
-        level = "moderate" if rng.random() < 0.6 else "marginal"
-    low, high = mixture.defects
-    count = int(rng.integers(low, high + 1))
-    kind = str(rng.choice(CLASS_NAMES[1:])) if mixture.one_kind else "mixed"
+    kind, level, count = drawn_part(seed, mixture)
     for fewer in range(count, 0, -1):
         try:
             return render_part(seed, kind=kind, defects_per_part=fewer, level=level)
         except SimulationError:
             continue
     return render_part(seed)
+
+
+def drawn_part(seed: int, mixture: Mixture) -> tuple[str, str | None, int]:
+    """What a part of a training set is to carry, before it is rendered: kind, level and number of defects."""
+    rng = np.random.default_rng([seed, 7])
+    if rng.random() < mixture.sound_share:
+        return CLASS_NAMES[0], None, 0
+    level = None
+    if rng.random() < mixture.faint_share:
+        level = "moderate" if rng.random() < 0.6 else "marginal"
+    low, high = mixture.defects
+    count = int(rng.integers(low, high + 1))
+    return str(rng.choice(CLASS_NAMES[1:])) if mixture.one_kind else "mixed", level, count
 
 
 def render_surfaces(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retraining.data.contact_sheet import contact_sheet
 from retraining.data.manifest import Dataset, Picture, file_digest, save_dataset
@@ -84,13 +85,29 @@ def paste_parts(
     wanted = _wanted(_possible(real, None), only)
     settings = json.dumps([real.names, real.classes, count, seed, "parts"])
     source = f"synthetic:crop-paste-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
-    pictures = []
-    for name in wanted:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        parts = paste_whole_parts(
+    made = {
+        name: paste_whole_parts(
             real, count, real.classes.index(name), seed,
             report=lambda done, name=name: report(name, done),  # type: ignore[misc]
-        )  # fmt: skip
+        )
+        for name in wanted
+    }  # fmt: skip
+    return write_parts(folder, made, real.classes, source)
+
+
+def write_parts(
+    folder: Path,
+    made: Mapping[str, Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]],
+    classes: tuple[str, ...],
+    source: str,
+) -> Dataset:
+    """Whole synthetic parts of each class with exact marks, their manifest and ``contact-sheet.png``.
+
+    ``made``: by class, surfaces ``(H, W, C)`` and masks ``(H, W)``, above 0 where the defect is.
+    """
+    pictures = []
+    for name, parts in made.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for number, (pixels, mask) in enumerate(parts):
             path = f"{name}/{number:05d}.png"
             write_png(folder / path, pixels)
@@ -98,9 +115,9 @@ def paste_parts(
             pictures.append(
                 Picture(path, file_digest(folder / path), name, path, source, "synthetic", marks=marks)
             )
-    dataset = Dataset(folder, real.classes, tuple(pictures))
+    dataset = Dataset(folder, classes, tuple(pictures))
     save_dataset(dataset, folder)
-    contact_sheet(dataset.select(classes=wanted), folder / "contact-sheet.png")
+    contact_sheet(dataset.select(classes=list(made)), folder / "contact-sheet.png")
     return dataset
 
 

@@ -69,7 +69,7 @@ class CellProcess:
         self.close()
 
 
-def start_cell(settings: CellSettings, *, with_parent: bool = True, timeout_s: float = 10.0) -> CellProcess:
+def start_cell(settings: CellSettings, *, with_parent: bool = True, timeout_s: float = 60.0) -> CellProcess:
     """Start the cell as a process and wait for its port; a link and a log are made where none is named.
 
     ``with_parent`` ends it when the calling process is gone. Raises RuntimeError when it does not start.
