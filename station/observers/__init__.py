@@ -26,7 +26,7 @@ from drivers import heartbeat
 from drivers.errors import InspectionError
 from drivers.sorters.interface import Outcome
 from station.observers.interface import HANGING_S, Observer, ObserverError, ObserverSetup, ObserverStatus
-from station.observers.losses import SETTLED_S, LossWatch, Report
+from station.observers.losses import LossWatch, Pace, Report
 from station.part import InspectedPart
 from station.queues import BoundedQueue
 
@@ -37,15 +37,13 @@ __all__ = [
     "ObserverSetup",
     "ObserverStatus",
     "Observers",
+    "Pace",
     "make_observers",
 ]
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
-PROBE_S = 5.0
-PROBE_AGAIN_S = 1.0
-"""How often an observer that keeps something is probed while it can, and while it cannot."""
 Kind = TypeVar("Kind", bound=Observer)
 
 
@@ -66,10 +64,15 @@ def make_observers(setup: ObserverSetup) -> list[Observer]:
 class Observers:
     """Every observer of one run, each behind its queue. Its creator closes it."""
 
-    def __init__(self, observers: Iterable[Observer] = (), report_loss: Report | None = None) -> None:
+    def __init__(
+        self,
+        observers: Iterable[Observer] = (),
+        report_loss: Report | None = None,
+        pace: Pace = Pace(),  # noqa: B008  frozen
+    ) -> None:
         """``report_loss``: told when what an observer keeps is lost from now on, and when it no longer is."""
-        self._posts = tuple(_ObserverThread(observer) for observer in observers)
-        self._losses = None if report_loss is None else LossWatch(self._posts, report_loss)
+        self._posts = tuple(_ObserverThread(observer, pace) for observer in observers)
+        self._losses = None if report_loss is None else LossWatch(self._posts, report_loss, pace)
         self.need_frames = any(post.needs_frame for post in self._posts)
         """Whether frames must be kept until the verdict."""
 
@@ -106,8 +109,8 @@ class Observers:
 class _ObserverThread:
     """One observer, its queue, its thread and its counters."""
 
-    def __init__(self, observer: Observer) -> None:
-        self.observer = observer
+    def __init__(self, observer: Observer, pace: Pace) -> None:
+        self.observer, self._pace = observer, pace
         self.needs_frame = observer.needs_frame
         self._uncut_frames = observer.uncut_frames
         self._outcomes = frozenset(observer.outcomes)
@@ -167,7 +170,7 @@ class _ObserverThread:
             return self._trouble or self.observer.trouble
         shed, now = self._parts.status().shed, time.monotonic()
         if shed != self._shed_seen:
-            self._shed_seen, self._slow_until = shed, now + SETTLED_S
+            self._shed_seen, self._slow_until = shed, now + self._pace.settled_s
         if busy_s > HANGING_S:
             return f"the disk does not answer for more than {HANGING_S:g} s"
         if trouble := self._trouble or self.observer.trouble:
@@ -217,7 +220,8 @@ class _ObserverThread:
             self._trouble = ""
         finally:
             self._busy_since_ns = None
-        self._probe_at = time.monotonic() + (PROBE_AGAIN_S if self._trouble else PROBE_S)
+        pause_s = self._pace.probe_again_s if self._trouble else self._pace.probe_s
+        self._probe_at = time.monotonic() + pause_s
 
     def _call(self, what: Callable[..., None], *parts: InspectedPart) -> None:
         """Call the observer; every exception, also ``SystemExit``, is counted and ends nothing."""

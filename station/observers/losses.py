@@ -21,8 +21,6 @@ from station.observers.interface import ObserverStatus
 log = logging.getLogger(__name__)
 
 ROUND_S = 0.2
-SETTLED_S = 2.0
-"""A loss is over when nothing was lost for this long."""
 
 Report = Callable[[dict[str, Any]], None]
 """Receives the values of the event ``degraded``: ``what``, ``is_over``, ``reason``, ``lost``."""
@@ -34,6 +32,17 @@ class _Post(Protocol):
     @property
     def keeps(self) -> str: ...
     def status(self) -> ObserverStatus: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often observers that keep something are looked at, s."""
+
+    probe_s: float = 5.0
+    probe_again_s: float = 1.0
+    """How often one is probed while it can keep something, and while it cannot."""
+    settled_s: float = 2.0
+    """A loss is over when nothing was lost for this long."""
 
 
 @dataclass(slots=True)
@@ -51,9 +60,9 @@ class _Watched:
 class LossWatch:
     """A thread that looks at every observer that keeps something, and reports begin and end of each loss."""
 
-    def __init__(self, posts: Iterable[_Post], report: Report) -> None:
+    def __init__(self, posts: Iterable[_Post], report: Report, pace: Pace) -> None:
         self._watched = [_Watched(post) for post in posts if post.keeps]
-        self._report = report
+        self._report, self._settled_s = report, pace.settled_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="observers", daemon=True)
         self._thread.start()
@@ -75,7 +84,7 @@ class LossWatch:
         status = one.post.status()
         lost = status.failed + (0 if status.spare_time else status.queue.shed)
         if status.losing:
-            one.over_at = now + SETTLED_S
+            one.over_at = now + self._settled_s
             if not one.is_losing:
                 one.is_losing = True
                 self._say(one, is_over=False, reason=status.losing, lost=0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from station.control import ControlError, ask
+from tests.waiting import wait_for
 
 BLIND = """
 import sys
@@ -44,13 +44,6 @@ def status(plant: Any) -> Any:
         return {"state": "", "canary": {"passed": 0}}
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.02)
-
-
 def test_a_run_time_that_says_good_to_everything_halts_a_busy_station_until_it_is_proven_again(
     small_plant: Any,
 ) -> None:
@@ -66,7 +59,7 @@ def test_a_run_time_that_says_good_to_everything_halts_a_busy_station_until_it_i
     blind.touch()
     begun = time.monotonic()
     wait_for(lambda: status(small_plant)["state"] == "halted")
-    assert time.monotonic() - begun < CANARY_S + 1
+    assert time.monotonic() - begun < 2 * CANARY_S, "one round, and as much again on a busy machine"
     shown = small_plant.station_command("status", "--config", str(config)).stdout
     assert "each of 12 every 3 s" in " ".join(shown.split())
     assert "not trusted any more: golden part" in " ".join(shown.split())

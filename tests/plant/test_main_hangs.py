@@ -8,17 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
+from tests.waiting import PATIENCE_S, wait_for
+
 HUNG_AFTER_MS = 1000
-
-
-def wait_for(what: Any, within_s: float = 30) -> None:
-    until = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_a_terminal_that_takes_no_output_hangs_the_main_thread_and_parts_go_on(small_plant: Any) -> None:
@@ -43,7 +37,7 @@ def test_a_terminal_that_takes_no_output_hangs_the_main_thread_and_parts_go_on(s
         assert station.poll() is None
         station.send_signal(signal.SIGTERM)
         threading.Thread(target=swallow, args=(ours,), daemon=True).start()
-        assert station.wait(20) == 0, log.read_text()
+        assert station.wait(PATIENCE_S) == 0, log.read_text()
     finally:
         station.kill()
         station.wait()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from station.control import ControlError, ask
+from tests.waiting import wait_for
 
 MISBEHAVIOUR: dict[str, dict[str, Any]] = {
     "late": {"late": 0.3, "late_ms": 80.0},
@@ -86,9 +87,7 @@ def test_an_unplugged_line_comes_back_by_itself(small_plant: Any) -> None:
 def test_a_clean_stop_leaves_nothing_open(small_plant: Any) -> None:
     cell = small_plant.start_cell(rate_hz=20)
     station = small_plant.start_station()
-    until = time.monotonic() + 90
-    while len(cell.parts()) < 20 and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: len(cell.parts()) >= 20)
     code, out = small_plant.stop_station(station)
     assert code == 0, out
     records = small_plant.records()
@@ -330,17 +329,13 @@ def test_a_watcher_that_is_killed_is_started_again(small_plant: Any) -> None:
     first = watcher_of(station)
     time.sleep(6)
     os.kill(first, signal.SIGKILL)
-    until = time.monotonic() + 90
-    while watcher_of(station) == first and time.monotonic() < until:
-        time.sleep(0.1)
+    wait_for(lambda: watcher_of(station) != first)
     second = watcher_of(station)
     assert second != first
     code, out = small_plant.stop_station(station)
     assert code == 0, out
     assert "the watcher has ended; it is started again" in out
-    until = time.monotonic() + 5
-    while os.path.exists(f"/proc/{second}") and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: not os.path.exists(f"/proc/{second}"))
     assert not os.path.exists(f"/proc/{second}"), "a watcher ends with its station"
 
 

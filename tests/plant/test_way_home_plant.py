@@ -22,6 +22,7 @@ from station.journal.audit import audit
 from station.journal.reading import JournalReader
 from station.recipe import load_recipe
 from tests.station.engines.engine_store import opened_bundle
+from tests.waiting import wait_for
 
 INSTALL = """
 import sys
@@ -30,13 +31,6 @@ from station.engines.states import Provenance
 from station.engines.store import install
 install(Path(sys.argv[1]), "tiny", Path(sys.argv[2]), Provenance("in a test"))
 """
-
-
-def wait_for(condition: Any, timeout_s: float = 60) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.02)
 
 
 def store_of(plant: Any) -> Store:

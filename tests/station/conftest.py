@@ -30,6 +30,7 @@ from station.observers import Observers
 from station.prepared import Prepared
 from station.queues import BoundedQueue
 from station.recipe import Recipe, load_recipe
+from tests.waiting import PATIENCE_S
 
 RECIPE = """
 name: strip
@@ -245,7 +246,9 @@ class Plant:
     lines: list[Line] = field(default_factory=list)
 
     def line(self, observers: Observers | None = None, **settings: object) -> Line:
-        values: dict[str, object] = {"deadline_s": 5.0, "reopen_after_s": (0.01,), "stop_timeout_s": 2.0}
+        # Generous, as a thread may not run for a while on a busy machine: what is late is a fault.
+        values: dict[str, object] = {"deadline_s": 20.0, "in_place_s": 5.0, "stop_timeout_s": 5.0}
+        values["reopen_after_s"] = (0.01,)
         line = Line(
             camera=self.camera,
             sorter=self.sorter,
@@ -262,7 +265,7 @@ class Plant:
         line = self.line(**settings)
         self.sorter.ask(*part_ids)
         line.start(parts=len(part_ids))
-        assert line.wait(10)
+        assert line.wait(PATIENCE_S)
         line.stop()
         return line
 

@@ -22,6 +22,7 @@ from station.prepared import Prepared
 from station.recipe import RecipeError, load_recipe, prepared_recipe
 from station.simulated_plant import cell_settings
 from tests.station.conftest import RECIPE, ScriptedEngine
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -109,7 +110,7 @@ def test_a_part_whose_width_nobody_has_said_is_a_fault_with_the_remedy(plant: Pl
     for part_id, said in enumerate(("strip@16", "strip@32", "strip", ""), start=1):
         plant.sorter.ask(part_id, recipe=said)
     line.start(parts=4)
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert plant.outcomes() == {1: Outcome.ACCEPT} | dict.fromkeys((2, 3, 4), Outcome.FAULT)
     reasons = {part: record.reason for part, record in plant.records().items()}

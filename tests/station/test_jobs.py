@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from station.line import Line
 from station.observers import Observers
 from station.supervision import State
 from tests.conftest import TINY_RECIPE
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -34,13 +35,6 @@ camera: {kind: folder, path: frames}
 sorter: {kind: serial, port: ./cell.pty}
 engine: {backend: onnxruntime-cpu, precision: fp32, threads: 1}
 """
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.002)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from station.line_values import LineSettings
 from station.prepared import Prepared
 from station.recipe import RecipeError, check_recipe
 from tests.station.conftest import RECIPE, ScriptedEngine
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -52,7 +53,7 @@ def test_nothing_is_accepted_until_the_known_bad_part_was_rejected_also_after_a_
     assert line.status().reason == ""
     line.prepare(second)
     plant.sorter.ask(5)
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert plant.outcomes() == {
         1: Outcome.FAULT, 2: Outcome.FAULT, 3: Outcome.REJECT, 4: Outcome.ACCEPT, 5: Outcome.FAULT,
@@ -64,12 +65,3 @@ def test_a_class_as_which_nothing_is_rejected_is_refused() -> None:
     for name in ("defect-free", "burr", "unknown"):
         with pytest.raises(RecipeError, match=r"as which no part is ever rejected: write one of scratches"):
             check_recipe(Path("strip.yaml"), FIRST.replace("first: scratches", f"first: {name}").encode())
-
-
-def wait_for(condition: object) -> None:
-    import time
-
-    until = time.monotonic() + 10
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.002)

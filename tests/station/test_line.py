@@ -20,6 +20,7 @@ from station.journal.audit import audit
 from station.journal.reading import JournalReader
 from station.line import Line
 from station.supervision import State
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -96,7 +97,7 @@ def test_free_running_too_a_frozen_camera_shows_no_part(plant: Plant) -> None:
     plant.camera.has_noise = True
     line = plant.line(mode=Mode.FREE_RUNNING)
     line.start(parts=3)
-    assert line.wait(5)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert plant.outcomes() == {1: Outcome.ACCEPT, 2: Outcome.FAULT, 3: Outcome.FAULT}
     assert balanced(line)
@@ -128,7 +129,7 @@ def test_a_lost_camera_faults_the_part_and_comes_back_by_itself(plant: Plant) ->
     line = plant.line()
     plant.sorter.ask(1, 2)
     line.start(parts=2)
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert plant.outcomes() == {1: Outcome.FAULT, 2: Outcome.ACCEPT}
     assert plant.camera.opened == 2
@@ -147,7 +148,7 @@ def test_an_error_that_the_cameras_driver_does_not_know_loses_the_camera_and_not
     if mode is Mode.CELL:
         plant.sorter.ask(1, 2, 3)
     line.start(parts=3)
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert line.status().failure == ""
     assert plant.camera.opened == 2
@@ -167,11 +168,10 @@ def test_a_camera_that_comes_back_and_refuses_its_settings_halts_the_line_and_sa
     line = plant.line()
     plant.sorter.ask(1, 2)
     line.start()
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     assert plant.camera.fail_open == 999
-    until = time.monotonic() + 5
-    while (status := line.status()).reason != status.failure and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: line.status().reason == line.status().failure)
+    status = line.status()
     assert status.state is State.ERROR
     assert "does not have line_rate_hz; remove the setting; correct this" in status.failure
     assert status.reason == status.failure
@@ -185,13 +185,11 @@ def test_a_camera_lost_while_nobody_triggers_is_noticed_before_the_next_part(pla
     line = plant.line()
     line.start(parts=1)
     plant.camera.unplugged = True
-    until = time.monotonic() + 5
-    while plant.camera.opened < 2 and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: plant.camera.opened >= 2)
     assert plant.camera.opened == 2
     assert any("does not answer" in reason for _, reason in plant.sorter.ready)
     plant.sorter.ask(1)
-    assert line.wait(5)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert plant.outcomes() == {1: Outcome.ACCEPT}
 
@@ -234,7 +232,7 @@ def test_an_engine_that_keeps_failing_halts_the_line(plant: Plant) -> None:
     line = plant.line()
     plant.sorter.ask(1, 2, 3, 4, 5)
     line.start()
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert "engine failed 3 times" in line.status().failure
     assert set(plant.outcomes().values()) == {Outcome.FAULT}
@@ -252,9 +250,7 @@ def test_a_part_past_its_deadline_is_faulted_even_while_the_engine_hangs(plant: 
     line = plant.line(deadline_s=0.1)
     plant.sorter.ask(1)
     line.start()
-    until = time.monotonic() + 3
-    while not plant.sorter.told and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: plant.sorter.told)
     assert plant.outcomes() == {1: Outcome.FAULT}
     assert "deadline" in plant.reason(1)
     released.set()
@@ -268,32 +264,27 @@ def test_parts_that_wait_until_their_deadline_are_overload_and_no_engine_failure
     plant.sorter.set_busy = busy.append  # type: ignore[method-assign]
 
     def slowly() -> NDArray[np.float32]:
-        time.sleep(0.8)
+        time.sleep(1.2)  # more than half of the deadline
         return np.tile(np.array([0.9, 0.1], np.float32), (2, 1))
 
     def in_what_is_left() -> NDArray[np.float32]:
         raise EngineDeadlineError("no scores in 20 ms")
 
     plant.engine.script = [slowly, in_what_is_left, in_what_is_left, in_what_is_left]
-    line = plant.line(deadline_s=1.2, grab_timeout_s=0.1, queue_capacity=8)
+    line = plant.line(deadline_s=2.0, grab_timeout_s=0.1, queue_capacity=8)
     plant.sorter.ask(*range(1, 6))
     line.start()
-    until = time.monotonic() + 10
-    while len(plant.sorter.told) < 5 and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: len(plant.sorter.told) >= 5)
     status = line.status()
     assert status.failure == ""
     assert plant.outcomes()[1] is Outcome.ACCEPT
     assert status.overloaded >= 3
     assert "overload" in plant.reason(2)
     assert busy, "the cell is told that the station is busy"
-    until = time.monotonic() + 5
-    while line.status().state is not State.READY and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: line.status().state is State.READY)
     assert plant.sorter.ready[-1] == (True, "")
     plant.sorter.ask(6)
-    while 6 not in plant.outcomes() and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: 6 in plant.outcomes())
     assert plant.outcomes()[6] is Outcome.ACCEPT
     line.stop()
     assert balanced(line)
@@ -331,7 +322,7 @@ def test_a_camera_call_that_never_returns_halts_the_line(plant: Plant) -> None:
     line = plant.line(deadline_s=0.1, hung_after_s=0.2)
     plant.sorter.ask(1)
     line.start()
-    assert line.wait(3)
+    assert line.wait(PATIENCE_S)
     assert "camera has not returned" in line.status().failure
     assert plant.sorter.ready[-1][0] is False
     released.set()
@@ -343,7 +334,7 @@ def test_a_trigger_for_another_recipe_is_a_fault(plant: Plant) -> None:
     line = plant.line()
     plant.sorter.ask(1, recipe="crankshaft")
     line.start(parts=1)
-    assert line.wait(5)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert plant.outcomes() == {1: Outcome.FAULT}
     assert "crankshaft" in plant.reason(1)
@@ -354,7 +345,7 @@ def test_a_journal_that_cannot_be_written_tells_nothing_and_halts(plant: Plant) 
     line = plant.line()
     plant.sorter.ask(1)
     line.start()
-    assert line.wait(5)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert plant.sorter.told == []
     assert "journal" in line.status().failure
@@ -372,8 +363,7 @@ def test_stopping_faults_what_cannot_be_finished(plant: Plant) -> None:
     line = plant.line(deadline_s=30.0, stop_timeout_s=0.2)
     plant.sorter.ask(1)
     line.start()
-    while not plant.sorter.acknowledged:
-        time.sleep(0.01)
+    wait_for(lambda: plant.sorter.acknowledged)
     line.stop()
     released.set()
     assert plant.outcomes() == {1: Outcome.FAULT}
@@ -385,7 +375,7 @@ def test_free_running_every_frame_is_a_part_and_every_lost_frame_a_faulted_one(p
     camera.script = [camera.good(), camera.good(lost_before=2), camera.good()]
     line = plant.line(mode=Mode.FREE_RUNNING)
     line.start(parts=5)
-    assert line.wait(5)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert [plant.outcomes()[part] for part in range(1, 6)] == [
         Outcome.ACCEPT,
@@ -401,7 +391,7 @@ def test_free_running_part_ids_go_on_where_the_journal_ended(plant: Plant) -> No
     for _ in range(2):
         line = plant.line(mode=Mode.FREE_RUNNING)
         line.start(parts=2)
-        assert line.wait(5)
+        assert line.wait(PATIENCE_S)
         line.stop()
     assert sorted(plant.outcomes())[:4] == [1, 2, 3, 4]
 
@@ -454,14 +444,22 @@ def test_triggers_that_come_all_at_once_bring_only_the_first_part_before_the_cam
 
 
 def test_a_trigger_after_the_time_that_a_part_surely_lies_there_is_the_next_parts(plant: Plant) -> None:
+    asked = threading.Event()
+
+    def after_the_next_trigger() -> Frame:
+        assert asked.wait(PATIENCE_S)
+        return plant.camera.good()
+
     plant.sorter.patient = False
-    plant.camera.pace_s = 0.1
+    plant.camera.script = [after_the_next_trigger]
     line = plant.line(in_place_s=0.05)
     line.start(2)
-    for part_id in (1, 2):
-        plant.sorter.ask(part_id)
-        time.sleep(0.07)
-    assert line.wait(5)
+    plant.sorter.ask(1)
+    wait_for(lambda: plant.sorter.acknowledged)
+    time.sleep(0.07)
+    plant.sorter.ask(2)
+    asked.set()
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert plant.outcomes()[1] is Outcome.FAULT
     assert "while the part before had to lie" not in plant.reason(2)
@@ -505,7 +503,7 @@ class SlowDisk:
     def stall(self) -> None:
         held = threading.Event()
         threading.Thread(target=self._hold, args=(held,)).start()
-        assert held.wait(5)
+        assert held.wait(PATIENCE_S)
 
     def _hold(self, held: threading.Event) -> None:
         with closing(sqlite3.connect(self._file, isolation_level=None)) as other:
@@ -519,19 +517,17 @@ class SlowDisk:
 def test_a_verdict_that_the_disk_made_late_is_withdrawn_and_only_the_fault_is_sent(
     plant: Plant, scores: NDArray[np.float32]
 ) -> None:
-    disk = SlowDisk(plant, 0.75)
+    disk = SlowDisk(plant, 0.9)
     plant.engine.script = [lambda: (disk.stall(), scores)[1]]
-    line = plant.line(deadline_s=0.5)  # enough for a part on a busy machine
+    line = plant.line(deadline_s=0.8)  # enough for a part on a busy machine
     plant.sorter.ask(1)
     line.start(parts=2)
-    until = time.monotonic() + 10
-    while not plant.sorter.told and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: plant.sorter.told)
     plant.sorter.ask(2)
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     line.stop()
     assert [result.outcome for result in plant.sorter.told if result.part_id == 1] == [Outcome.FAULT]
-    assert "deadline of 500 ms" in plant.reason(1)
+    assert "deadline of 800 ms" in plant.reason(1)
     assert plant.outcomes()[2] is Outcome.ACCEPT
     record = plant.records()[1]
     assert (record.outcome, record.bin, record.acknowledged) == ("fault", 9, True)
@@ -551,7 +547,7 @@ def test_a_journal_whose_files_are_touched_withdraws_ready_though_no_part_comes(
     line.start()
     segment = plant.journal.segment_path
     segment.with_name(segment.name + "-wal").unlink()
-    assert line.wait(5.0), "the line wants to end"
+    assert line.wait(PATIENCE_S), "the line wants to end"
     assert plant.sorter.ready[-1][0] is False
     assert "was removed or replaced while the station ran" in line.status().failure
     line.stop()

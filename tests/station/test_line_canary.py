@@ -28,6 +28,7 @@ from station.line_values import LineSettings
 from station.prepared import Prepared
 from station.recipe import Recipe
 from station.supervision import State
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -98,13 +99,6 @@ class Tiny:
 @pytest.fixture
 def tiny(plant: Plant, tiny_recipe: Recipe, tiny_engine_master: Path, tmp_path: Path) -> Tiny:
     return Tiny(plant, tiny_recipe, tiny_engine_master, tmp_path / "cache")
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.002)
 
 
 def test_an_idle_station_proves_all_golden_parts_soon_after_its_start(tiny: Tiny) -> None:
@@ -182,14 +176,14 @@ def test_parts_in_flight_when_the_engine_is_found_wrong_are_faulted(tiny: Tiny) 
     def hold_the_first(result: Result) -> None:
         if result.part_id == 1:
             told.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE_S)
 
     sorter.on_tell = hold_the_first
     sorter.patient = False
     line = tiny.line(prepared, in_place_s=5.0)
     line.start()
     sorter.ask(1)
-    assert told.wait(10)
+    assert told.wait(PATIENCE_S)
     sorter.ask(2)
     wait_for(lambda: line.status().queues[2].length == 1)
     engine.blind = True
@@ -218,7 +212,7 @@ def test_an_accept_that_waits_for_the_disk_is_withdrawn_when_the_engine_is_found
 
     def stall() -> None:
         threading.Thread(target=hold_the_disk).start()
-        assert held.wait(5)
+        assert held.wait(PATIENCE_S)
 
     engine.on_part = stall
     line = tiny.line(prepared)
@@ -243,7 +237,7 @@ def test_an_engine_that_gives_no_scores_for_golden_parts_ends_the_line(
     line = tiny.line(prepared)
     line.start()
     engine.broken = True
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     assert line.status().state is State.ERROR
     assert "golden parts in a row: the device is gone" in line.status().failure
     line.stop()

@@ -20,18 +20,12 @@ from station.line import Line
 from station.observers import Observer, Observers
 from station.part import InspectedPart
 from station.supervision import State
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
 
 GOOD = np.tile(np.array([0.9, 0.1], np.float32), (2, 1))
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.002)
 
 
 def balanced(line: Line) -> bool:
@@ -116,14 +110,26 @@ def test_under_load_every_part_bears_the_recipe_and_engine_of_one_and_the_same_c
 
 
 def test_changing_over_to_the_same_engine_does_not_close_it(plant: Plant) -> None:
+    judging, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> NDArray[np.float32]:
+        judging.set()
+        assert go_on.wait(PATIENCE_S)
+        return GOOD
+
+    plant.engine.script = [slowly]
     line = plant.line()
     line.start()
+    plant.sorter.ask(1)
+    assert judging.wait(PATIENCE_S), "the thread that closes engines is busy from now on"
     other = plant.another("shaft", "1")
     for prepared in (other, line.prepared, other, line.prepared):
         line.prepare(prepared)
-    plant.sorter.ask(1)
-    wait_for(lambda: len(plant.sorter.told) == 1)
+    go_on.set()
+    plant.sorter.ask(2)
+    wait_for(lambda: len(plant.sorter.told) == 2)
     line.stop()
+    assert set(plant.outcomes().values()) == {Outcome.ACCEPT}
     assert not line.prepared.engine.closed  # type: ignore[attr-defined]
 
 
@@ -273,7 +279,7 @@ def test_an_awkward_observer_touches_neither_verdicts_nor_pace_nor_the_stop(plan
         plant.sorter.ask(*range(1, 61))
         begun = time.monotonic()
         line.start(parts=60)
-        assert line.wait(20)
+        assert line.wait(PATIENCE_S)
         line.stop()
         assert time.monotonic() - begun < 9.0, "60 parts at 0.2 s each would take 12"
         status = line.status()

@@ -17,6 +17,7 @@ from drivers.cameras.interface import CameraLostError, CameraTimeoutError, Frame
 from drivers.cameras.settings import Mode
 from drivers.sorters.interface import Outcome, Receipt, Result
 from station.line import Line
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -45,13 +46,13 @@ def test_a_stop_while_the_camera_waits_for_the_next_frame_leaves_no_record_open(
 
     def slowly() -> Frame:
         waiting.set()
-        time.sleep(0.2)
+        line.wait(PATIENCE_S)  # until the stop has begun
         return plant.camera.good()
 
     plant.camera.script = [plant.camera.good(), slowly]
     line = plant.line(mode=Mode.FREE_RUNNING)
     line.start()
-    assert waiting.wait(5)
+    assert waiting.wait(PATIENCE_S)
     line.stop()
     assert plant.journal.counts().triggers == 1, "a frame that comes after the stop is no part"
     conserved(plant, line)
@@ -68,7 +69,7 @@ def test_a_frame_that_comes_when_the_stop_has_given_up_on_the_camera_opens_no_re
     plant.camera.script = [hang]
     line = plant.line(mode=Mode.FREE_RUNNING, stop_timeout_s=0.1)
     line.start()
-    assert waiting.wait(5)
+    assert waiting.wait(PATIENCE_S)
     line.stop()
     released.set()
     time.sleep(0.1)
@@ -80,14 +81,14 @@ def test_triggers_that_came_before_the_cell_knew_of_the_stop_are_faulted(plant: 
 
     def slowly() -> Frame:
         waiting.set()
-        time.sleep(0.2)
+        line.wait(PATIENCE_S)  # until the stop has begun
         return plant.camera.good()
 
     plant.camera.script = [slowly]
     line = plant.line()
     plant.sorter.ask(1, 2, 3)
     line.start()
-    assert waiting.wait(5)
+    assert waiting.wait(PATIENCE_S)
     line.stop()
     assert plant.outcomes() == {1: Outcome.ACCEPT, 2: Outcome.FAULT, 3: Outcome.FAULT}
     assert "the station was stopping" in plant.reason(2)
@@ -110,9 +111,7 @@ def test_results_that_nobody_acknowledged_have_their_receipt_after_the_stop(plan
     line = plant.line(stop_timeout_s=0.1)
     plant.sorter.ask(1)
     line.start()
-    until = time.monotonic() + 5
-    while not held and time.monotonic() < until:
-        time.sleep(0.005)
+    wait_for(lambda: held)
     line.stop()
     conserved(plant, line)
     assert plant.records()[1].ack_problem == "closed before the cell answered"

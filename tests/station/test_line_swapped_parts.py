@@ -22,6 +22,7 @@ from station.prepared import Prepared
 from station.queues import BoundedQueue
 from station.recipe import load_recipe
 from tests.station.conftest import RECIPE, ScriptedEngine
+from tests.waiting import PATIENCE_S
 
 TAKEN_AWAY_S = 0.17
 HELD_UP_S = 0.42
@@ -68,7 +69,7 @@ class Robot(Sorter):
         for part_id, answered in self.answered.items():
             self.place.put(part_id)
             self.triggers.put(Trigger(part_id, "", time.monotonic_ns()), 1)
-            assert answered.wait(5)
+            assert answered.wait(PATIENCE_S)
             time.sleep(TAKEN_AWAY_S)
 
     def open(self) -> None: ...
@@ -112,7 +113,7 @@ def test_a_part_that_was_taken_away_while_the_station_was_held_up_is_a_fault(tmp
         )
         line.start(parts=PARTS)
         robot.work()
-        assert line.wait(10)
+        assert line.wait(PATIENCE_S)
         line.stop()
     outcomes = {part_id: result.outcome for part_id, result in robot.results.items()}
     assert len(outcomes) == PARTS

@@ -37,6 +37,7 @@ from station.part import InspectedPart
 from station.prepared import Prepared
 from station.queues import BoundedQueue
 from station.recipe import Recipe, load_recipe
+from tests.waiting import PATIENCE_S, wait_for
 
 PICTURES = 200
 GRAB_TIMEOUT_S = 0.1
@@ -153,7 +154,7 @@ class Cell(Sorter):
 
     def wait_until(self, what: Callable[[], object]) -> None:
         with self.changed:
-            assert self.changed.wait_for(what, 5)
+            assert self.changed.wait_for(what, PATIENCE_S)
 
     def wait_answer(self, part_id: int) -> bool:
         """Wait for TRIGGER-ACK, or a result in its place; whether the wire may be pulsed."""
@@ -239,9 +240,7 @@ class Plant:
     def judged_by(self) -> dict[int, int]:
         """Accepted part -> the exposure it was judged by."""
         accepted = sum(result.outcome is Outcome.ACCEPT for result in self.cell.results.values())
-        until = time.monotonic() + 5
-        while len(self.seen.judged) < accepted and time.monotonic() < until:
-            time.sleep(0.002)
+        wait_for(lambda: len(self.seen.judged) >= accepted)
         return self.seen.judged
 
     def close(self) -> None:
@@ -401,9 +400,7 @@ def test_a_stray_frame_is_found_while_the_station_is_idle(
     plant = make()
     with caplog.at_level(logging.WARNING):
         plant.cell.edge(times=3)
-        until = time.monotonic() + 5
-        while not plant.line.status().camera.discarded and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_for(lambda: plant.line.status().camera.discarded)
     assert plant.line.status().camera.discarded == 3
     assert "discarded 3 frame(s) that no trigger asked for" in caplog.text
     assert plant.cell.inspect(1) is Outcome.ACCEPT
@@ -496,9 +493,7 @@ def test_baslers_emulator_is_emptied_before_the_cell_is_acknowledged(
 
     def stray() -> None:
         plant.cell.edge()
-        until = time.monotonic() + 2
-        while not plant.camera.waiting() and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_for(lambda: plant.camera.waiting())
 
     assert plant.cell.inspect(1) is Outcome.ACCEPT
     stray()

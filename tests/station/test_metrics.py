@@ -26,6 +26,7 @@ from station.statistics import Settled, Statistics
 from station.supervision import State
 from tests.station.conftest import Plant
 from tests.station.test_control import a_station
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,9 +61,7 @@ def port(plant: Plant) -> Iterator[int]:
 
 def test_a_scrape_says_what_the_station_did(plant: Plant, port: int) -> None:
     plant.sorter.ask(1, 2, 3)
-    until = time.monotonic() + 10
-    while len(plant.sorter.told) < 3 and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: len(plant.sorter.told) >= 3)
     found = values(read(port))
     assert found["station_triggers_total"] == 3
     assert found["station_verdicts_total accept"] == 3
@@ -90,9 +89,7 @@ def test_a_halted_station_shows_state_and_code(plant: Plant, port: int) -> None:
 
 def test_no_label_bears_a_part_and_every_label_is_bounded(plant: Plant, port: int) -> None:
     plant.sorter.ask(918_273_645)
-    until = time.monotonic() + 10
-    while not plant.sorter.told and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: plant.sorter.told)
     text = read(port)
     assert "918273645" not in text
     labels = {one.name: set(one.labels) for one in SERIES}

@@ -31,6 +31,7 @@ from station.patching.geometry import Patches, Region, Surface, cut_surface
 from station.prepared import Prepared
 from station.recipe import load_recipe
 from station.simulated_plant import Plant
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 RECIPE = load_recipe(ROOT / "recipes" / "servo-motor-housing.yaml")
@@ -79,9 +80,7 @@ class Noting(Observer):
 
 
 def wait_until_busy(observers: Observers) -> None:
-    until = time.monotonic() + 5
-    while not observers.status()[0].busy_s and time.monotonic() < until:
-        time.sleep(0.001)
+    wait_for(lambda: observers.status()[0].busy_s)
 
 
 class Raising(Observer):

@@ -18,6 +18,7 @@ import pytest
 from drivers import heartbeat
 from station.watcher import LivedTime, threads
 from tests.station.watched_line import HUNG_AFTER_S
+from tests.waiting import PATIENCE_S
 
 FOUND_WITHIN_S = 2.0
 """A dead thread after its death, a hung one after its deadline."""
@@ -120,7 +121,7 @@ def test_the_signs_of_life_say_who_lives_until_when() -> None:
     begun, leave = threading.Event(), threading.Event()
     thread = threading.Thread(target=live)
     thread.start()
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE_S)
     memory = os.pread(heartbeat.file_descriptor(), heartbeat.SIZE, 0)
     (one,) = [one for one in threads(memory) if one.name == "one of the test"]
     assert one.number == thread.native_id
@@ -153,7 +154,7 @@ def test_a_thread_that_beats_all_the_time_is_never_seen_overdue() -> None:
     begun, leave = threading.Event(), threading.Event()
     thread = threading.Thread(target=live)
     thread.start()
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE_S)
     try:
         reader = subprocess.run(
             [sys.executable, "-c", READ_ALL_THE_TIME, str(heartbeat.file_descriptor())],

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from station.proof_process import Ended, ProofProcess
 from station.recipe import Recipe
 from station.simulated_plant import Plant as NoPlant
 from tests.station.engines.engine_store import FROM, engine, installed, list_files, network
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
     from tests.station.conftest import Plant
@@ -63,7 +63,7 @@ class Held(Engine):
 
     def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
         assert not self.closed
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(PATIENCE_S)
         return self.inner.scores(patches, timeout_s)
 
     def close(self) -> None:
@@ -111,13 +111,6 @@ class Home:
                 (str(one.values["digest"])[:6], str(one.values["step"]))
                 for one in reader.station_events(("store",))
             ]
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from station.journal.following import JournalFollower
 from station.telemetry.lag import delivered
 from station.telemetry.messages import Sender, numbered
 from station.telemetry.streams import streams_of
-from tests.station.telemetry.conftest import TOPIC, Bench, bench, until
+from tests.station.telemetry.conftest import TOPIC, Bench, bench
+from tests.waiting import wait_for
 
 __all__ = ["bench"]
 
@@ -63,7 +64,7 @@ class Server:
                 return False
             return True
 
-        until(answers, 30)
+        wait_for(answers, 30)
 
     def kill(self) -> None:
         """The server and what it started; nothing is finished."""
@@ -131,13 +132,13 @@ def test_a_sink_that_is_killed_loses_nothing_and_keeps_nothing_twice(
     of_this = f"WHERE journal = '{bench.journal_id}'"
     count = f"SELECT count(*), count(DISTINCT number), max(number) FROM inspection_records {of_this}"
     bench.parts(100)
-    until(lambda: server.rows(count)[0][0] > 0, 30)
+    wait_for(lambda: server.rows(count)[0][0] > 0, 30)
     first.kill()
     first.wait()
     bench.parts(100)
     sinks("--postgres", server.url)
     bench.journal.write_event("halt", {"reason": "tool change"})
-    until(lambda: waits(bench) == [0, 0], 30)
+    wait_for(lambda: waits(bench) == [0, 0], 30)
     assert server.rows(count) == [[200, 200, 200]]
     columns = "outcome, message->'record'->>'reason' = reason"
     found = server.rows(f"SELECT {columns} FROM inspection_records {of_this}")
@@ -153,13 +154,13 @@ def test_a_database_that_is_killed_is_waited_for(
     bench.sender(**REQUIRED)
     sinks("--postgres", server.url)
     bench.parts(50)
-    until(lambda: waits(bench)[0] == 0, 30)
+    wait_for(lambda: waits(bench)[0] == 0, 30)
     server.kill()
     bench.parts(50)
     time.sleep(1.0)
     assert waits(bench)[0] == 50
     server.start()
-    until(lambda: waits(bench)[0] == 0, 30)
+    wait_for(lambda: waits(bench)[0] == 0, 30)
     sql = f"SELECT count(*), max(number) FROM inspection_records WHERE journal = '{bench.journal_id}'"
     assert server.rows(sql) == [[100, 100]]
 
@@ -172,12 +173,12 @@ def test_parquet_files_hold_every_record_once_also_after_a_kill(
     folder = tmp_path / "parquet"
     first = sinks("--parquet", str(folder), "--commit-s", "0.2")
     bench.parts(80)
-    until(lambda: waits(bench)[0] == 0, 30)
+    wait_for(lambda: waits(bench)[0] == 0, 30)
     first.kill()
     first.wait()
     bench.parts(40)
     sinks("--parquet", str(folder), "--commit-s", "0.2")
-    until(lambda: waits(bench)[0] == 0, 30)
+    wait_for(lambda: waits(bench)[0] == 0, 30)
     files = sorted(folder.glob("records-*.parquet"), key=lambda file: int(file.stem.split("-")[2]))
     numbers = [number for file in files for number in pq.read_table(file)["number"].to_pylist()]
     assert numbers == list(range(1, 121))

@@ -28,6 +28,7 @@ from drivers.cameras.pylon.camera import PylonCamera, PylonSettings
 from drivers.cameras.pylon.finding import explain_open, not_opened
 from drivers.cameras.pylon.nodes import PylonNodeMap
 from drivers.cameras.settings import Mode
+from tests.waiting import wait_for
 
 if FAMILIES.entry("pylon").missing:
     pytest.skip("pypylon is not installed", allow_module_level=True)
@@ -244,9 +245,7 @@ def test_frames_that_nobody_asked_for_are_counted_and_thrown_away_by_disarming(o
     assert camera.waiting() == 0
     for _ in range(2):
         edge(camera)
-    deadline = time.monotonic() + 2
-    while camera.waiting() < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: camera.waiting() >= 2)
     assert camera.waiting() == 2
     camera.disarm()
     camera.arm()
@@ -443,9 +442,7 @@ def test_a_removal_is_noticed_while_nobody_triggers(opened: Open) -> None:
     camera = opened()
     camera.probe()
     camera.device.GetNodeMap().GetNode("FirePnPCallback").Execute()
-    deadline = time.monotonic() + 2
-    while not camera.device.IsCameraDeviceRemoved() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: camera.device.IsCameraDeviceRemoved())
     with pytest.raises(CameraLostError, match="was removed"):
         camera.probe()
     camera.open()

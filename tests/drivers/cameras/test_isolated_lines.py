@@ -21,6 +21,7 @@ from drivers.sorters.plain_io import CameraLinesSettings, CameraLinesSorter
 
 pytest.importorskip("pypylon")
 from drivers.cameras.pylon import PylonCamera, PylonSettings
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_results_on_the_lines_of_an_isolated_camera_are_shown_and_come_back_with
         elif not is_there:
             camera.close()
         sorter.send(Result(part_id, Outcome.ACCEPT, 1, 0, ""))
-        receipt = sorter.wait_receipt(10.0)
+        receipt = sorter.wait_receipt(PATIENCE_S)
         assert receipt is not None
         assert (receipt.part_id, receipt.acknowledged) == (part_id, is_there)
     sorter.close()

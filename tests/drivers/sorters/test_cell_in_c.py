@@ -14,6 +14,7 @@ import pytest
 
 from drivers.sorters.interface import Outcome, Receipt, Result
 from drivers.sorters.serial import SerialSettings, SerialSorter
+from tests.waiting import PATIENCE_S
 
 SOURCE = Path(__file__).parents[3] / "docs" / "examples" / "cell.c"
 
@@ -80,13 +81,13 @@ def judge(sorter: SerialSorter, parts: int) -> list[Receipt]:
     """Reject every third part, accept the others."""
     receipts: list[Receipt] = []
     for _ in range(parts):
-        trigger = sorter.wait_trigger(20.0)
+        trigger = sorter.wait_trigger(PATIENCE_S)
         assert trigger is not None
         sorter.acknowledge(trigger)
         bad = trigger.part_id % 3 == 0
         outcome, bin_ = (Outcome.REJECT, 9) if bad else (Outcome.ACCEPT, 0)
         sorter.send(Result(trigger.part_id, outcome, bin_, int(bad), "scratch" if bad else ""))
-        receipt = sorter.wait_receipt(10.0)
+        receipt = sorter.wait_receipt(PATIENCE_S)
         assert receipt is not None
         receipts.append(receipt)
     return receipts
@@ -125,12 +126,12 @@ def test_without_a_verdict_in_time_the_cell_in_c_rejects(
 ) -> None:
     sorter.set_ready(True)
     cell = run(program, line, 1)
-    trigger = sorter.wait_trigger(10.0)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     sorter.acknowledge(trigger)
     assert ended(cell) == ["part 1 bin 9 no verdict in time"]
     sorter.send(Result(1, Outcome.ACCEPT, 0, 0, ""))
-    receipt = sorter.wait_receipt(10.0)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     assert not receipt.acknowledged
 
@@ -140,11 +141,11 @@ def test_an_accept_into_the_reject_bin_is_no_accept_for_the_cell_in_c(
 ) -> None:
     sorter.set_ready(True)
     cell = run(program, line, 1)
-    trigger = sorter.wait_trigger(10.0)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     sorter.send(Result(1, Outcome.ACCEPT, 5, 0, ""))
     assert ended(cell) == ["part 1 bin 9 outcome and bin contradict"]
-    receipt = sorter.wait_receipt(10.0)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     assert receipt.bin == 9
 
@@ -154,7 +155,7 @@ def test_a_station_that_is_restarted_makes_the_cell_in_c_reject_what_it_asked_be
 ) -> None:
     sorter.set_ready(True)
     cell = run(program, line, 2)
-    assert sorter.wait_trigger(10.0) is not None
+    assert sorter.wait_trigger(PATIENCE_S) is not None
     sorter.close()
     after = SerialSorter(SerialSettings(port=line.names[0]))
     after.open()

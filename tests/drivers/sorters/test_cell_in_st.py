@@ -20,6 +20,7 @@ import pytest
 from drivers.sorters.interface import Outcome, Result
 from drivers.sorters.serial import SerialSettings, SerialSorter
 from simulation.cell.line import PtyLine
+from tests.waiting import PATIENCE_S
 
 SOURCE = Path(__file__).parents[3] / "docs" / "examples" / "cell.st"
 
@@ -194,13 +195,13 @@ def test_the_function_block_sorts_every_part_into_the_bin_of_its_verdict(
         sorter.open()
         sorter.set_ready(True)
         for _ in range(12):
-            trigger = sorter.wait_trigger(20.0)
+            trigger = sorter.wait_trigger(PATIENCE_S)
             assert trigger is not None
             sorter.acknowledge(trigger)
             bad = trigger.part_id % 3 == 0
             outcome, bin_ = (Outcome.REJECT, 9) if bad else (Outcome.ACCEPT, 0)
             sorter.send(Result(trigger.part_id, outcome, bin_, int(bad), "scratch; 2 * 3" if bad else ""))
-            receipt = sorter.wait_receipt(10.0)
+            receipt = sorter.wait_receipt(PATIENCE_S)
             assert receipt is not None
             assert receipt.acknowledged
         assert cell.sorted == [(part, 0 if part % 3 else 9, "verdict") for part in range(1, 13)]
@@ -217,16 +218,16 @@ def test_the_function_block_rejects_without_a_verdict_and_what_contradicts(
     try:
         sorter.open()
         sorter.set_ready(True)
-        assert sorter.wait_trigger(20.0) is not None
-        second = sorter.wait_trigger(20.0)
+        assert sorter.wait_trigger(PATIENCE_S) is not None
+        second = sorter.wait_trigger(PATIENCE_S)
         assert second is not None
         sorter.send(Result(second.part_id, Outcome.ACCEPT, 5, 0, ""))
-        receipt = sorter.wait_receipt(10.0)
+        receipt = sorter.wait_receipt(PATIENCE_S)
         assert receipt is not None
         assert receipt.bin == 9
         assert cell.sorted == [(1, 9, "no verdict in time"), (2, 9, "outcome and bin contradict")]
         sorter.send(Result(1, Outcome.ACCEPT, 0, 0, ""))
-        late = sorter.wait_receipt(10.0)
+        late = sorter.wait_receipt(PATIENCE_S)
         assert late is not None
         assert late.bin == 9, "the late result is answered with where the part went"
     finally:

@@ -35,17 +35,11 @@ from drivers.sorters.registers import (
     decode,
     encode,
 )
+from tests.waiting import PATIENCE_S, wait_for
 
 pytest.importorskip("pymodbus")
 
 CELL = 7
-
-
-def until(condition: Callable[[], object], within_s: float = 15.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def free_port() -> int:
@@ -226,7 +220,7 @@ def test_an_answer_bears_the_transaction_and_the_unit_of_its_request(
     sorters: Callable[..., ModbusSorter],
 ) -> None:
     sorter = sorters(unit=5)
-    until(lambda: asked(sorter, request(0x1234, 3, 0, 1, unit=5)))
+    wait_for(lambda: asked(sorter, request(0x1234, 3, 0, 1, unit=5)))
     assert asked(sorter, request(0x1234, 3, 0, 1, unit=5)) == request(0x1234, 3, unit=5)[:5] + bytes(
         (5, 5, 3, 2, 0, 1)
     )
@@ -237,7 +231,7 @@ def test_an_answer_bears_the_transaction_and_the_unit_of_its_request(
 
 def test_what_is_no_request_changes_nothing(sorters: Callable[..., ModbusSorter]) -> None:
     sorter = sorters()
-    until(lambda: asked(sorter, request(1, 3, 0, 1)))
+    wait_for(lambda: asked(sorter, request(1, 3, 0, 1)))
     for data in (
         request(9, 3, 0x0204, 0x1234),  # an answer of another transaction, and not a request
         request(9, 3, 0, 1, protocol=7),
@@ -260,7 +254,7 @@ def test_what_is_no_request_changes_nothing(sorters: Callable[..., ModbusSorter]
 
 def test_a_mailbox_with_senseless_values_is_counted_and_shown(sorters: Callable[..., ModbusSorter]) -> None:
     sorter = sorters()
-    until(lambda: asked(sorter, request(1, 3, 0, 1)))
+    wait_for(lambda: asked(sorter, request(1, 3, 0, 1)))
     box = encode(wire.Message(CELL, 1, 5, wire.ResultAck(1, 1, wire.Sorted.IN_BIN, 3), 3))
     box[9] = 77
     data = request(1, 16, Cell.RESULT_ACK, SIZE)
@@ -274,7 +268,7 @@ def test_a_mailbox_of_a_later_version_is_answered_with_a_fault_that_names_ours(
     sorters: Callable[..., ModbusSorter],
 ) -> None:
     sorter = sorters()
-    until(lambda: asked(sorter, request(1, 3, 0, 1)))
+    wait_for(lambda: asked(sorter, request(1, 3, 0, 1)))
     box = encode(wire.Message(CELL, 0, 5, wire.Hello(wire.Role.CELL, "plc"), 3))
     box[2] = 9 << 8 | 1
     data = request(1, 16, Cell.HELLO, SIZE)
@@ -292,7 +286,7 @@ def test_a_flood_of_requests_delays_no_call_and_another_plc_is_served_all_the_sa
     sorters: Callable[..., ModbusSorter],
 ) -> None:
     sorter = sorters()
-    until(lambda: asked(sorter, request(1, 3, 0, 1)))
+    wait_for(lambda: asked(sorter, request(1, 3, 0, 1)))
     longest_s, answered = 0.0, 0
     with socket.create_connection(("127.0.0.1", sorter._settings.port), timeout=0.2) as line:
         for _ in range(20):
@@ -352,7 +346,7 @@ def one_part(sorter: ModbusSorter, plc: Mbpoll) -> None:
     bits = Bit(plc.read(Status.BITS, 1)[0])
     assert bits == Bit.TRIGGER_READY
     number = plc.say(Cell.TRIGGER, wire.TriggerBody(1001, "housing", "lot 7"), station)
-    trigger = sorter.wait_trigger(10.0)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     assert (trigger.part_id, trigger.lot) == (1001, "lot 7")
     sorter.acknowledge(trigger)
@@ -368,7 +362,7 @@ def one_part(sorter: ModbusSorter, plc: Mbpoll) -> None:
     assert result is not None
     assert result.body == wire.ResultBody(number, 1001, wire.WireOutcome.REJECT, 2, 4, "scratch")
     plc.say(Cell.RESULT_ACK, wire.ResultAck(number, 1001, wire.Sorted.IN_BIN, 2), station)
-    receipt = sorter.wait_receipt(10.0)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     assert receipt.acknowledged
     assert not Bit(plc.read(Status.BITS, 1)[0]) & (Bit.RESULT_VALID | Bit.NG)
@@ -376,13 +370,13 @@ def one_part(sorter: ModbusSorter, plc: Mbpoll) -> None:
 
 def test_mbpoll_runs_a_part_by_modbus_tcp(sorters: Callable[..., ModbusSorter]) -> None:
     sorter = sorters(ack_timeout_ms=20_000.0)
-    until(lambda: asked(sorter, request(1, 3, 0, 1)))
+    wait_for(lambda: asked(sorter, request(1, 3, 0, 1)))
     one_part(sorter, Mbpoll("-m", "tcp", "-p", str(sorter._settings.port), "127.0.0.1"))
 
 
 def test_mbpoll_runs_a_part_by_modbus_rtu(sorters: Callable[..., ModbusSorter], bus: tuple[str, str]) -> None:
     sorter = sorters(device=bus[0], baud=115_200, parity="none", ack_timeout_ms=20_000.0)
-    until(lambda: sorter._is_up())
+    wait_for(lambda: sorter._is_up())
     one_part(sorter, Mbpoll("-m", "rtu", "-b", "115200", "-P", "none", bus[1]))
 
 
@@ -391,15 +385,15 @@ def test_a_serial_line_that_comes_later_or_was_lost_is_served_by_itself(
 ) -> None:
     link = tmp_path / "plc"
     sorter = sorters(device=str(link), baud=115_200, parity="none", reopen_max_s=0.1)
-    until(lambda: "tried again" in sorter.health().last_error)
+    wait_for(lambda: "tried again" in sorter.health().last_error)
     for _ in range(2):
         master, slave = pty.openpty()
         link.unlink(missing_ok=True)
         link.symlink_to(os.ttyname(slave))
-        until(lambda: sorter._is_up())
+        wait_for(lambda: sorter._is_up())
         os.close(slave)
         os.close(master)
-        until(lambda: not sorter._is_up())
+        wait_for(lambda: not sorter._is_up())
     assert sorter.health().reconnects == 1
     assert sorter.health().failures == 0
 
@@ -412,6 +406,6 @@ def test_an_address_that_is_not_ours_or_is_used_is_tried_again_by_itself(
         other.listen()
         port = int(other.getsockname()[1])
         sorter = sorters(port=port, reopen_max_s=0.1)
-        until(lambda: "tried again" in sorter.health().last_error)
-    until(lambda: "no PLC is connected" in sorter.health().last_error)
+        wait_for(lambda: "tried again" in sorter.health().last_error)
+    wait_for(lambda: "no PLC is connected" in sorter.health().last_error)
     assert asked(sorter, request(1, 3, 0, 1))

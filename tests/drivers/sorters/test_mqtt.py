@@ -23,6 +23,7 @@ from drivers.sorters import messages as wire
 from drivers.sorters.interface import Outcome, Result, SorterError
 from drivers.sorters.mqtt import MqttSettings, MqttSorter
 from drivers.sorters.mqtt.words import LONGEST, NoMessageError, decode, encode, name_of
+from tests.waiting import PATIENCE_S, wait_for
 
 pytest.importorskip("paho")
 
@@ -44,13 +45,6 @@ def sorters() -> Iterator[Make]:
     yield make
     for sorter in made:
         sorter.close()
-
-
-def until(condition: Callable[[], object], within_s: float = 15.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def publish(broker: Any, topic: str, payload: str, *options: str) -> None:
@@ -165,7 +159,7 @@ def test_files_that_cannot_be_used_are_refused_before_the_line_starts(tmp_path: 
 
 def test_a_part_is_inspected_for_a_cell_made_of_the_brokers_own_clients(broker: Any, sorters: Make) -> None:
     heard = listen(broker, f"{TOPIC}/to-cell/+")
-    until(lambda: f"{TOPIC}/to-cell/+" in (broker.folder / "mosquitto.log").read_text())
+    wait_for(lambda: f"{TOPIC}/to-cell/+" in (broker.folder / "mosquitto.log").read_text())
     sorter = sorters(broker)
     sorter.set_ready(True)
     assert heard.stdout is not None
@@ -190,7 +184,7 @@ def test_a_part_is_inspected_for_a_cell_made_of_the_brokers_own_clients(broker: 
     say("heartbeat", ready=True, state="ready", reason="")
     assert next_of("heartbeat")["ready"] is True
     say("trigger", part_id=41, recipe="")
-    trigger = sorter.wait_trigger(5.0)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     sorter.acknowledge(trigger)
     assert next_of("trigger-ack") | {"sequence": 0, "sender": 0} == {
@@ -200,7 +194,7 @@ def test_a_part_is_inspected_for_a_cell_made_of_the_brokers_own_clients(broker: 
     result = next_of("result")
     assert (result["outcome"], result["bin"], result["class_index"]) == ("reject", 3, 2)
     say("result-ack", trigger=3, part_id=41, status="in-bin", bin=3)
-    receipt = sorter.wait_receipt(5.0)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     assert (receipt.acknowledged, receipt.bin) == (True, 3)
     heard.kill()
@@ -213,9 +207,9 @@ def test_a_message_of_a_later_version_is_answered_with_a_fault_in_version_1(
 ) -> None:
     command = ["mosquitto_sub", "-p", str(broker.port), "-t", f"{TOPIC}/to-cell/fault", "-C", "1", "-W", "10"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as heard:
-        until(lambda: f"{TOPIC}/to-cell/fault" in (broker.folder / "mosquitto.log").read_text())
+        wait_for(lambda: f"{TOPIC}/to-cell/fault" in (broker.folder / "mosquitto.log").read_text())
         sorter = sorters(broker)
-        until(lambda: sorter.health().sent > 0)
+        wait_for(lambda: sorter.health().sent > 0)
         hello = {"version": 9, "sender": 77, "receiver": 0, "sequence": 1, "role": "cell", "colour": "blue"}
         publish(broker, f"{TOPIC}/to-station/hello", json.dumps(hello))
         assert heard.stdout is not None
@@ -227,7 +221,7 @@ def test_a_message_of_a_later_version_is_answered_with_a_fault_in_version_1(
 
 def test_birth_and_last_will_are_kept_by_the_broker(broker: Any, sorters: Make) -> None:
     sorter = sorters(broker)
-    until(lambda: sorter.health().sent > 0)
+    wait_for(lambda: sorter.health().sent > 0)
 
     def kept() -> dict[str, Any]:
         command = ["mosquitto_sub", "-p", str(broker.port), "-t", f"{TOPIC}/station", "-C", "1", "-W", "5"]
@@ -237,8 +231,8 @@ def test_birth_and_last_will_are_kept_by_the_broker(broker: Any, sorters: Make) 
     assert born["online"] is True
     assert born["name"] == "station 4"
     sorter._client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
-    until(lambda: sorter.health().reconnects == 1)
-    until(lambda: kept()["online"] is True)
+    wait_for(lambda: sorter.health().reconnects == 1)
+    wait_for(lambda: kept()["online"] is True)
     sorter.close()
     assert kept() == {"online": False, "session": born["session"]}
 
@@ -252,7 +246,7 @@ def test_a_cell_that_lost_its_power_is_known_by_its_last_will(wire: Any) -> None
     wire.cell.hears = False
     wire.cell.spoil = lambda message: []
     wire.cell.vanish()
-    until(lambda: not wire.sorter.health().connected)
+    wait_for(lambda: not wire.sorter.health().connected)
     assert time.monotonic() - before < 2.5  # the link's own time is 3 s
     assert "offline" in wire.sorter.health().last_error
 
@@ -262,7 +256,7 @@ def test_a_result_that_nobody_is_subscribed_to_is_not_delivered_and_says_so(
 ) -> None:
     sorter = sorters(broker, ack_timeout_ms=600.0)
     sorter.set_ready(True)
-    until(lambda: sorter.health().sent > 0)
+    wait_for(lambda: sorter.health().sent > 0)
     station = sorter._session.link.session
     header = {"version": 2, "sender": 9, "receiver": station}
     for number, (name, words) in enumerate(
@@ -274,14 +268,14 @@ def test_a_result_that_nobody_is_subscribed_to_is_not_delivered_and_says_so(
         start=1,
     ):
         publish(broker, f"{TOPIC}/to-station/{name}", json.dumps(header | {"sequence": number} | words))
-    trigger = sorter.wait_trigger(5.0)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     sorter.acknowledge(trigger)
     sorter.send(Result(5, Outcome.ACCEPT, 0, 0, ""))
-    receipt = sorter.wait_receipt(5.0)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     assert not receipt.acknowledged
-    until(lambda: "nobody is subscribed to plant/cell-4/to-cell/+" in sorter.health().last_error)
+    wait_for(lambda: "nobody is subscribed to plant/cell-4/to-cell/+" in sorter.health().last_error)
 
 
 @pytest.mark.parametrize("wire", ["mqtt"], indirect=True)
@@ -289,10 +283,11 @@ def test_a_trigger_that_the_broker_kept_starts_nothing(wire: Any, broker: Any) -
     station = wire.sorter._session.link.session
     words = {"version": 2, "sender": 7, "receiver": station, "sequence": 900, "part_id": 66, "recipe": ""}
     publish(broker, f"{TOPIC}/to-station/trigger", json.dumps(words), "-r", "-q", "1")
-    assert wire.sorter.wait_trigger(5.0).part_id == 66  # to those who listen it is a message like others
+    # To those who listen it is a message like others.
+    assert wire.sorter.wait_trigger(PATIENCE_S).part_id == 66
     wire.sorter._client.socket().shutdown(socket.SHUT_RDWR)
-    until(lambda: wire.sorter.health().reconnects == 1)
-    until(lambda: wire.sorter.health().garbled == 1)
+    wait_for(lambda: wire.sorter.health().reconnects == 1)
+    wait_for(lambda: wire.sorter.health().garbled == 1)
     assert wire.sorter.wait_trigger(0.2) is None
     assert "a message that the broker keeps lies on plant/cell-4/to-station/trigger" in (
         wire.sorter._session.handshake.problem
@@ -314,9 +309,9 @@ def test_nonsense_and_ten_megabytes_on_our_topic_cost_nothing(wire: Any, broker:
         subprocess.run(
             ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", topic, *options], check=True
         )
-    until(lambda: wire.sorter.health().garbled == 3)
+    wait_for(lambda: wire.sorter.health().garbled == 3)
     wire.cell.place(1)
-    assert wire.sorter.wait_trigger(5.0).part_id == 1
+    assert wire.sorter.wait_trigger(PATIENCE_S).part_id == 1
     assert wire.sorter.health().reconnects == 0
 
 
@@ -331,7 +326,7 @@ def test_messages_that_are_too_large_do_not_use_up_the_way_of_the_others(
     for _ in range(25):
         subprocess.run([*command, "-f", str(large)], check=True)
     wire.cell.place(1)
-    assert wire.sorter.wait_trigger(5.0).part_id == 1
+    assert wire.sorter.wait_trigger(PATIENCE_S).part_id == 1
     assert wire.sorter.health().reconnects == 0
 
 
@@ -348,7 +343,7 @@ def test_no_call_waits_for_a_broker_that_is_away_silent_or_slow(sorters: Make) -
             sorter.send(Result(1, Outcome.ACCEPT, 0, 0, ""))
             took.append(time.monotonic() - before)
         assert max(took) < 0.1
-        until(lambda: "does not answer as a broker; check host and port" in sorter.health().last_error)
+        wait_for(lambda: "does not answer as a broker; check host and port" in sorter.health().last_error)
         assert not sorter.health().connected
     assert all(not sorter.wait_receipt(1.0).acknowledged for _ in range(40))  # type: ignore[union-attr]
 
@@ -356,10 +351,10 @@ def test_no_call_waits_for_a_broker_that_is_away_silent_or_slow(sorters: Make) -
 def test_a_broker_that_is_not_there_is_named_and_waited_for(broker: Any, sorters: Make) -> None:
     broker.kill()
     sorter = sorters(broker)
-    until(lambda: "cannot be reached" in sorter.health().last_error)
+    wait_for(lambda: "cannot be reached" in sorter.health().last_error)
     assert "check broker and network" in sorter.health().last_error
     broker.start()
-    until(lambda: sorter.health().sent > 0)
+    wait_for(lambda: sorter.health().sent > 0)
 
 
 @pytest.mark.parametrize("wire", ["mqtt"], indirect=True)
@@ -367,10 +362,10 @@ def test_the_way_from_verdict_to_acknowledgement_takes_milliseconds(wire: Any) -
     took = []
     for part_id in range(1, 101):
         wire.cell.place(part_id)
-        wire.sorter.acknowledge(wire.sorter.wait_trigger(5.0))
+        wire.sorter.acknowledge(wire.sorter.wait_trigger(PATIENCE_S))
         before = time.perf_counter()
         wire.sorter.send(Result(part_id, Outcome.ACCEPT, 0, 0, ""))
-        assert wire.sorter.wait_receipt(5.0).acknowledged
+        assert wire.sorter.wait_receipt(PATIENCE_S).acknowledged
         took.append(1000 * (time.perf_counter() - before))
     took.sort()
     print(f"verdict to acknowledgement: {took[50]:.1f} ms median, {took[98]:.1f} ms p99 of 100 parts")
@@ -390,9 +385,9 @@ def test_a_user_with_a_wrong_password_is_refused_by_name_and_one_with_the_right_
     bad.write_text("guess")
     broker = brokers("allow_anonymous false", f"password_file {users}")
     refused = sorters(broker, user="station", password_file=bad)
-    until(lambda: "refuses the connection (Not authorized)" in refused.health().last_error)
+    wait_for(lambda: "refuses the connection (Not authorized)" in refused.health().last_error)
     welcome = sorters(broker, user="station", password_file=good, topic="plant/cell-5")
-    until(lambda: welcome.health().sent > 0)
+    wait_for(lambda: welcome.health().sent > 0)
 
 
 class Authority:
@@ -452,10 +447,10 @@ def test_tls_with_the_stations_own_certificate_carries_a_part_and_a_stranger_is_
     )  # fmt: skip
     secure = {"host": "localhost", "tls": True, "ca_file": authority.file}
     sorter = sorters(broker, cert_file=own, key_file=own_key, **secure)
-    until(lambda: sorter.health().sent > 0)
+    wait_for(lambda: sorter.health().sent > 0)
     assert "by TLS" in sorter.health().description
     stranger = sorters(broker, topic="plant/cell-5", **secure)
-    until(lambda: stranger.health().last_error)
+    wait_for(lambda: stranger.health().last_error)
     assert not stranger.health().sent
 
 
@@ -473,20 +468,20 @@ def test_a_broker_without_a_valid_certificate_is_not_spoken_to(
     broker = brokers(f"certfile {server}", f"keyfile {key}", "allow_anonymous true")
     ca_file = authority.file if ours else other.file
     sorter = sorters(broker, host="localhost", tls=True, ca_file=ca_file)
-    until(lambda: f"has no valid certificate ({said})" in sorter.health().last_error)
+    wait_for(lambda: f"has no valid certificate ({said})" in sorter.health().last_error)
     assert "renew it or correct `ca_file`" in sorter.health().last_error
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves its socket
 def test_a_port_without_tls_is_told_apart_from_one_with_it(broker: Any, sorters: Make) -> None:
     sorter = sorters(broker, host="localhost", tls=True)
-    until(lambda: sorter.health().last_error)
+    wait_for(lambda: sorter.health().last_error)
     assert any(word in sorter.health().last_error for word in ("TLS", "reached"))
 
 
 def test_the_service_goes_on_after_an_error_of_this_software(broker: Any, sorters: Make) -> None:
     sorter = sorters(broker)
-    until(lambda: sorter.health().sent > 0)
+    wait_for(lambda: sorter.health().sent > 0)
     broken = threading.Event()
     tick = sorter._session.tick
 
@@ -497,5 +492,5 @@ def test_the_service_goes_on_after_an_error_of_this_software(broker: Any, sorter
         return list(tick(now_ns))
 
     sorter._session.tick = once  # type: ignore[method-assign]
-    until(lambda: sorter.health().failures == 1)
-    until(lambda: sorter.health().reconnects == 1)
+    wait_for(lambda: sorter.health().failures == 1)
+    wait_for(lambda: sorter.health().reconnects == 1)

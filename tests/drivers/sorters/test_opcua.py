@@ -7,8 +7,7 @@ import gc
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,12 @@ from drivers.sorters.interface import Outcome, Result
 from drivers.sorters.opcua import OpcUaSettings, OpcUaSorter
 from drivers.sorters.opcua.nodes import STATES
 from drivers.sorters.registers import SIZE, Cell, encode
+from tests.waiting import PATIENCE_S, wait_for
 
 pytest.importorskip("asyncua")
 
 NODE = Path(__file__).parents[2] / "node"
 HANDSHAKE = "VisionSystem/Handshake"
-
-
-def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +40,8 @@ def sorter() -> Iterator[OpcUaSorter]:
         made.is_simulated = True
         listening.listen()
         made.open()  # while another program has the port
-        until(lambda: "tried again" in made.health().last_error)
-    until(lambda: "no PLC is connected" in made.health().last_error)
+        wait_for(lambda: "tried again" in made.health().last_error)
+    wait_for(lambda: "no PLC is connected" in made.health().last_error)
     made.set_ready(True)
     yield made
     made.close()
@@ -64,7 +57,7 @@ class Plc:
 
     def __enter__(self) -> Plc:
         self.client.connect()
-        until(self.sorter._is_up)
+        wait_for(self.sorter._is_up)
         self.own = self.client.get_namespace_index("urn:inspection-station")
         return self
 
@@ -93,7 +86,7 @@ def test_a_stranger_who_sends_without_an_end_is_cut_off(sorter: OpcUaSorter) -> 
         stranger.sendall(b"HELF" + (0x7FFF_FFFF).to_bytes(4, "little"))
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             stranger.sendall(bytes(60 << 20))
-    until(lambda: sorter.health().garbled == garbled + 1)
+    wait_for(lambda: sorter.health().garbled == garbled + 1)
     with Plc(sorter) as plc:
         assert len(plc.node(f"{HANDSHAKE}/ToCell/Hello").read_value()) == SIZE
 
@@ -103,7 +96,7 @@ def test_a_plc_finds_a_place_although_dead_connections_have_all_of_them(sorter: 
     with contextlib.ExitStack() as dead:
         for _ in range(12):
             dead.enter_context(socket.create_connection(("127.0.0.1", sorter._settings.port)))
-        until(lambda: sorter._connections >= 8)
+        wait_for(lambda: sorter._connections >= 8)
         for _ in range(3):
             with Plc(sorter) as plc:
                 assert len(plc.node(f"{HANDSHAKE}/ToCell/Hello").read_value()) == SIZE
@@ -125,7 +118,7 @@ def test_node_opcua_client_runs_a_part(sorter: OpcUaSorter) -> None:
         sorter.acknowledge(trigger)
         sorter.acquisition_done(trigger)
         sorter.send(Result(70001, Outcome.REJECT, 2, 4, "scratch"))
-        receipt = sorter.wait_receipt(30.0)
+        receipt = sorter.wait_receipt(PATIENCE_S)
         said, complaints = cell.communicate(timeout=30)
     assert (cell.returncode, complaints) == (0, "")
     assert receipt is not None

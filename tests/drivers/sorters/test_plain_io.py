@@ -24,6 +24,7 @@ from drivers.sorters.interface import Outcome, Receipt, Result, SorterError, Tri
 from drivers.sorters.plain_io import CameraLinesSettings, CameraLinesSorter, GpioSettings, GpioSorter
 from drivers.sorters.plain_io.lines import EdgesLostError, GpioLines, Lines
 from drivers.sorters.plain_io.signals import MS, Edge, Signals
+from tests.waiting import PATIENCE_S
 
 LINES: dict[str, Any] = {
     "trigger": 1, "ready": 2, "ok": 3, "ng": 4, "valid": 5, "busy": 6, "acquired": 7,
@@ -135,13 +136,13 @@ def cell() -> Iterator[Cell]:
 
 def triggered(cell: Cell, sorter: GpioSorter) -> Trigger:
     cell.pins.rise("trigger")
-    found = sorter.wait_trigger(10)
+    found = sorter.wait_trigger(PATIENCE_S)
     assert found is not None
     return found
 
 
 def receipt(sorter: GpioSorter) -> Receipt:
-    found = sorter.wait_receipt(10)
+    found = sorter.wait_receipt(PATIENCE_S)
     assert found is not None
     return found
 

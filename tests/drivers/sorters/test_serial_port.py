@@ -14,7 +14,7 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +31,7 @@ from drivers.sorters.serial import frames as wire
 from drivers.sorters.serial.port import SerialSettings, SerialSorter
 from simulation.cell.line import PtyLine
 from simulation.cell.protocol import CellProtocol, CellRules
+from tests.waiting import PATIENCE_S, wait_for
 
 
 class CellOnPty:
@@ -97,13 +98,6 @@ def sorter(tmp_path: Path) -> Iterator[SerialSorter]:
     made.close()
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.002)
-
-
 def reject(part_id: int) -> Result:
     return Result(part_id, Outcome.REJECT, 3, 1, "scratch")
 
@@ -111,12 +105,12 @@ def reject(part_id: int) -> Result:
 def one_part(cell: CellOnPty, sorter: SerialSorter, part_id: int) -> Receipt:
     wait_for(lambda: cell.protocol.station_ready)
     cell.place(part_id)
-    trigger = sorter.wait_trigger(5)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     assert trigger.part_id == part_id
     sorter.acknowledge(trigger)
     sorter.send(reject(part_id))
-    receipt = sorter.wait_receipt(5)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     return receipt
 
@@ -136,7 +130,7 @@ def test_nothing_is_triggered_before_the_station_is_ready(cell: CellOnPty, sorte
     cell.place(1)
     assert sorter.wait_trigger(0.2) is None
     sorter.set_ready(True)
-    assert sorter.wait_trigger(5) is not None
+    assert sorter.wait_trigger(PATIENCE_S) is not None
 
 
 def test_a_port_that_appears_later_is_found(sorter: SerialSorter, tmp_path: Path) -> None:
@@ -157,7 +151,7 @@ def test_a_part_in_hand_survives_an_unplug_and_replug(cell: CellOnPty, sorter: S
     sorter.set_ready(True)
     assert one_part(cell, sorter, 1).acknowledged
     cell.place(2)
-    trigger = sorter.wait_trigger(5)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     cell.pull_out()
     wait_for(lambda: not sorter.health().connected)
@@ -165,7 +159,7 @@ def test_a_part_in_hand_survives_an_unplug_and_replug(cell: CellOnPty, sorter: S
     sorter.send(reject(2))
     time.sleep(0.2)
     cell.plug_in()
-    receipt = sorter.wait_receipt(5)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     assert receipt.acknowledged
     assert [part.bin for part in cell.protocol.sorted_parts] == [3, 3]
@@ -180,10 +174,10 @@ def test_a_result_gets_its_bad_receipt_also_while_the_line_is_unplugged(
     sorter.set_ready(True)
     wait_for(lambda: cell.protocol.station_ready)
     cell.place(1)
-    assert sorter.wait_trigger(5) is not None
+    assert sorter.wait_trigger(PATIENCE_S) is not None
     cell.pull_out()
     sorter.send(reject(1))
-    receipt = sorter.wait_receipt(5)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     assert not receipt.acknowledged
 
@@ -405,7 +399,7 @@ def test_closing_never_raises_and_leaves_a_receipt_for_every_result(
     sorter.set_ready(True)
     wait_for(lambda: cell.protocol.station_ready)
     cell.place(1)
-    assert sorter.wait_trigger(5) is not None
+    assert sorter.wait_trigger(PATIENCE_S) is not None
     sorter.close()
     sorter.close()
     sorter.send(reject(1))
@@ -429,7 +423,7 @@ def test_an_error_of_our_own_in_the_lines_thread_is_counted_shown_and_recovered_
     sorter.set_ready(True)
     assert one_part(cell, sorter, 1).acknowledged
     cell.place(2)
-    trigger = sorter.wait_trigger(5)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     real, left = serial.Serial.fileno, [3]
 
@@ -443,7 +437,7 @@ def test_an_error_of_our_own_in_the_lines_thread_is_counted_shown_and_recovered_
     wait_for(lambda: sorter.health().failures == 3)
     assert "not foreseen" in sorter.health().last_error or sorter.health().connected
     sorter.send(reject(2))
-    receipt = sorter.wait_receipt(5)
+    receipt = sorter.wait_receipt(PATIENCE_S)
     assert receipt is not None
     assert not receipt.acknowledged, "the cell and the station no longer speak of the same session"
     wait_for(lambda: cell.protocol.station == sorter._session.link.session and sorter.health().connected)
@@ -551,6 +545,6 @@ def test_a_busy_station_refuses_triggers_as_busy_and_takes_them_again(
     cell.place(2)
     assert sorter.wait_trigger(0.2) is None
     sorter.set_ready(True)
-    trigger = sorter.wait_trigger(5)
+    trigger = sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     assert trigger.part_id == 2

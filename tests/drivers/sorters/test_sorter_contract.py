@@ -18,6 +18,7 @@ from drivers.sorters.messages import (
     ResultAck,
     TriggerBody,
 )
+from tests.waiting import PATIENCE_S
 
 SLOW = [pytest.param(wire, marks=pytest.mark.slow) for wire in ("modbus-rtu", "opcua")]
 """A bus and the start of a server need seconds; test_modbus.py and test_opcua.py have a fast part on each."""
@@ -29,7 +30,7 @@ Wire = Any
 
 def triggered(wire: Wire, part_id: int) -> Trigger:
     wire.cell.place(part_id)
-    trigger = wire.sorter.wait_trigger(10.0)
+    trigger = wire.sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     assert trigger.part_id == part_id
     return trigger
@@ -44,7 +45,7 @@ def reject(part_id: int) -> Result:
 
 
 def receipt(wire: Wire) -> Receipt:
-    found = wire.sorter.wait_receipt(10.0)
+    found = wire.sorter.wait_receipt(PATIENCE_S)
     assert found is not None
     return found
 
@@ -99,7 +100,7 @@ def test_another_recipe_is_refused_and_the_part_goes_to_the_reject_side(wire: Wi
 @every
 def test_a_trigger_names_recipe_and_lot(wire: Wire) -> None:
     wire.cell.place(6, "housing", "lot 4711;B")
-    trigger = wire.sorter.wait_trigger(10.0)
+    trigger = wire.sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     assert (trigger.part_id, trigger.recipe, trigger.lot) == (6, "housing", "lot 4711;B")
 
@@ -125,7 +126,7 @@ def test_a_job_change_waits_for_the_part_in_hand_and_is_answered(wire: Wire) -> 
     wire.sorter.prepare("gear")
     wire.sorter.job_done(job)
     wire.cell.wait(lambda cell: cell.job.status is JobCode.PREPARED)
-    trigger = wire.sorter.wait_trigger(10.0)
+    trigger = wire.sorter.wait_trigger(PATIENCE_S)
     assert trigger is not None
     assert trigger.part_id == 2
     assert wire.sorter.wait_job(0.0) is None
@@ -192,7 +193,7 @@ def test_late_and_reordered_messages_end_in_one_verdict_per_part(wire: Wire) -> 
     for part_id in range(1, 4):
         wire.cell.place(part_id)
     for _ in range(3):
-        trigger = wire.sorter.wait_trigger(10.0)
+        trigger = wire.sorter.wait_trigger(PATIENCE_S)
         assert trigger is not None
         wire.sorter.acknowledge(trigger)
         wire.sorter.send(accept(trigger.part_id))

@@ -18,6 +18,7 @@ from drivers.sorters.interface import Outcome, Receipt, Result, Trigger
 from drivers.sorters.serial.port import SerialSettings, SerialSorter
 from simulation.cell.__main__ import CellProcess, CellSettings, start_cell
 from simulation.cell.settings import arguments_of
+from tests.waiting import PATIENCE_S, wait_for
 
 GOOD, SCRAP, CELL_REJECT = 0, 3, 9
 
@@ -175,9 +176,7 @@ def test_nothing_is_placed_while_the_station_is_not_ready(
 ) -> None:
     cell = run()
     station = serve(cell.port)
-    until = time.monotonic() + 5
-    while not station.triggers and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: station.triggers)
     station.sorter.set_ready(False, "recipe change")
     time.sleep(0.1)
     before = len(station.triggers)
@@ -190,7 +189,7 @@ def test_nothing_is_placed_while_the_station_is_not_ready(
 def test_the_rate_is_kept(run: Callable[..., CellProcess], serve: Callable[..., Station]) -> None:
     cell = run(parts=20, rate_hz=40.0)
     serve(cell.port)
-    assert cell.wait(20)["parts"] == 20
+    assert cell.wait(PATIENCE_S)["parts"] == 20
     triggered = [p["triggered_ns"] / 1e9 for p in cell.parts()]
     assert triggered[-1] - triggered[0] == pytest.approx(19 / 40, abs=0.1)
 
@@ -215,9 +214,7 @@ def test_a_killed_and_replaced_cell_goes_on_with_the_same_station(
     link = str(tmp_path / "line")
     first = run(link=link)
     station = serve(link)
-    until = time.monotonic() + 5
-    while len(station.triggers) < 20 and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: len(station.triggers) >= 20)
     first.kill()
     second = run(link=link, parts=20)
     summary = second.wait(20)
@@ -249,9 +246,7 @@ def test_the_cell_outlives_stations_that_are_killed_and_started_again(
     sorted_before = 0
     for _ in range(3):
         station = subprocess.Popen([sys.executable, "-c", STATION, cell.port])
-        until = time.monotonic() + 10
-        while len(cell.parts()) < sorted_before + 20 and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_for(lambda wanted=sorted_before + 20: len(cell.parts()) >= wanted)
         os.kill(station.pid, signal.SIGKILL)
         station.wait()
         assert len(cell.parts()) >= sorted_before + 20
@@ -267,7 +262,7 @@ def test_the_cell_ends_by_itself_when_the_station_vanishes(
 ) -> None:
     cell = run(give_up_s=0.5, heartbeat_ms=50.0)
     serve(cell.port).close()
-    assert cell.wait(20)["ended"] == "station vanished"
+    assert cell.wait(PATIENCE_S)["ended"] == "station vanished"
     assert cell.process.returncode == 3
 
 

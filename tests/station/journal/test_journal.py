@@ -27,6 +27,7 @@ from station.journal import JournalError, PartDetails
 from station.journal.audit import audit
 from station.journal.reading import JournalReader
 from station.journal.schema import SCHEMA_VERSION
+from tests.waiting import wait_for
 
 PLANT = Path(__file__).with_name("journal_plant.py")
 plant = SimpleNamespace(**runpy.run_path(str(PLANT)))
@@ -205,7 +206,7 @@ def test_a_receipt_is_in_the_file_soon_without_another_write(path: Path) -> None
     with make(path) as journal:
         record_id = whole_part(journal, 1)
         with JournalReader(path) as reader:
-            until = time.monotonic() + 2
+            until = time.monotonic() + 10
             while time.monotonic() < until:
                 record = reader.record(record_id)
                 if record is not None and record.acknowledged:
@@ -249,9 +250,7 @@ def test_waiting_threads_share_one_disk_write(path: Path) -> None:
         with journal._write_lock:
             for thread in threads:
                 thread.start()
-            until = time.monotonic() + 5
-            while len(journal._waiting) < 10 and time.monotonic() < until:
-                time.sleep(0.005)
+            wait_for(lambda: len(journal._waiting) >= 10)
         for thread in threads:
             thread.join()
         assert journal.counts().open == 10

@@ -27,6 +27,7 @@ from station.journal.policy import finish_all
 from station.journal.reading import JournalReader
 from station.journal.schema import head_file
 from station.journal.segments import segment_file
+from tests.waiting import wait_for
 
 PLANT = Path(__file__).with_name("journal_plant.py")
 plant = SimpleNamespace(**runpy.run_path(str(PLANT)))
@@ -306,9 +307,7 @@ def test_a_sealed_segment_deleted_while_the_station_runs_stops_it(path: Path) ->
         journal.change_segment()
         plant.whole_part(journal, 2)
         segment_file(path, 1).unlink()
-        until = time.monotonic() + 3
-        while not journal.problem and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_for(lambda: journal.problem)
         assert "000001 was removed while the station ran" in journal.problem
         with pytest.raises(JournalError, match="was removed while"):
             plant.open_part(journal, 3)

@@ -24,6 +24,7 @@ from station.journal.record import COLUMNS
 from station.journal.schema import head_file
 from station.journal.segments import catalogue, segment_file
 from station.journal.selection import Selection
+from tests.waiting import wait_for
 
 PLANT = Path(__file__).with_name("journal_plant.py")
 plant = SimpleNamespace(**runpy.run_path(str(PLANT)))
@@ -113,9 +114,7 @@ def test_a_segment_is_closed_when_it_holds_enough_parts(path: Path) -> None:
     with Journal(path, station="test", settings=settings) as journal:
         for number in range(4):
             plant.whole_part(journal, number + 1)
-        until = time.monotonic() + 10
-        while len(catalogue(path)) < 2 and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_for(lambda: len(catalogue(path)) >= 2)
         plant.whole_part(journal, 9)
     assert len(catalogue(path)) == 2
     assert audit(path).passed

@@ -17,11 +17,12 @@ import numpy as np
 
 from drivers.sorters.interface import Trigger
 from station.journal import Journal
-from station.observers import Observers
+from station.observers import Observers, Pace
 from station.part import InspectedPart, PartInHand
 from station.patching import cut
 from station.pictures.saving import PictureSaver
 from tests.station.pictures.test_pictures import REJECT, prepared
+from tests.waiting import PATIENCE_S
 
 
 def inspected_reject(part_id: int) -> InspectedPart:
@@ -47,10 +48,10 @@ def main(folder: Path) -> None:
             journal.write_event("degraded", values)
             heard.append(values)
 
-        with Observers([saver], report) as observers:
+        with Observers([saver], report, Pace(probe_s=0.5, probe_again_s=0.2, settled_s=0.5)) as observers:
 
             def until(holds: Callable[[str], bool]) -> str:
-                end = time.monotonic() + 15
+                end = time.monotonic() + PATIENCE_S
                 while not holds(losing := observers.status()[0].losing):
                     assert time.monotonic() < end, losing
                     time.sleep(0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from station.part import InspectedPart
 from station.pictures.saving import PictureSaver
 from station.supervision import Readiness, State
 from tests.station.test_observers import inspected
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,9 +54,7 @@ def test_a_folder_that_cannot_be_written_degrades_before_the_first_reject(tmp_pa
     (tmp_path / "images").write_text("no folder")
     heard: list[dict[str, Any]] = []
     with Observers([PictureSaver(tmp_path / "images", quota_mb=1)], heard.append) as observers:
-        until = time.monotonic() + 2
-        while not heard and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_for(lambda: heard)
         assert "cannot be written" in observers.status()[0].losing
     assert (heard[0]["is_over"], heard[0]["what"]) == (False, "pictures")
 
@@ -80,11 +78,9 @@ def test_pictures_that_are_dropped_degrade_and_it_is_over_when_none_are(tmp_path
         for part in range(6):
             observers.offer(inspected(part, Outcome.REJECT))
         assert "faster than they can be written" in observers.status()[0].losing
-        time.sleep(0.5)
+        wait_for(lambda: heard)
         keeper.go_on.set()
-        until = time.monotonic() + 8
-        while len(heard) < 2 and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_for(lambda: len(heard) >= 2)
     assert [one["is_over"] for one in heard] == [False, True]
 
 

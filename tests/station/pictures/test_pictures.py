@@ -30,6 +30,7 @@ from station.pictures.saving import INDEX, PictureError, PictureSaver, write_con
 from station.prepared import Prepared
 from station.queues import QueueStatus
 from station.recipe import Recipe, load_recipe
+from tests.waiting import wait_for
 
 RECIPE = """
 name: strip
@@ -155,10 +156,8 @@ class saving:  # noqa: N801 - a context manager
         self.observers.close()
 
 
-def wait_for(saver: saving, done: int) -> None:
-    until = time.monotonic() + 20
-    while saver.status().saved + saver.status().failed < done and time.monotonic() < until:
-        time.sleep(0.01)
+def wait_until(saver: saving, done: int) -> None:
+    wait_for(lambda: saver.status().saved + saver.status().failed >= done)
 
 
 def test_a_picture_frames_the_deciding_patch_and_lightly_the_other_defective_ones(
@@ -308,7 +307,7 @@ def test_the_oldest_pictures_make_room_and_foreign_files_are_never_touched(
     with saving(tmp_path, quota_mb=3.5 * size / 1e6, capacity=50) as again:
         for part in range(2, 8):
             again.offer(part, REJECT, patches, scores)
-        wait_for(again, 6)
+        wait_until(again, 6)
         status = again.status()
     assert foreign.exists()
     assert not saver.saved()[0].exists(), "the picture of the run before went first"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,16 +129,3 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     recipe.write_text(RECIPE)
     with Journal(tmp_path / "journal.db", station="press-3", configuration="a: b") as journal:
         yield Bench(tmp_path / "rare", journal, load_recipe(recipe))
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], bool]], None]:
-    """Wait for something that another thread brings about."""
-
-    def wait(done: Callable[[], bool], timeout_s: float = 10.0) -> None:
-        end = time.monotonic() + timeout_s
-        while not done():
-            assert time.monotonic() < end, "it did not happen"
-            time.sleep(0.005)
-
-    return wait

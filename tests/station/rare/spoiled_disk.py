@@ -21,12 +21,13 @@ import numpy as np
 from drivers.sorters.interface import Result
 from station.config import Rare
 from station.journal import Journal
-from station.observers import Observers
+from station.observers import Observers, Pace
 from station.rare.items import Origin
 from station.rare.log import RareLog
 from station.rare.store import RareStore
 from station.recipe import load_recipe
 from tests.station.conftest import RECIPE, Plant, ScriptedCamera, ScriptedEngine, ScriptedSorter
+from tests.waiting import wait_for
 
 PARTS = 40
 """Per fault; every one of them should be kept."""
@@ -89,7 +90,7 @@ def main(folder: Path) -> None:
             journal.write_event("degraded", values)
             reports.append(values)
 
-        with Observers([log], report) as observers:
+        with Observers([log], report, Pace(probe_s=1.0, probe_again_s=0.2, settled_s=1.0)) as observers:
             line = plant.line(observers)
             line.start()
             next_part = 1
@@ -103,7 +104,7 @@ def main(folder: Path) -> None:
                 for number in numbers:
                     asked[number] = time.monotonic()
                     plant.sorter.ask(number)
-                    until(lambda number=number: number in told)  # type: ignore[misc]
+                    wait_for(lambda number=number: number in told)  # type: ignore[misc]
                 return [told[number] - asked[number] for number in numbers]
 
             def losses() -> int:
@@ -116,20 +117,20 @@ def main(folder: Path) -> None:
 
             def see(name: str, fault: Callable[[], Any]) -> None:
                 judge(3)
-                until(lambda: not observers.status()[0].losing and idle(), 30)
+                wait_for(lambda: not observers.status()[0].losing and idle())
                 begun, heard = losses(), len(reports)
                 with fault():
                     waits = judge(PARTS)
-                    until(lambda: bool(observers.status()[0].losing), 30)
+                    wait_for(lambda: observers.status()[0].losing)
                     reason, state = observers.status()[0].losing, str(line.status().state)
-                    until(lambda: len(reports) > heard)
-                until(lambda: not observers.status()[0].losing, 40)
-                until(lambda: len(reports) > heard + 1, 20)
-                until(idle)
+                    wait_for(lambda: len(reports) > heard)
+                wait_for(lambda: not observers.status()[0].losing)
+                wait_for(lambda: len(reports) > heard + 1)
+                wait_for(idle)
                 lost = losses() - begun
                 kept = log.note
                 judge(3)
-                until(lambda: log.note != kept)
+                wait_for(lambda: log.note != kept)
                 print(
                     json.dumps(
                         {
@@ -166,13 +167,6 @@ def main(folder: Path) -> None:
                 }
             )
         )
-
-
-def until(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.002)
 
 
 if __name__ == "__main__":

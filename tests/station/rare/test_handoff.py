@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ from station.review import review
 from station.sealed_tar import BundleError, Piece
 from station.signing import SigningKeyError, own_key
 from station.simulated_plant import Plant as SimulatedPlant
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
     from tests.station.rare.conftest import Bench
@@ -275,7 +275,7 @@ def test_two_receivers_at_once_in_one_folder_take_everything_once(plant: Plant) 
         first = pool.submit(
             receive, Target(str(plant.target)), plant.stations, plant.out, plant.key, stand_still
         )
-        assert works.wait(30)
+        assert works.wait(PATIENCE_S)
         words = ["receive", plant.target, "--keys", plant.stations, "--out", plant.out]
         with pytest.raises(DatasetError, match="another `retrain receive` works in this folder: let it end"):
             CliRunner().invoke(retrain_app, [str(word) for word in words], catch_exceptions=False)
@@ -301,7 +301,7 @@ def test_two_workshops_at_once_on_one_target_both_have_everything(plant: Plant) 
         first = pool.submit(
             receive, Target(str(plant.target)), plant.stations, plant.out, plant.key, stand_still
         )
-        assert works.wait(30)
+        assert works.wait(PATIENCE_S)
         second = receive(Target(str(plant.target)), plant.stations, plant.folder / "second", other)
         goes_on.set()
         assert [one.imported for one in (*second, *first.result())] == [3, 3]
@@ -387,18 +387,16 @@ def test_the_same_items_make_the_same_bytes(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "one") == [one.name]
 
 
-def test_the_running_station_hands_over_by_itself_and_its_stop_waits_for_no_target(
-    plant: Plant, until: Callable[[Callable[[], bool]], None]
-) -> None:
+def test_the_running_station_hands_over_by_itself_and_its_stop_waits_for_no_target(plant: Plant) -> None:
     plant.see(2)
     plant.config = plant.configured(interval_s=1)
     setup = ObserverSetup(plant.config, SimulatedPlant(), plant.bench.journal)
     observer = make_observer(setup)
     assert observer is not None
     with Observers([observer]) as observers:
-        until(lambda: len(plant.at_target) == 1)
+        wait_for(lambda: len(plant.at_target) == 1)
         plant.receive()
-        until(lambda: "everything is handed over" in observers.status()[0].note)
+        wait_for(lambda: "everything is handed over" in observers.status()[0].note)
         assert observers.status()[0].stored_bytes == 0
 
 

@@ -23,6 +23,7 @@ import asyncssh
 import pytest
 
 from station.handoff.targets import Target, TargetError
+from tests.waiting import PATIENCE_S
 
 CONTENT = os.urandom(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -80,7 +81,7 @@ def sftp_server(folder: Path, root: Path) -> Iterator[tuple[int, Path]]:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(PATIENCE_S)
         known = folder / "known_hosts"
         known.write_text(f"[127.0.0.1]:{port[0]} {host.export_public_key().decode()}")
         secrets = folder / "secrets.json"

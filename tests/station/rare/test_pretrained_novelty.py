@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from station.rare.pretrained import PretrainedNovelty
 from station.spare_time import in_spare_time
 from tests.conftest import tiny_surface
 from tests.station.conftest import ScriptedEngine
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
     from station.journal import Journal
@@ -171,7 +171,7 @@ def test_a_changeover_opens_the_network_of_the_other_engine_and_gives_the_first_
 
 
 def test_a_network_that_is_refused_degrades_the_station_until_a_changeover_and_costs_no_part(
-    bench: Bench, until: Callable[[Callable[[], bool]], None]
+    bench: Bench,
 ) -> None:
     def open_network(prepared: Prepared) -> Engine:
         if prepared.engine.info.digest[0] == "a":
@@ -181,26 +181,24 @@ def test_a_network_that_is_refused_degrades_the_station_until_a_changeover_and_c
     reported: list[dict[str, object]] = []
     with Observers([PretrainedNovelty(bench.journal, open_network, 1.0)], reported.append) as observers:
         observers.offer(bench.part())
-        until(lambda: bool(reported))
+        wait_for(lambda: bool(reported))
         assert reported[0]["what"] == "parts far from training"
         assert "does not reproduce" in str(reported[0]["reason"])
         time.sleep(0.5)
         assert "does not reproduce" in observers.status()[0].losing, "it is said until there is another"
         observers.offer(bench.part(engine="b"))
-        until(lambda: not observers.status()[0].losing)
-        until(lambda: len(reported) == 2)
+        wait_for(lambda: not observers.status()[0].losing)
+        wait_for(lambda: len(reported) == 2)
     assert reported[1]["is_over"]
 
 
-def test_parts_for_which_there_is_no_time_are_no_loss(
-    bench: Bench, until: Callable[[Callable[[], bool]], None]
-) -> None:
+def test_parts_for_which_there_is_no_time_are_no_loss(bench: Bench) -> None:
     reported: list[dict[str, object]] = []
     slow = Network(0.1, delay_s=0.05)
     with Observers([PretrainedNovelty(bench.journal, lambda _: slow, 1.0)], reported.append) as observers:
         for _ in range(12):
             observers.offer(bench.part())
-        until(lambda: observers.status()[0].observed >= 3)
+        wait_for(lambda: observers.status()[0].observed >= 3)
         (status,) = observers.status()
         assert status.queue.shed > 0
         assert (status.losing, status.problem) == ("", "")
@@ -214,7 +212,7 @@ def test_the_cell_never_hears_of_it_and_the_records_stay(plant: Plant) -> None:
         line = plant.line(observers)
         plant.sorter.ask(*range(1, 6))
         line.start(parts=5)
-        assert line.wait(20)
+        assert line.wait(PATIENCE_S)
         line.stop()
     assert {str(outcome) for outcome in plant.outcomes().values()} == {"accept"}
     assert len(plant.sorter.told) == 5

@@ -21,13 +21,13 @@ from station.config import Rare
 from station.observers import Observers
 from station.rare.index import INDEX, RareLogError
 from station.rare.items import Item, Origin
-from station.rare.log import LOOK_EVERY_S, RareLog
+from station.rare.log import RareLog
 from station.rare.reasons import draw_of
 from station.rare.store import ITEMS, QUARANTINE, RareStore
 from station.review import review
+from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from station.part import InspectedPart
@@ -257,14 +257,14 @@ def test_a_log_that_cannot_be_written_is_found_so_before_there_is_a_part_to_keep
     log.close()
 
 
-def test_a_review_is_heard_while_no_part_comes(bench: Bench, until: Callable[..., None]) -> None:
+def test_a_review_is_heard_while_no_part_comes(bench: Bench) -> None:
     log = bench.log()
     with Observers([log]) as observers:
         part = bench.part()
         observers.offer(part)
-        until(lambda: observers.status()[0].observed > 0)
+        wait_for(lambda: observers.status()[0].observed > 0)
         review(bench.journal, record=part.part.record_id, class_name="pits", by="J. Novak")
-        until(lambda: (bench.folder / INDEX).exists() and bench.kept() == {1: ["operator"]}, 5 * LOOK_EVERY_S)
+        wait_for(lambda: (bench.folder / INDEX).exists() and bench.kept() == {1: ["operator"]})
 
 
 def test_a_review_that_was_written_before_a_kill_is_heard_after_it(bench: Bench) -> None:
@@ -451,7 +451,7 @@ def test_a_full_or_read_only_disk_costs_items_and_is_shown(tmp_path: Path, mount
 
 
 def test_a_disk_that_never_answers_holds_up_neither_verdicts_nor_the_stop(
-    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers, real = threading.Event(), os.fsync
 
@@ -468,7 +468,7 @@ def test_a_disk_that_never_answers_holds_up_neither_verdicts_nor_the_stop(
     line = plant.line(observers)
     plant.sorter.ask(*range(1, 31))
     line.start(parts=30)
-    assert line.wait(10)
+    assert line.wait(PATIENCE_S)
     line.stop()
     status = observers.status()[0]
     assert len(plant.sorter.told) == 30
@@ -477,4 +477,4 @@ def test_a_disk_that_never_answers_holds_up_neither_verdicts_nor_the_stop(
     assert "dropped" in status.problem
     observers.close(timeout_s=0.2)
     answers.set()
-    until(lambda: "rare parts" not in "".join(thread.name for thread in threading.enumerate()))
+    wait_for(lambda: "rare parts" not in "".join(thread.name for thread in threading.enumerate()))

@@ -17,10 +17,9 @@ from station.journal.reading import JournalReader
 from station.observers import ObserverError, Observers
 from station.rare.second_opinion import SecondOpinion
 from tests.station.conftest import ScriptedEngine
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from station.prepared import Prepared
@@ -159,16 +158,14 @@ def test_a_second_engine_that_cannot_be_opened_is_shown_and_tried_again_after_a_
     assert len(opinions(bench)) == 1
 
 
-def test_the_cell_never_hears_of_a_second_opinion_and_the_record_stays(
-    plant: Plant, until: Callable[..., None]
-) -> None:
+def test_the_cell_never_hears_of_a_second_opinion_and_the_record_stays(plant: Plant) -> None:
     against = ScriptedEngine("1")
     against.script = [np.array([[0.1, 0.9], [0.9, 0.1]], np.float32)] * 5
     with Observers([SecondOpinion(plant.journal, lambda prepared: against, 1.0)]) as observers:
         line = plant.line(observers)
         plant.sorter.ask(*range(1, 6))
         line.start(parts=5)
-        assert line.wait(20)
+        assert line.wait(PATIENCE_S)
         line.stop()
     assert {str(outcome) for outcome in plant.outcomes().values()} == {"accept"}
     assert len(plant.sorter.told) == 5

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,9 @@ from station.bench.journal import RECIPE, finished_parts
 from station.journal import Journal
 from station.telemetry.sender import TelemetrySender
 from station.telemetry.settings import Telemetry
+from tests.waiting import PATIENCE_S
 
 TOPIC = "plant/station-4"
-
-
-def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 @dataclass
@@ -68,7 +61,7 @@ class Subscriber:
         )
         self._client.connect_async("127.0.0.1", broker.port, 5)
         self._client.loop_start()
-        assert self.subscribed.wait(10)
+        assert self.subscribed.wait(PATIENCE_S)
 
     def of(self, topic: str) -> list[dict[str, Any]]:
         return [one.words for one in self.messages if one.topic == topic]

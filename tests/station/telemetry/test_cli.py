@@ -11,22 +11,23 @@ from typer.testing import CliRunner
 
 from station.cli import app
 from station.telemetry.schema import NAMES, TelemetryError
-from tests.station.telemetry.conftest import Bench, until
+from tests.station.telemetry.conftest import Bench
 from tests.station.telemetry.test_settings import load
+from tests.waiting import wait_for
 
 
 def test_status_names_every_consumer_what_it_holds_and_cursors_that_were_left_behind(bench: Bench) -> None:
     consumer = bench.subscriber("client", "records")
     sender = bench.sender(receipts="required", consumers=("historian", "old"))
     bench.parts(10)
-    until(lambda: len(consumer.numbers()) == 10)
+    wait_for(lambda: len(consumer.numbers()) == 10)
 
     def is_heard() -> bool:
         consumer.holds("historian", bench.journal_id, 7)  # again and again, as a consumer does
         time.sleep(0.1)
         return {one.waiting for one in sender.status().lags if one.holder == "historian"} == {3, 1}
 
-    until(is_heard)
+    wait_for(is_heard)
     sender.close()
     port = {"host": "127.0.0.1", "port": bench.broker.port}
     load(bench.folder, port | {"receipts": "required", "consumers": ["historian"]}, paths={

@@ -20,8 +20,9 @@ from station.journal.writing import JournalSettings
 from station.telemetry.lag import delivered
 from station.telemetry.schema import schema_text
 from station.telemetry.sender import TelemetrySender
-from tests.station.telemetry.conftest import TOPIC, Bench, until
+from tests.station.telemetry.conftest import TOPIC, Bench
 from tests.station.telemetry.test_sparkplug import status
+from tests.waiting import PATIENCE_S, wait_for
 
 REQUIRED = {"receipts": "required", "consumers": ("historian",)}
 
@@ -49,11 +50,11 @@ def crash(sender: TelemetrySender) -> None:
 def test_records_arrive_in_order_with_their_numbers_and_fit_their_schema(bench: Bench) -> None:
     dashboard = bench.subscriber("dashboard")
     sender = bench.sender()
-    until(lambda: sender.status().connected)
+    wait_for(lambda: sender.status().connected)
     bench.parts(30)
     bench.journal.write_event("halt", {"reason": "tool change"})
-    until(lambda: dashboard.numbers() == list(range(1, 31)) and dashboard.of("events"))
-    until(lambda: held(sender) == 30)
+    wait_for(lambda: dashboard.numbers() == list(range(1, 31)) and dashboard.of("events"))
+    wait_for(lambda: held(sender) == 30)
     with JournalReader(bench.journal.path) as reader:
         for message, record in zip(dashboard.of("records"), reader.records(scores=False), strict=True):
             assert message["number"] == record.record_id
@@ -73,7 +74,7 @@ def test_events_name_the_one_before_them_so_that_a_gap_shows(bench: Bench) -> No
     for number in range(5):
         bench.parts(20)
         bench.journal.write_event("halt", {"reason": str(number)})
-    until(lambda: [one["event"]["values"].get("reason") for one in dashboard.of("events")][-1:] == ["4"])
+    wait_for(lambda: [one["event"]["values"].get("reason") for one in dashboard.of("events")][-1:] == ["4"])
     events = dashboard.of("events")
     for before, one in pairwise(events):
         assert one["previous"] == before["number"]
@@ -81,46 +82,46 @@ def test_events_name_the_one_before_them_so_that_a_gap_shows(bench: Bench) -> No
 
 def test_nobody_subscribed_is_not_delivered_and_a_late_subscriber_gets_everything(bench: Bench) -> None:
     sender = bench.sender()
-    until(lambda: sender.status().connected)
+    wait_for(lambda: sender.status().connected)
     bench.parts(25)
-    until(lambda: "nobody is subscribed" in sender.status().problem)
-    until(lambda: lacks(sender) == 25)
+    wait_for(lambda: "nobody is subscribed" in sender.status().problem)
+    wait_for(lambda: lacks(sender) == 25)
     dashboard = bench.subscriber("dashboard")
-    until(lambda: set(dashboard.numbers()) == set(range(1, 26)))
+    wait_for(lambda: set(dashboard.numbers()) == set(range(1, 26)))
     assert dashboard.numbers() == sorted(dashboard.numbers())
-    until(lambda: lacks(sender) == 0)
+    wait_for(lambda: lacks(sender) == 0)
     assert sender.status().problem == ""
 
 
 def test_a_broker_that_is_killed_twice_loses_nothing_that_a_consumer_must_confirm(bench: Bench) -> None:
     consumer = bench.subscriber("historian-client", "records")
     sender = bench.sender(**REQUIRED)
-    until(lambda: sender.status().connected)
+    wait_for(lambda: sender.status().connected)
     for _ in range(2):
         bench.parts(40)
-        until(lambda: len(consumer.numbers()) > 5)
+        wait_for(lambda: len(consumer.numbers()) > 5)
         bench.broker.kill()
         bench.parts(40)
         bench.broker.start()
-        assert consumer.subscribed.wait(10)
-    until(lambda: set(consumer.numbers()) == set(range(1, 161)))
+        assert consumer.subscribed.wait(PATIENCE_S)
+    wait_for(lambda: set(consumer.numbers()) == set(range(1, 161)))
     fresh = consumer.numbers(repeats=False)
     assert fresh == sorted(set(fresh))
     assert held(sender) == 0
     consumer.holds("historian", bench.journal_id, 160)
-    until(lambda: lacks(sender) == 0)
+    wait_for(lambda: lacks(sender) == 0)
 
 
 def test_after_each_reconnect_the_last_seconds_are_sent_again_and_marked(bench: Bench) -> None:
     dashboard = bench.subscriber("dashboard", "records")
     sender = bench.sender(replay_s=60.0)
     bench.parts(30)
-    until(lambda: held(sender) == 30)
+    wait_for(lambda: held(sender) == 30)
     bench.broker.kill()
     bench.broker.start()
-    until(lambda: dashboard.numbers(repeats=True) == list(range(1, 31)))
+    wait_for(lambda: dashboard.numbers(repeats=True) == list(range(1, 31)))
     bench.parts(1)
-    until(lambda: dashboard.numbers()[-1] == 31)
+    wait_for(lambda: dashboard.numbers()[-1] == 31)
     assert dashboard.numbers(repeats=False) == list(range(1, 32))
 
 
@@ -128,41 +129,41 @@ def test_a_station_that_is_killed_sends_again_what_it_cannot_know_to_be_held(ben
     consumer = bench.subscriber("historian-client", "records")
     first = bench.sender(**REQUIRED)
     bench.parts(50)
-    until(lambda: consumer.numbers() == list(range(1, 51)))
+    wait_for(lambda: consumer.numbers() == list(range(1, 51)))
     consumer.holds("historian", bench.journal_id, 30)
-    until(lambda: delivered(bench.journal.path, bench.settings(**REQUIRED))[0].held == 30)
+    wait_for(lambda: delivered(bench.journal.path, bench.settings(**REQUIRED))[0].held == 30)
     crash(first)
     bench.parts(10)
     second = bench.sender(replay_s=0.0, **REQUIRED)
-    until(lambda: consumer.numbers()[50:] == list(range(31, 61)))
+    wait_for(lambda: consumer.numbers()[50:] == list(range(31, 61)))
     assert consumer.numbers(repeats=True)[:20] == list(range(31, 51))
     consumer.holds("historian", bench.journal_id, 60)
-    until(lambda: lacks(second) == 0)
+    wait_for(lambda: lacks(second) == 0)
 
 
 def test_a_range_that_a_consumer_misses_is_sent_again(bench: Bench) -> None:
     consumer = bench.subscriber("historian-client", "records")
     bench.sender(**REQUIRED)
     bench.parts(20)
-    until(lambda: len(consumer.numbers()) == 20)
+    wait_for(lambda: len(consumer.numbers()) == 20)
     consumer.holds("historian", bench.journal_id, 4, [5, 7])
-    until(lambda: consumer.numbers(repeats=True) == [5, 6, 7])
+    wait_for(lambda: consumer.numbers(repeats=True) == [5, 6, 7])
     consumer.holds("historian", bench.journal_id, 17, [18, None])
-    until(lambda: consumer.numbers(repeats=True) == [5, 6, 7, 18, 19, 20])
+    wait_for(lambda: consumer.numbers(repeats=True) == [5, 6, 7, 18, 19, 20])
 
 
 def test_one_consumer_that_is_behind_holds_its_own_cursor_only(bench: Bench) -> None:
     consumer = bench.subscriber("both", "records")
     sender = bench.sender(receipts="required", consumers=("historian", "quality"))
     bench.parts(20)
-    until(lambda: len(consumer.numbers()) == 20)
+    wait_for(lambda: len(consumer.numbers()) == 20)
     consumer.holds("historian", bench.journal_id, 20)
     consumer.holds("quality", bench.journal_id, 5)
-    until(lambda: {one.holder: one.waiting for one in sender.status().lags if one.stream == "records"} == {
+    wait_for(lambda: {one.holder: one.waiting for one in sender.status().lags if one.stream == "records"} == {
         "historian": 0, "quality": 15,
     })  # fmt: skip
     settings = bench.settings(receipts="required", consumers=("historian", "quality"))
-    until(lambda: [one.held for one in delivered(bench.journal.path, settings)[:2]] == [20, 5])
+    wait_for(lambda: [one.held for one in delivered(bench.journal.path, settings)[:2]] == [20, 5])
 
 
 def test_strangers_and_nonsense_on_the_topic_of_receipts_move_nothing_and_are_shown(bench: Bench) -> None:
@@ -171,9 +172,9 @@ def test_strangers_and_nonsense_on_the_topic_of_receipts_move_nothing_and_are_sh
     receipt |= {"held": 10, "missing": None}
     consumer.publish("receipts/historian", json.dumps(receipt), retain=True)  # before the station comes
     sender = bench.sender(**REQUIRED)
-    until(lambda: "the broker keeps it" in sender.status().problem)
+    wait_for(lambda: "the broker keeps it" in sender.status().problem)
     bench.parts(10)
-    until(lambda: len(consumer.numbers()) == 10)
+    wait_for(lambda: len(consumer.numbers()) == 10)
     consumer.publish("receipts/stranger", json.dumps(receipt))
     for nonsense in (
         b"", b"\xff", b"[" * 1000, b"{}",
@@ -182,10 +183,10 @@ def test_strangers_and_nonsense_on_the_topic_of_receipts_move_nothing_and_are_sh
         json.dumps(receipt | {"more": 1}),
     ):  # fmt: skip
         consumer.publish("receipts/historian", nonsense)
-    until(lambda: sender.status().receipts_ignored == 10)
+    wait_for(lambda: sender.status().receipts_ignored == 10)
     consumer.publish("receipts/historian", b"x" * 10_000_000)
     consumer.holds("historian", bench.journal_id, 3)
-    until(lambda: held(sender) == 3)
+    wait_for(lambda: held(sender) == 3)
     assert sender.status().connected
 
 
@@ -199,7 +200,7 @@ def test_a_clock_that_jumps_an_hour_back_changes_no_order(
     dashboard = bench.subscriber("dashboard", "records")
     sender = bench.sender()
     bench.parts(10)
-    until(lambda: held(sender) == 10)
+    wait_for(lambda: held(sender) == 10)
     real = events.datetime
 
     class Back(real):  # type: ignore[valid-type, misc]
@@ -209,13 +210,13 @@ def test_a_clock_that_jumps_an_hour_back_changes_no_order(
 
     monkeypatch.setattr(events, "datetime", Back)
     bench.parts(10)
-    until(lambda: held(sender) == 20)
+    wait_for(lambda: held(sender) == 20)
     assert dashboard.numbers() == list(range(1, 21))
     times = [one["record"]["opened_at"] for one in dashboard.of("records")]
     assert times != sorted(times)
     bench.broker.kill()
     bench.broker.start()
-    until(lambda: len(dashboard.numbers(repeats=True)) == 20)
+    wait_for(lambda: len(dashboard.numbers(repeats=True)) == 20)
     assert dashboard.numbers(repeats=True) == list(range(1, 21))
 
 
@@ -229,31 +230,31 @@ def test_records_that_the_journal_has_removed_are_said_to_be_gone(tmp_path: Path
         for _ in range(4):
             bench.parts(100)
         with JournalReader(journal.path) as reader:
-            until(lambda: len(reader.segments()) == 1)
+            wait_for(lambda: len(reader.segments()) == 1)
         consumer = bench.subscriber("historian-client")
         sender = bench.sender(**REQUIRED)
-        until(lambda: sender.status().connected)
+        wait_for(lambda: sender.status().connected)
         consumer.holds("historian", journal.head.journal_id, 0, [1, None])
-        until(lambda: consumer.of("gone"))
+        wait_for(lambda: consumer.of("gone"))
         gone = consumer.of("gone")[0]
         assert (gone["stream"], gone["first"], gone["last"]) == ("records", 1, 400)
         bench.parts(5)
-        until(lambda: consumer.numbers() == list(range(401, 406)))
+        wait_for(lambda: consumer.numbers() == list(range(401, 406)))
         sender.close()
 
 
 def test_birth_and_last_will_are_retained_and_a_goodbye_is_said(bench: Bench) -> None:
     sender = bench.sender()
-    until(lambda: sender.status().connected)
+    wait_for(lambda: sender.status().connected)
     late = bench.subscriber("late", "station")
-    until(lambda: [one.words["online"] for one in late.messages] == [True])
+    wait_for(lambda: [one.words["online"] for one in late.messages] == [True])
     assert late.messages[0].retained
     sender._client.socket().close()  # type: ignore[union-attr]  # as when a cable is cut
-    until(lambda: [one.words["online"] for one in late.messages] == [True, False, True])
+    wait_for(lambda: [one.words["online"] for one in late.messages] == [True, False, True])
     sender.close()
-    until(lambda: late.messages[-1].words["online"] is False)
+    wait_for(lambda: late.messages[-1].words["online"] is False)
     last = bench.subscriber("last", "station")
-    until(lambda: [one.words["online"] for one in last.messages] == [False])
+    wait_for(lambda: [one.words["online"] for one in last.messages] == [False])
     assert last.messages[0].retained
 
 
@@ -290,12 +291,12 @@ class Deaf:
 def test_a_broker_that_accepts_and_never_answers_holds_nobody(bench: Bench) -> None:
     deaf = Deaf()
     sender = bench.sender(port=deaf.port, connect_timeout_s=0.3)
-    until(lambda: "does not answer as a broker" in sender.status().problem)
+    wait_for(lambda: "does not answer as a broker" in sender.status().problem)
     begun = time.monotonic()
     bench.parts(100)
     assert time.monotonic() - begun < 5
-    until(lambda: deaf.taken > 1)
-    until(lambda: lacks(sender) == 100)
+    wait_for(lambda: deaf.taken > 1)
+    wait_for(lambda: lacks(sender) == 100)
     deaf.close()
     begun = time.monotonic()
     sender.close()
@@ -309,8 +310,8 @@ def test_a_broker_that_welcomes_and_confirms_nothing_is_connected_to_anew(
     deaf = Deaf(answer=b"\x20\x03\x00\x00\x00")  # CONNACK, success
     sender = bench.sender(port=deaf.port)
     bench.parts(5)
-    until(lambda: deaf.taken > 2)
-    until(lambda: lacks(sender) == 5)
+    wait_for(lambda: deaf.taken > 2)
+    wait_for(lambda: lacks(sender) == 5)
     deaf.close()
 
 
@@ -318,22 +319,22 @@ def test_a_cursor_that_is_moved_by_another_program_is_shown(bench: Bench) -> Non
     dashboard = bench.subscriber("dashboard")
     sender = bench.sender(history=True)
     bench.parts(5)
-    until(lambda: held(sender) == 5)
-    until(lambda: lacks(sender) == 0)
+    wait_for(lambda: held(sender) == 5)
+    wait_for(lambda: lacks(sender) == 0)
     file = next(one.file for one in cursors(bench.journal.path) if one.name == "telemetry-records-broker")
     file.write_text("{}")
     bench.parts(5)
-    until(lambda: "is not a cursor" in sender.status().problem)
+    wait_for(lambda: "is not a cursor" in sender.status().problem)
     file.unlink()
     bench.parts(5)
-    until(lambda: dashboard.numbers()[-1] == 15)
+    wait_for(lambda: dashboard.numbers()[-1] == 15)
     assert set(dashboard.numbers(repeats=False)) == set(range(1, 16))
 
 
 def test_mosquittos_own_client_reads_the_records(bench: Bench) -> None:
     command = ["mosquitto_sub", "-p", str(bench.broker.port), "-V", "5", "-q", "1", "-C", "3"]
     heard = subprocess.Popen([*command, "-t", f"{TOPIC}/records"], stdout=subprocess.PIPE, text=True)
-    until(lambda: f"{TOPIC}/records" in (bench.folder / "mosquitto.log").read_text())
+    wait_for(lambda: f"{TOPIC}/records" in (bench.folder / "mosquitto.log").read_text())
     bench.sender()
     bench.parts(3)
     out, _ = heard.communicate(timeout=20)
@@ -343,13 +344,13 @@ def test_mosquittos_own_client_reads_the_records(bench: Bench) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_is_noticed(bench: Bench) -> None:
     sender = bench.sender()
-    until(lambda: sender.status().connected)
+    wait_for(lambda: sender.status().connected)
 
     def dies() -> int:
         raise SystemExit
 
     sender._head = dies
-    until(lambda: "its thread is dead" in sender.status().problem)
+    wait_for(lambda: "its thread is dead" in sender.status().problem)
 
 
 def test_how_far_the_trial_of_an_engine_is_is_sent_when_it_changes(bench: Bench) -> None:
@@ -360,13 +361,13 @@ def test_how_far_the_trial_of_an_engine_is_is_sent_when_it_changes(bench: Bench)
     }  # fmt: skip
     sender = bench.sender(gauges_s=0.2)
     sender.watch(status, lambda: said)
-    until(lambda: bool(dashboard.of("engines")))
+    wait_for(lambda: bool(dashboard.of("engines")))
     said = {**said, "trial": {**said["trial"], "parts": 41}, "problems": {"trial": "cannot be read"}}
-    until(lambda: len(dashboard.of("engines")) == 2)
+    wait_for(lambda: len(dashboard.of("engines")) == 2)
     said = {"problem": "state.json is damaged", "trial": None, "problems": {}}
-    until(lambda: len(dashboard.of("engines")) == 3)
+    wait_for(lambda: len(dashboard.of("engines")) == 3)
     said = None
-    until(lambda: len(dashboard.of("engines")) == 4)
+    wait_for(lambda: len(dashboard.of("engines")) == 4)
     assert [(one["state"], one["trial_parts"], one["problem"]) for one in dashboard.of("engines")] == [
         ("trial", 40, ""),
         ("trial", 41, "trial: cannot be read"),

@@ -10,7 +10,8 @@ import pytest
 
 from station.config import ConfigError, load_config
 from tests.drivers.sorters.test_mqtt import Authority
-from tests.station.telemetry.conftest import TOPIC, Bench, until
+from tests.station.telemetry.conftest import TOPIC, Bench
+from tests.waiting import wait_for
 
 SECTION: dict[str, Any] = {"host": "broker", "topic": "plant/station-4"}
 
@@ -97,10 +98,10 @@ def test_a_broker_whose_certificate_has_expired_gets_nothing(
     sender = bench.sender(host="localhost", tls=True, ca_file=authority.file)
     bench.parts(3)
     if said:
-        until(lambda: f"has no valid certificate ({said})" in sender.status().problem)
+        wait_for(lambda: f"has no valid certificate ({said})" in sender.status().problem)
         assert not sender.status().connected
     else:
-        until(lambda: sender.status().connected)
+        wait_for(lambda: sender.status().connected)
 
 
 def test_home_assistant_is_told_which_sensors_there_are_and_again_when_it_starts(bench: Bench) -> None:
@@ -108,13 +109,13 @@ def test_home_assistant_is_told_which_sensors_there_are_and_again_when_it_starts
     listener._client.subscribe("homeassistant/#", qos=1)
     sender = bench.sender(home_assistant="homeassistant")
     where = "homeassistant/device/inspection_station_4/config"
-    until(lambda: len(listener.of(where)) == 1)
+    wait_for(lambda: len(listener.of(where)) == 1)
     (announced,) = listener.of(where)
     assert announced["cmps"]["accepted"]["state_topic"] == f"{TOPIC}/gauges"
     assert announced["availability"][0]["topic"] == f"{TOPIC}/station"
     assert len({one["unique_id"] for one in announced["cmps"].values()}) == len(announced["cmps"])
     listener._client.publish("homeassistant/status", "online", qos=1).wait_for_publish(10)
-    until(lambda: len(listener.of(where)) == 2)
+    wait_for(lambda: len(listener.of(where)) == 2)
     listener._client.publish("homeassistant/status", "x" * 100_000, qos=1).wait_for_publish(10)
     bench.parts(1)
-    until(lambda: sender.status().connected and listener.numbers() == [1])
+    wait_for(lambda: sender.status().connected and listener.numbers() == [1])

@@ -25,9 +25,10 @@ from station.telemetry.sparkplug_metrics import line_metrics, node_metrics
 from station.telemetry.sparkplug_payload import Datatype, Metric, Payload, decode, encode
 from station.telemetry.sparkplug_session import NodeSession
 from station.telemetry.sparkplug_settings import Sparkplug
-from tests.station.telemetry.conftest import Bench, until
+from tests.station.telemetry.conftest import Bench
 from tests.station.telemetry.sparkplug_readers import Tahu, start
 from tests.station.test_run_views import status
+from tests.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 NODE = "spBv1.0/plant/{}/station 4"
@@ -75,7 +76,7 @@ class Host:
         self.client.on_message = self._take
         self.client.connect("127.0.0.1", self.port, 5)
         self.client.loop_start()
-        assert subscribed.wait(10)
+        assert subscribed.wait(PATIENCE_S)
 
     def _take(self, client: object, data: object, message: Any) -> None:
         verb = message.topic.split("/")[2]
@@ -162,12 +163,12 @@ def numbers_follow(arrived: list[Arrived]) -> bool:
 
 def test_a_session_is_born_sends_its_records_in_order_and_dies(plant: Plant) -> None:
     node, host = plant.node(), plant.host
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     plant.bench.parts(260)
-    until(lambda: host.records() == list(range(1, 261)))
-    until(lambda: node.status().waiting == 0)
+    wait_for(lambda: host.records() == list(range(1, 261)))
+    wait_for(lambda: node.status().waiting == 0)
     node.close()
-    until(lambda: host.count("NDEATH") == 1)
+    wait_for(lambda: host.count("NDEATH") == 1)
     verbs = host.verbs()
     assert verbs[:2] == ["NBIRTH", "DBIRTH"]
     assert verbs[-2:] == ["DDEATH", "NDEATH"]
@@ -185,10 +186,10 @@ def test_a_session_is_born_sends_its_records_in_order_and_dies(plant: Plant) -> 
 
 def test_births_name_everything_that_data_ever_names_with_datatype_and_value(plant: Plant) -> None:
     node, host = plant.node(), plant.host
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     plant.bench.parts(5)
-    until(lambda: len(host.records()) == 5)
-    until(lambda: node.status().waiting == 0)
+    wait_for(lambda: len(host.records()) == 5)
+    wait_for(lambda: node.status().waiting == 0)
     born = {one.name: one for one in host.last("DBIRTH").payload.metrics}
     assert born["Record/outcome"].value is None
     assert all(one.datatype is not None for one in born.values())
@@ -218,12 +219,12 @@ def test_a_lost_connection_is_a_death_with_the_number_of_its_birth_and_the_next_
 ) -> None:
     node, host = plant.node(), plant.host
     for number in range(3):
-        until(lambda number=number: host.count("NBIRTH") == number + 1)
+        wait_for(lambda number=number: host.count("NBIRTH") == number + 1)
         assert host.last("NBIRTH").values["bdSeq"] == number
         client = node._client
         assert client is not None
         client.socket().shutdown(2)  # type: ignore[union-attr]
-        until(lambda number=number: host.count("NDEATH") == number + 1)
+        wait_for(lambda number=number: host.count("NDEATH") == number + 1)
         assert [one.name for one in host.last("NDEATH").payload.metrics] == ["bdSeq"]
         assert host.last("NDEATH").values["bdSeq"] == number
         assert host.last("NDEATH").payload.seq is None
@@ -243,17 +244,17 @@ def test_the_number_of_births_and_deaths_begins_again_after_255() -> None:
 
 def test_records_of_an_outage_come_from_the_journal_marked_as_history(plant: Plant) -> None:
     node, host = plant.node(replay_s=0.0), plant.host
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     plant.bench.parts(3)
-    until(lambda: len(host.records()) == 3)
-    until(lambda: node.status().waiting == 0)
+    wait_for(lambda: len(host.records()) == 3)
+    wait_for(lambda: node.status().waiting == 0)
     plant.bench.broker.kill()
-    until(lambda: not node.status().connected)
+    wait_for(lambda: not node.status().connected)
     plant.bench.parts(20)
     plant.bench.broker.start()
-    until(lambda: set(host.records(historical=True)) >= set(range(4, 24)))
+    wait_for(lambda: set(host.records(historical=True)) >= set(range(4, 24)))
     plant.bench.parts(1)
-    until(lambda: host.records(historical=False) == [1, 2, 3, 24])
+    wait_for(lambda: host.records(historical=False) == [1, 2, 3, 24])
     late = [one for one in host.arrived if one.is_record and one.is_historical]
     assert all(metric.is_historical for one in late for metric in one.payload.metrics)
     assert [one.values["Record/number"] for one in late] == sorted(host.records(historical=True))
@@ -262,13 +263,13 @@ def test_records_of_an_outage_come_from_the_journal_marked_as_history(plant: Pla
 
 def test_a_station_that_starts_again_goes_on_where_it_was(plant: Plant) -> None:
     host, first = plant.host, plant.node(replay_s=0.0)
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     plant.bench.parts(5)
-    until(lambda: len(host.records()) == 5)
+    wait_for(lambda: len(host.records()) == 5)
     first.close()
     plant.bench.parts(5)
     plant.node(replay_s=0.0)
-    until(lambda: host.records() == list(range(1, 11)))
+    wait_for(lambda: host.records() == list(range(1, 11)))
     assert host.records(historical=True) == list(range(6, 11))
     assert [one.name for one in cursors(plant.bench.journal.path)] == ["telemetry-records-sparkplug"]
     own = Sparkplug(group="plant", node="station 4")
@@ -281,29 +282,29 @@ def test_a_station_that_starts_again_goes_on_where_it_was(plant: Plant) -> None:
 
 def test_a_host_that_asks_gets_the_births_again_with_the_same_bdseq(plant: Plant) -> None:
     node, host = plant.node(), plant.host
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     plant.bench.parts(2)
-    until(lambda: len(host.records()) == 2)
+    wait_for(lambda: len(host.records()) == 2)
     host.asks_for_rebirth()
     host.asks_for_rebirth()
-    until(lambda: host.count("DBIRTH") == 2)
+    wait_for(lambda: host.count("DBIRTH") == 2)
     births = [one for one in host.arrived if one.verb == "NBIRTH"]
     assert [one.values["bdSeq"] for one in births] == [0, 0]
     assert numbers_follow(host.arrived)
     assert host.last("DBIRTH").values["Record/number"] == 2
     plant.bench.parts(1)
-    until(lambda: host.records() == [1, 2, 3])
+    wait_for(lambda: host.records() == [1, 2, 3])
     assert node.status().births == 2
 
 
 def test_what_strangers_send_as_a_command_changes_nothing(plant: Plant) -> None:
     node, host = plant.node(), plant.host
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     host.asks_for_rebirth(False)
     host.asks_for_rebirth(True, "Node Control/Reboot")
     host.publish(NODE.format("NCMD"), b"\xff" * 40)
     host.publish(NODE.format("NCMD"), b"x" * 100_000)
-    until(lambda: node.status().ignored == 1)
+    wait_for(lambda: node.status().ignored == 1)
     assert "a message on spBv1.0/plant/NCMD/station 4 is ignored: it " in node.status().problem
     time.sleep(1.2)  # longer than births are kept apart
     assert (host.count("NBIRTH"), node.status().connected) == (1, True)
@@ -311,26 +312,26 @@ def test_what_strangers_send_as_a_command_changes_nothing(plant: Plant) -> None:
 
 def test_nothing_is_sent_while_the_primary_host_is_away(plant: Plant) -> None:
     node, host = plant.node(primary_host="scada", replay_s=0.0), plant.host
-    until(lambda: "scada is not online" in node.status().problem)
+    wait_for(lambda: "scada is not online" in node.status().problem)
     plant.bench.parts(4)
     time.sleep(0.5)
     assert host.arrived == []
     host.is_online(True, 1000)
-    until(lambda: host.records() == [1, 2, 3, 4])
+    wait_for(lambda: host.records() == [1, 2, 3, 4])
     assert host.verbs()[:2] == ["NBIRTH", "DBIRTH"]
     host.is_online(False, 999)  # the last will of a session before this one
-    until(lambda: "older than the host's word before" in node.status().problem)
+    wait_for(lambda: "older than the host's word before" in node.status().problem)
     plant.bench.parts(1)
-    until(lambda: len(host.records()) == 5)
+    wait_for(lambda: len(host.records()) == 5)
     assert host.count("NDEATH") == 0
     host.is_online(False, 1000)
-    until(lambda: host.count("NDEATH") == 1)
-    until(lambda: node.status().connected)
+    wait_for(lambda: host.count("NDEATH") == 1)
+    wait_for(lambda: node.status().connected)
     plant.bench.parts(3)
     time.sleep(0.5)
     assert host.verbs()[-1] == "NDEATH"
     host.is_online(True, 2000)
-    until(lambda: host.records()[-3:] == [6, 7, 8])
+    wait_for(lambda: host.records()[-3:] == [6, 7, 8])
     assert host.last("NBIRTH").values["bdSeq"] == 1
     assert set(host.records(historical=True)) >= {1, 2, 3, 4, 6, 7, 8}
 
@@ -340,18 +341,18 @@ def test_what_was_sent_just_before_the_host_went_comes_again_however_often_the_c
 ) -> None:
     node, host = plant.node(primary_host="scada", replay_s=1.0), plant.host
     host.is_online(True, 1)
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     plant.bench.parts(3)
-    until(lambda: host.records() == [1, 2, 3])
+    wait_for(lambda: host.records() == [1, 2, 3])
     host.is_online(False, 2)
-    until(lambda: "scada is not online" in node.status().problem)
+    wait_for(lambda: "scada is not online" in node.status().problem)
     time.sleep(1.2)  # longer than replay_s
     client = node._client
     assert client is not None
     client.socket().shutdown(2)  # type: ignore[union-attr]
-    until(lambda: host.count("NDEATH") == 2)
+    wait_for(lambda: host.count("NDEATH") == 2)
     host.is_online(True, 3)
-    until(lambda: host.records(historical=True) == [1, 2, 3])
+    wait_for(lambda: host.records(historical=True) == [1, 2, 3])
 
 
 @pytest.mark.parametrize(
@@ -360,33 +361,33 @@ def test_what_was_sent_just_before_the_host_went_comes_again_however_often_the_c
 )
 def test_a_state_that_is_none_does_not_count(plant: Plant, words: str) -> None:
     node = plant.node(primary_host="scada")
-    until(lambda: node.status().connected)
+    wait_for(lambda: node.status().connected)
     plant.host.publish(STATE, words, retain=True, qos=1)
-    until(lambda: f"a message on {STATE} is ignored" in node.status().problem)
+    wait_for(lambda: f"a message on {STATE} is ignored" in node.status().problem)
     assert not node.status().born
 
 
 def test_a_line_that_dies_is_a_death_of_the_device_alone(plant: Plant) -> None:
     node, host = plant.node(), plant.host
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     plant.line = replace(plant.line, died=True)
-    until(lambda: host.count("DDEATH") == 1)
+    wait_for(lambda: host.count("DDEATH") == 1)
     assert node.status().born
     plant.line = replace(plant.line, died=False)
-    until(lambda: host.count("DBIRTH") == 2)
+    wait_for(lambda: host.count("DBIRTH") == 2)
     assert (host.count("NBIRTH"), numbers_follow(host.arrived)) == (1, True)
 
 
 def test_only_what_has_changed_is_sent_and_a_new_state_at_once(plant: Plant) -> None:
     host = plant.host
     plant.node()
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     time.sleep(0.8)
     assert "DDATA" not in host.verbs()
     plant.line = replace(
         plant.line, state=State.HALTED, reason="F102 the camera is lost", codes=frozenset({Code.CAMERA_LOST})
     )
-    until(lambda: host.count("DDATA") == 1)
+    wait_for(lambda: host.count("DDATA") == 1)
     assert host.last("DDATA").values == {
         "Line/State": "halted",
         "Line/Reason": "F102 the camera is lost",
@@ -398,10 +399,10 @@ def test_a_class_that_is_new_is_born_before_it_is_counted(plant: Plant) -> None:
     host = plant.host
     plant.line = replace(plant.line, statistics=Statistics().snapshot())
     plant.node()
-    until(lambda: host.count("DBIRTH") == 1)
+    wait_for(lambda: host.count("DBIRTH") == 1)
     assert not any(name.startswith("Rejected/") for name in host.last("DBIRTH").values)
     plant.line = status()
-    until(lambda: host.count("DBIRTH") == 2)
+    wait_for(lambda: host.count("DBIRTH") == 2)
     assert any(name.startswith("Rejected/") for name in host.last("DBIRTH").values)
     assert host.count("NBIRTH") == 1
 
@@ -409,7 +410,7 @@ def test_a_class_that_is_new_is_born_before_it_is_counted(plant: Plant) -> None:
 def test_without_a_line_the_node_is_there_and_records_wait(plant: Plant) -> None:
     node = plant.node(watched=False)
     plant.bench.parts(2)
-    until(lambda: node.status().born and node.status().waiting == 2)
+    wait_for(lambda: node.status().born and node.status().waiting == 2)
     assert plant.host.verbs() == ["NBIRTH"]
 
 
@@ -420,9 +421,9 @@ def test_eclipse_tahu_reads_a_whole_session(plant: Plant) -> None:
     )
     node, host = plant.node(), plant.host
     plant.bench.parts(20)
-    until(lambda: len(host.records()) == 20)
+    wait_for(lambda: len(host.records()) == 20)
     node.close()
-    until(lambda: host.count("NDEATH") == 1)
+    wait_for(lambda: host.count("NDEATH") == 1)
     read = [tahu.read(one.raw) for one in host.arrived]
     tahu.close()
     for one, found in zip(host.arrived, read, strict=True):
