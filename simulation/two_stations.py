@@ -68,16 +68,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.parts < 1:
         parser.error("--parts must be 1 or more")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     try:
         found = run(options.folder, options.parts, console)
     except PlantError as error:
-        console.print(str(error), markup=False)
+        console.print(str(error))
         return 2
     console.print(_table(found))
     wrong = problems(*found)
     for line in wrong:
-        console.print(f"WRONG: {line}", markup=False)
+        console.print(f"WRONG: {line}")
     accepted = sum(record["outcome"] == "accept" for record in found[0].values())
     both = sum(record["outcome"] == "accept" for record in found[1].values())
     console.print(f"{len(found[0])} parts, {accepted} went on to the second station, {both} are good at both")
@@ -92,7 +92,7 @@ Records = dict[int, dict[str, Any]]
 def run(folder: Path, parts: int, console: Console) -> tuple[Records, Records]:
     """Both stations' records by part id. Raises :class:`PlantError`."""
     shutil.rmtree(folder, ignore_errors=True)
-    columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description:24}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         drawing = progress.add_task("rendering parts", total=len(POSTS) * len(DEFECTIVE))
         for post in POSTS:

@@ -70,6 +70,7 @@ def sink(
     from pydantic import ValidationError
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn
+    from rich.text import Text
 
     from deploy.telemetry_sink.sink import Sink
     from deploy.telemetry_sink.stores import Parquet, Postgres, Store
@@ -109,7 +110,7 @@ def sink(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
     told_at = 0.0
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("waiting for the broker")
@@ -120,11 +121,11 @@ def sink(
             progress.update(task, description=said)
             if not console.is_terminal and time.monotonic() > told_at + 10.0:
                 told_at = time.monotonic()
-                console.print(said, highlight=False, markup=False)
+                console.print(Text(said))
             return stop.is_set() or (messages is not None and made.counts.kept >= messages)
 
         made.run(is_over)
-    console.print(told(made), highlight=False, markup=False)
+    console.print(Text(told(made)))
 
 
 def told(made: object) -> str:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from retraining.cli.options import RecipesOption
 from station.cli.parameters import FOLDER_MADE
+from station.cli.text import told
 
 if TYPE_CHECKING:
     from retraining.experiments.plan import Experiment, SizeName
@@ -145,8 +146,9 @@ class _Bars:
     """One bar for the experiment with the time that it still needs, and one for each running task."""
 
     def __init__(self, title: str, total: int) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"),
-                   TimeElapsedColumn(), TextColumn("{task.fields[status]}"))  # fmt: skip
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(),
+                   TextColumn("{task.fields[count]}"),
+                   TimeElapsedColumn(), TextColumn("{task.fields[status]}", markup=False))  # fmt: skip
         self._progress = Progress(*columns, console=Console(stderr=True))
         self._all = self._progress.add_task(title, total=total, count=f"0/{total}", status="")
         self._bars: dict[str, TaskID] = {}
@@ -178,4 +180,4 @@ class _Bars:
                 count=f"{r.step}/{r.steps}" if r.steps else "", status=r.line,
             )  # fmt: skip
         if now.news:
-            self._progress.console.print(now.news, highlight=False, markup=False)
+            self._progress.console.print(told(now.news))

@@ -16,6 +16,7 @@ from retraining.cli.options import (
     progress_bars,
 )
 from station.cli.parameters import FOLDER_MADE
+from station.cli.text import told
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -122,7 +123,7 @@ def gan(
                 continue
             if world.first:
                 news = f"{name}: {len(own)} real pictures, {weights}"
-                progress.console.print(news, highlight=False, markup=False)
+                progress.console.print(told(news))
     if failed:
         raise TrainingError("; ".join(failed))
 

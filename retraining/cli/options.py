@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from station.cli.parameters import FOLDER_MADE
+from station.cli.text import told
 
 if TYPE_CHECKING:
     from retraining.classifiers.augmentation import Augmentation
@@ -152,6 +153,6 @@ def counted(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
         def report(done: int, line: str) -> None:
             progress.update(task, completed=done)
             if line:
-                progress.console.print(line, highlight=False, markup=False)
+                progress.console.print(told(line))
 
         yield report

@@ -22,6 +22,7 @@ from retraining.cli.options import (
     progress_bars,
 )
 from station.cli.parameters import FOLDER_MADE, refuse_given
+from station.cli.text import told
 
 if TYPE_CHECKING:
     from retraining.classifiers.plan import TrainingPlan
@@ -323,7 +324,7 @@ def _typed(context: typer.Context) -> str:
 
 
 def _show(line: str) -> None:
-    _console.print(line, markup=False, highlight=False)
+    _console.print(told(line))
 
 
 def _described(plan: TrainingPlan) -> str:

@@ -42,7 +42,7 @@ def receive(
 
     from retraining.errors import DatasetError
     from retraining.receiving import receive as take
-    from station.cli.text import one_line
+    from station.cli.text import one_line, told
     from station.files import write_file
     from station.handoff.targets import Target
     from station.signing import own_key
@@ -63,7 +63,7 @@ def receive(
         print(f"key {key.public.key_id}: copy {public} into the folder `handoff.workshops` of each station")
         return
     with Console(stderr=True).status("receiving") as status:
-        done = take(place, keys, out, key, lambda text: status.update(one_line(text)))
+        done = take(place, keys, out, key, lambda text: status.update(told(one_line(text))))
     for one in done:
         if one.problem:
             print(f"station {one.station} {one.bundle}: {one_line(one.problem)}")

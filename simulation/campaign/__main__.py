@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _faults(options: argparse.Namespace) -> int:
-    console = Console()
+    console = Console(markup=False, emoji=False)
     setup = Setup(
         wire=options.wire, family=options.camera, in_flight=options.in_flight, rate_hz=options.rate_hz
     )
@@ -84,14 +84,15 @@ def _faults(options: argparse.Namespace) -> int:
     ]
     total = sum(min(options.times, kind.times or options.times) for kind in kinds)
     console.print(f"{len(kinds)} kinds, {total} injections, seed {options.seed}, in {options.folder}")
-    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    name = TextColumn("{task.description:28}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("setting up", total=total)
 
         def tell(one: Injection) -> None:
             progress.update(bar, advance=1, description=one.kind)
             if one.failure:
-                console.print(f"{one.kind} {one.number}: {one.failure}", highlight=False, markup=False)
+                console.print(f"{one.kind} {one.number}: {one.failure}", highlight=False)
             elif not console.is_terminal and one.number == 0:
                 console.print(f"{one.kind}: recovered after {one.recovery_s} s", highlight=False)
 
@@ -101,7 +102,7 @@ def _faults(options: argparse.Namespace) -> int:
                 setup=setup, tell=tell,
             )  # fmt: skip
         except PlantError as error:
-            console.print(str(error), markup=False)
+            console.print(str(error))
             return 2
     lines, wrong = table(campaign) + notes(campaign), problems(campaign)
     write_json(campaign, options.folder / "campaign.json")
@@ -111,7 +112,7 @@ def _faults(options: argparse.Namespace) -> int:
         put_between(options.page, "-".join(["faults", *others]), lines)
     print("\n".join(lines))
     for line in wrong:
-        console.print(f"BROKEN: {line}", markup=False, highlight=False)
+        console.print(f"BROKEN: {line}", highlight=False)
     if late := slow(campaign):
         console.print(f"p95 of the recovery above {TARGET_S:g} s: {', '.join(late)}", highlight=False)
     if wrong:
@@ -122,7 +123,7 @@ def _faults(options: argparse.Namespace) -> int:
 
 
 def _soak(options: argparse.Namespace) -> int:
-    console = Console()
+    console = Console(markup=False, emoji=False)
     seconds = options.minutes * 60
 
     def tell(now: float) -> None:
@@ -132,7 +133,7 @@ def _soak(options: argparse.Namespace) -> int:
     try:
         samples = run_soak(options.folder, seconds, rate_hz=options.rate_hz, tell=tell)
     except PlantError as error:
-        console.print(str(error), markup=False)
+        console.print(str(error))
         return 2
     found = trends(samples)
     lines = soak_table(found)
@@ -142,17 +143,17 @@ def _soak(options: argparse.Namespace) -> int:
         options.chart.write_text(chart(samples), encoding="utf-8")
     print("\n".join(lines))
     outcome = json.loads((options.folder / "soak.json").read_text())
-    console.print(f"{outcome}", markup=False, highlight=False)
+    console.print(f"{outcome}", highlight=False)
     whole = not outcome["violations"] and not outcome["restarts"] and not outcome["exit_code"]
     return 0 if whole and all(one.flat for one in found) else 1
 
 
 def _envelope(options: argparse.Namespace) -> int:
-    console = Console()
+    console = Console(markup=False, emoji=False)
     chosen = [axis for axis in axes() if not options.axis or axis.name in options.axis]
     if not chosen:
         names = ", ".join(dict.fromkeys(axis.name for axis in axes()))
-        console.print(f"no quantity is called {options.axis}; use one of: {names}", markup=False)
+        console.print(f"no quantity is called {options.axis}; use one of: {names}")
         return 2
 
     def tell(one: Reading) -> None:
@@ -162,7 +163,7 @@ def _envelope(options: argparse.Namespace) -> int:
         try:
             readings = measure(Path(folder), chosen, seconds=options.seconds, tell=tell)
         except PlantError as error:
-            console.print(str(error), markup=False)
+            console.print(str(error))
             return 2
     lines = envelope_table(readings)
     if options.page is not None:

@@ -36,7 +36,7 @@ def backends(
     from rich.console import Console
     from rich.table import Table
 
-    from station.cli.text import told
+    from station.cli.text import styled, told
     from station.engines import available, open_engine, runnable
     from station.engines.folder import load_manifest
     from station.engines.interface import EngineError
@@ -46,7 +46,7 @@ def backends(
     from station.machine import processor
 
     console, status = Console(), Console(stderr=True)
-    console.print(f"machine: {processor()}; {threads} threads", highlight=False, markup=False)
+    console.print(told(f"machine: {processor()}; {threads} threads"))
     table = Table(title="back ends", title_justify="left")
     for column in ("back end", "here", "version", "why not"):
         table.add_column(column)
@@ -70,16 +70,13 @@ def backends(
     if manifest.novelty is not None:
         of = manifest.novelty
         novelty = (
-            f"novelty by {told(of.method)} in {told(of.features)} features, {of.good_above:.1%} of "
+            f"novelty by {of.method} in {of.features} features, {of.good_above:.1%} of "
             f"{of.good_parts} unseen good parts above its threshold"
         )
     proven_on = describe_grid(manifest.surface, manifest.patch)
-    console.print(
-        f"engine {told(manifest.name)}: proven on {proven_on}; {features}; {novelty}", highlight=False
-    )
-    table = Table(
-        title=f"engine {told(manifest.name)}, one part of {len(patches)} patches", title_justify="left"
-    )
+    console.print(told(f"engine {manifest.name}: proven on {proven_on}; {features}; {novelty}"))
+    title = told(f"engine {manifest.name}, one part of {len(patches)} patches")
+    table = Table(title=title, title_justify="left")
     for column in ("back end", "precision", "loaded in ms", "median ms", "p99 ms", "parts/s", "golden parts"):
         table.add_column(
             column, justify="left" if column in ("back end", "precision", "golden parts") else "right"
@@ -92,14 +89,14 @@ def backends(
             try:
                 engine = open_engine(folder, backend=name, precision=precision, threads=threads)
             except EngineError as error:
-                table.add_row(name, precision, "", "", "", "", f"[red]{told(error)}[/]")
+                table.add_row(name, precision, "", "", "", "", styled("[red]{}[/]", error))
                 failed = True
                 continue
-            proof = "not run (use --prove)"
+            proof = told("not run (use --prove)")
             if prove:
                 report = prove_engine(engine, manifest)
                 failed |= not report.passed
-                proof = f"[{'green' if report.passed else 'red'}]{told(report.summary)}[/]"
+                proof = styled("[green]{}[/]" if report.passed else "[red]{}[/]", report.summary)
             row = ["", "", ""]
             if seconds:
                 timed = benchmark(engine, patches, seconds)

@@ -153,7 +153,7 @@ def bench(
     conditions = Conditions(str(processor()), threads, prepared.name)
     earlier = None if against is None else read_run(against, conditions)
     choices = runnable(folder)
-    console.print(f"machine: {processor()}; {threads} threads", highlight=False, markup=False)
+    console.print(told(f"machine: {processor()}; {threads} threads"))
     with status.status("rendering one housing of each width") as show:
         frames = {width: render_part(900_000 + width, width=width).frame() for width in PRODUCT_WIDTHS}
         show.update("patching")
@@ -249,7 +249,7 @@ def bench(
     if cost is not None:
         _print_cost(console, measured_beside, cost)
     for reason in refused:
-        console.print(f"not measured: {reason}", highlight=False, markup=False)
+        console.print(told(f"not measured: {reason}"))
     if json_file is not None:
         document = {
             "machine": str(processor()),
@@ -271,7 +271,7 @@ def _print_cost(console: Console, name: str, cost: Cost) -> None:
     from station.cli.text import told
 
     came = "as fast as it goes" if cost.pace is None else f"{cost.pace:g} parts/s"
-    rounds = f"{told(name)}, {came}: median of the rounds (lowest to highest)"
+    rounds = told(f"{name}, {came}: median of the rounds (lowest to highest)")
     table = Table(title=rounds, title_justify="left")
     for column in ("", "parts/s", "verdict: median ms", "p99 ms", "processor ms", "parts"):
         table.add_column(column, justify="left" if not column else "right")
@@ -291,11 +291,8 @@ def _print_cost(console: Console, name: str, cost: Cost) -> None:
     console.print(table)
     for one in cost.observers:
         lost = f", {one.failed} failed" if one.failed else ""
-        console.print(
-            f"{one.name}: {one.observed} parts looked at, {one.dropped} dropped{lost}; {one.note}",
-            highlight=False,
-            markup=False,
-        )
+        looked = f"{one.observed} parts looked at, {one.dropped} dropped{lost}"
+        console.print(told(f"{one.name}: {looked}; {one.note}"))
 
 
 def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -> None:
@@ -306,7 +303,7 @@ def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -
     from station.machine import processor
 
     console, status = Console(), Console(stderr=True)
-    console.print(f"machine: {processor()}", highlight=False, markup=False)
+    console.print(told(f"machine: {processor()}"))
     with status.status("") as show:
         ratios = compare_releases(other.resolve(), rounds=rounds, seconds=seconds, progress=show.update)
     _print_ratios(console, f"parts per second, {rounds} rounds in turn", ratios, "this checkout")

@@ -54,7 +54,7 @@ def check(
     from drivers.settings import accepted_risks
     from station.assembly import load
     from station.cli.service_user import leaving_nothing_of_roots, run_as, service_user
-    from station.cli.text import told
+    from station.cli.text import styled, told
     from station.disk_budget import budget_problems, disk_uses
     from station.disks import share_warnings
 
@@ -62,19 +62,16 @@ def check(
     settings, recipe = load(config)
     user = service_user(settings.paths.journal.parent)
     if user is not None:
-        console.print(f"as user {told(user.name)}, who owns {told(settings.paths.journal.parent)}")
+        console.print(told(f"as user {user.name}, who owns {settings.paths.journal.parent}"))
         raise typer.Exit(run_as(user, ["check", "--config", str(config.resolve())]))
     for line in _found():
-        console.print(line, highlight=False, markup=False)
-    console.print(f"[green]passed[/]  configuration: {told(config)}", highlight=False)
-    console.print(
-        f"[green]passed[/]  recipe: {told(recipe.name)} version {recipe.version}, {recipe.patch_count} "
-        f"patches of {recipe.patch.size} px, {len(recipe.classes)} classes",
-        highlight=False,
-    )
+        console.print(told(line))
+    console.print(styled("[green]passed[/]  configuration: {}", config))
+    patches = f"{recipe.patch_count} patches of {recipe.patch.size} px, {len(recipe.classes)} classes"
+    found = f"{recipe.name} version {recipe.version}, {patches}"
+    console.print(styled("[green]passed[/]  recipe: {}", found))
     for risk in accepted_risks(settings) + accepted_risks(recipe):
-        console.print("[bold yellow]RISK[/]    ", end="")
-        console.print(risk, highlight=False, markup=False)
+        console.print(styled("[bold yellow]RISK[/]    {}", risk))
     warnings = share_warnings(settings) + budget_problems(disk_uses(settings))
     if recipe.product.texture is None:
         warnings.append(
@@ -82,8 +79,7 @@ def check(
             "from pictures of good parts with `station limits`"
         )
     for warning in warnings:
-        console.print("[bold yellow]WARNING[/] ", end="")
-        console.print(warning, highlight=False, markup=False)
+        console.print(styled("[bold yellow]WARNING[/] {}", warning))
     failed = 0
     folders = [settings.paths.images, settings.paths.cache]
     with leaving_nothing_of_roots(settings.paths.journal, folders), _plant(settings, recipe):
@@ -97,10 +93,10 @@ def check(
                     seen, passed = str(error) or repr(error), False
             failed += not passed
             mark = "[green]passed[/]" if passed else "[bold red]FAILED[/]"
-            console.print(f"{mark}  {name}: ", end="")
-            console.print(seen, highlight=False, markup=False)
+            console.print(styled(mark + "  {}: {}", name, seen))
     if failed:
-        console.print(f"[bold red]{failed} failed[/]; the station would accept no part in this state")
+        no_part = "; the station would accept no part in this state"
+        console.print(styled("[bold red]{} failed[/]{}", failed, no_part))
         raise typer.Exit(1)
     console.print("[green]everything passed[/]")
 

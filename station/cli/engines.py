@@ -54,7 +54,7 @@ def list_engines(config: Configuration = Path("config/demo.yaml"), name: NameOpt
     _, _, store = _read(config, name)
     known = store.engines()
     roles = {known.previous: "previous", known.candidate: "candidate", known.active: "active"}
-    table = Table(title=f"engines of {told(store.name)}", title_justify="left")
+    table = Table(title=told(f"engines of {store.name}"), title_justify="left")
     for column in ("role", "digest", "version", "state", "since (UTC)", "why"):
         table.add_column(column, justify="right" if column == "version" else "left")
     for entry in sorted(known.entries.values(), key=lambda one: one.at):
@@ -70,7 +70,7 @@ def list_engines(config: Configuration = Path("config/demo.yaml"), name: NameOpt
             entry.at[:19],
             told(entry.why),
         )
-    table.add_row(roles.get(FACTORY, ""), FACTORY, "", "", "", f"the folder {told(store.factory)}")
+    table.add_row(roles.get(FACTORY, ""), FACTORY, "", "", "", told(f"the folder {store.factory}"))
     Console().print(table)
 
 
@@ -243,7 +243,7 @@ def diff(
     columns = [_facts(store, one) for one in (first, second)]
     table = Table(title_justify="left")
     for column in ("", first[:12], second[:12]):
-        table.add_column(column)
+        table.add_column(told(column))
     for key in dict.fromkeys(key for facts in columns for key in facts):
         values = [facts.get(key, "-") for facts in columns]
         if values[0] != values[1]:

@@ -31,6 +31,7 @@ def faults(
     from rich.console import Console
 
     from station.cli.rows import Column, Row, console_for_tables, print_rows
+    from station.cli.text import styled, told
     from station.faults import BY_CODE, Code, FaultsError, code_of, markdown
 
     if as_markdown:
@@ -53,6 +54,6 @@ def faults(
     for _, one in found:
         if one is None:
             continue
-        console.print(f"[bold]{one.code}[/] {one.meaning}", highlight=False)
+        console.print(styled("[bold]{}[/] {}", one.code, one.meaning))
         for name, text in (("group", one.group), ("cause", one.cause), ("remedy", one.remedy)):
-            console.print(f"  {name + ':':8}{text}", highlight=False, markup=False)
+            console.print(told(f"  {name + ':':8}{text}"))

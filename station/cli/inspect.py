@@ -126,6 +126,7 @@ def inspect(
     from rich.progress import track
 
     from drivers.cameras.picture_files import shown
+    from station.cli.text import told
     from station.engines import open_engine
     from station.engines.adapted import recipe_for
     from station.engines.folder import load_manifest
@@ -165,9 +166,7 @@ def inspect(
 
     info = engine.info
     console.print(
-        f"{shown(common)}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}",
-        highlight=False,
-        markup=False,
+        told(f"{shown(common)}: engine {info.name} {info.digest[:12]} on {info.backend} {info.precision}"),
         soft_wrap=True,
     )
     print_rows(console, COLUMNS, [_row(row, common) for row in rows], "reason")

@@ -222,7 +222,7 @@ def audit(
     from rich.progress import Progress
     from rich.table import Table
 
-    from station.cli.text import told
+    from station.cli.text import styled, told
     from station.journal.audit import audit as check
 
     with errors():
@@ -255,11 +255,11 @@ def audit(
         counts.add_row("head", told(report.head))
         console.print(counts, highlight=False)
         for note in report.notes:
-            console.print(f"note: {told(note)}", highlight=False)
+            console.print(told(f"note: {note}"))
         for finding in report.findings:
-            console.print(f"[red]{told(str(finding))}[/]", highlight=False, soft_wrap=True)
-        verdict = "[green]passed[/]" if report.passed else f"[bold red]{report.findings_total} findings[/]"
-        console.print(verdict, highlight=False)
+            console.print(styled("[red]{}[/]", finding), soft_wrap=True)
+        findings = styled("[bold red]{} findings[/]", report.findings_total)
+        console.print(styled("[green]passed[/]") if report.passed else findings)
     if not report.passed:
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -376,7 +376,7 @@ def cursors(
         for one in found:
             print(json.dumps({"name": one.name, "seq": one.seq, "behind": head - one.seq}))
         return
-    table = Table(title=f"{path}: {head} events", title_justify="left")
+    table = Table(title=told(f"{path}: {head} events"), title_justify="left")
     for column in ("cursor", "last event read", "events behind", "moved"):
         table.add_column(column, justify="right" if "event" in column else "left")
     for one in found:

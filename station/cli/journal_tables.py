@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
+    from rich.text import Text
 
     from station.journal.reading import JournalEvent
     from station.journal.record import PartRecord
@@ -58,55 +59,56 @@ def line(record: PartRecord) -> Row:
 def record_table(record: PartRecord, later: Sequence[JournalEvent] = ()) -> Table:
     """The record of a part, one row per property; ``later`` are the events written for it afterwards."""
     from rich.table import Table
+    from rich.text import Text
 
-    from station.cli.text import told
+    from station.cli.text import printable, styled, told
 
     table = Table(title=f"record {record.record_id}", title_justify="left", show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     mode = record.mode + (", simulated" if record.is_simulated else "")
-    rows = [
-        ("part", f"{record.part_id}" + (f", {told(record.serial_number)}" if record.serial_number else "")),
-        ("station", f"{told(record.station)} ({told(mode)})"),
+    rows: list[tuple[str, object]] = [
+        ("part", f"{record.part_id}" + (f", {record.serial_number}" if record.serial_number else "")),
+        ("station", f"{record.station} ({mode})"),
         ("triggered", f"{local(record.opened_at)} local, {record.opened_at}"),
-        ("recipe", f"{told(record.recipe)} version {record.recipe_version}, {told(record.recipe_digest)}"),
+        ("recipe", f"{record.recipe} version {record.recipe_version}, {record.recipe_digest}"),
     ]
     given = (("lot", record.lot), ("shift", record.shift), ("operator", record.operator))
-    rows += [(name, told(value)) for name, value in given if value]
+    rows += [(name, value) for name, value in given if value]
     if record.software_version:
         digest = f", configuration {record.config_digest}" if record.config_digest else ""
-        rows.append(("software", f"{told(record.software_version)}{digest}"))
+        rows.append(("software", f"{record.software_version}{digest}"))
     if record.requested_recipe:
-        rows.append(("requested recipe", told(record.requested_recipe)))
+        rows.append(("requested recipe", record.requested_recipe))
     if record.outcome is None:
         rows.append(("verdict", "none yet: the part is in hand, or in doubt after a crash"))
     else:
         sure = "" if record.outcome == "fault" else f", {record.class_name} {record.confidence:.4f}"
         patch = "" if record.patch is None else f", patch {record.patch}"
-        rows.append(("verdict", f"{_verdict(record)}{told(sure)}{patch}, to bin {record.bin}"))
-        rows.append(("reason", told(record.reason or "")))
+        rows.append(("verdict", _verdict(record) + told(f"{sure}{patch}, to bin {record.bin}")))
+        rows.append(("reason", record.reason or ""))
         put, style = _put(record)
-        rows.append(("put into", f"[{style}]{told(put)}[/]" if style else told(put)))
+        rows.append(("put into", Text(printable(put), style)))
     if record.frame_id is not None:
         whole = "complete" if record.frame_complete else "INCOMPLETE"
         rows.append(("frame", f"{record.frame_id}, {whole}, {record.lost_before} lost before it"))
     if record.camera_model or record.camera_serial:
         exposed = "" if record.exposure_us is None else f", exposure {record.exposure_us:g} us"
         named = " ".join(filter(None, (record.camera_model, record.camera_serial)))
-        rows.append(("camera", told(named) + exposed))
+        rows.append(("camera", named + exposed))
     if record.region is not None:
         x, y, width, height = record.region
         lean = f", leaning {record.region_lean_x} x {record.region_lean_y} px" if record.region_lean_x else ""
         rows.append(("product", f"x {x} y {y}, {width} x {height} px{lean}"))
     if record.engine_digest is not None:
-        rows.append(("engine", told(f"{record.engine_digest} on {record.backend} {record.precision}")))
+        rows.append(("engine", f"{record.engine_digest} on {record.backend} {record.precision}"))
     if record.recovered:
         rows.append(("closed", "at the next start of the station, after a crash or a power cut"))
     for event in later:
         said = ", ".join(f"{name} {value}" for name, value in event.values.items())
-        rows.append((event.kind, told(f"{said}; {local(event.at)}")))
+        rows.append((event.kind, f"{said}; {local(event.at)}"))
     for name, value in rows:
-        table.add_row(f"[dim]{told(name)}[/]", value)
+        table.add_row(styled("[dim]{}[/]", name), value if isinstance(value, Text) else told(value))
     return table
 
 
@@ -131,6 +133,7 @@ def score_table(record: PartRecord) -> Table:
     A record of a fault, or of an older release, has no labels: nothing is highlighted.
     """
     from rich.table import Table
+    from rich.text import Text
 
     from station.cli.text import told
     from station.decision import UNKNOWN_CLASS
@@ -149,7 +152,7 @@ def score_table(record: PartRecord) -> Table:
         cells = []
         for column, value in enumerate(row):
             style = ("green" if column == 0 else "bold red") if column == label else "dim"
-            cells.append(f"[{style}]{value:.4f}[/]")
+            cells.append(Text(f"{value:.4f}", style))
         decided = index == record.patch
         remark = "< unknown" if label == UNKNOWN_CLASS else "< defective" if label > 0 else ""
         remark = "< decided" if decided else remark
@@ -157,11 +160,12 @@ def score_table(record: PartRecord) -> Table:
     return table
 
 
-def _verdict(record: PartRecord) -> str:
-    from station.cli.text import told
+def _verdict(record: PartRecord) -> Text:
+    from rich.text import Text
 
-    style = VERDICT_STYLES.get(record.outcome or "", "dim")
-    return f"[{style}]{told(record.outcome or 'open')}[/]"
+    from station.cli.text import printable
+
+    return Text(printable(record.outcome or "open"), VERDICT_STYLES.get(record.outcome or "", "dim"))
 
 
 def _put(record: PartRecord) -> tuple[str, str]:

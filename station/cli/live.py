@@ -21,7 +21,7 @@ from rich.text import Text
 
 from drivers.sorters.interface import Outcome
 from station.cli.logs import ThreadedHandler
-from station.cli.text import printable, told
+from station.cli.text import printable, styled, told
 from station.line_values import LineStatus
 from station.supervision import State
 
@@ -164,12 +164,13 @@ def _numbers(status: LineStatus, parts: int | None, *, wide: bool) -> Table:
     bar, gap = (16, 4) if wide else (5, 2)
     run = status.statistics
     counts = Table.grid(padding=(0, 2))
-    counts.add_row("parts", f"[bold]{run.triggers}[/]" + (f" of {parts}" if parts else ""))
-    counts.add_row("accepted", f"[green]{run.accepted}[/]")
-    counts.add_row("rejected", f"[red]{run.rejected}[/]")
-    counts.add_row("faulted", f"[yellow]{run.faulted}[/]")
+    counts.add_row("parts", styled("[bold]{}[/]{}", run.triggers, f" of {parts}" if parts else ""))
+    counts.add_row("accepted", styled("[green]{}[/]", run.accepted))
+    counts.add_row("rejected", styled("[red]{}[/]", run.rejected))
+    counts.add_row("faulted", styled("[yellow]{}[/]", run.faulted))
     if status.overloaded:
-        counts.add_row("overload", f"[yellow]{status.overloaded}[/] waited until their deadline")
+        waited = styled("[yellow]{}[/] waited until their deadline", status.overloaded)
+        counts.add_row("overload", waited)
     counts.add_row("yield", f"{run.yield_fraction:.1%}")
     counts.add_row("pace", f"{run.parts_per_s:.1f} parts/s")
 
@@ -276,7 +277,7 @@ def live_view(console: Console, title: str, parts: int | None) -> Iterator[Calla
     def show(status: LineStatus) -> None:
         nonlocal calls
         if calls % 20 == 0:
-            console.print(told(plain_line(status, parts)), highlight=False, soft_wrap=True)
+            console.print(told(plain_line(status, parts)), soft_wrap=True)
         calls += 1
 
     yield show

@@ -98,7 +98,7 @@ def show(
     """
     from rich.console import Console
 
-    from station.cli.text import told
+    from station.cli.text import styled
     from station.pictures.drawing import draw_picture
     from station.pictures.saving import write_drawn
     from station.rare.index import RareLogError
@@ -121,7 +121,7 @@ def show(
     console = Console()
 
     def row(name: str, text: object) -> None:
-        console.print(f"[dim]{name:<16}[/]{told(text)}", highlight=False, soft_wrap=True)
+        console.print(styled("[dim]{}[/]{}", f"{name:<16}", text), soft_wrap=True)
 
     region = one.region
     row("item", f"{found.item_id}, kept {one.kept_at}, {found.times_seen} times seen")

@@ -69,7 +69,7 @@ def run(
     from station.cli.logs import under_systemd, written_by_a_thread
     from station.cli.service_user import warnings_of_root
     from station.cli.summary import print_summary
-    from station.cli.text import printable, told
+    from station.cli.text import printable, styled, told
     from station.control.server import ControlServer
     from station.disk_budget import budget_problems, disk_uses
     from station.disks import share_warnings
@@ -101,7 +101,7 @@ def run(
     ):
         progress.stop()
         for record in station.doubtful:
-            console.print(f"[yellow]left over from the last run:[/] {told(record)}", highlight=False)
+            console.print(styled("[yellow]left over from the last run:[/] {}", record))
         warnings = share_warnings(station.config) + budget_problems(disk_uses(station.config))
         for warning in warnings + warnings_of_root(station.config.paths.journal.parent):
             console.print(Text(printable(f"warning: {warning}"), style="yellow"))
@@ -113,10 +113,10 @@ def run(
         sd_notify("READY=1")
         ready_s = time.monotonic() - begun
         console.print(
-            f"ready after {ready_s:.1f} s: recipe {recipe.name}, engine {info.digest[:12]} on "
-            f"{info.backend} {info.precision}",
-            highlight=False,
-            markup=False,
+            told(
+                f"ready after {ready_s:.1f} s: recipe {recipe.name}, engine {info.digest[:12]} on "
+                f"{info.backend} {info.precision}"
+            ),
         )
         title = f"station {station.config.station.name}"
         memory = MemoryLog()

@@ -39,6 +39,7 @@ def show_patches(
 
     from drivers.cameras.interface import CameraError
     from drivers.cameras.picture_files import read_image, shown
+    from station.cli.text import told
     from station.patching import PatchingError, cut
     from station.pictures.cuts import draw_cut, draw_cut_tile, draw_uncut
     from station.pictures.drawing import draw_sheet
@@ -89,10 +90,10 @@ def show_patches(
     write_drawn(out / SHEET, draw_sheet(sheet, title))
     print_rows(console, _COLUMNS, rows, "reason")
     console.print(
-        f"{len(rows)} pictures: {len(rows) - refused} cut, {refused} not; drawn in {out}"
-        + (f", {len(sheet)} of them on the contact sheet" if len(sheet) < len(rows) else ""),
-        highlight=False,
-        markup=False,
+        told(
+            f"{len(rows)} pictures: {len(rows) - refused} cut, {refused} not; drawn in {out}"
+            + (f", {len(sheet)} of them on the contact sheet" if len(sheet) < len(rows) else "")
+        ),
         soft_wrap=True,
     )
     if refused:

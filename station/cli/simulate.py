@@ -44,6 +44,7 @@ def simulate(
     from rich.progress import Progress
 
     from simulation.rendering.pool import write_frames
+    from station.cli.text import told
 
     console = Console()
     if fault is not None:
@@ -61,9 +62,9 @@ def simulate(
         )
     defective = sum(not truth.is_good for truth in truths)
     console.print(
-        f"{len(truths)} frames in {folder}, {defective} with defects; truth in {folder / 'truth.jsonl'}",
-        highlight=False,
-        markup=False,
+        told(
+            f"{len(truths)} frames in {folder}, {defective} with defects; truth in {folder / 'truth.jsonl'}"
+        ),
     )
 
 

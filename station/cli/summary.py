@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
-from station.cli.text import told
+from station.cli.text import styled, told
 from station.line_values import LineStatus
 from station.observers import ObserverStatus
 from station.observers.truth import Confusion
@@ -29,7 +30,7 @@ def summary(
     if status.overloaded:
         counts.add_row("[yellow]overload[/]", f"{status.overloaded} parts waited until their deadline")
     for reason, count in run.faults.items():
-        counts.add_row("", f"[yellow]{count} x[/] {told(reason)}")
+        counts.add_row("", styled("[yellow]{} x[/] {}", count, reason))
 
     times = Table(title="Milliseconds from trigger to", title_justify="left", box=None)
     for column in ("", "p50", "p95", "p99", "longest", "parts"):
@@ -39,16 +40,16 @@ def summary(
         times.add_row(name, *(f"{value:.1f}" for value in values), str(of.count))
 
     devices = (told(f"camera: {status.camera.counted}"), told(f"sorter: {status.sorter.counted}"))
-    rows: list[RenderableType] = [counts, "", times, "", *devices, f"memory: {told(memory)}"]
+    rows: list[RenderableType] = [counts, "", times, "", *devices, told(f"memory: {memory}")]
     queues = ", ".join(f"{one.name} {one.highest} of {one.capacity}" for one in status.queues)
     rows += [told(f"longest queues: {queues}")] if queues else []
     rows += ["", *map(_observer, status.observers)] if status.observers else []
     if confusion is not None and confusion.outcomes.parts:
         rows += ["", *_confusion_table(confusion)]
     if pictures:
-        rows += ["", "pictures:", *(f"  {told(line)}" for line in pictures)]
+        rows += ["", "pictures:", *(told(f"  {line}") for line in pictures)]
     if status.failure:
-        rows += ["", f"[bold red]halted: {told(status.failure)}[/]"]
+        rows += ["", styled("[bold red]halted: {}[/]", status.failure)]
     return Group(*rows)
 
 
@@ -63,9 +64,9 @@ def print_summary(
     console.print(summary(status, memory, confusion, pictures), highlight=False)
 
 
-def _observer(status: ObserverStatus) -> str:
-    problem = f"; [yellow]{told(status.problem)}[/]" if status.problem else ""
-    return f"{told(status.name)}: {status.observed} parts{problem}"
+def _observer(status: ObserverStatus) -> Text:
+    seen = told(f"{status.name}: {status.observed} parts")
+    return seen + styled("; [yellow]{}[/]", status.problem) if status.problem else seen
 
 
 def _confusion_table(found: Confusion) -> list[RenderableType]:
@@ -81,7 +82,7 @@ def _confusion_table(found: Confusion) -> list[RenderableType]:
             style = "dim" if not row[name] else "green" if name == truth else "bold red"
             if row[name] and name == good and truth != good:
                 style = "bold white on red"
-            cells.append(f"[{style}]{row[name]}[/]")
+            cells.append(Text(str(row[name]), style))
         table.add_row(told(truth), *cells)
     counts = found.outcomes
     lines: list[RenderableType] = [

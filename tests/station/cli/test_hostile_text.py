@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from rich.text import Text
 
 from drivers.sorters.interface import Outcome
 from station.cli.journal_tables import COLUMNS, line, record_table
@@ -19,7 +18,7 @@ from station.cli.live import dashboard, live_view, save_picture
 from station.cli.rows import print_rows
 from station.cli.status import shown
 from station.cli.summary import print_summary
-from station.cli.text import told
+from station.cli.text import styled, told
 from station.decision import Verdict
 from station.journal.record import PartRecord
 from station.line_values import LineStatus
@@ -39,6 +38,7 @@ HOSTILE = (
     "\\[b]",
     "[bold",
     "\x1b[2Jgone",
+    ":smile:",
 )
 
 
@@ -122,7 +122,7 @@ def test_a_record_of_any_text_is_listed_and_shown(text: str) -> None:
 
 
 def test_the_status_of_another_process_is_shown_whatever_it_says() -> None:
-    text = HOSTILE[0]
+    text = f"{HOSTILE[0]} :smile:"
     prepared = {"recipe": text, "recipe_digest": text, "engine": text, "engine_digest": text}
     document = {
         "station": text,
@@ -177,17 +177,32 @@ def test_the_status_of_another_process_is_shown_whatever_it_says() -> None:
     assert "\x1b" not in said
 
 
+def clean_of(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 @settings(max_examples=300, deadline=None)
-@example(text="\\[", before="")
-@example(text="\\\\[x", before="")
-@given(text=st.text(max_size=40), before=st.sampled_from(["", "[red]", "x ", "\\"]))
-def test_any_text_survives_markup(text: str, before: str) -> None:
-    cleaned = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-    assert Text.from_markup(f"[dim]{told(text)}[/]").plain == cleaned
-    assert drawn(f"{told(text)}") is not None
+@example(text="\\[", other="")
+@example(text=":smile:", other=":smile:")
+@example(text="\ufffc", other="{}")
+@given(text=st.text(max_size=40), other=st.text(max_size=10))
+def test_any_text_is_shown_as_it_is_and_only_markup_of_ours_styles_it(text: str, other: str) -> None:
+    clean, clean_other = clean_of(text), clean_of(other)
+    assert told(text).plain == clean
+    both = styled("[dim]first [red]{}[/][/] and {}.", text, other)
+    assert both.plain == f"first {clean} and {clean_other}."
+    styles = {(span.style, both.plain[span.start : span.end]) for span in both.spans if span.end > span.start}
+    assert styles == {("dim", f"first {clean}")} | ({("red", clean)} if clean else set())
 
 
-def test_only_one_file_of_the_command_line_escapes() -> None:
-    folder = Path(__file__).parents[3] / "station" / "cli"
-    users = [file.name for file in folder.glob("*.py") if re.search(r"rich\.markup", file.read_text())]
-    assert users == ["text.py"]
+def test_each_place_in_markup_takes_one_text() -> None:
+    for texts in ((), ("a", "b")):
+        with pytest.raises(ValueError, match="zip"):
+            styled("[red]{}[/]", *texts)
+
+
+def test_no_file_of_the_command_lines_escapes_or_puts_outside_text_into_markup() -> None:
+    root = Path(__file__).parents[3]
+    own_way = r"rich\.markup|print\([^\n]*markup=False|\bf\"[^\"\n]*\[/\]"
+    files = [file for room in ("station", "retraining", "deploy") for file in (root / room).rglob("*.py")]
+    assert [file.name for file in files if re.search(own_way, file.read_text())] == []
