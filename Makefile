@@ -10,7 +10,8 @@ WIRE ?= serial
 CAMERA ?= simulated
 # Files of tests are shared out among two processes; a file's tests stay together, as their fixtures do. Each process
 # computes with one thread: two with two threads each, on two cores, wait for each other and take nearly twice as long.
-# In the order of the tree: by the number of their tests, the long files with few tests would come last, on one core.
+# Mostly in the order of the tree (tests/conftest.py): by the number of their tests, the long files with few tests
+# would come last, on one core.
 TESTS  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-all check lint bench faults soak envelope clean help

@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -257,6 +258,12 @@ def _why_no_systemd() -> str:
 @pytest.fixture
 def machine(tmp_path: Path, software: Software) -> Iterator[Machine]:
     """A machine with frames, a configuration and the software, nothing installed."""
+    with _machine(tmp_path, software) as made:
+        yield made
+
+
+@contextmanager
+def _machine(tmp_path: Path, software: Software) -> Iterator[Machine]:
     if reason := _why_no_systemd():
         pytest.skip(f"a systemd of its own cannot be started here: {reason}")
     plant = tmp_path / "plant"
@@ -302,9 +309,17 @@ def machine(tmp_path: Path, software: Software) -> Iterator[Machine]:
         started.communicate()
 
 
-def test_an_installed_station_gets_ready_comes_back_and_stops(machine: Machine) -> None:
-    said = machine.install()
+@pytest.fixture(scope="module")
+def installed(software: Software, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, str]]:
+    """A machine with the station installed, and what the installation said."""
+    with _machine(tmp_path_factory.mktemp("installed"), software) as made:
+        yield made, made.install()
+
+
+def test_an_installed_station_gets_ready_comes_back_and_stops(installed: tuple[Machine, str]) -> None:
+    machine, said = installed
     assert "the station is ready" in said
+    machine.run("systemctl", "start", "station")
     machine.until(lambda: machine.parts() > 5)
     key = machine.run("stat", "-c", "%a %U:%G", "/var/lib/station/keys/station.pem", "/var/lib/station/keys")
     assert key.split("\n")[:2] == ["600 station:station", "700 station:station"]
@@ -337,12 +352,13 @@ def test_an_installed_station_gets_ready_comes_back_and_stops(machine: Machine) 
     machine.run(*AS_STATION, STATION, "journal", "audit", "--journal", JOURNAL)
 
 
-def test_a_check_as_root_proves_what_the_service_can_and_leaves_nothing_of_roots(machine: Machine) -> None:
+def test_a_check_as_root_proves_what_the_service_can_and_leaves_nothing_of_roots(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, _ = installed
     check = (STATION, "check", "--config", "/etc/station/station.yaml")
     status = (*AS_STATION, STATION, "status", "--json", "--config", "/etc/station/station.yaml")
     images, kept = "/var/lib/station/images", ("/var/lib/station", "/var/cache/station")
-    machine.install()
-    machine.until(lambda: machine.ready)
     machine.run("systemctl", "stop", "station")
     machine.run("rm", "-rf", images)
     said = machine.run(*check)
@@ -372,6 +388,7 @@ def test_a_check_as_root_proves_what_the_service_can_and_leaves_nothing_of_roots
         return [json.loads(line)["values"]["is_over"] for line in said.splitlines()]
 
     machine.until(lambda: ended() == [False, True])
+    machine.run("systemctl", "stop", "station")
 
 
 @pytest.mark.slow

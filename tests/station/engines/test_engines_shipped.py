@@ -1,5 +1,6 @@
 """The engine that ships: whole, proven by every back end of this machine, and INT8 within its gate."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from deploy.scoring import onnx_scorer
 from station.decision import decide_by
 from station.engines import open_engine, runnable
 from station.engines.folder import load_manifest, read_golden
+from station.engines.interface import Engine
 from station.engines.prove import prove
 
 FOLDER = Path(__file__).parents[3] / "engines" / "servo-motor-housing"
@@ -52,6 +54,22 @@ def test_int8_passes_the_gate_of_its_own_figures() -> None:
     assert load_manifest(FOLDER).int8_refusal() == ""
 
 
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Engine]]:
+    """The engine on one back end, loaded once: that takes longer than what is asked of it."""
+    cache = tmp_path_factory.mktemp("cache")
+    engines: dict[tuple[str, str], Engine] = {}
+
+    def find(backend: str, precision: str) -> Engine:
+        if (backend, precision) not in engines:
+            engines[backend, precision] = open_engine(FOLDER, backend, precision, cache=cache)
+        return engines[backend, precision]
+
+    yield find
+    for engine in engines.values():
+        engine.close()
+
+
 @pytest.mark.parametrize(
     ("backend", "precision"),
     [
@@ -63,23 +81,20 @@ def test_int8_passes_the_gate_of_its_own_figures() -> None:
         pytest.param("onnxruntime-cpu", "fp32", marks=pytest.mark.slow),
     ],
 )
-def test_every_back_end_reproduces_all_golden_parts(backend: str, precision: str, tmp_path: Path) -> None:
-    manifest = load_manifest(FOLDER)
-    engine = open_engine(FOLDER, backend, precision, cache=tmp_path)
-    report = prove(engine, manifest)
-    engine.close()
+def test_every_back_end_reproduces_all_golden_parts(
+    backend: str, precision: str, opened: Callable[[str, str], Engine]
+) -> None:
+    report = prove(opened(backend, precision), load_manifest(FOLDER))
     assert report.passed, report.failures
     assert report.parts == 12
 
 
-def test_all_back_ends_of_one_network_agree_on_golden_patches(tmp_path: Path) -> None:
+def test_all_back_ends_of_one_network_agree_on_golden_patches(opened: Callable[[str, str], Engine]) -> None:
     manifest = load_manifest(FOLDER)
     patches = np.concatenate([read_golden(manifest, part)[::8] for part in manifest.golden[::2]])
     found: dict[str, np.ndarray] = {}
     for backend, precision in runnable(FOLDER):
-        engine = open_engine(FOLDER, backend, precision, cache=tmp_path)
-        scores = engine.probabilities(patches)
-        engine.close()
+        scores = opened(backend, precision).probabilities(patches)
         network = "int8" if precision == "int8" else "fp32"  # bf16 and fp16 are fp32's, computed coarsely
         expected = found.setdefault(network, scores)
         assert (scores.argmax(axis=1) == expected.argmax(axis=1)).all()
