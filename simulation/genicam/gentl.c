@@ -7,17 +7,12 @@
  *
  * Messages to the camera: `?`, `start`, `trigger`. From it: `! width height`, and for each frame
  * `F start frame_id incomplete`, where `start` counts the starts. One thread drives a camera.
- *
- * Every function of GenTL returns an int32_t and takes at most eight arguments, each of the size of a pointer.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -26,21 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef uintptr_t W;
-typedef int32_t (*Call)(W, W, W, W, W, W, W, W);
-enum { OK = 0, ACCESS_DENIED = -1005, IO = -1010, TIMEOUT = -1011 };
+#include "gentl.h"
+
 enum { TEXT = 1, INT32 = 5, UINT64 = 8, BOOL8 = 11, POINTER = 10, SIZE = 12 };
-enum { MONO8 = 0x01080001, ACCESS_STATUS = 5, NO_ACCESS = 3, NEW_BUFFER = 1, IN_QUEUE = 1, VALUE = 1 };
+enum { MONO8 = 0x01080001, NEW_BUFFER = 1, IN_QUEUE = 1, VALUE = 1 };
 enum { XML_AT = 0x10000 };
 enum { WIDTH = 0x100, HEIGHT = 0x104, WIDTH_MAX = 0x108, HEIGHT_MAX = 0x10c, FORMAT = 0x110, START = 0x200,
        STOP = 0x204, TRIGGER = 0x208, REGISTERS = 0x1000 };
-
-static Call real(const char *name) {
-    static void *library;
-    if (!library) library = dlopen(getenv("GENTL_REAL"), RTLD_NOW | RTLD_LOCAL);
-    if (!library) abort();
-    return (Call)dlsym(library, name);
-}
 
 static int is_on(const char *fault) {
     char name[64];
@@ -333,55 +320,6 @@ int32_t DSGetBufferInfo(W stream, W handle, W what, W type, W out, W size) {
     }
 }
 
-/* ------------------------------------------------------------------ all the rest is the real producer's */
+/* ------------------------------------------------------------------ the rest is the real producer's, too */
 
-#define PASS(name) \
-    int32_t name(W a, W b, W c, W d, W e, W f, W g, W h) { \
-        static Call call; \
-        if (!call) call = real(#name); \
-        return call(a, b, c, d, e, f, g, h); \
-    }
-
-PASS(DSAllocAndAnnounceBuffer)
-PASS(DSAnnounceCompositeBuffer)
-PASS(DSClose)
-PASS(DSGetBufferChunkData)
-PASS(DSGetBufferID)
-PASS(DSGetBufferInfoStacked)
-PASS(DSGetBufferPartInfo)
-PASS(DSGetBufferPartInfoStacked)
-PASS(DSGetBufferSegmentInfo)
-PASS(DSGetFlowInfo)
-PASS(DSGetNumBufferParts)
-PASS(DSGetNumBufferSegments)
-PASS(DSGetNumFlows)
-PASS(DSGetParentDev)
-PASS(DevGetDataStreamID)
-PASS(DevGetNumDataStreams)
-PASS(DevGetParentIF)
-PASS(DevOpenDataStream)
-PASS(EventKill)
-PASS(GCCloseLib)
-PASS(GCGetInfo)
-PASS(GCGetLastError)
-PASS(GCGetPortInfo)
-PASS(GCGetPortURL)
-PASS(GCInitLib)
-PASS(GCReadPortStacked)
-PASS(GCUnregisterEvent)
-PASS(GCWritePortStacked)
-PASS(IFClose)
-PASS(IFGetDeviceID)
-PASS(IFGetDeviceInfo)
-PASS(IFGetInfo)
 PASS(IFGetNumDevices)
-PASS(IFGetParentTL)
-PASS(IFUpdateDeviceList)
-PASS(TLClose)
-PASS(TLGetInfo)
-PASS(TLGetInterfaceID)
-PASS(TLGetInterfaceInfo)
-PASS(TLGetNumInterfaces)
-PASS(TLOpen)
-PASS(TLOpenInterface)
-PASS(TLUpdateInterfaceList)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import simulation.genicam
+
 
 @pytest.fixture(scope="session")
 def viky() -> Path:
@@ -20,15 +22,16 @@ def viky() -> Path:
 @pytest.fixture(scope="session")
 def faulty_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("gentl") / "faulty.cti"
-    source = Path(__file__).with_name("faulty_gentl.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(made), str(source), "-ldl"], check=True)
+    source, header = Path(__file__).with_name("faulty_gentl.c"), Path(simulation.genicam.__path__[0])
+    compile_it = ["cc", "-shared", "-fPIC", "-O1", "-I", header, "-o", made, source, "-ldl"]
+    subprocess.run(compile_it, check=True)
     return made
 
 
 @pytest.fixture
 def producer(viky: Path, faulty_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A producer before the real one; :func:`fault` spoils it."""
-    monkeypatch.setenv("FAULTY_GENTL_REAL", str(viky))
+    monkeypatch.setenv("GENTL_REAL", str(viky))
     monkeypatch.setenv("FAULTY_GENTL_FAULT", str(tmp_path / "fault"))
     return faulty_library
 
