@@ -141,7 +141,7 @@ class Machine:
     first: int
     """Process 1 in there, by its number out here."""
 
-    def run(self, *command: str, check: bool = True, timeout_s: float = 120) -> str:
+    def run(self, *command: str, check: bool = True, timeout_s: float = 240) -> str:
         """Run a command there as root; what it says."""
         inside = ["nsenter", "-t", str(self.first), "--all", "--wdns=/"]
         clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", LIBRARIES]
@@ -164,7 +164,7 @@ class Machine:
     def shows(self, name: str) -> str:
         return self.run("systemctl", "show", "station", "-p", name, "--value").strip()
 
-    def until(self, holds: Callable[[], bool], timeout_s: float = 30) -> None:
+    def until(self, holds: Callable[[], bool], timeout_s: float = 90) -> None:
         end = time.monotonic() + timeout_s
         while not holds():
             assert time.monotonic() < end, (
@@ -301,7 +301,7 @@ def _machine(tmp_path: Path, software: Software) -> Iterator[Machine]:
         first = started.stdout.readline().strip()
         assert first, "the private systemd did not start (see above)"
         here = Machine(tmp_path, int(first))
-        end = time.monotonic() + 20
+        end = time.monotonic() + 90
         while "running" not in here.run("systemctl", "is-system-running", check=False):
             assert time.monotonic() < end, (tmp_path / "console").read_text()
             time.sleep(0.1)
