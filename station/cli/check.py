@@ -71,7 +71,7 @@ def check(
     found = f"{recipe.name} version {recipe.version}, {patches}"
     console.print(styled("[green]passed[/]  recipe: {}", found))
     for risk in accepted_risks(settings) + accepted_risks(recipe):
-        console.print(styled("[bold yellow]RISK[/]    {}", risk))
+        console.print(styled("[bold yellow]RISK[/]    {}", risk), soft_wrap=True)
     warnings = share_warnings(settings) + budget_problems(disk_uses(settings))
     if recipe.product.texture is None:
         warnings.append(
@@ -79,7 +79,7 @@ def check(
             "from pictures of good parts with `station limits`"
         )
     for warning in warnings:
-        console.print(styled("[bold yellow]WARNING[/] {}", warning))
+        console.print(styled("[bold yellow]WARNING[/] {}", warning), soft_wrap=True)
     failed = 0
     folders = [settings.paths.images, settings.paths.cache]
     with leaving_nothing_of_roots(settings.paths.journal, folders), _plant(settings, recipe):
@@ -93,7 +93,7 @@ def check(
                     seen, passed = str(error) or repr(error), False
             failed += not passed
             mark = "[green]passed[/]" if passed else "[bold red]FAILED[/]"
-            console.print(styled(mark + "  {}: {}", name, seen))
+            console.print(styled(mark + "  {}: {}", name, seen), soft_wrap=True)
     if failed:
         no_part = "; the station would accept no part in this state"
         console.print(styled("[bold red]{} failed[/]{}", failed, no_part))

@@ -31,7 +31,7 @@ from station.patching.geometry import Patches, Region, Surface, cut_surface
 from station.prepared import Prepared
 from station.recipe import load_recipe
 from station.simulated_plant import Plant
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 RECIPE = load_recipe(ROOT / "recipes" / "servo-motor-housing.yaml")
@@ -276,6 +276,7 @@ def test_a_picture_stands_in_the_chain_with_its_path_and_digest(
     cut_part = replace(part.part, record_id=record_id, patches=patches)
     with Observers([saver]) as observers:
         observers.offer(replace(part, part=cut_part))
+        observers.close(PATIENCE_S)
     assert not observers.status()[0].problem
     with JournalReader(journal.path) as reader:
         (event,) = [one for one in reader.events() if one.kind == "picture"]

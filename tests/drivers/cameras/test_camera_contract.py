@@ -52,7 +52,7 @@ def harvesters_free(path: Path) -> Camera:
     from drivers.cameras.harvesters import HarvestersSettings, harvesters_camera
 
     producer = Path(importlib.util.find_spec("genicam").origin).parent / "viky.cti"
-    free = {"mode": Mode.FREE_RUNNING, "trigger": TriggerKind.OFF, "frame_rate_hz": 40.0, "buffer_count": 64}
+    free = {"mode": Mode.FREE_RUNNING, "trigger": TriggerKind.OFF, "frame_rate_hz": 40.0, "buffer_count": 32}
     return harvesters_camera(
         HarvestersSettings(producer=producer, serial="2", width=100, height=100, isolated=False, **free)
     )

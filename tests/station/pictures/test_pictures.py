@@ -30,7 +30,7 @@ from station.pictures.saving import INDEX, PictureError, PictureSaver, write_con
 from station.prepared import Prepared
 from station.queues import QueueStatus
 from station.recipe import Recipe, load_recipe
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_S, wait_for
 
 RECIPE = """
 name: strip
@@ -153,7 +153,7 @@ class saving:  # noqa: N801 - a context manager
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.observers.close()
+        self.observers.close(PATIENCE_S)
 
 
 def wait_until(saver: saving, done: int) -> None:
