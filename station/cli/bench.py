@@ -242,10 +242,10 @@ def bench(
             limit.share(timing.parts_per_s * prepared.patch_count),
         )
     console.print(table)
-    console.print(limit.said(), highlight=False, markup=False)
+    console.print(told(limit.said()))
     if earlier is not None:
         ratios = compare_runs(rounds_of(timings, limit.found), earlier)
-        _print_ratios(console, f"this run and {told(str(against))}, round by round", ratios, "this run")
+        _print_ratios(console, f"this run and {against}, round by round", ratios, "this run")
     if cost is not None:
         _print_cost(console, measured_beside, cost)
     for reason in refused:
@@ -300,6 +300,7 @@ def _compare(other: Path, rounds: int, seconds: float, json_file: Path | None) -
     from rich.console import Console
 
     from station.bench.releases import compare_releases
+    from station.cli.text import told
     from station.machine import processor
 
     console, status = Console(), Console(stderr=True)
@@ -319,7 +320,7 @@ def _print_ratios(console: Console, title: str, ratios: list[Ratio], this: str) 
 
     from station.cli.text import told
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=told(title), title_justify="left")
     for column in ("path", this, "the other", "this / other"):
         table.add_column(column, justify="left" if column == "path" else "right")
     for ratio in ratios:

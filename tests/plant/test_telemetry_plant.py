@@ -17,7 +17,8 @@ from station.cli import app
 from station.control import ask
 from station.journal.reading import JournalReader
 from station.telemetry.schema import schema_text
-from tests.station.telemetry.conftest import TOPIC, Subscriber, until
+from tests.station.telemetry.conftest import TOPIC, Subscriber
+from tests.waiting import wait_for
 
 SCHEMAS = {
     "records": "record-1", "events": "event-1", "station": "presence-1", "state": "state-1",
@@ -42,13 +43,13 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
     config.write_text(f"{config.read_text()}telemetry: {json.dumps(telemetry)}\n")
     cell = small_plant.start_cell(parts=40, rate_hz=20.0)
     station = small_plant.start_station()
-    until(lambda: len(dashboard.numbers()) > 5, 60)
+    wait_for(lambda: len(dashboard.numbers()) > 5, 60)
     if killed:
         os.kill(station.pid, signal.SIGKILL)
         station.wait()
         station = small_plant.start_station()
     cell.wait(60)
-    until(lambda: dashboard.of("gauges") and dashboard.of("gauges")[-1]["parts"]["triggers"] > 0, 30)
+    wait_for(lambda: dashboard.of("gauges") and dashboard.of("gauges")[-1]["parts"]["triggers"] > 0, 30)
     live = ask(small_plant.journal.with_suffix(".sock"), "GET", "/status")["telemetry"]
     assert live["connected"] is True
     assert (live["sparkplug"]["born"], live["sparkplug"]["problem"]) == (True, "")
@@ -60,7 +61,7 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
     assert code == 0, out
     with JournalReader(small_plant.journal) as reader:
         records = {one.record_id: one for one in reader.records(scores=False)}
-    until(lambda: set(dashboard.numbers()) == set(records))
+    wait_for(lambda: set(dashboard.numbers()) == set(records))
     fresh = dashboard.numbers(repeats=False)
     assert fresh == sorted(set(fresh))
     for one in dashboard.of("records"):

@@ -203,6 +203,6 @@ def test_each_place_in_markup_takes_one_text() -> None:
 
 def test_no_file_of_the_command_lines_escapes_or_puts_outside_text_into_markup() -> None:
     root = Path(__file__).parents[3]
-    own_way = r"rich\.markup|print\([^\n]*markup=False|\bf\"[^\"\n]*\[/\]"
+    own_way = r"rich\.markup|print\([^\n]*markup=False|\bf\"[^\"\n]*(\[/\]|\{(told|styled)\()"
     files = [file for room in ("station", "retraining", "deploy") for file in (root / room).rglob("*.py")]
     assert [file.name for file in files if re.search(own_way, file.read_text())] == []
