@@ -14,8 +14,11 @@ from typer.testing import CliRunner
 
 from simulation.broker import Broker
 from station.cli import app
+from station.config import load_config
 from station.control import ask
+from station.fleet.manifest import StationManifest, read_manifest
 from station.journal.reading import JournalReader
+from station.signing import own_key
 from station.telemetry.schema import schema_text
 from tests.station.telemetry.conftest import TOPIC, Subscriber
 from tests.waiting import wait_for
@@ -24,6 +27,14 @@ SCHEMAS = {
     "records": "record-1", "events": "event-1", "station": "presence-1", "state": "state-1",
     "engines": "engines-1", "gauges": "gauges-1",
 }  # fmt: skip
+
+
+def last_manifest(config: Path) -> StationManifest:
+    """What the station wrote for its plant when it ended."""
+    loaded = load_config(config)
+    name, key = loaded.station.name, own_key(loaded.paths.key).public
+    (file,) = (config.parent / "fleet").iterdir()
+    return read_manifest(file.read_bytes(), name, {name: key})
 
 
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -40,7 +51,8 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
         "host": "127.0.0.1", "port": broker.port, "topic": TOPIC, "gauges_s": 0.3, "replay_s": 1.0,
         "sparkplug": {"group": "plant", "node": "station-4"},
     }  # fmt: skip
-    config.write_text(f"{config.read_text()}telemetry: {json.dumps(telemetry)}\n")
+    fleet = {"folder": str(tmp_path / "fleet"), "every_s": 1.0}
+    config.write_text(f"{config.read_text()}telemetry: {json.dumps(telemetry)}\nfleet: {json.dumps(fleet)}\n")
     cell = small_plant.start_cell(parts=40, rate_hz=20.0)
     station = small_plant.start_station()
     wait_for(lambda: len(dashboard.numbers()) > 5, 60)
@@ -61,6 +73,10 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
     assert code == 0, out
     with JournalReader(small_plant.journal) as reader:
         records = {one.record_id: one for one in reader.records(scores=False)}
+        said = last_manifest(config)
+        assert reader.digest(said.head.seq) == said.head.digest
+        assert said.parts.triggers > 0
+        assert len(said.heads) > 1, "the end of the run names what was written before"
     wait_for(lambda: set(dashboard.numbers()) == set(records))
     fresh = dashboard.numbers(repeats=False)
     assert fresh == sorted(set(fresh))
@@ -70,9 +86,9 @@ def test_a_station_sends_every_part_also_when_it_is_killed_in_the_middle(
         jsonschema.validate(message.words, json.loads(schema_text(SCHEMAS[message.topic])))
     assert {message.topic for message in dashboard.messages} == set(SCHEMAS)
     assert dashboard.of("station")[-1]["online"] is False
-    said = CliRunner().invoke(app, ["telemetry", "status", "--config", str(config)])
-    assert said.exit_code == 0, said.output
-    assert "no station runs" in said.output
-    assert "sparkplug" in said.output
+    ended = CliRunner().invoke(app, ["telemetry", "status", "--config", str(config)])
+    assert ended.exit_code == 0, ended.output
+    assert "no station runs" in ended.output
+    assert "sparkplug" in ended.output
     dashboard.close()
     broker.kill()
