@@ -28,7 +28,7 @@ class TelemetryObserver(Observer):
         """Send state and counts of a line from now on, and what is said of ``engines`` that came home."""
         self.sender.watch(status, engines)
         if self.sparkplug is not None:
-            self.sparkplug.watch(status)
+            self.sparkplug.watch(status, engines)
 
     def observe(self, part: InspectedPart) -> None:
         """Nothing: records are read from the journal."""

@@ -107,15 +107,17 @@ def state(sender: Sender, status: LineStatus) -> dict[str, Any]:
     }
 
 
-def engines(sender: Sender, said: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The engines that came home, but for the time; ``said``: ``new_engines`` of the status document."""
+def engines_home(said: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Which engine judges, which one shadows, and how far a trial is.
+
+    ``said``: ``new_engines`` of the status document; None where no engine came home.
+    """
     said = said or {"active": "factory", "state": None, "trial": None, "problems": {}}
     trial = said["trial"] or {"parts": None, "of": None}
     problems = ([said["problem"]] if "problem" in said else []) + [
         f"{duty}: {why}" for duty, why in said["problems"].items()
     ]
     return {
-        "station": sender.station,
         "active": said.get("active", ""),
         "state": "unknown" if "problem" in said else said["state"] or "factory",
         "candidate": said.get("candidate") or "",

@@ -195,7 +195,7 @@ class TelemetrySender(BrokerThread):
             return
         self._gauges_at = now + self._settings.gauges_s
         if self._engines_home is not None:
-            engines = messages.engines(self.sender, self._engines_home())
+            engines = {"station": self.sender.station, **messages.engines_home(self._engines_home())}
             if engines != self._engines:
                 self._engines = engines
                 payload = messages.encoded("engines-1", engines | _now())

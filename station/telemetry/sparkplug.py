@@ -14,11 +14,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drivers.mqtt import Will, pump
 from station.journal.errors import JournalError
 from station.journal.following import JournalFollower
+from station.telemetry.messages import engines_home
 from station.telemetry.settings import Telemetry
 from station.telemetry.sparkplug_metrics import (
     line_metrics,
@@ -75,6 +76,7 @@ class SparkplugSender(BrokerThread):
             with suppress(JournalError):  # said by the thread, which meets it again
                 self._sent = may_be_sent(journal, RecordStream(reader), self._settings)
         self._status_of_line: Callable[[], LineStatus] | None = None
+        self._engines: Callable[[], dict[str, Any] | None] = lambda: None
         self._way: Way | None = None
         self._going: deque[MQTTMessageInfo] = deque()
         """Records that are handed to the network, in their order."""
@@ -89,8 +91,14 @@ class SparkplugSender(BrokerThread):
         self._look()
         self._start()
 
-    def watch(self, status: Callable[[], LineStatus]) -> None:
-        """Send the state and the counts of a line from now on."""
+    def watch(
+        self, status: Callable[[], LineStatus], engines: Callable[[], dict[str, Any] | None] = lambda: None
+    ) -> None:
+        """Send the state and the counts of a line from now on.
+
+        ``engines``: what the status document says of engines that came home; None where none did.
+        """
+        self._engines = engines
         self._status_of_line = status
 
     def status(self) -> SparkplugStatus:
@@ -191,12 +199,15 @@ class SparkplugSender(BrokerThread):
         self._late = way.stream.newest()
         last = way.stream.read(self._late - 1, 1) if self._late else []
         number, record = (last[0].number, last[0].body["record"]) if last else (None, {})
-        at, line = _now(), line_metrics(status)
+        at, line = _now(), line_metrics(status, self._home())
         metrics = (*record_metrics(number, record, at=at, is_historical=False), *stamped(line, at))
         self._shown = {one.name: one for one in line}
         self._publish(client, self._node.device_birth(metrics, at))
         self._line_is_born = True
         self._state_at = self._gauges_at = 0.0
+
+    def _home(self) -> dict[str, Any]:
+        return engines_home(self._engines())
 
     def _node_metrics(self, way: Way) -> tuple[Metric, ...]:
         waiting = sum(way.waiting.values())
@@ -246,7 +257,7 @@ class SparkplugSender(BrokerThread):
         if status.died or not self._line_is_born:
             self._line_died_or_came(client, way, died=status.died)
             return
-        line = line_metrics(status)
+        line = line_metrics(status, self._home())
         if any(one.name not in self._shown for one in line):
             self._bear_line(client, way)  # births name everything that data ever names
             return

@@ -67,8 +67,8 @@ def node_metrics(station: str, journal: str, *, is_simulated: bool, waiting: int
     )
 
 
-def line_metrics(status: LineStatus) -> tuple[Metric, ...]:
-    """The line now, and its counts since the start."""
+def line_metrics(status: LineStatus, home: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """The line now, and its counts since the start; ``home``: :func:`messages.engines_home`."""
     run, camera, sorter, engine = status.statistics, status.camera, status.sorter, status.engine
 
     def count(name: str, value: int, unit: str = PARTS) -> Metric:
@@ -89,6 +89,12 @@ def line_metrics(status: LineStatus) -> tuple[Metric, ...]:
         text("Engine/Digest", engine.digest),
         text("Engine/Backend", engine.backend),
         text("Engine/Precision", engine.precision),
+        text("Engine/Installed", home["active"]),
+        text("Engine/Trust", home["state"]),
+        text("Engine/Candidate", home["candidate"]),
+        text("Engine/Problem", home["problem"]),
+        Metric("Engine/Trial Parts", Datatype.INT64, home["trial_parts"], unit=PARTS),
+        Metric("Engine/Trial Wanted", Datatype.INT64, home["trial_of"], unit=PARTS),
         count("Parts/Triggers", run.triggers),
         count("Parts/Accepted", run.accepted),
         count("Parts/Rejected", run.rejected),

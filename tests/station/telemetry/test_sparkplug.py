@@ -20,6 +20,7 @@ from station.line_values import LineStatus
 from station.statistics import Statistics
 from station.supervision import State
 from station.telemetry.lag import delivered
+from station.telemetry.messages import engines_home
 from station.telemetry.sparkplug import SparkplugSender
 from station.telemetry.sparkplug_metrics import line_metrics, node_metrics
 from station.telemetry.sparkplug_payload import Datatype, Metric, Payload, decode, encode
@@ -122,6 +123,8 @@ class Plant:
     bench: Bench
     host: Host
     line: LineStatus = field(default_factory=status)
+    engines: dict[str, Any] | None = None
+    """What the status says of engines that came home."""
     senders: list[SparkplugSender] = field(default_factory=list)
 
     def node(
@@ -134,7 +137,7 @@ class Plant:
             settings, own, "station 4", journal.path, lambda: journal.head.seq, is_simulated=True
         )
         if watched:
-            made.watch(lambda: self.line)
+            made.watch(lambda: self.line, lambda: self.engines)
         self.senders.append(made)
         return made
 
@@ -395,6 +398,26 @@ def test_only_what_has_changed_is_sent_and_a_new_state_at_once(plant: Plant) -> 
     }
 
 
+def test_how_far_a_trial_is_is_in_the_births_and_sent_when_it_changes(plant: Plant) -> None:
+    plant.node()
+    until(lambda: plant.host.verbs() == ["NBIRTH", "DBIRTH"])
+    born = plant.host.last("DBIRTH").values
+    assert (born["Engine/Installed"], born["Engine/Trial Parts"]) == ("factory", None)
+    plant.engines = {
+        "active": "a" * 64, "state": "trial", "candidate": None,
+        "trial": {"parts": 7, "of": 300}, "problems": {},
+    }  # fmt: skip
+    until(
+        lambda: any("Engine/Trial Parts" in one.values for one in plant.host.arrived if one.verb == "DDATA")
+    )
+    said = next(one for one in plant.host.arrived if one.verb == "DDATA").values
+    assert (said["Engine/Trust"], said["Engine/Trial Parts"], said["Engine/Trial Wanted"]) == (
+        "trial",
+        7,
+        300,
+    )
+
+
 def test_a_class_that_is_new_is_born_before_it_is_counted(plant: Plant) -> None:
     host = plant.host
     plant.line = replace(plant.line, statistics=Statistics().snapshot())
@@ -461,7 +484,7 @@ def test_every_test_that_the_table_of_assertions_names_is_there() -> None:
 def test_the_documents_name_every_metric_of_station_and_line() -> None:
     text = (ROOT / "docs" / "sparkplug.md").read_text(encoding="utf-8")
     node = node_metrics("4", "ab", is_simulated=False, waiting=0)
-    for one in (*node, *line_metrics(status())):
+    for one in (*node, *line_metrics(status(), engines_home(None))):
         group, name = one.name.split("/")
         words = {"Rejected": "`Rejected/CLASS`", "Faulted": "`Faulted/CODE`"}.get(group)
         for word in [words] if words else [f"{group}/", name.removeprefix("Verdict ")]:
