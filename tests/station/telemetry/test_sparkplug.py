@@ -400,14 +400,14 @@ def test_only_what_has_changed_is_sent_and_a_new_state_at_once(plant: Plant) -> 
 
 def test_how_far_a_trial_is_is_in_the_births_and_sent_when_it_changes(plant: Plant) -> None:
     plant.node()
-    until(lambda: plant.host.verbs() == ["NBIRTH", "DBIRTH"])
+    wait_for(lambda: plant.host.verbs() == ["NBIRTH", "DBIRTH"])
     born = plant.host.last("DBIRTH").values
     assert (born["Engine/Installed"], born["Engine/Trial Parts"]) == ("factory", None)
     plant.engines = {
         "active": "a" * 64, "state": "trial", "candidate": None,
         "trial": {"parts": 7, "of": 300}, "problems": {},
     }  # fmt: skip
-    until(
+    wait_for(
         lambda: any("Engine/Trial Parts" in one.values for one in plant.host.arrived if one.verb == "DDATA")
     )
     said = next(one for one in plant.host.arrived if one.verb == "DDATA").values
