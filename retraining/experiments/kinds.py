@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from retraining.errors import PlanError
-from retraining.experiments import latent_grid, neu_cls, neu_cls_64, rare_class, sdg_gan, smh_versions
+from retraining.experiments import latent_grid, neu_cls, neu_cls_64, rare_class, sdg_gan, smh_versions, stereo
 from retraining.experiments.plan import Experiment, Section, SizeName
 from retraining.experiments.tasks import Task
 from station.strict_yaml import Mistake, closest, load_document, read_bytes
@@ -34,6 +34,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "smh-versions": Kind(smh_versions.Plan, smh_versions.tasks),
         "rare-class": Kind(rare_class.Plan, rare_class.tasks),
         "sdg-gan": Kind(sdg_gan.Plan, sdg_gan.tasks),
+        "stereo": Kind(stereo.Plan, stereo.tasks),
     }
 )
 

@@ -75,11 +75,12 @@ class RenderedPart:
     cuts: tuple[Cut, ...] = ()
     """Each defect as relief and reflectance, in the truth's order."""
 
-    def scene(self, *, defects: bool = True) -> Scene:
+    def scene(self, *, defects: bool = True, stains: FloatArray | None = None) -> Scene:
         """The part's relief, reflectance and light: what :attr:`surface` is a photograph of.
 
         It is drawn anew from the seed, because its arrays take twenty times the memory of the pixels.
-        Without ``defects``: what :attr:`clean` is a photograph of.
+        Without ``defects``: what :attr:`clean` is a photograph of. ``stains``: a factor on the reflectance,
+        (3584, width).
         """
         width = self.truth.width
         scene = make_scene(_generator(self.truth.seed, 2, width), width)
@@ -87,14 +88,19 @@ class RenderedPart:
             here = (slice(cut.box.y, cut.box.y + cut.box.height), slice(cut.box.x, cut.box.x + cut.box.width))
             scene.height_um[here] += cut.relief_um
             scene.reflectance[here] *= cut.reflectance
+        if stains is not None:
+            scene.reflectance[:] *= stains
         return scene
 
-    def under(self, lamps: FloatArray, *, defects: bool = True) -> NDArray[np.uint8]:
+    def under(
+        self, lamps: FloatArray, *, defects: bool = True, stains: FloatArray | None = None
+    ) -> NDArray[np.uint8]:
         """The part under one lamp after the other, uint8 (n, 3584, width); the bar is off.
 
         ``lamps``: (n, 3) unit vectors to distant lamps of equal strength: x along the columns, y down the
         rows, z to the camera. One exposure serves all, and each picture has noise of its own; the noise with
-        and without ``defects`` is the same. Raises :class:`SimulationError` for what are no such vectors.
+        and without ``defects`` or ``stains`` (see :meth:`scene`) is the same.
+        Raises :class:`SimulationError` for what are no such vectors.
         """
         lamps = np.asarray(lamps, np.float32)
         lengths = np.linalg.norm(lamps, axis=-1)
@@ -102,10 +108,9 @@ class RenderedPart:
             raise SimulationError("lamps are unit vectors, an array of shape (n, 3)")
         if lamps[:, 2].min() <= 0:
             raise SimulationError("a lamp lies behind the surface: its z must be above 0")
-        scene = self.scene(defects=defects)
-        rng = _generator(self.truth.seed, 3)
-        wanted = float(rng.uniform(105, 160))
-        exposure = wanted / _level(self.scene(defects=False) if defects and self.cuts else scene, lamps)
+        wanted = float(_generator(self.truth.seed, 3).uniform(105, 160))
+        exposure = wanted / _level(self.scene(defects=False), lamps)
+        scene = self.scene(defects=defects, stains=stains)
         pictures = np.empty((len(lamps), *self.surface.shape), np.uint8)
         for index, lamp in enumerate(lamps):
             noise = fine_noise(_generator(self.truth.seed, 4, index), *self.surface.shape)

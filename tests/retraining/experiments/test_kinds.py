@@ -19,6 +19,7 @@ from retraining.experiments.kinds import KINDS, load_experiment, size_of, tasks_
 from retraining.experiments.plan import Experiment, SizeName
 from retraining.experiments.pools import Pool
 from retraining.experiments.run import run
+from retraining.experiments.stereo import at_found
 from retraining.experiments.tasks import Roots, with_needs
 
 REPOSITORY = Path(__file__).parents[3]
@@ -190,3 +191,34 @@ def test_rivals_about_a_rare_class_are_measured_on_whole_parts(here: Pool, tmp_p
     recall = found.tables[0].figures
     counted = [recall[row.name, "recall"].counted for row in found.tables[0].table.rows]
     assert [n for found in counted if found for _, n in [found]] == [3] * 6
+
+
+def test_every_way_of_looking_misses_the_same_share_of_the_defective_parts() -> None:
+    scores = np.array([0.2, 0.9, 0.5, 0.7, 0.6, 0.8, 0.4, 0.95, 0.85, 0.3])
+    for share, missed in ((1.0, 0), (0.9, 1), (0.5, 5)):
+        assert int((scores < at_found(scores, share)).sum()) == missed
+    assert at_found(scores, 0.0) == 0.95
+
+
+@pytest.mark.slow
+def test_grey_and_stereo_are_compared_on_the_same_rendered_parts(here: Pool, tmp_path: Path) -> None:
+    plan = _shipped(
+        "stereo",
+        {"kinds": ["pits"], "found": 0.5},
+        {
+            "seeds": [1],
+            "width": 200,
+            "patch": 32,
+            "training_parts": 2,
+            "test_parts": 2,
+            "good_parts": 1,
+            "network": "resnet18",
+            "training": {"steps": 2, "batch": 4, "learning_rate": 0.001},
+        },
+    )
+    found = _run(plan, Roots(tmp_path, REPOSITORY / "recipes"), here, tmp_path / "out")
+    figures = found.tables[0].figures
+    assert {row for row, _ in figures} == {"bar", "mean", "stereo", "relief"}
+    assert {figures[row, "escapes"].counted for row, _ in figures} == {(1, 2)}
+    assert figures["stereo", "overkill-stains"].counted[1] == 1
+    assert found.unplaced == ()

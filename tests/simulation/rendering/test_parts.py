@@ -9,6 +9,7 @@ import pytest
 from simulation.rendering.defects import KIND_FACTOR, LEVEL_SHARES, LEVELS, DefectSpec
 from simulation.rendering.optics import grown, photograph
 from simulation.rendering.parts import render_part
+from simulation.rendering.stains import draw_stains
 from simulation.rendering.visibility import visibility
 from simulation.truth import (
     CLASS_NAMES,
@@ -241,6 +242,19 @@ def test_a_part_under_lamps_is_the_same_each_time_and_differs_from_its_twin_at_i
     change = np.abs(lit.astype(int) - clean)
     assert change[:, ~near].max() <= 2
     assert change[:, near].max() > 10
+
+
+def test_a_stain_darkens_a_part_under_every_lamp_and_has_no_flanks():
+    part = render_part(3, width=385)
+    stains = draw_stains(3, *part.surface.shape, count=4)
+    assert np.array_equal(stains, draw_stains(3, *part.surface.shape, count=4))
+    assert 0.5 < stains.min() < 0.86
+    assert stains.max() == 1
+    lit, clean = part.under(lamps(), stains=stains).astype(float), part.under(lamps())
+    change = (lit - clean)[:, stains < 0.95]
+    assert (change.mean(axis=1) < -8).all()
+    assert np.ptp(change.mean(axis=1)) < 1
+    assert np.abs(lit - clean)[:, stains == 1].mean() < 0.2
 
 
 def test_a_flank_is_bright_under_one_lamp_and_dark_under_the_lamp_opposite():
