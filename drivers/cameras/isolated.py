@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from drivers import heartbeat
+from drivers.buffers import FRAMES
 from drivers.cameras.counters import Counters, added
 from drivers.cameras.interface import Camera, CameraError, CameraHealth, CameraLostError, Frame
 from drivers.cameras.picture_files import NO_PIXELS
@@ -265,7 +266,7 @@ class _Child:
         size = int(np.prod(shape))
         if self._mapped is None or len(self._mapped) < size:
             self._mapped = mmap.mmap(self._memory, os.fstat(self._memory).st_size)
-        return np.frombuffer(self._mapped, np.uint8, size).reshape(shape).copy()
+        return FRAMES.copy(np.frombuffer(self._mapped, np.uint8, size).reshape(shape))
 
     def end(self) -> None:
         """End the process, at the latest by force, and give everything back."""

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from retraining.errors import ExperimentError
 from retraining.experiments.tasks import Roots, Task, TaskOutcome, perform
+from station.machine import cores
 
 DIED = "its process died (out of memory?); the same command continues from its checkpoint"
 _LOOK_FOR_PARENT_S = 0.25
@@ -190,7 +191,7 @@ class RayPool:
 
 def open_pool(ray_address: str | None, jobs: int) -> Pool:
     """A pool of ``jobs`` at a time, the cores that are ours shared out among them."""
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = max(1, cores() // jobs)
     return RayPool(ray_address, jobs, threads) if ray_address else ProcessPool(jobs, threads)
 
 

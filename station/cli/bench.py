@@ -139,7 +139,7 @@ def bench(
     from station.engines import open_engine, runnable
     from station.engines.interface import EngineError
     from station.files import write_json
-    from station.machine import processor
+    from station.machine import processor, within_cores
     from station.recipe import find_recipe, load_recipe
 
     console, status = Console(), Console(stderr=True)
@@ -150,6 +150,7 @@ def bench(
         make = sent_records
     prepared = load_recipe(find_recipe(recipe, recipes))
     folder = engines / prepared.engine
+    threads = within_cores(threads)
     conditions = Conditions(str(processor()), threads, prepared.name)
     earlier = None if against is None else read_run(against, conditions)
     choices = runnable(folder)

@@ -27,7 +27,7 @@ from station.engines.manifest import INT8_SIGNED
 from station.engines.prove import golden_patches, require_fit, require_proof
 from station.engines.timing import benchmark
 from station.files import write_json
-from station.machine import cores, processor
+from station.machine import cores, processor, within_cores
 from station.recipe import Recipe
 from station.supervision import start_takes
 
@@ -98,6 +98,7 @@ def open_chosen(
             f"{options.threads} threads with chunks of {options.chunk} patches are not possible; "
             "write at least 1 thread and 0 (chosen automatically) or more patches"
         )
+    options = replace(options, threads=within_cores(options.threads))
     manifest = given if isinstance(given, EngineManifest) else load_manifest(given)
     if recipe is not None:
         require_fit(manifest, recipe)

@@ -17,7 +17,6 @@ shows that, too (``expect_head``).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -39,6 +38,7 @@ from station.journal.schema import (
     read_meta,
 )
 from station.journal.segments import Segment, is_index, read_index, segment_file, segment_files
+from station.machine import cores
 
 __all__ = ["AuditReport", "Finding", "audit"]
 
@@ -232,7 +232,7 @@ def _proofs(
     events = {one.number: one.last_seq - one.first_seq + 1 for one in known}
     of, done = sum(events.values()), 0
     jobs = {number: (file, memory.get(file.name)) for number, file in files.items()}
-    processes = min(processes or len(os.sched_getaffinity(0)), len(jobs))
+    processes = min(processes or cores(), len(jobs))
     if processes < 2 or sum(file.stat().st_size for file in files.values()) < WORTH_PROCESSES:
         for number, (file, earlier) in jobs.items():
             try:

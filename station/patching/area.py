@@ -43,8 +43,11 @@ def resize_area(
     height: int,
     width: int,
     channels: int = 1,
+    into: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Area-average a region of ``source`` to ``(height, width, channels)`` uint8, C-contiguous.
+
+    ``into``: an array of this shape, which is filled and returned; else a new one is.
 
     ``source`` is uint8 ``(H, W)`` or ``(H, W, channels)``, C-contiguous. ``starts_x[r]`` is the frame
     column in which row r of the region begins, ``starts_y[c]`` the frame row in which column c begins:
@@ -63,9 +66,11 @@ def resize_area(
     tops = np.ascontiguousarray(starts_y[bounds[:-1]], dtype=np.uint32)
     first_row, row_weights = area_weights(rows, height)
     first_value, band = _band_matrix(columns, width, channels)
-    surface = np.empty((height, width * channels), dtype=np.uint8)
+    if into is None:
+        into = np.empty((height, width, channels), dtype=np.uint8)
+    surface = into.reshape(height, width * channels)
     _resize(flat, starts_x, bounds, tops, channels, first_row, row_weights, first_value, band, surface)
-    return surface.reshape(height, width, channels)
+    return into
 
 
 def resize_picture(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

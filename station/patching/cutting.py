@@ -18,12 +18,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.buffers import Buffers
 from station.patching.area import count_extremes, resize_area
 from station.patching.finding import as_recipe_sees, find_product
 from station.patching.geometry import Patches, PatchingError, Reason, Region, Surface, cut_surface
 from station.patching.seam import find_turn
 from station.patching.texture import check_texture
 from station.recipe import ProductLimits, Recipe
+
+BUFFERS = Buffers()
+"""Of the surfaces and patches of parts; each goes back when the last one who looks at its part is done."""
 
 
 def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = None) -> Patches:
@@ -59,8 +63,10 @@ def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Pat
     size = recipe.surface
     starts_x = _starts(region.x, region.lean_x, region.height, pixels.shape[1] - region.width)
     starts_y = _starts(region.y, region.lean_y, region.width, pixels.shape[0] - region.height)
-    surface = resize_area(pixels, starts_x, starts_y, size.height, size.width, size.channels)
-    patches = cut_surface(surface, recipe.patch)
+    into = BUFFERS.empty(size.height, size.width, size.channels)
+    surface = resize_area(pixels, starts_x, starts_y, size.height, size.width, size.channels, into)
+    side = recipe.patch.size
+    patches = cut_surface(surface, recipe.patch, BUFFERS.empty(recipe.patch_count, side, side, size.channels))
     _check_patches(patches, recipe)
     mm = (recipe.product.mm_per_px_x, recipe.product.mm_per_px_y)
     return Patches(patches, Surface(surface, region), recipe.patch, recipe.grid[1], mm)

@@ -161,11 +161,14 @@ def _bounds(corners: list[tuple[float, float]]) -> Region:
     return Region(left, top, right - left, bottom - top)
 
 
-def cut_surface(surface: NDArray[np.uint8], patch: PatchGrid) -> NDArray[np.uint8]:
+def cut_surface(
+    surface: NDArray[np.uint8], patch: PatchGrid, into: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """The patches of a surface ``(H, W, C)``, row by row, left to right.
 
     Returns ``(N, patch, patch, C)``, C-contiguous. The one function that cuts: a line, a report and an
-    engine's proof see the same patches. Raises ``ValueError`` for a surface that they do not fill exactly.
+    engine's proof see the same patches. ``into``: an array of this shape, which is filled and returned
+    instead of a new one. Raises ``ValueError`` for a surface that they do not fill exactly.
     """
     height, width, channels = surface.shape
     if not (patch.fills(height) and patch.fills(width)):
@@ -181,7 +184,10 @@ def cut_surface(surface: NDArray[np.uint8], patch: PatchGrid) -> NDArray[np.uint
         (down * patch.stride, across * patch.stride, down, across, value),
         writeable=False,
     )
-    return np.ascontiguousarray(view).reshape(rows * columns, patch.size, patch.size, channels)
+    if into is None:
+        into = np.empty((rows * columns, patch.size, patch.size, channels), dtype=np.uint8)
+    np.copyto(into.reshape(view.shape), view)
+    return into
 
 
 def patch_boxes(height: int, width: int, patch: PatchGrid) -> list[Region]:

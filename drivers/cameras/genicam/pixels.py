@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.buffers import FRAMES
 from drivers.cameras.genicam.settings import GenicamSettings
 from drivers.cameras.picture_files import NO_PIXELS
 
@@ -37,4 +38,4 @@ def picture_of(
     if data.size < count:
         return f"{data.size} of {count} bytes came", NO_PIXELS
     pixels = data[:count].reshape(shape)
-    return "", np.ascontiguousarray(pixels[..., ::-1]) if found == "RGB8" else pixels.copy()
+    return "", FRAMES.copy(pixels[..., ::-1] if found == "RGB8" else pixels)

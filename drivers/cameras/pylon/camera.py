@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from drivers.buffers import FRAMES
 from drivers.cameras import FAMILIES
 from drivers.cameras.genicam.block_ids import BlockIds
 from drivers.cameras.genicam.camera import GenicamCamera, Picture, first_line
@@ -156,8 +157,8 @@ class PylonCamera(GenicamCamera):
             if view.dtype != np.uint8 or view.ndim not in (2, 3):
                 return NO_PIXELS
             if self._settings.pixel_format == "RGB8":
-                return np.ascontiguousarray(view[:, :, ::-1])
-            return np.array(view)
+                return FRAMES.copy(view[:, :, ::-1])
+            return FRAMES.copy(view)
 
     # ------------------------------------------------------------------ being there
 
