@@ -133,6 +133,11 @@ class EngineKeeper:
         """The journal's last record when the trial was looked at last."""
         self.health: Health | None = None
         """Of the engine in trial; None where none is."""
+        begun_with = station.line.prepared.installed
+        entry = None if begun_with is None else begun_with.entry
+        if entry is not None and entry.state is EngineState.TRIAL:  # known before the first look
+            wanted = station.config.new_engines.trial_parts
+            station.keeping.trial = TrialSoFar(entry.digest, 0, wanted)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="engines", daemon=True)
 

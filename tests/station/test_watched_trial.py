@@ -12,18 +12,20 @@ from rich.console import Console
 
 from station.cli.status import shown
 from station.control.status import status_document
-from station.engine_keeper import BLIND_ROUNDS
+from station.engine_keeper import BLIND_ROUNDS, EngineKeeper
 from station.engines.interface import EngineError
 from station.engines.states import FACTORY, EngineState
 from station.engines.store import STATE
 from station.metrics.series import families
 from station.metrics.server import look_at
+from station.preparing import first_that_judges
 from tests.station.engines.engine_store import installed
 from tests.station.test_way_home import activate, home, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from station.recipe import Recipe
     from tests.station.test_way_home import Home
 
 __all__ = ["home", "settings"]
@@ -63,13 +65,17 @@ def test_status_and_metrics_say_how_far_a_trial_is(home: Home) -> None:
     assert metric(home, "station_trial_parts") == {}
 
 
-def test_an_engine_whose_trial_cannot_be_watched_goes_back_and_stays_back(home: Home) -> None:
+def test_an_engine_whose_trial_cannot_be_watched_goes_back_and_stays_back(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
     activate(home)
     home.inspect(2)
     cannot_be_read(home)
     for _ in range(BLIND_ROUNDS - 1):
         home.keeper.look()
     assert home.state() is EngineState.TRIAL
+    errors = [one.message[:15] for one in caplog.records if one.levelname == "ERROR"]
+    assert errors == ["engines: trial:"], "once, and not in every round"
     assert "the trial is not watched, and its engine goes back soon" in status(home)
     assert "an error of this software (KeyError('agrees')); please report it" in status(home)
     assert metric(home, "station_new_engines_problem")["trial"] == 1
@@ -83,15 +89,6 @@ def test_an_engine_whose_trial_cannot_be_watched_goes_back_and_stays_back(home: 
     assert home.store.engines().steps == known.steps, "nothing flaps"
     assert metric(home, "station_new_engines_problem")["trial"] == 0
     home.inspect(1)
-
-
-def test_a_problem_is_said_once_and_not_in_every_round(home: Home, caplog: pytest.LogCaptureFixture) -> None:
-    activate(home)
-    home.inspect(1)
-    cannot_be_read(home)
-    for _ in range(BLIND_ROUNDS - 1):
-        home.keeper.look()
-    assert [one.message[:15] for one in caplog.records if one.levelname == "ERROR"] == ["engines: trial:"]
 
 
 def test_a_trial_that_can_be_watched_again_in_time_goes_on(home: Home) -> None:
@@ -125,6 +122,18 @@ def test_an_engine_in_trial_that_cannot_go_back_judges_no_further_part(home: Hom
     state.write_bytes(whole)
     home.keeper.look()
     assert home.station.line.unprepared, "only a person lets it judge again"
+
+
+def test_a_start_in_a_trial_that_cannot_be_watched_from_the_first_look_on_judges_no_further_part(
+    home: Home, tiny_recipe: Recipe
+) -> None:
+    activate(home)
+    home.station.line.prepare(first_that_judges(home.station.config, tiny_recipe).prepared)
+    keeper = EngineKeeper(home.station, home.folder / "station.yaml")
+    (home.store.folder / STATE).write_text("{")
+    for _ in range(BLIND_ROUNDS):
+        keeper.look()
+    assert "must not go on" in home.station.line.unprepared
 
 
 def test_a_rollback_that_finds_no_engine_leaves_none_that_judges(home: Home) -> None:
