@@ -23,16 +23,13 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from drivers import heartbeat
 from drivers.errors import InspectionError
-from station.engines.health import Baseline, Health, Judged, health_of
+from station.engine_trial import SLOW, Trial
+from station.engines.health import Health
 from station.engines.interface import ChangeoverUnderWayError
 from station.engines.states import EngineState, Entry
 from station.engines.store import Store
-from station.faults import code_of
 from station.journal.reading import JournalReader
-from station.journal.record import PartRecord
-from station.journal.selection import Selection
 from station.proof_process import ProofProcess
-from station.recipe import UNKNOWN
 from station.shadow.observer import Shadow
 from station.shadow.promotion import next_candidate
 
@@ -47,10 +44,6 @@ log = logging.getLogger(__name__)
 ROUND_S = 1.0
 CHANGEOVER_S = 600.0
 """What loading and proving the engine before may take, s; later the watcher says where the thread is."""
-LOOKED_AT = 3
-"""Times the parts of a baseline are looked at to find those of the engine before."""
-SLOW = 0.8
-"""A part is slow whose decision came after this share of its deadline."""
 BLIND_ROUNDS = 10
 """Rounds in a row in which a trial could not be watched, after which its engine goes back."""
 STATION = "station"
@@ -295,91 +288,6 @@ class EngineKeeper:
         before = Store(self._station.config.paths.engines, now.engine.info.name).engines().previous
         with JournalReader(self._station.journal.path) as journal:
             return self._trial.health(journal, before, settings.baseline_parts, settings.trial_parts)
-
-
-class Trial:
-    """What the journal says of one trial, read onwards."""
-
-    def __init__(self, entry: Entry, model: str, recipe: str, slow_ms: float) -> None:
-        """``model``: SHA-256 of what judges. ``slow_ms``: a decision that took longer is counted as slow."""
-        self.subject = (entry.digest, entry.after_record, model, recipe)
-        self._entry, self._model, self._recipe, self._slow_ms = entry, model, recipe, slow_ms
-        self._baseline: Baseline | None = None
-        self._known: frozenset[str] = frozenset()
-        """The classes of the engine before."""
-        self._parts: dict[int, Judged] = {}
-        self._settled_to = entry.after_record
-        """Every record up to here has its verdict."""
-        self._disagrees: dict[int, bool] = {}
-        self._heard_to = 0
-
-    def health(self, journal: JournalReader, before: str, baseline_parts: int, trial_parts: int) -> Health:
-        """What it says so far; ``before``: the digest of what may shadow. Raises ``JournalError``."""
-        if self._baseline is None:
-            self._baseline = self._usual(journal, baseline_parts)
-        is_settled = True
-        for record in journal.records(Selection(after_record=self._settled_to), scores=False):
-            is_settled &= record.outcome is not None
-            if is_settled:
-                self._settled_to = record.record_id
-            if record.outcome is not None and self._is_of(record, self._model):
-                part = judged(record, self._slow_ms)
-                is_new = bool(self._known) and record.class_name not in self._known
-                self._parts[record.record_id] = replace(part, excused=bool(part.rejected) and is_new)
-        head = journal.head().seq
-        self._disagrees |= disagreements(journal, before, self._heard_to)
-        self._heard_to = head
-        parts = [
-            replace(self._parts[number], disagrees=self._disagrees.get(number))
-            for number in sorted(self._parts)
-        ]
-        return health_of(self._baseline, parts, trial_parts)
-
-    def _usual(self, journal: JournalReader, parts: int) -> Baseline:
-        """By the latest parts of the engine before, and what this one said of them when it shadowed."""
-        found: list[PartRecord] = []
-        latest = journal.records(Selection(newest_first=True, limit=LOOKED_AT * parts), scores=False)
-        for record in latest:
-            is_before = record.record_id <= self._entry.after_record and record.outcome is not None
-            if is_before and self._is_of(record, self._entry.before):
-                found.append(record)
-            if len(found) == parts:
-                break
-        self._known = frozenset(name for one in found for name in (*(one.classes or "").split(","), UNKNOWN))
-        said = disagreements(journal, self._entry.digest, 0)
-        return Baseline.of([judged(one, self._slow_ms, said.get(one.record_id)) for one in reversed(found)])
-
-    def _is_of(self, record: PartRecord, model: str) -> bool:
-        """Whether a part was judged by this model, for the recipe of the trial: others have other rates."""
-        return record.engine_digest == model and record.recipe == self._recipe
-
-
-def judged(record: PartRecord, slow_ms: float, disagrees: bool | None = None) -> Judged:
-    """What a record says of the engine that judged it; faults of camera, cell and station are none of its."""
-    code = code_of(record.reason or "") if record.outcome == "fault" else None
-    return Judged(
-        faulted=code is not None and code.code in ENGINES_FAULTS,
-        slow=(record.decided_ms or 0.0) > slow_ms,
-        rejected=None if record.outcome == "fault" else record.outcome == "reject",
-        disagrees=disagrees,
-    )
-
-
-ENGINES_FAULTS = frozenset({"F301", "F302", "F303", "F304", "F305", "F401", "F402"})
-"""The codes of faults that an engine is to blame for: no scores, no decision, or too late."""
-
-
-def disagreements(journal: JournalReader, shadow: str, after_seq: int) -> dict[int, bool]:
-    """Record -> whether an engine that shadows judged it otherwise than the active one.
-
-    ``shadow``: its digest in the store, or ``factory``. Only events after ``after_seq``. Raises
-    ``JournalError``.
-    """
-    return {
-        event.record_id: not event.values["agrees"]
-        for event in journal.station_events(("shadow",), after_seq=after_seq)
-        if event.record_id and event.values.get("candidate") == shadow
-    }
 
 
 def _problem_of(name: str, duty: Callable[[], None], before: Mapping[str, str]) -> str:
