@@ -4,7 +4,7 @@ The same rendered housings are looked at in several ways: under the bar light, a
 pictures (the same light and noise, without its directions), as curvature, range and texture, and as curvature
 and range alone. A network is trained per way on the same patches. Its threshold is set so that every way
 misses the same share of the defective test parts; then overkill is counted, on good parts and on good parts
-with stains that no training part has.
+with stains, of which training has seen some or none.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class Plan(Experiment):
     """how visible the defects are under the bar; null for the renderer's mixture"""
     stains: Annotated[int, Field(ge=1, le=40)]
     """stains of a stained part"""
+    stained_share: Share
+    """the share of the good training parts that have stains too"""
     found: Share
     """the share of the defective test parts that every way finds"""
     lamps: Lamps
@@ -99,6 +101,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
             "kinds": list(plan.kinds),
             "level": plan.level,
             "stains": plan.stains,
+            "stained_share": plan.stained_share,
             "lamps": plan.lamps.model_dump(),
             "training_parts": size.training_parts,
             "test_parts": size.test_parts,
@@ -131,6 +134,7 @@ def render(
     kinds: list[str],
     level: str | None,
     stains: int,
+    stained_share: float,
     lamps: dict[str, float],
     training_parts: int,
     test_parts: int,
@@ -141,9 +145,12 @@ def render(
 
     from retraining.evaluation.part_runs import in_processes
 
+    good = training_parts * len(kinds)
+    with_stains = round(stained_share * good)
     orders: list[tuple[str, str, int]] = [
         *[("train", kind, 0) for kind in kinds for _ in range(training_parts)],
-        *[("train", GOOD, 0)] * (training_parts * len(kinds)),
+        *[("train", GOOD, stains)] * with_stains,
+        *[("train", GOOD, 0)] * (good - with_stains),
         *[("test", kind, 0) for kind in kinds for _ in range(test_parts)],
         *[("test", GOOD, 0)] * good_parts,
         *[("test", GOOD, stains)] * good_parts,
