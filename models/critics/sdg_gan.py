@@ -1,14 +1,15 @@
 """SDG-GAN's critic: convolutions, each followed by average pooling, and no batch normalisation.
 
 Source: Mustafaev et al. (SMHSI), section IV.C.1, Tables 1 and 3: 6,993,409 parameters at 256 px. The slope
-of the leaky rectifiers is not given; 0.2 is DCGAN's.
+of the leaky rectifiers is not given; 0.2 is DCGAN's. The weights start as the generator's do: as in Keras,
+which the paper used.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.adversarial_layers import check_channels, doublings, initialise_for_leaky
+from models.adversarial_layers import check_channels, doublings, initialise_as_keras
 
 _STAGES = ((32, 7), (64, 5), (128, 5), (256, 5), (512, 3), (1024, 3))
 """Filters and kernel side of each convolution; a 2 x 2 average pooling follows every one."""
@@ -35,7 +36,7 @@ class SDGCritic(nn.Module):
             ]
             width = filters
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 4 * 4, 1))
-        initialise_for_leaky(self, _SLOPE)
+        initialise_as_keras(self)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Raw scores ``(N,)`` of pictures ``(N, channels, size, size)``, -1..1."""

@@ -19,8 +19,7 @@ from torch import Tensor
 from retraining.adversarial.loop import build_pair, train_pair
 from retraining.adversarial.losses import LOSSES, gradient_penalty
 from retraining.adversarial.plan import SYSTEMS, AdversarialPlan
-from retraining.runs.distributed import choose_device
-from retraining.runs.precision import resolve_precision
+from retraining.runs.distributed import World, choose_device
 from retraining.runs.step_cost import Clock, StepCost, chosen_clock, interleave, options
 
 
@@ -42,7 +41,7 @@ def _bare_passes(plan: AdversarialPlan) -> tuple[Callable[[], None], Callable[[]
     """One step's forward and backward passes on fixed tensors, and the optimisers' steps after them."""
     system, device = plan.own_system(), choose_device(plan.device)
     loss, pair = LOSSES[system.loss], build_pair(plan, device)
-    bf16 = resolve_precision(plan.precision, device) == "bf16"
+    bf16 = pair.settle_precision(plan, device, World())
     real = torch.rand(plan.batch, plan.channels, plan.size, plan.size, device=device) * 2 - 1
     real = real.contiguous(memory_format=torch.channels_last)
     latent = torch.randn(plan.batch, system.latent, device=device)

@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 from models.critics import CRITICS
 from models.generators import GENERATORS
-from retraining.adversarial.diffaugment import CHANCES, diffaugment
+from models.generators.latent_mapping import LatentMappingGenerator
+from retraining.adversarial.diffaugment import CHANCES, STRENGTHS, diffaugment
 from retraining.adversarial.losses import LOSSES, gradient_penalty
 from retraining.adversarial.plan import SYSTEMS, AdversarialPlan, System
 from retraining.errors import CollapseError, DivergedError, TrainingError, TrainingStoppedError
 from retraining.runs.curves import draw_pair_curves
 from retraining.runs.distributed import World, average_gradients, average_numbers, choose_device, open_world
 from retraining.runs.folder import StepLog, close_run, open_run, save_state, stop_requests
-from retraining.runs.precision import resolve_precision
+from retraining.runs.precision import use_bf16
 from retraining.runs.sheets import tile, write_picture
 
 __all__ = [
@@ -70,7 +71,6 @@ def train_pair(
     """
     system, loss = plan.own_system(), LOSSES[plan.own_system().loss]
     device = choose_device(plan.device)
-    bf16 = resolve_precision(plan.precision, device) == "bf16"
     with open_world(device) as world, stop_requests() as stop_asked:
         _check(plan, pixels, world)
         pictures = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(device)
@@ -79,6 +79,7 @@ def train_pair(
         first_step = 0
         if resume and (folder / "checkpoint.pt").is_file():
             first_step = pair.restore(folder / "checkpoint.pt", plan)
+        bf16 = pair.settle_precision(plan, device, world)
         if world.first:
             _open_folder(plan, pictures, folder, first_step, about or {})
             log = StepLog(folder / "log.csv", first_step)
@@ -98,7 +99,9 @@ def train_pair(
             draws = Draws(plan.seed, step, plan.batch, world, device)
 
             def changed(seen: Tensor, draws: Draws = draws) -> Tensor:
-                return diffaugment(seen, draws.uniform(CHANCES)) if plan.diffaugment else seen
+                if plan.diffaugment == "none":
+                    return seen
+                return diffaugment(seen, draws.uniform(CHANCES), STRENGTHS[plan.diffaugment])
 
             # The critic learns to distinguish real pictures from generated ones, in several steps.
             for _ in range(system.critic_steps):
@@ -116,7 +119,8 @@ def train_pair(
 
             # The generator learns to get better scores from the critic, which stays as it is.
             pair.critic.requires_grad_(False)
-            fake = generate(draws.normal(system.latent))
+            latent = draws.normal(system.latent)
+            fake = generate(latent)
             generator_loss = loss.generator(score(changed(fake)))
             pair.generator_optimiser.zero_grad(set_to_none=True)
             generator_loss.backward()  # type: ignore[no-untyped-call]
@@ -129,8 +133,9 @@ def train_pair(
             last, done = step + 1 == plan.steps, step + 1
             checked = last or done % plan.check_every == 0
             share = diversity(fake.detach()) / typical if checked else math.nan
-            critic_value, generator_value, penalty_value, share, stopping = average_numbers(
-                [critic_loss, generator_loss, penalty, share, float(stop_asked())], world, device
+            alike = likeness_of_w(pair.generator, latent) if checked else math.nan
+            critic_value, generator_value, penalty_value, share, alike, stopping = average_numbers(
+                [critic_loss, generator_loss, penalty, share, alike, float(stop_asked())], world, device
             )
             if not all(map(math.isfinite, (critic_value, generator_value, penalty_value))):
                 raise _ended(folder, world, DivergedError(
@@ -144,7 +149,8 @@ def train_pair(
             if world.first:
                 row = {
                     "step": done, "critic_loss": critic_value, "generator_loss": generator_value,
-                    "penalty": penalty_value, "diversity": share, "seconds": time.perf_counter() - began,
+                    "penalty": penalty_value, "diversity": share, "w_cosine": alike,
+                    "seconds": time.perf_counter() - began,
                 }  # fmt: skip
                 log.write(row)
                 if done % plan.sheet_every == 0 and not last:
@@ -173,7 +179,9 @@ def train_pair(
             if share < plan.collapse_below and plan.steps > plan.collapse_after:
                 raise _ended(folder, world, _collapse(plan, share, plan.steps))
             save_state({"plan": asdict(plan), "weights": generator.state_dict()}, folder / "generator.pt")
-            close_run(folder, "finished", {"steps": plan.steps, "diversity": share})
+            figures = {"steps": plan.steps, "diversity": share, "precision": "bf16" if bf16 else "fp32"}
+            alike = likeness_of_w(generator, _sheet_latents(plan).to(device))
+            close_run(folder, "finished", figures | ({} if math.isnan(alike) else {"w_cosine": alike}))
     return folder / "generator.pt"
 
 
@@ -188,6 +196,15 @@ class NetworkPair:
     critic_optimiser: torch.optim.Optimizer
     low_checks: int = 0
     """Checks in a row that found too little diversity."""
+    bf16: bool | None = None
+    """The arithmetic that the run began with; None before it is settled."""
+
+    def settle_precision(self, plan: AdversarialPlan, device: torch.device, world: World) -> bool:
+        """Whether the run computes in bf16: as its checkpoint did, or else as the plan asks."""
+        if self.bf16 is None:
+            work = ("pair", plan.system, plan.size, plan.channels, plan.batch)
+            self.bf16 = use_bf16(plan.precision, device, _rehearsal(plan, self, device), work, world)
+        return self.bf16
 
     def average_in(self, keep: float) -> None:
         """Move the average towards the generator: it keeps ``keep`` of itself."""
@@ -198,7 +215,8 @@ class NetworkPair:
     def state(self, plan: AdversarialPlan, step: int) -> dict[str, Any]:
         """What a checkpoint holds."""
         parts = {name: getattr(self, name).state_dict() for name in _PARTS}
-        return {"plan": _plan_as_text(plan), "step": step, "low_checks": self.low_checks, **parts}
+        return {"plan": _plan_as_text(plan), "step": step, "low_checks": self.low_checks, "bf16": self.bf16,
+                **parts}  # fmt: skip
 
     def restore(self, path: Path, plan: AdversarialPlan) -> int:
         """Load a checkpoint of ``plan`` and return its step; raises :class:`TrainingError` for a checkpoint
@@ -211,7 +229,7 @@ class NetworkPair:
             )
         for name in _PARTS:
             getattr(self, name).load_state_dict(state[name])
-        self.low_checks = state["low_checks"]
+        self.low_checks, self.bf16 = state["low_checks"], state["bf16"]
         return int(state["step"])
 
 
@@ -244,11 +262,38 @@ def build_pair(plan: AdversarialPlan, device: torch.device) -> NetworkPair:
 
 
 def _optimiser(network: nn.Module, system: System) -> torch.optim.Optimizer:
+    slow = list(network.mapping.parameters()) if isinstance(network, LatentMappingGenerator) else []
+    known = {id(parameter) for parameter in slow}
+    groups: list[dict[str, Any]] = [{"params": [p for p in network.parameters() if id(p) not in known]}]
+    if slow:
+        groups.append({"params": slow, "lr": system.learning_rate * system.mapping_rate})
     if system.optimiser == "rmsprop":
-        return torch.optim.RMSprop(
-            network.parameters(), system.learning_rate, alpha=system.betas[1], foreach=True
-        )
-    return torch.optim.Adam(network.parameters(), system.learning_rate, system.betas, fused=True)
+        return torch.optim.RMSprop(groups, system.learning_rate, alpha=system.betas[1], foreach=True)
+    return torch.optim.Adam(groups, system.learning_rate, system.betas, fused=True)
+
+
+def _rehearsal(plan: AdversarialPlan, pair: NetworkPair, device: torch.device) -> Callable[[bool], None]:
+    """Forward and backward passes like a step's, by copies of the networks, to be timed."""
+    generator, critic = copy.deepcopy(pair.generator), copy.deepcopy(pair.critic)
+    chance = torch.Generator().manual_seed(plan.seed)
+    latent = torch.randn(plan.batch, plan.own_system().latent, generator=chance).to(device)
+    mix = torch.full((plan.batch,), 0.5, device=device)
+
+    def passes(bf16: bool) -> None:
+        def score(seen: Tensor) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                scores: Tensor = critic(seen)
+            return scores.float()
+
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            fake = generator(latent)
+        fake = fake.float()
+        total = score(fake).mean()
+        if plan.own_system().penalty:
+            total = total + gradient_penalty(score, fake, fake, mix)
+        total.backward()  # type: ignore[no-untyped-call]
+
+    return passes
 
 
 class Draws:
@@ -310,6 +355,19 @@ def diversity(pictures: Tensor) -> float:
     return float(torch.pdist(pixels).mean()) / math.sqrt(pixels.shape[1])
 
 
+def likeness_of_w(generator: nn.Module, latent: Tensor) -> float:
+    """Mean cosine between the w of any two of ``(N, latent)``; NaN without a mapping network.
+
+    Towards 1 all w point the same way: then the mapping has taken away what tells pictures apart.
+    """
+    if not isinstance(generator, LatentMappingGenerator) or not generator.mapping:
+        return math.nan
+    with torch.no_grad():
+        w = nn.functional.normalize(generator.map(latent), dim=1)
+    count = len(w)
+    return float((w.sum(0).square().sum() - count) / (count * (count - 1)))
+
+
 def to_pixels(pictures: Tensor) -> NDArray[np.uint8]:
     """Float ``(N, C, S, S)``, -1..1 -> uint8 ``(N, S, S, C)``."""
     levels = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -358,19 +416,22 @@ def _open_folder(
 def _write_sheet(generator: nn.Module, plan: AdversarialPlan, folder: Path, step: int) -> float:
     """Draw the run's own 64 latent vectors and write them; the diversity of what came out."""
     device = next(generator.parameters()).device
-    latent = torch.randn(
-        _SHEET, plan.own_system().latent, generator=torch.Generator().manual_seed(plan.seed + 1)
-    )
     with torch.no_grad():
-        drawn = torch.cat([generator(part.to(device)) for part in torch.split(latent, 16)])
+        drawn = torch.cat([generator(part.to(device)) for part in torch.split(_sheet_latents(plan), 16)])
     write_picture(tile(to_pixels(drawn), 8), folder / "samples" / f"{step:06d}.png")
     return diversity(drawn)
+
+
+def _sheet_latents(plan: AdversarialPlan) -> Tensor:
+    """The run's own 64 latent vectors, ``(64, latent)``."""
+    chance = torch.Generator().manual_seed(plan.seed + 1)
+    return torch.randn(_SHEET, plan.own_system().latent, generator=chance)
 
 
 def _collapse(plan: AdversarialPlan, share: float, step: int) -> CollapseError:
     return CollapseError(
         f"the generated pictures at step {step} differ by {share:.2f} of what real ones differ by (limit "
-        f"{plan.collapse_below}); try wgan-gp, --diffaugment or another seed"
+        f"{plan.collapse_below}); try wgan-gp, --diffaugment mild or another seed"
     )
 
 

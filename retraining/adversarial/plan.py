@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from models.adversarial_layers import SIZES
+from retraining.adversarial.diffaugment import STRENGTHS
 from retraining.errors import TrainingError
 
 
@@ -35,6 +36,14 @@ class System:
     """Numbers of a latent vector."""
     mapping_layers: int | None = None
     """Fully connected layers before the generator; ``None`` where it cannot have any."""
+    mapping_rate: float = 1.0
+    """The learning rate of these layers, as a share of the generator's."""
+
+
+OPTIMISERS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"adam": (0.5, 0.999), "rmsprop": (0.0, 0.9)}
+)
+"""Names -> betas for a system that is not trained by its own optimiser."""
 
 
 SYSTEMS: Mapping[str, System] = MappingProxyType(
@@ -53,7 +62,8 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
 )
 """``gan``: Goodfellow et al. 2014, optimiser as DCGAN's. ``dcgan``: Radford et al. 2016, section 4.
 ``lsgan``: Mao et al. 2017 in DCGAN's networks. ``wgan-gp``: LMAN's "DCGAN + WGAN-GP" with SDG-GAN's settings.
-``sdg-gan``: SMHSI, section V.C. ``latent-mapping``: LMAN, section 4.4.2 (its rate is not given)."""
+``sdg-gan``: SMHSI, section V.C. ``latent-mapping``: LMAN, section 4.4.2 (its rate is not given). LMAN trains
+all of its rivals by RMSProp with 100 latent numbers: those are settings of the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,10 @@ class AdversarialPlan:
     channels: int = 1
     latent: int | None = None
     mapping_layers: int | None = None
+    mapping_rate: float | None = None
+    """1: the mapping network learns at the generator's rate; 0.01: StyleGAN's hundredth."""
+    optimiser: str | None = None
+    """``adam`` or ``rmsprop``."""
     learning_rate: float | None = None
     critic_steps: int | None = None
     steps: int = 2000
@@ -79,15 +93,15 @@ class AdversarialPlan:
     """Largest decay of the averaged generator per step; 0 keeps the last weights instead of an average."""
     flips: bool = True
     """Real pictures are mirrored at random, left-right and up-down."""
-    diffaugment: bool = False
-    """Differentiable augmentation, for a few dozen real pictures."""
+    diffaugment: str = "none"
+    """Differentiable augmentation, for a few dozen real pictures: ``none``, ``mild`` or ``paper``."""
     collapse_below: float = 0.1
     """Diversity, as a share of the real pictures', below which a generator counts as collapsed; 0: never."""
     collapse_after: int = 500
     """Steps before the first check for a collapse."""
     seed: int = 1
     precision: str = "auto"
-    """``fp32``, ``bf16``, or ``auto``: bf16 where the processor multiplies it in hardware."""
+    """``fp32``, ``bf16``, or ``auto``: the faster of the two, by one step of each."""
     device: str = "auto"
     """``auto``: the GPU where there is one."""
     sheet_every: int = 250
@@ -104,7 +118,14 @@ class AdversarialPlan:
             )
         if self.precision not in ("auto", "fp32", "bf16"):
             raise TrainingError(f"precision is auto, fp32 or bf16, not {self.precision!r}")
-        if self.mapping_layers is not None and SYSTEMS[self.system].mapping_layers is None:
+        if self.diffaugment not in ("none", *STRENGTHS):
+            raise TrainingError(
+                f"differentiable augmentation is none, {' or '.join(STRENGTHS)}, not {self.diffaugment!r}"
+            )
+        if self.optimiser not in (None, *OPTIMISERS):
+            raise TrainingError(f"the optimiser is {' or '.join(OPTIMISERS)}, not {self.optimiser!r}")
+        asked_of_mapping = {self.mapping_layers, self.mapping_rate} - {None}
+        if asked_of_mapping and SYSTEMS[self.system].mapping_layers is None:
             raise TrainingError(f"{self.system} has no mapping network; latent-mapping has one")
         if self.steps < 1 or self.batch < 2 or not 0 <= self.ema < 1:
             raise TrainingError(
@@ -113,6 +134,10 @@ class AdversarialPlan:
         if min(self.sheet_every, self.check_every, self.checkpoint_every) < 1:
             raise TrainingError("the steps between sheets, checks and checkpoints must be 1 or more")
         own = self.own_system()
+        if not 0 < own.mapping_rate <= 1:
+            raise TrainingError(
+                f"the mapping network's rate is above 0 and at most 1, not {own.mapping_rate}"
+            )
         if own.latent < 1 or own.critic_steps < 1 or own.learning_rate <= 0 or (own.mapping_layers or 0) < 0:
             raise TrainingError(
                 "latent and critic steps must be 1 or more, mapping layers 0 or more, the learning rate "
@@ -124,7 +149,12 @@ class AdversarialPlan:
         asked = {
             "latent": self.latent,
             "mapping_layers": self.mapping_layers,
+            "mapping_rate": self.mapping_rate,
+            "optimiser": self.optimiser,
             "learning_rate": self.learning_rate,
             "critic_steps": self.critic_steps,
         }
-        return replace(SYSTEMS[self.system], **{k: v for k, v in asked.items() if v is not None})  # type: ignore[arg-type]
+        paper = SYSTEMS[self.system]
+        if self.optimiser not in (None, paper.optimiser):
+            paper = replace(paper, betas=OPTIMISERS[str(self.optimiser)])
+        return replace(paper, **{k: v for k, v in asked.items() if v is not None})  # type: ignore[arg-type]

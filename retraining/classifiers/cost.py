@@ -10,18 +10,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from retraining.classifiers.augmentation import as_batch
-from retraining.classifiers.loop import TrainingPlan, build_network, resolve_precision, train
+from retraining.classifiers.loop import TrainingPlan, build_network, train
 from retraining.classifiers.losses import cross_entropy
 from retraining.classifiers.optimisers import make_optimiser
 from retraining.data.dataset import PictureSet
 from retraining.data.source import PictureSource
 from retraining.runs.distributed import choose_device
+from retraining.runs.precision import use_bf16
 from retraining.runs.step_cost import Clock, StepCost, chosen_clock, interleave, options
 
 
@@ -63,7 +65,6 @@ def _bare_passes(
 ) -> tuple[Callable[[], None], Callable[[], object]]:
     """One step's passes on a batch that lies ready, and the optimiser's step after them."""
     device = choose_device(plan.device)
-    bf16 = resolve_precision(plan.precision, device) == "bf16"
     network = build_network(plan, source).to(device).train()
     optimiser = make_optimiser(
         plan.optimiser, network, learning_rate=1e-6, l2=plan.l2, weight_decay=plan.weight_decay
@@ -72,13 +73,14 @@ def _bare_passes(
     pixels = as_batch(drawn).to(device)
     labels = torch.as_tensor(truth, device=device)
 
-    def passes() -> None:
+    def passes(bf16: bool) -> None:
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = network(pixels)
         cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
 
-    return passes, optimiser.step
+    bf16 = use_bf16(plan.precision, device, passes, ("cost", plan.network, pixels.shape))
+    return partial(passes, bf16), optimiser.step
 
 
 def main() -> None:

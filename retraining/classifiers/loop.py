@@ -51,7 +51,7 @@ from retraining.runs.distributed import (
     wait_for_all,
 )
 from retraining.runs.folder import StepLog, close_run, open_run, save_state, stop_requests
-from retraining.runs.precision import resolve_precision
+from retraining.runs.precision import use_bf16
 from retraining.surfaces.crops import WINDOW, Batch, Source
 
 _AVERAGE_EVERY = 4
@@ -60,7 +60,7 @@ _AVERAGE_EVERY = 4
 __all__ = [
     "Reporter", "TrainingError", "TrainingPlan", "TrainingStoppedError", "Validation", "Validator",
     "build_network", "carry_weights", "in_epochs", "learning_rate", "load_checkpoint", "load_weights",
-    "probabilities", "resolve_precision", "save_weights", "train",
+    "probabilities", "save_weights", "train",
 ]  # fmt: skip
 
 
@@ -113,12 +113,12 @@ def train(
     checkpoint when the process is asked to stop.
     """
     device = choose_device(plan.device)
-    bf16 = resolve_precision(plan.precision, device) == "bf16"
     with open_world(device) as world, stop_requests() as stop_asked, ThreadPoolExecutor(1) as helper:
         run = _begin(plan, source, world, device, start_from, replay_first, validate)
         if resume and (folder / "checkpoint.pt").is_file():
             run.restore(folder / "checkpoint.pt", plan)
-        with _written_down(plan, folder, run.step, world):
+        bf16 = run.settle_precision(plan, source, device, world)
+        with _written_down(plan, folder, run.step, world, bf16):
             files = _Files(folder, run.step, world)
             coming = helper.submit(_prepare, plan, source, world, device, run.step, run.replay_before)
             while run.step < plan.steps and not run.exhausted(plan):
@@ -191,7 +191,13 @@ def probabilities(
     network.eval()
     own = next(network.parameters(), None)
     device = torch.device("cpu") if own is None else own.device
-    bf16 = resolve_precision(precision, device) == "bf16"
+
+    def score_first(bf16: bool) -> None:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            network(as_batch(patches[:chunk]).to(device))
+
+    work = ("scores", type(network), sum(p.numel() for p in network.parameters()), patches[:chunk].shape)
+    bf16 = len(patches) > 0 and use_bf16(precision, device, score_first, work)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         scores = [
             torch.softmax(network(as_batch(patches[at : at + chunk]).to(device)).float(), 1)
@@ -218,12 +224,25 @@ class _Run:
     """Validations since the best one."""
     averaged: int = 0
     """The step to which the average follows the weights."""
+    bf16: bool | None = None
+    """The arithmetic that the run began with; None before it is settled."""
     _pairs: tuple[list[Tensor], list[Tensor]] = field(default=([], []))
 
     def __post_init__(self) -> None:
         theirs, own = self.average.state_dict(), self.network.state_dict()
         kept = [name for name, value in own.items() if value.is_floating_point()]
         self._pairs = [theirs[name] for name in kept], [own[name] for name in kept]
+
+    def settle_precision(
+        self, plan: TrainingPlan, source: Source, device: torch.device, world: World
+    ) -> bool:
+        """Whether the run computes in bf16: as its checkpoint did, or else as the plan asks."""
+        if self.bf16 is None:
+            own = plan.batch // world.size
+            shape = (own, source.channels, *source.size)
+            passes = _rehearsal(self.network, self.criterion, shape, device)
+            self.bf16 = use_bf16(plan.precision, device, passes, ("classifier", plan.network, shape), world)
+        return self.bf16
 
     def average_in(self, keep: float, *, now: bool) -> None:
         """Let the average follow the weights, ``keep`` per step, faster in the first steps.
@@ -260,6 +279,7 @@ class _Run:
             "best_score": self.best_score,
             "stale": self.stale,
             "averaged": self.averaged,
+            "bf16": self.bf16,
         }
         save_state(state, path)
 
@@ -270,7 +290,23 @@ class _Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.replay, self.replay_before = state["replay"].numpy(), state["replay_before"].numpy()
         self.step, self.best_score, self.stale = state["step"], state["best_score"], state["stale"]
-        self.averaged = state["averaged"]
+        self.averaged, self.bf16 = state["averaged"], state.get("bf16")
+
+
+def _rehearsal(
+    network: nn.Module, criterion: Loss, shape: tuple[int, ...], device: torch.device
+) -> Callable[[bool], None]:
+    """Forward and backward passes like a step's, by a copy of the network, to be timed."""
+    pixels = torch.full(shape, 0.5, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(shape[0], dtype=torch.int64, device=device)
+    twin = copy.deepcopy(network).train()
+
+    def passes(bf16: bool) -> None:
+        with torch.random.fork_rng(devices=[]), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits = twin(pixels)
+        criterion(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+
+    return passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +424,9 @@ class _Files:
 
 
 @contextmanager
-def _written_down(plan: TrainingPlan, folder: Path, first_step: int, world: World) -> Iterator[None]:
+def _written_down(
+    plan: TrainingPlan, folder: Path, first_step: int, world: World, bf16: bool
+) -> Iterator[None]:
     """``run.json`` while the run lasts and how it ended."""
     if not world.first:
         yield
@@ -403,4 +441,4 @@ def _written_down(plan: TrainingPlan, folder: Path, first_step: int, world: Worl
         outcome = str(error)
         raise
     finally:
-        close_run(folder, outcome, {})
+        close_run(folder, outcome, {"precision": "bf16" if bf16 else "fp32"})

@@ -214,11 +214,10 @@ def _data_described(parts: int, seed: int, fresh: int) -> str:
 
 
 def _plan_described(plan: TrainingPlan) -> str:
-    from retraining.runs.precision import resolve_precision
-
+    precision = "the faster of fp32 and bf16" if plan.precision == "auto" else plan.precision
     return (
         f"{plan.steps} steps of {plan.batch} patches, AdamW, one cycle to {plan.learning_rate:g}, "
         f"L2 {plan.l2:g}, dropout {plan.dropout:g}, label smoothing {plan.label_smoothing:g}, "
-        f"average {plan.ema:g}, {plan.replay_share:.0%} replayed, {resolve_precision(plan.precision)}, "
+        f"average {plan.ema:g}, {plan.replay_share:.0%} replayed, {precision}, "
         f"seed {plan.seed}"
     )

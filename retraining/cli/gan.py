@@ -41,6 +41,13 @@ def gan(
     mapping_layers: Annotated[
         int | None, typer.Option(help="Layers of the mapping network (latent-mapping only).")
     ] = None,
+    mapping_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate of the mapping network, as a share of the generator's (latent-mapping only)."
+        ),
+    ] = None,
+    optimiser: Annotated[str | None, typer.Option(help="adam or rmsprop, of both networks.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Learning rate of both networks.")] = None,
     critic_steps: Annotated[
         int | None, typer.Option(help="Steps of the critic per step of the generator.")
@@ -50,11 +57,12 @@ def gan(
     ] = 0.999,
     flips: Annotated[bool, typer.Option(help="Mirror real pictures at random.")] = True,
     diffaugment: Annotated[
-        bool,
+        str,
         typer.Option(
-            help="Change real and drawn pictures at random before the critic; for few real pictures."
+            help="Change real and drawn pictures at random before the critic, for few real pictures: none, "
+            "mild, or as far as the paper (paper)."
         ),
-    ] = False,
+    ] = "none",
     split: Annotated[
         str, typer.Option(help="Split of the data set to train on; auto: train, if it is split.")
     ] = "auto",
@@ -81,6 +89,8 @@ def gan(
 
         retrain gan --dataset data/smh --class all --system sdg-gan --size 256 --batch 16 --out runs/sdg
 
+        retrain gan --dataset data/neu --class pa --system wgan-gp --optimiser rmsprop
+
         torchrun --nproc-per-node 4 --no-python retrain gan --dataset data/smh --class pits --size 256
 
     """
@@ -93,7 +103,8 @@ def gan(
 
     plan = AdversarialPlan(
         system=system, size=size, channels=channels, latent=latent, mapping_layers=mapping_layers,
-        learning_rate=learning_rate, critic_steps=critic_steps, steps=steps, batch=batch, ema=ema,
+        mapping_rate=mapping_rate, optimiser=optimiser, learning_rate=learning_rate,
+        critic_steps=critic_steps, steps=steps, batch=batch, ema=ema,
         flips=flips, diffaugment=diffaugment, seed=seed, precision=precision, device=device,
         sheet_every=sheet_every, checkpoint_every=checkpoint_every,
     )  # fmt: skip

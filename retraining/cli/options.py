@@ -57,7 +57,7 @@ LabelledByOption = Annotated[
     typer.Option(help="Labels to use, separated by commas: person, renderer, station, synthetic."),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option(help="fp32, bf16 or auto; auto is bf16 where the processor has it.")
+    str, typer.Option(help="fp32, bf16 or auto; auto times one step of each and keeps the faster.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, max=256, help="Threads of the training; 0: all cores.")]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from station.strict_yaml import closest
 if TYPE_CHECKING:
     from retraining.adversarial.loop import AdversarialPlan
     from retraining.classifiers.augmentation import Augmentation
+    from retraining.classifiers.plan import TrainingPlan
     from retraining.data.dataset import Dataset, PictureSet
     from retraining.metrics.figures import Comparison
 
@@ -60,6 +61,12 @@ def _systems() -> Iterable[str]:
     return SYSTEMS
 
 
+def _optimisers() -> Iterable[str]:
+    from retraining.classifiers.optimisers import OPTIMISERS
+
+    return OPTIMISERS
+
+
 def _losses() -> Iterable[str]:
     from retraining.classifiers.losses import LOSSES
 
@@ -96,6 +103,38 @@ class Training(Section):
     """pictures per step"""
     learning_rate: Rate
     """highest learning rate of the one-cycle schedule"""
+
+
+class FullTraining(Training):
+    """How a classifier is trained, to the last setting that a paper may give."""
+
+    optimiser: Annotated[str, one_of("optimiser", _optimisers)] = "adamw"
+    """adamw or adam"""
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    """how the learning rate changes: one-cycle rises and falls, constant only rises"""
+    l2: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-5
+    """weight of the L2 penalty on convolutions"""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """share of the outputs of fully connected layers that is left out"""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.02
+    """of the cross-entropy"""
+    changed: bool = True
+    """whether training pictures are mirrored and made lighter or darker at random"""
+
+    def settings(self) -> dict[str, Any]:
+        """The parameters of a task that trains by them."""
+        return {"settings": self.model_dump()}
+
+
+def training_plan(network: str, settings: Mapping[str, Any], seed: int) -> TrainingPlan:
+    """The plan of a classifier that a task trains by the ``settings`` of a :class:`FullTraining`."""
+    from retraining.classifiers.augmentation import Augmentation
+    from retraining.classifiers.plan import TrainingPlan
+
+    given = FullTraining.model_validate(dict(settings))
+    own = given.model_dump(exclude={"changed"})
+    changes = Augmentation() if given.changed else unchanged()
+    return TrainingPlan(network=network, seed=seed, replay_share=0.0, augmentation=changes, **own)
 
 
 def grouped(root: Path, classes: tuple[str, ...], join_overlaps: bool) -> Dataset:

@@ -11,7 +11,17 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from retraining.errors import PlanError
-from retraining.experiments import latent_grid, neu_cls, neu_cls_64, rare_class, sdg_gan, smh_versions, stereo
+from retraining.experiments import (
+    latent_grid,
+    latent_rivals,
+    neu_cls,
+    neu_cls_64,
+    rare_class,
+    sdg_gan,
+    smh_networks,
+    smh_versions,
+    stereo,
+)
 from retraining.experiments.plan import Experiment, Section, SizeName
 from retraining.experiments.tasks import Task
 from station.strict_yaml import Mistake, closest, load_document, read_bytes
@@ -31,7 +41,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "neu-cls": Kind(neu_cls.Plan, neu_cls.tasks),
         "neu-cls-64": Kind(neu_cls_64.Plan, neu_cls_64.tasks),
         "latent-grid": Kind(latent_grid.Plan, latent_grid.tasks),
+        "latent-rivals": Kind(latent_rivals.Plan, latent_rivals.tasks),
         "smh-versions": Kind(smh_versions.Plan, smh_versions.tasks),
+        "smh-networks": Kind(smh_networks.Plan, smh_networks.tasks),
         "rare-class": Kind(rare_class.Plan, rare_class.tasks),
         "sdg-gan": Kind(sdg_gan.Plan, sdg_gan.tasks),
         "stereo": Kind(stereo.Plan, stereo.tasks),

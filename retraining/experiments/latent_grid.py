@@ -11,6 +11,7 @@ from retraining.experiments.common import (
     Batch,
     PairPlan,
     Pixels,
+    Rate,
     Side,
     dataset_notes,
     distance_cells,
@@ -21,7 +22,7 @@ from retraining.experiments.common import (
     sheet_of,
 )
 from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Steps, Text
-from retraining.experiments.tasks import Place, Task, TaskResult
+from retraining.experiments.tasks import Place, TableCell, Task, TaskResult
 
 _HERE = "retraining.experiments.latent_grid"
 
@@ -35,6 +36,8 @@ class Size(Section):
     """sizes of the latent vector"""
     mappings: Annotated[tuple[Annotated[int, Field(ge=0, le=16)], ...], Field(min_length=1)]
     """layers of the mapping network; 0: none"""
+    mapping_rate: Rate
+    """learning rate of the mapping network, as a share of the generator's"""
     side: Side
     """side of the pictures, px"""
     steps: Steps
@@ -87,6 +90,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                     "split": split.name,
                     "layers": layers,
                     "latent": latent,
+                    "mapping_rate": size.mapping_rate,
                     "side": size.side,
                     "steps": size.steps,
                     "critic_steps": size.critic_steps,
@@ -139,6 +143,7 @@ def cell(
     split: str,
     layers: int,
     latent: int,
+    mapping_rate: float,
     side: int,
     steps: int,
     critic_steps: int,
@@ -149,6 +154,7 @@ def cell(
 ) -> TaskResult:
     """One cell of the grid."""
     from retraining.adversarial.loop import AdversarialPlan
+    from retraining.runs.folder import read_run
 
     seen, unseen = _pictures(place.needs[split], side)
     plan = AdversarialPlan(
@@ -156,6 +162,7 @@ def cell(
         size=side,
         latent=latent,
         mapping_layers=layers,
+        mapping_rate=mapping_rate,
         critic_steps=critic_steps,
         steps=steps,
         batch=batch,
@@ -171,6 +178,9 @@ def cell(
     )
     sheet = sheet_of(place, (seen, grown.pixels), f"{what}, seed {seed}: real above, synthetic below")
     cells = distance_cells(found, f"mapping-{layers}", (str(latent),))
+    alike = read_run(place.folder / "pair")["figures"].get("w_cosine")
+    if alike is not None:
+        cells += (TableCell("w-cosine", f"mapping-{layers}", str(latent), alike),)
     return TaskResult(cells, (), (sheet,), notes)
 
 

@@ -232,7 +232,7 @@ def pair(
         steps=steps,
         batch=batch,
         critic_steps=critic_steps,
-        diffaugment=True,
+        diffaugment="mild",
         seed=seed,
     )
     grown = grow(place, plan, real, count)

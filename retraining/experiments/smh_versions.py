@@ -6,15 +6,18 @@ through the station's patching and decision. A seed stands for its own parts, pa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from retraining.errors import ExperimentError
 from retraining.experiments.common import (
+    FullTraining,
     Network,
     PairPlan,
     Pixels,
     Side,
-    Training,
+    as_set,
     classifier_work,
     distance_cells,
     floor_cells,
@@ -22,6 +25,7 @@ from retraining.experiments.common import (
     measured,
     pair_work,
     sheet_of,
+    training_plan,
 )
 from retraining.experiments.neu_cls import loss_curve
 from retraining.experiments.plan import Experiment, Name, Section, Seeds, Share, Text
@@ -57,7 +61,7 @@ class Trained(Section):
     """how the data grew; by augmentation for O-TA and P-TA"""
     network: Network
     """the classifier"""
-    training: Training
+    training: FullTraining
     """how it is trained"""
 
 
@@ -74,6 +78,8 @@ class Size(Section):
     """side of a patch, px; the surface is reduced in proportion"""
     pair: PairPlan
     """how generator and critic of each class are trained"""
+    augmented: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """pictures that each class grows to by mirroring and brightness before its pair is trained; 0: none"""
     rows: tuple[Trained, ...]
     """the rows that are trained"""
 
@@ -119,7 +125,7 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                 "version": row.version,
                 "network": row.network,
                 "share": size.share,
-                **row.training.model_dump(),
+                **row.training.settings(),
                 **common,
             }
             pictures = 2 if row.version == "O-TA" else 1
@@ -137,6 +143,7 @@ def _pair(plan: Plan, size: Size, parts: Task, name: str, seed: int) -> Task:
         "share": size.share,
         "extractor": plan.extractor,
         "name": name,
+        "augmented": size.augmented,
         **size.pair.model_dump(),
         "seed": seed,
     }
@@ -153,6 +160,7 @@ def pair(
     share: float,
     extractor: str,
     name: str,
+    augmented: int,
     system: str,
     steps: int,
     batch: int,
@@ -166,7 +174,7 @@ def pair(
     plan = AdversarialPlan(
         system=system, size=patch, steps=steps, batch=batch, critic_steps=critic_steps, seed=seed
     )
-    grown = grow(place, plan, real["train"], count)
+    grown = grow(place, plan, _augmented(real["train"], augmented, seed), count)
     if grown.why:
         raise ExperimentError(f"{system} made no pictures of {name}: {grown.why}")
     return _made(place, grown.pixels, real, name, system, extractor, seed)
@@ -197,29 +205,25 @@ def train(
     version: str,
     network: str,
     share: float,
-    steps: int,
-    batch: int,
-    learning_rate: float,
+    settings: dict[str, Any],
     recipe: str,
     patch: int,
     seed: int,
 ) -> TaskResult:
     """One network on one version, measured on whole frames."""
-    from retraining.classifiers.loop import TrainingPlan, build_network, load_weights, probabilities
+    from retraining.classifiers.loop import build_network, load_weights, probabilities
     from retraining.classifiers.whole_pictures import train_and_test
     from retraining.data.source import PictureSource
 
     data = _version(place, parts, made, version, recipe, patch, share, seed)
-    plan = TrainingPlan(
-        network=network, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, replay_share=0.0
-    )
+    plan = training_plan(network, settings, seed)
     found = train_and_test(
         plan,
         data.training,
         data.original_validation,
         place.folder / "run",
         sound=0,
-        report=lambda step, line: place.report(step, steps, line),
+        report=lambda step, line: place.report(step, plan.steps, line),
     )
     trained = build_network(plan, PictureSource(data.training, sound=0))
     trained.load_state_dict(load_weights(found.weights))
@@ -232,7 +236,7 @@ def train(
 
 
 def part_cells(results: list[PartResult], row: str) -> tuple[TableCell, ...]:
-    """Accuracy, escapes and overkill, counted, and recall and F1 by class."""
+    """Accuracy, escapes and overkill, counted, and precision, recall and F1 by class."""
     from retraining.evaluation.parts import figures
 
     total = figures(results)[row]
@@ -246,8 +250,18 @@ def part_cells(results: list[PartResult], row: str) -> tuple[TableCell, ...]:
         said = [r for r in results if r.found == name]
         right = sum(r.found == name for r in own)
         cells.append(TableCell("recall", row, name, right / max(1, len(own)), (right, len(own))))
+        cells.append(TableCell("precision", row, name, right / max(1, len(said)), (right, len(said))))
         cells.append(TableCell("f1", row, name, 2 * right / max(1, len(own) + len(said))))
     return tuple(cells)
+
+
+def _augmented(pixels: Pixels, count: int, seed: int) -> Pixels:
+    """The pictures of one class, grown to ``count`` by mirroring and brightness; as they are for 0."""
+    from retraining.data.growth import grow as grow_pictures
+
+    if count <= len(pixels):
+        return pixels
+    return grow_pictures(as_set(pixels, 0, ("own",), "own"), {"own": count}, seed).pixels
 
 
 def _version(

@@ -63,7 +63,9 @@ def open_generator(weights: Path) -> tuple[AdversarialPlan, nn.Module]:
         raise TrainingError(f"there is no trained generator at {weights}; finish its run first")
     state = torch.load(weights, map_location="cpu", weights_only=True)
     known = {field.name for field in dataclasses.fields(AdversarialPlan)}
-    plan = AdversarialPlan(**{name: value for name, value in state["plan"].items() if name in known})
+    if set(state["plan"]) != known:
+        raise TrainingError(f"{weights} was written by another version of this program; train it again")
+    plan = AdversarialPlan(**state["plan"])
     generator = build_generator(plan)
     generator.load_state_dict(state["weights"])
     return plan, generator.requires_grad_(False).eval()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from retraining.adversarial.loop import SYSTEMS, AdversarialPlan, train_pair
+from retraining.adversarial.loop import SYSTEMS, AdversarialPlan, build_pair, train_pair
 from retraining.errors import CollapseError, DivergedError, TrainingError, TrainingStoppedError
 from retraining.synthesis.sampling import sample
 
@@ -68,7 +68,7 @@ def test_generated_pictures_become_as_bright_as_the_real_ones(pictures: np.ndarr
 
 @pytest.mark.parametrize("system", ["dcgan", "latent-mapping"])
 def test_a_resumed_run_ends_with_the_same_weights(system: str, pictures: np.ndarray, tmp_path: Path) -> None:
-    plan = replace(PLAN, system=system, diffaugment=True)
+    plan = replace(PLAN, system=system, diffaugment="mild")
     through = train_pair(plan, pictures, tmp_path / "through")
 
     def pull_the_plug(step: int, line: str) -> None:
@@ -181,6 +181,10 @@ def test_pictures_of_another_size_or_kind_are_refused(pictures: np.ndarray, tmp_
         ({"size": 48}, "32, 64, 128, 256 px"),
         ({"channels": 4}, "1 or 3 channels"),
         ({"mapping_layers": 2}, "no mapping network"),
+        ({"mapping_rate": 0.01}, "no mapping network"),
+        ({"system": "latent-mapping", "mapping_rate": 0.0}, "above 0 and at most 1"),
+        ({"optimiser": "sgd"}, "adam or rmsprop, not 'sgd'"),
+        ({"diffaugment": "strong"}, "none, paper or mild, not 'strong'"),
         ({"latent": 0}, "latent and critic steps must be 1 or more"),
         ({"learning_rate": 0.0}, "learning rate above 0"),
         ({"ema": 1.0}, "ema from 0 to below 1"),
@@ -198,3 +202,50 @@ def test_without_averaging_the_last_generator_is_handed_out(pictures: np.ndarray
     last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["generator"]
     for name, value in last.items():
         assert torch.equal(value, weights[name]), name
+
+
+def learning_rates(plan: AdversarialPlan) -> set[float]:
+    pair = build_pair(plan, torch.device("cpu"))
+    return {group["lr"] for group in pair.generator_optimiser.param_groups}
+
+
+def test_the_mapping_network_learns_at_the_full_rate_unless_another_share_is_asked_for() -> None:
+    plan = replace(PLAN, system="latent-mapping", learning_rate=1e-3)
+    assert learning_rates(plan) == {1e-3}
+    assert learning_rates(replace(plan, mapping_rate=0.01)) == {1e-3, 1e-5}
+    pair = build_pair(plan, torch.device("cpu"))
+    before = [layer.weight.detach().clone() for layer in pair.generator.mapping]
+    pair.generator(torch.randn(4, 50)).square().mean().backward()
+    pair.generator_optimiser.step()
+    for layer, old in zip(pair.generator.mapping, before, strict=True):
+        assert (layer.weight.detach() - old).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("system", sorted(SYSTEMS))
+def test_every_system_can_be_trained_by_either_optimiser(system: str) -> None:
+    for name, kind in (("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)):
+        pair = build_pair(replace(PLAN, system=system, optimiser=name), torch.device("cpu"))
+        assert type(pair.generator_optimiser) is type(pair.critic_optimiser) is kind
+
+
+def test_the_spread_of_w_is_watched_where_there_is_a_mapping_network(
+    pictures: np.ndarray, tmp_path: Path
+) -> None:
+    train_pair(replace(PLAN, system="latent-mapping", steps=2), pictures, tmp_path / "mapped")
+    header, *rows = (tmp_path / "mapped" / "log.csv").read_text().splitlines()
+    at = header.split(",").index("w_cosine")
+    assert 0 < float(rows[-1].split(",")[at]) < 1
+    assert 0 < json.loads((tmp_path / "mapped" / "run.json").read_text())["figures"]["w_cosine"] < 1
+    train_pair(replace(PLAN, steps=1), pictures, tmp_path / "plain")
+    assert "w_cosine" not in json.loads((tmp_path / "plain" / "run.json").read_text())["figures"]
+
+
+def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(pictures: np.ndarray, tmp_path: Path) -> None:
+    train_pair(replace(PLAN, steps=2, precision="auto"), pictures, tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    other = not state["bf16"]
+    torch.save({**state, "bf16": other}, path)
+    train_pair(replace(PLAN, steps=3, precision="auto"), pictures, tmp_path)
+    told = json.loads((tmp_path / "run.json").read_text())["figures"]["precision"]
+    assert told == ("bf16" if other else "fp32")

@@ -19,7 +19,6 @@ from retraining.classifiers.loop import (
     learning_rate,
     load_checkpoint,
     load_weights,
-    resolve_precision,
     train,
 )
 from retraining.classifiers.patch_sizes import plan_stages, train_in_stages
@@ -148,11 +147,6 @@ def test_the_learning_rate_rises_and_falls_once() -> None:
 def test_a_plan_that_makes_no_sense_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         replace(PLAN, **change)  # type: ignore[arg-type]
-
-
-def test_precision_is_what_was_asked_or_what_the_processor_has() -> None:
-    assert resolve_precision("bf16") == "bf16"
-    assert resolve_precision("auto") in ("fp32", "bf16")
 
 
 def test_validation_counts_whole_parts(toy_surfaces: Surfaces, toy_recipe: Recipe) -> None:

@@ -151,6 +151,54 @@ def test_synthetic_pictures_of_every_source_reach_a_classifier(
     assert any("too few to compare" in note for note in found.notes)
 
 
+_VOC = """<annotation><filename>{name}.png</filename><size><width>160</width><height>160</height>
+<depth>1</depth></size><object><name>inclusion</name><bndbox><xmin>20</xmin><ymin>20</ymin><xmax>60</xmax>
+<ymax>60</ymax></bndbox></object></annotation>"""
+
+
+def test_rivals_of_the_latent_mapping_gan_reach_a_detector_and_so_does_what_costs_nothing(
+    here: Pool, tmp_path: Path
+) -> None:
+    root = tmp_path / "data" / "boxed"
+    for folder in ("images", "boxes"):
+        (root / folder / "inclusion").mkdir(parents=True)
+    rng = np.random.default_rng(3)
+    for number in range(12):
+        picture = rng.integers(90, 160, (160, 160)).astype(np.uint8)
+        picture[25:55, 25:55] = rng.integers(0, 40)
+        cv2.imwrite(str(root / "images" / "inclusion" / f"inclusion_{number}.png"), picture)
+        text = _VOC.format(name=f"inclusion_{number}")
+        (root / "boxes" / "inclusion" / f"inclusion_{number}.xml").write_text(text, encoding="utf-8")
+    plan = _shipped(
+        "latent-rivals",
+        {"data": "boxed", "kinds": ["inclusion"], "side": 32},
+        {
+            "seeds": [1],
+            "normal": 18,
+            "defective": 10,
+            "training": {"steps": 2, "batch": 4, "learning_rate": 0.001},
+            "pairs": [
+                {
+                    "system": system,
+                    "steps": 2,
+                    "batch": 4,
+                    "critic_steps": 1,
+                    "optimiser": "rmsprop",
+                    "latent": 8,
+                }
+                for system in ("gan", "latent-mapping")
+            ],
+            "compared": 6,
+        },
+    )
+    found = _run(plan, Roots(tmp_path / "data", tmp_path), here, tmp_path / "out")
+    table = next(filled for filled in found.tables if filled.table.name == "detection")
+    rows = {"none", "flips", "balanced", "gan", "latent-mapping", "crop-paste", "smote"}
+    assert {row for row, _ in table.figures} == rows
+    assert found.unplaced == ()
+    assert len(found.sheets) == 4
+
+
 @pytest.mark.slow
 def test_housings_are_trained_on_and_inspected_as_the_station_does(here: Pool, tmp_path: Path) -> None:
     little = {"steps": 2, "batch": 4, "learning_rate": 0.001}
@@ -191,6 +239,30 @@ def test_rivals_about_a_rare_class_are_measured_on_whole_parts(here: Pool, tmp_p
     recall = found.tables[0].figures
     counted = [recall[row.name, "recall"].counted for row in found.tables[0].table.rows]
     assert [n for found in counted if found for _, n in [found]] == [3] * 6
+
+
+@pytest.mark.slow
+def test_networks_are_cross_validated_with_what_grows_a_fold_made_inside_it(
+    here: Pool, tmp_path: Path
+) -> None:
+    changes = {
+        "share": 0.02,
+        "test_share": 0.05,
+        "folds": 2,
+        "per_defect": 12,
+        "networks": ["sca-cnn"],
+        "training": {"steps": 2, "batch": 4, "learning_rate": 0.001},
+    }
+    for grown_by in ("augmentation", "sdg-gan"):
+        pair = {"system": "sdg-gan", "steps": 2, "batch": 2}
+        plan = _shipped("smh-networks", {}, {**changes, "grown_by": grown_by, "pair": pair})
+        out = tmp_path / grown_by
+        found = _run(plan, Roots(tmp_path, REPOSITORY / "recipes"), here, out)
+        folds, parts, by_class = found.tables
+        assert {column for _, column in folds.figures} == {"fold-1", "fold-2", "mean"}
+        assert parts.figures["sca-cnn", "accuracy"].runs == 2
+        assert len(by_class.figures) == 5
+        assert len(found.sheets) == (8 if grown_by == "sdg-gan" else 0)
 
 
 def test_every_way_of_looking_misses_the_same_share_of_the_defective_parts() -> None:
