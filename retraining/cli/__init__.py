@@ -28,11 +28,13 @@ from retraining.cli import (
     recipe,
     report,
     robustness,
+    segmenter,
     shares,
     ship,
     sign,
     synthesise,
     thresholds,
+    translator,
 )
 from station.cli import ending
 from station.cli.help import keep_examples
@@ -64,8 +66,11 @@ app.command("evaluate")(evaluate.evaluate_engines)
 app.command("golden")(golden.golden)
 app.command("robustness")(robustness.robustness)
 app.command("thresholds")(thresholds.thresholds)
+app.command("segmenter")(segmenter.segmenter)
 app.command("gan")(gan.gan)
 app.command("synthesise")(synthesise.synthesise)
+app.command("translator")(translator.translator)
+app.command("translate")(translator.translate)
 app.command("paste")(paste.paste)
 app.command("shares")(shares.shares)
 app.command("experiment")(experiment.experiment)

@@ -1,0 +1,1 @@
+"""Training of segmenters: pictures with masks, plan, loop, and the figures of a test."""
