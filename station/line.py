@@ -35,7 +35,8 @@ from station.faults import Code, code_of, code_of_problem
 from station.journal import Journal, JournalError, PartMarks
 from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
-from station.part import InspectedPart, PartInHand, SentResult
+from station.part import InspectedPart, PartInHand
+from station.parts_in_hand import PartsInHand
 from station.patching import PatchingError, cut
 from station.prepared import Preparation, Prepared
 from station.queues import BoundedQueue
@@ -46,7 +47,6 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """How long a stage sleeps at most before it looks whether the line is stopping."""
-UNTIL_SETTLED = 1 << 62
 NOT_TRUSTED = Code.NOT_TRUSTED.of("the engine no longer reproduces its golden parts")
 
 
@@ -80,16 +80,9 @@ class Line:
         self._frames: BoundedQueue[PartInHand] = BoundedQueue("frames", capacity)
         self._patches: BoundedQueue[PartInHand] = BoundedQueue("patches", capacity)
         self._scores: BoundedQueue[PartInHand] = BoundedQueue("scores", capacity)
-        self._lock = threading.Lock()
-        self._in_hand: dict[int, PartInHand] = {}
-        self._sent: dict[int, SentResult] = {}
-        """Part id -> what a receipt is awaited for."""
+        self._parts = PartsInHand()
         self._ahead: Trigger | None = None
         """A trigger that came before the part before it had its frame; it is the next to be taken."""
-        self._before_camera = (0, 0)
-        """The record of the part that was taken last, and until when it must lie before the camera."""
-        self._lay_there_until_ns = 0
-        """The same time of the part before it."""
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
@@ -104,12 +97,8 @@ class Line:
         """Calls into foreign code that are under way: what, and since when."""
         self._failure = ""
         self._died = False
-        self._entering = 0
-        """Parts whose record is just being opened."""
         self._stopping = threading.Event()
         """No new part from now on."""
-        self._closed_to_parts = False
-        """Nor from a camera that delivers all the same."""
         self._ended = threading.Event()
         """The stages may leave."""
         self._received = threading.Event()
@@ -165,16 +154,15 @@ class Line:
         self._stopping.set()
         acquire, *inspecting, receive, watch = self._stages or (None, None, None)
         self._leave(acquire)
-        with self._lock:
-            self._closed_to_parts = True
+        self._parts.close()
         self._fault_late_triggers()
-        self._wait_until(lambda: not self._in_hand and not self._entering)
+        self._wait_until(self._parts.are_none)
         self._fault_what_is_in_hand()
         self._ended.set()
         for thread in (*inspecting, watch):
             self._leave(thread)
         self._fault_what_is_in_hand()
-        self._wait_until(lambda: not self._sent)
+        self._wait_until(lambda: not self._parts.await_receipts())
         self._received.set()
         self._leave(receive)
         if not any(thread.is_alive() for thread in self._stages):
@@ -313,7 +301,7 @@ class Line:
             elif self._halted and trigger.received_ns > self._halted_ns:
                 halted = Code.TRIGGERED_WHILE_HALTED.of("the cell triggered while the station was halted")
                 self._settle(part, self._fault(part, halted))
-            elif not self._acquisition.by_wire and trigger.received_ns < self._lay_there_until_ns:
+            elif not self._acquisition.by_wire and self._parts.came_early(trigger.received_ns):
                 early = "the cell triggered it while the part before had to lie before the camera"
                 early = Code.TRIGGERED_EARLY.of(f"{early}: the frame would show either")
                 self._settle(part, self._fault(part, early))
@@ -376,12 +364,10 @@ class Line:
 
     def _take(self, trigger: Trigger, *, at_the_end: bool = False) -> PartInHand | None:
         """Make the part's record durable, once and before anything else; None when the line has closed."""
-        with self._lock:
-            if self._closed_to_parts and not at_the_end:
+        with self._parts.entering(at_the_end=at_the_end) as may_enter:
+            if not may_enter:
                 return None
-            self._entering += 1
-        prepared = self._preparation.take()
-        try:
+            prepared = self._preparation.take()
             record_id = self._journal.open_part(
                 trigger,
                 recipe=prepared.recipe,
@@ -393,13 +379,7 @@ class Line:
             deadline_ns = trigger.received_ns + int(self._settings.deadline_s * 1e9)
             part = PartInHand(trigger, prepared, record_id, deadline_ns, {"trigger": trigger.received_ns})
             self._statistics.trigger()
-            with self._lock:
-                self._in_hand[record_id] = part
-                self._lay_there_until_ns = self._before_camera[1]
-                self._before_camera = (record_id, UNTIL_SETTLED)
-        finally:
-            with self._lock:
-                self._entering -= 1
+            self._parts.enter(part)
         return part
 
     def _welcome(self, part: PartInHand) -> int | None:
@@ -418,17 +398,9 @@ class Line:
         if part.claimed:
             return None
         acknowledged_ns = time.monotonic_ns()
-        stays_until_ns = acknowledged_ns + int(self._settings.in_place_s * 1e9)
-        with self._lock:
-            self._before_camera = (part.record_id, stays_until_ns)
+        self._parts.lies_until(part, acknowledged_ns + int(self._settings.in_place_s * 1e9))
         self._sorter.acknowledge(part.trigger)
         return acknowledged_ns
-
-    def _may_leave(self, part: PartInHand) -> None:
-        """From now on the cell may bring another part before the camera."""
-        record_id, stays_until_ns = self._before_camera
-        if record_id == part.record_id:
-            self._before_camera = (record_id, min(stays_until_ns, time.monotonic_ns()))
 
     def _expose(self, part: PartInHand, acknowledged_ns: int) -> None:
         """One trigger, one frame: surely this part's, or a fault."""
@@ -436,17 +408,16 @@ class Line:
             with self._calling("camera"):
                 frame = self._acquisition.expose()
         except NoFrameError as error:
-            part = self._known(part.unseen(error.lost_before))
+            part = self._parts.known(part.unseen(error.lost_before))
             self._settle(part, self._fault(part, str(error)))
             return
         doubt = self._may_show_another(frame, acknowledged_ns)
         if doubt:
-            part = self._known(part.seen(frame))
+            part = self._parts.known(part.seen(frame))
             self._settle(part, self._fault(part, doubt))
             return
         if frame.complete:
-            with self._lock:
-                self._may_leave(part)
+            self._parts.may_leave(part)
             self._sorter.acquisition_done(part.trigger)
         self._look(part, frame)
 
@@ -475,7 +446,7 @@ class Line:
 
     def _look(self, part: PartInHand, frame: Frame) -> None:
         """Hand a frame on; only a complete one may be classified."""
-        part = self._known(part.seen(frame))
+        part = self._parts.known(part.seen(frame))
         if frame.complete:
             self._pass_on(part, self._frames)
         else:
@@ -496,7 +467,7 @@ class Line:
                 log.exception("part %d: cutting failed", part.trigger.part_id)
                 self._settle(part, self._fault(part, Code.CUTTING_FAILED.of(f"cutting failed: {error!r}")))
             else:
-                part = self._known(part.cut(patches, keep_frame=self._observers.need_frames))
+                part = self._parts.known(part.cut(patches, keep_frame=self._observers.need_frames))
                 self._pass_on(part, self._patches)
 
     def _classify(self) -> None:
@@ -523,7 +494,7 @@ class Line:
                 self._count_engine_failure(engine, error)
             else:
                 self._engine_failures = 0
-                self._pass_on(self._known(part.scored(scores)), self._scores)
+                self._pass_on(self._parts.known(part.scored(scores)), self._scores)
 
     def _decide(self) -> None:
         """One decision per part, and none that comes too late."""
@@ -537,7 +508,7 @@ class Line:
                 verdict = self._fault(part, Code.NO_DECISION.of(f"no decision: {error!r}"))
             if (challenge := part.prepared.challenge) is not None:
                 verdict = challenge.judged(verdict)
-            part = self._known(part.decided())
+            part = self._parts.known(part.decided())
             if part.stages_ns["decided"] > part.deadline_ns:
                 verdict = self._too_late(part)
             if self._failure:
@@ -559,10 +530,7 @@ class Line:
             self._fail(Code.JOURNAL_FAILED, f"the journal cannot be written: {error}")
             return
         handed_ns = time.monotonic_ns()
-        with self._lock:
-            self._sent[part.trigger.part_id] = SentResult(part.record_id, part.trigger.received_ns, handed_ns)
-            self._in_hand.pop(part.record_id, None)
-            self._may_leave(part)
+        self._parts.settle(part, handed_ns)
         self._preparation.give_back(part.prepared)
         result = Result(
             part_id=part.trigger.part_id,
@@ -609,8 +577,7 @@ class Line:
 
     def _note(self, receipt: Receipt) -> None:
         """Add one receipt to the record that it belongs to."""
-        with self._lock:
-            sent = self._sent.get(receipt.part_id)
+        sent = self._parts.sent(receipt.part_id)
         if sent is None:
             log.error("a receipt for part %d, for which no result was sent", receipt.part_id)
             return
@@ -620,8 +587,7 @@ class Line:
             known = Code.MISPLACED if receipt.bin else Code.UNACKNOWLEDGED
             code = code_of_problem(receipt.problem) or known
             log.warning("part %d: %s", receipt.part_id, code.of(receipt.problem))
-        with self._lock:
-            self._sent.pop(receipt.part_id, None)
+        self._parts.receive(receipt.part_id)
 
     def _watch(self) -> None:
         """Fault what passes its deadline, whatever stage it hangs in; halt when a call never ends."""
@@ -634,7 +600,7 @@ class Line:
                 if now - since_ns > self._settings.hung_after_s * 1e9 and not self._failure:
                     hung_s = self._settings.hung_after_s
                     self._fail(Code.CALL_HANGS, f"a call to the {called} has not returned for {hung_s:g} s")
-            in_hand = self._parts_in_hand()
+            in_hand = self._parts.all()
             for part in in_hand:
                 if now > part.deadline_ns and not part.claimed:
                     if part.frame_id is not None and part.record_id not in self._at_work.values():
@@ -685,13 +651,6 @@ class Line:
         part = self._take(Trigger(part_id=part_id, recipe="", received_ns=frame.arrived_ns))
         if part is not None:
             self._sorter.entered(part.trigger)
-        return part
-
-    def _known(self, part: PartInHand) -> PartInHand:
-        """Keep what is known of a part for whoever must settle it meanwhile."""
-        with self._lock:
-            if part.record_id in self._in_hand:
-                self._in_hand[part.record_id] = part
         return part
 
     def _fault(self, part: PartInHand, reason: str) -> Verdict:
@@ -760,7 +719,7 @@ class Line:
             self._journal.write_event("canary", prepared.names() | {"problem": prepared.doubt})
         except JournalError as error:
             self._fail(Code.JOURNAL_FAILED, f"the journal cannot be written: {error}")
-        for part in self._parts_in_hand():
+        for part in self._parts.all():
             if part.prepared is prepared:
                 self._settle(part, self._fault(part, NOT_TRUSTED))
 
@@ -788,10 +747,6 @@ class Line:
         deadline_ms = self._settings.deadline_s * 1000
         return self._fault(part, Code.TOO_LATE.of(f"no verdict within the deadline of {deadline_ms:.0f} ms"))
 
-    def _parts_in_hand(self) -> list[PartInHand]:
-        with self._lock:
-            return list(self._in_hand.values())
-
     def _leave(self, stage: threading.Thread | None) -> None:
         """Wait for a stage to end, which it does when nothing hangs."""
         if stage is None:
@@ -816,14 +771,14 @@ class Line:
             self._fail(Code.JOURNAL_FAILED, f"the journal cannot be written: {error}")
 
     def _fault_what_is_in_hand(self) -> None:
-        for part in self._parts_in_hand():
+        for part in self._parts.all():
             why = Code.STOPPED.of("the station stopped before the part was done")
             self._settle(part, self._fault(part, why))
 
     def _take_last_receipts(self) -> None:
         """What the sorter says at its own end of the results that nobody acknowledged."""
         try:
-            while self._sent and (receipt := self._sorter.wait_receipt(0)) is not None:
+            while self._parts.await_receipts() and (receipt := self._sorter.wait_receipt(0)) is not None:
                 self._note(receipt)
         except JournalError as error:
             log.error("receipts are not in the journal: %s", error)
