@@ -82,8 +82,11 @@ def test_under_load_every_part_bears_the_recipe_and_engine_of_one_and_the_same_c
     def cell() -> None:
         part = 0
         while not ended.is_set():
-            part += 1
-            plant.sorter.ask(part)
+            if (
+                plant.sorter.waiting() < 8
+            ):  # a busy machine must not be left with more than it can judge in time
+                part += 1
+                plant.sorter.ask(part)
             time.sleep(0.001)
 
     line.start()
@@ -269,7 +272,7 @@ def raise_something() -> None:
 def test_an_awkward_observer_touches_neither_verdicts_nor_pace_nor_the_stop(plant: Plant, kind: str) -> None:
     ended = threading.Event()
     does: dict[str, Callable[[], object]] = {
-        "slow": lambda: time.sleep(0.2),
+        "slow": lambda: ended.wait(1.0),
         "raising": raise_something,
         "hanging": lambda: ended.wait(60),
         "exiting": lambda: (_ for _ in ()).throw(SystemExit(1)),
@@ -281,7 +284,7 @@ def test_an_awkward_observer_touches_neither_verdicts_nor_pace_nor_the_stop(plan
         line.start(parts=60)
         assert line.wait(PATIENCE_S)
         line.stop()
-        assert time.monotonic() - begun < 9.0, "60 parts at 0.2 s each would take 12"
+        assert time.monotonic() - begun < 45.0, "60 parts at 1 s each would take 60"
         status = line.status()
         ended.set()
     assert plant.outcomes() == dict.fromkeys(range(1, 61), Outcome.ACCEPT)
