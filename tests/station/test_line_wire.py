@@ -489,7 +489,7 @@ def test_baslers_emulator_is_emptied_before_the_cell_is_acknowledged(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYLON_CAMEMU", "1")
-    plant = make(emulated=True, grab_timeout_s=0.4)
+    plant = make(emulated=True, grab_timeout_s=1.0)
 
     def stray() -> None:
         plant.cell.edge()
