@@ -290,6 +290,7 @@ def started(
     exposure_s: float = 0.0,
     deadline_s: float = 2.0,
     grab_timeout_s: float = GRAB_TIMEOUT_S,
+    in_place_s: float = 0.1,
     faults: CameraFaults | None = None,
     emulated: bool = False,
 ) -> Plant:
@@ -312,6 +313,7 @@ def started(
         settings=LineSettings(
             deadline_s=deadline_s,
             grab_timeout_s=grab_timeout_s,
+            in_place_s=in_place_s,
             reopen_after_s=(0.01,),
             stop_timeout_s=2.0,
         ),
@@ -489,7 +491,7 @@ def test_baslers_emulator_is_emptied_before_the_cell_is_acknowledged(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYLON_CAMEMU", "1")
-    plant = make(emulated=True, grab_timeout_s=1.0)
+    plant = make(emulated=True, grab_timeout_s=1.0, in_place_s=5.0)
 
     def stray() -> None:
         plant.cell.edge()
