@@ -165,14 +165,17 @@ def test_inception_cnn_is_the_same_on_ten_thousand_random_and_rendered_patches(t
     from models.classifiers import InceptionCNN
     from retraining.shipping.export import export_onnx
     from simulation.rendering.parts import render_part
-    from station.patching import cut_surface
-    from station.recipe import PatchGrid
+    from station.patching import cut, cut_surface
+    from station.recipe import PatchGrid, load_recipe
 
     torch.manual_seed(14)
     path = tmp_path / "fp32.onnx"
     export_onnx(InceptionCNN(patch=128).eval(), path, 128, 1)
-    surfaces = [render_part(70_000 + seed, defects_per_part=seed % 6).surface for seed in range(79)]
-    rendered = [cut_surface(surface[..., None], PatchGrid(size=128)) for surface in surfaces]
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "servo-motor-housing.yaml")
+    rendered = []
+    for seed in range(79):
+        frame = render_part(70_000 + seed, defects_per_part=1 + seed % 5).frame()
+        rendered.append(cut_surface(cut(frame, recipe).surface.pixels, PatchGrid(size=128)))
     patches = np.concatenate([_patches(10_000 - 64 * len(rendered), 128), *rendered])
     assert len(patches) == 10_000
     models = _variants(path)
