@@ -119,9 +119,11 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
                 "seed": seed,
             }
             work = classifier_work(size.network, size.patch, size.training)
-            leaves.append(
-                Task(f"train/{way}/seed-{seed}", f"{_HERE}:train", parameters, (parts,), work_s=work)
-            )
+            own = {"parts": parts.name, "way": way, "found": plan.found}
+            leaves += [
+                Task(f"by-hand/{way}/seed-{seed}", f"{_HERE}:by_hand", own, (parts,), work_s=5),
+                Task(f"train/{way}/seed-{seed}", f"{_HERE}:train", parameters, (parts,), work_s=work),
+            ]
     return tuple(leaves)
 
 
@@ -209,19 +211,61 @@ def train(
     trained = build_network(plan, source)
     trained.load_state_dict(load_weights(weights))
     scores = np.array([probabilities(trained, part)[:, 1].max() for part in pixels[test]])
-    defective = kind[test] != GOOD
+    return TaskResult(_cells("stains", way, scores, kind[test], stained[test], found))
+
+
+def by_hand(place: Place, *, parts: str, way: str, found: float) -> TaskResult:
+    """As :func:`train`, but contrast and steepness of each channel, and a logistic regression on them."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folder = place.needs[parts]
+    pixels = seen(folder, way)
+    labels, test, kind, stained = (
+        np.load(folder / f"{name}.npy") for name in ("labels", "test", "kind", "stained")
+    )
+    figures = np.stack([features(part) for part in pixels])
+    own = labels[~test].ravel()
+    judge = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=2000, class_weight="balanced"))
+    judge.fit(figures[~test].reshape(len(own), -1)[own >= 0], own[own >= 0])
+    scores = np.array([judge.decision_function(part).max() for part in figures[test]])
+    return TaskResult(_cells("by-hand", way, scores, kind[test], stained[test], found))
+
+
+def features(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Per patch (N, H, W, C) and channel: spread, four percentiles about the median, steepness; (N, 7 C)."""
+    found = []
+    for channel in np.moveaxis(patches.astype(np.float32), -1, 0):
+        flat = channel.reshape(len(channel), -1)
+        about = flat - np.median(flat, axis=1, keepdims=True)
+        found += [flat.std(axis=1), *np.percentile(about, [0.1, 1, 99, 99.9], axis=1)]
+        for axis in (1, 2):
+            steps = np.abs(np.diff(channel, axis=axis)).reshape(len(channel), -1)
+            found.append(np.percentile(steps, 99.5, axis=1))
+    return np.stack(found, axis=1).astype(np.float32)
+
+
+def _cells(
+    table: str,
+    way: str,
+    scores: NDArray[np.floating],
+    kind: NDArray[np.str_],
+    stained: NDArray[np.bool_],
+    found: float,
+) -> tuple[TableCell, ...]:
+    """Escapes and overkill of the test parts at the threshold that finds the share ``found``."""
+    defective = kind != GOOD
     threshold = at_found(scores[defective], found)
-    clean, dirty = ~defective & ~stained[test], ~defective & stained[test]
-    figures = {
+    hits = {
         "escapes": scores[defective] < threshold,
-        "overkill": scores[clean] >= threshold,
-        "overkill-stains": scores[dirty] >= threshold,
+        "overkill": scores[~defective & ~stained] >= threshold,
+        "overkill-stains": scores[~defective & stained] >= threshold,
     }
-    cells = [
-        TableCell("stains", way, column, float(hit.mean()), (int(hit.sum()), len(hit)))
-        for column, hit in figures.items()
-    ]
-    return TaskResult(tuple(cells))
+    return tuple(
+        TableCell(table, way, column, float(hit.mean()), (int(hit.sum()), len(hit)))
+        for column, hit in hits.items()
+    )
 
 
 def at_found(scores: NDArray[np.floating], share: float) -> float:
