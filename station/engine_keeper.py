@@ -94,7 +94,7 @@ DUTIES = ("trial", "steps", "proof", "shadow")
 
 
 class _Station(Protocol):
-    """What the keeper needs of :class:`station.assembly.Station`, which starts it."""
+    """What the keeper needs of :class:`station.running.Station`, which starts it."""
 
     @property
     def line(self) -> Line: ...

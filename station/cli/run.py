@@ -19,7 +19,7 @@ from station.cli.logs import LogFormat
 from station.cli.parameters import FILE_MADE
 
 if TYPE_CHECKING:
-    from station.assembly import Station
+    from station.running import Station
 
 
 def run(

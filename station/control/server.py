@@ -28,7 +28,7 @@ from station.recipe import Name, Variant
 from station.review import review
 
 if TYPE_CHECKING:
-    from station.assembly import Station
+    from station.running import Station
 
 log = logging.getLogger(__name__)
 

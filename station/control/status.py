@@ -15,7 +15,7 @@ from station.observers.telemetry import TelemetryObserver
 from station.preparing import store_of
 
 if TYPE_CHECKING:
-    from station.assembly import Station
+    from station.running import Station
 
 
 def status_document(station: Station) -> dict[str, Any]:

@@ -34,8 +34,8 @@ from station.preparing import store_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from station.assembly import Station
     from station.config import Metrics
+    from station.running import Station
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from station.observers.interface import Observer, ObserverError
 
 if TYPE_CHECKING:
-    from station.assembly import Station
     from station.config import Fleet
     from station.fleet.manifest import JournalHead, ProofSaid, StationManifest
     from station.observers.interface import ObserverSetup
     from station.part import InspectedPart
+    from station.running import Station
     from station.signing import PublicKey
 
 BAD, INSTALLED = 20, 50

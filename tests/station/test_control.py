@@ -20,12 +20,12 @@ import pytest
 
 from drivers import heartbeat
 from drivers.sorters.interface import Outcome
-from station.assembly import Station
 from station.config import load_config
 from station.control import ControlError, ask
 from station.control.server import CALLERS, PATIENCE_S, ControlServer
 from station.journal.reading import JournalReader
 from station.observers import Observers
+from station.running import Station
 from station.watcher import Thread, threads
 
 if TYPE_CHECKING:

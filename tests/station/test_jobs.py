@@ -13,12 +13,13 @@ import onnxruntime
 import pytest
 
 from drivers.sorters.interface import JobChange, Trigger
-from station.assembly import JOB_WAITS_S, Station
+from station.assembly import JOB_WAITS_S
 from station.config import load_config
 from station.engines.interface import EngineError
 from station.jobs import JobChanges
 from station.line import Line
 from station.observers import Observers
+from station.running import Station
 from station.supervision import State
 from tests.conftest import TINY_RECIPE
 from tests.waiting import wait_for

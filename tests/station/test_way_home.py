@@ -15,7 +15,6 @@ import pytest
 from numpy.typing import NDArray
 
 from drivers.cameras.interface import Frame
-from station.assembly import Station
 from station.config import load_config
 from station.engine_keeper import EngineKeeper
 from station.engines.health import GROUP, IN_A_ROW
@@ -32,6 +31,7 @@ from station.observers.shadow import make_observer as shadow
 from station.preparing import first_that_judges
 from station.proof_process import Ended, ProofProcess
 from station.recipe import Recipe
+from station.running import Station
 from station.simulated_plant import Plant as NoPlant
 from tests.station.engines.engine_store import FROM, engine, installed, list_files, network
 from tests.waiting import PATIENCE_S, wait_for
