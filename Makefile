@@ -6,6 +6,8 @@ PARTS  ?= 200
 MINUTES ?= 60
 # One campaign per folder: one that was broken off goes on there; name another folder to begin anew.
 CAMPAIGN ?= var/campaign
+# One circle per folder, likewise.
+CIRCLE ?= runs/circle
 WIRE ?= serial
 CAMERA ?= simulated
 # Files of tests are shared out among two processes; a file's tests stay together, as their fixtures do. Each process
@@ -14,10 +16,10 @@ CAMERA ?= simulated
 # would come last, on one core.
 TESTS  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-all check lint bench faults soak envelope clean help
+.PHONY: run test test-all check lint bench faults soak envelope loop loop-rivals clean help
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.device  ## inspect 200 simulated servo-motor housings and end by itself
 	$(VENV)/bin/station run --config $(CONFIG) --parts $(PARTS)
@@ -37,6 +39,12 @@ soak: $(VENV)/.workshop  ## an hour at the usual pace: memory, threads, descript
 
 envelope: $(VENV)/.workshop  ## where the station is stable, where it degrades, where it fails
 	$(PYTHON) -m simulation.campaign envelope --page docs/operating-envelope.md
+
+loop: $(VENV)/.workshop  ## the whole circle, unattended: an unknown defect, and the engine that knows it
+	$(PYTHON) -m retraining.circle run --out $(CIRCLE)
+
+loop-rivals: $(VENV)/.workshop  ## the same circle without synthesis, with a GAN, and with parts drawn at random
+	$(PYTHON) -m retraining.circle rivals --out $(CIRCLE)
 
 test: $(VENV)/.workshop lint  ## every test but the slow ones, in two processes
 	$(TESTS)

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from deploy.telemetry_sink.__main__ import app as sink
 from deploy.updater.__main__ import app as updater
+from retraining.circle.__main__ import app as circle
 from retraining.cli import app as retrain
 from station.cli import app as station
 
-APPS = {"station": station, "retrain": retrain, "telemetry-sink": sink, "updater": updater}
+APPS = {"station": station, "retrain": retrain, "telemetry-sink": sink, "updater": updater, "circle": circle}
 
 
 def commands(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

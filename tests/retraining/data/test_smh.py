@@ -16,6 +16,7 @@ from retraining.data.outlines import class_mask
 from retraining.data.pixels import PictureSet
 from retraining.data.readers import open_reader
 from retraining.data.rendered_parts import (
+    PARTS_A_SEED,
     PartOrder,
     Rendered,
     marked_pixels,
@@ -28,7 +29,7 @@ from retraining.data.splits import torn_groups
 from retraining.data.synthetic import write_synthetic
 from retraining.errors import DatasetError
 from retraining.product.parts import read_parts
-from retraining.surfaces.rendered import TRAINING_SEEDS
+from retraining.surfaces.rendered import TRAINING_SEEDS, Mixture
 from simulation.truth import CLASS_NAMES
 from station.recipe import Recipe, load_recipe
 
@@ -182,6 +183,12 @@ def test_a_rendered_part_comes_through_its_door_and_is_kept(small: Recipe, tmp_p
         Rendered(tmp_path / "cache", tmp_path / "small.yaml", 1, 9, whole=True, without=(kind,)).read()
     with pytest.raises(DatasetError, match="no kind of defect is called dents"):
         Rendered(tmp_path / "cache", tmp_path / "small.yaml", 1, 9, without=("dents",)).read()
+    kinds = Mixture(sound_share=0.0, one_kind=True)
+    planned = (PartOrder(TRAINING_SEEDS + n * PARTS_A_SEED, mixture=kinds).planned_kind for n in range(99))
+    seed = list(planned).index("pits")
+    with pytest.raises(DatasetError, match="all 1 parts have pits"):
+        Rendered(tmp_path / "none", tmp_path / "small.yaml", 1, seed, kinds, without=("pits",)).read()
+    assert not any((tmp_path / "none" / "surfaces").iterdir()), "its kind is known before it is rendered"
     assert surface.stat().st_mtime_ns == written
     larger = small.model_copy(update={"surface": small.surface.model_copy(update={"height": 512})})
     with pytest.raises(DatasetError, match="another size"):
