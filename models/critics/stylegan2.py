@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from models.adversarial_layers import check_channels, doublings
-from models.generators.stylegan2 import EqualLinear, filters, rectified, smooth
+from models.generators.stylegan2 import SMALL_BASE, SMALL_WIDEST, EqualLinear, filters, rectified, smooth
 
 _GROUP = 4
 """Pictures whose deviation is taken together."""
@@ -44,6 +44,11 @@ class StyleGAN2Critic(nn.Module):
         x = rectified(self.last(torch.cat([x, deviation(x)], 1)))
         scores: Tensor = self.score(rectified(self.dense(x.flatten(1)))).flatten()
         return scores
+
+
+def small_critic(size: int = 64, channels: int = 1) -> StyleGAN2Critic:
+    """The critic beside :func:`models.generators.stylegan2.small_generator`."""
+    return StyleGAN2Critic(size, channels, base=SMALL_BASE * size, widest=SMALL_WIDEST)
 
 
 class EqualConv(nn.Module):

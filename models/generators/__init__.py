@@ -10,6 +10,7 @@ from torch import nn
 from models.generators.dcgan import DCGANGenerator
 from models.generators.latent_mapping import LatentMappingGenerator
 from models.generators.sdg_gan import SDGGenerator
+from models.generators.stylegan2 import StyleGAN2Generator, small_generator
 from models.generators.vanilla import VanillaGenerator
 
 GENERATORS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
@@ -18,10 +19,12 @@ GENERATORS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "dcgan": DCGANGenerator,
         "sdg-gan": SDGGenerator,
         "latent-mapping": LatentMappingGenerator,
+        "stylegan2": StyleGAN2Generator,
+        "stylegan2-small": small_generator,
     }
 )
 """Every generator takes ``(size, channels, latent)``; ``(N, latent)`` -> ``(N, C, size, size)``, -1..1.
 
-``size`` is 32, 64, 128 or 256 px, ``channels`` 1 or 3; else ``ValueError``. ``latent-mapping`` also takes
-``mapping_layers``.
+StyleGAN2's pictures may lie somewhat beyond -1..1, because its last layer is linear. ``size`` is 32, 64, 128
+or 256 px, ``channels`` 1 or 3; else ``ValueError``. ``latent-mapping`` also takes ``mapping_layers``.
 """

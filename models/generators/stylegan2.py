@@ -77,6 +77,19 @@ class StyleGAN2Generator(nn.Module):
             mapped = rectified(layer(mapped))
         return mapped
 
+    def mix(self, latent: Tensor, other: Tensor, chances: Tensor, share: float) -> Tensor:
+        """One w per layer, ``(N, styles, style)``: for a ``share`` of pictures ``other``'s from a random
+        layer on.
+
+        ``latent`` and ``other`` are ``(N, latent)``, ``chances`` ``(N, 2)`` in 0..1. Source: Karras et al.
+        2019, section 3.1 (style mixing).
+        """
+        first = 1 + (chances[:, 0] * (self.styles - 1)).long()
+        first = torch.where(chances[:, 1] < share, first, self.styles)
+        layers = torch.arange(self.styles, device=latent.device)
+        taken = (layers[None] >= first[:, None]).unsqueeze(2)
+        return torch.where(taken, self.map(other).unsqueeze(1), self.map(latent).unsqueeze(1))
+
     def synthesise(self, w: Tensor) -> Tensor:
         """Pictures of one w per layer, ``(N, styles, style)``: two latents' w in turn mix their styles."""
         x = self.first(self.constant.expand(len(w), -1, -1, -1), w[:, 0])
@@ -87,6 +100,19 @@ class StyleGAN2Generator(nn.Module):
             x = same(doubled(x, w[:, at]), w[:, at + 1])
             picture = enlarge(picture) + colour(x, w[:, at + 2])
         return picture
+
+
+SMALL_BASE = 64
+"""Of the small networks, per px of the side: 64 filters at full size, doubled with each halving ..."""
+SMALL_WIDEST = 256
+"""... up to this."""
+
+
+def small_generator(size: int = 64, channels: int = 1, latent: int = 256) -> StyleGAN2Generator:
+    """The generator for a modest machine: a quarter of the filters, w of 256, two mapping layers."""
+    return StyleGAN2Generator(
+        size, channels, latent, base=SMALL_BASE * size, widest=SMALL_WIDEST, style=256, mapping_layers=2
+    )
 
 
 class EqualLinear(nn.Module):

@@ -13,7 +13,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from models.critics import CRITICS
 from models.generators import GENERATORS
 from models.generators.latent_mapping import LatentMappingGenerator
+from models.generators.stylegan2 import StyleGAN2Generator
 from retraining.adversarial.diffaugment import CHANCES, STRENGTHS, diffaugment
-from retraining.adversarial.losses import LOSSES, gradient_penalty
-from retraining.adversarial.plan import SYSTEMS, AdversarialPlan, System
+from retraining.adversarial.losses import LOSSES, gradient_penalty, path_lengths, r1_penalty
+from retraining.adversarial.plan import PATHS_FROM_PX, SYSTEMS, AdversarialPlan, Style, System
 from retraining.errors import CollapseError, DivergedError, TrainingError, TrainingStoppedError
 from retraining.runs.curves import draw_pair_curves
 from retraining.runs.distributed import World, average_gradients, average_numbers, choose_device, open_world
@@ -84,9 +85,17 @@ def train_pair(
             _open_folder(plan, pictures, folder, first_step, about or {})
             log = StepLog(folder / "log.csv", first_step)
 
-        def generate(latent: Tensor) -> Tensor:
+        style = system.style
+
+        def generate(latent: Tensor, draws: Draws) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                drawn: Tensor = pair.generator(latent)
+                if style is None or not isinstance(pair.generator, StyleGAN2Generator):
+                    drawn: Tensor = pair.generator(latent)
+                else:
+                    other, chances = draws.normal(system.latent), draws.uniform(2)
+                    drawn = pair.generator.synthesise(
+                        pair.generator.mix(latent, other, chances, style.mixing)
+                    )
             return drawn.float()
 
         def score(seen: Tensor) -> Tensor:
@@ -97,6 +106,7 @@ def train_pair(
         for step in range(first_step, plan.steps):
             began = time.perf_counter()
             draws = Draws(plan.seed, step, plan.batch, world, device)
+            torch.manual_seed(draws.noise_seed)  # of the noise that StyleGAN2's layers add
 
             def changed(seen: Tensor, draws: Draws = draws) -> Tensor:
                 if plan.diffaugment == "none":
@@ -107,23 +117,30 @@ def train_pair(
             for _ in range(system.critic_steps):
                 real = changed(draw_real(pictures, draws, plan.flips))
                 with torch.no_grad():
-                    fake = changed(generate(draws.normal(system.latent)))
-                critic_loss = loss.critic(score(real), score(fake))
-                penalty = torch.zeros((), device=device)
+                    fake = changed(generate(draws.normal(system.latent), draws))
+                lazy = style is not None and step % style.r1_every == 0
+                real_scores = score(real.requires_grad_(lazy))
+                critic_loss = loss.critic(real_scores, score(fake))
+                penalty, weight = torch.zeros((), device=device), system.penalty
                 if system.penalty:
                     penalty = gradient_penalty(score, real, fake, draws.uniform(1))
+                if style is not None and lazy:
+                    penalty = r1_penalty(real_scores, real)
+                    weight = style.r1 * plan.size**2 / plan.batch * style.r1_every
                 pair.critic_optimiser.zero_grad(set_to_none=True)
-                (critic_loss + system.penalty * penalty).backward()  # type: ignore[no-untyped-call]
+                (critic_loss + weight * penalty).backward()  # type: ignore[no-untyped-call]
                 average_gradients(pair.critic.parameters(), world)
                 pair.critic_optimiser.step()
 
             # The generator learns to get better scores from the critic, which stays as it is.
             pair.critic.requires_grad_(False)
             latent = draws.normal(system.latent)
-            fake = generate(latent)
+            fake = generate(latent, draws)
             generator_loss = loss.generator(score(changed(fake)))
             pair.generator_optimiser.zero_grad(set_to_none=True)
             generator_loss.backward()  # type: ignore[no-untyped-call]
+            if style is not None and plan.size >= PATHS_FROM_PX and step % style.path_every == 0:
+                pair.even_out_paths(style, latent, world, device)
             average_gradients(pair.generator.parameters(), world)
             pair.generator_optimiser.step()
             pair.critic.requires_grad_(True)
@@ -196,6 +213,8 @@ class NetworkPair:
     critic_optimiser: torch.optim.Optimizer
     low_checks: int = 0
     """Checks in a row that found too little diversity."""
+    path_mean: float = 0.0
+    """Mean path length so far; StyleGAN2 only."""
     bf16: bool | None = None
     """The arithmetic that the run began with; None before it is settled."""
 
@@ -206,6 +225,18 @@ class NetworkPair:
             self.bf16 = use_bf16(plan.precision, device, _rehearsal(plan, self, device), work, world)
         return self.bf16
 
+    def even_out_paths(self, style: Style, latent: Tensor, world: World, device: torch.device) -> None:
+        """Add the gradient of path lengths' deviation from their mean so far, on half of the batch."""
+        assert isinstance(self.generator, StyleGAN2Generator)
+        half = latent[: max(1, len(latent) // 2)]
+        w = self.generator.map(half).unsqueeze(1).expand(-1, self.generator.styles, -1)
+        drawn = self.generator.synthesise(w)
+        lengths = path_lengths(drawn, w, torch.randn_like(drawn))
+        (found,) = average_numbers([lengths.detach().mean()], world, device)
+        self.path_mean += style.path_decay * (found - self.path_mean)
+        deviation = (lengths - self.path_mean).square().mean()
+        (style.path * style.path_every * deviation).backward()  # type: ignore[no-untyped-call]
+
     def average_in(self, keep: float) -> None:
         """Move the average towards the generator: it keeps ``keep`` of itself."""
         averaged, current = list(self.average.parameters()), list(self.generator.parameters())
@@ -215,8 +246,8 @@ class NetworkPair:
     def state(self, plan: AdversarialPlan, step: int) -> dict[str, Any]:
         """What a checkpoint holds."""
         parts = {name: getattr(self, name).state_dict() for name in _PARTS}
-        return {"plan": _plan_as_text(plan), "step": step, "low_checks": self.low_checks, "bf16": self.bf16,
-                **parts}  # fmt: skip
+        told = {"low_checks": self.low_checks, "bf16": self.bf16, "path_mean": self.path_mean}
+        return {"plan": _plan_as_text(plan), "step": step, **told, **parts}
 
     def restore(self, path: Path, plan: AdversarialPlan) -> int:
         """Load a checkpoint of ``plan`` and return its step; raises :class:`TrainingError` for a checkpoint
@@ -230,6 +261,7 @@ class NetworkPair:
         for name in _PARTS:
             getattr(self, name).load_state_dict(state[name])
         self.low_checks, self.bf16 = state["low_checks"], state["bf16"]
+        self.path_mean = state["path_mean"]
         return int(state["step"])
 
 
@@ -255,10 +287,24 @@ def build_pair(plan: AdversarialPlan, device: torch.device) -> NetworkPair:
     generator = build_generator(plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     critic = CRITICS[system.critic](plan.size, plan.channels)
     critic = critic.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    style = system.style
+    paths, slopes = 0, 0
+    if style is not None:
+        paths, slopes = (style.path_every if plan.size >= PATHS_FROM_PX else 0), style.r1_every
     return NetworkPair(
         generator, critic, copy.deepcopy(generator).requires_grad_(False),
-        _optimiser(generator, system), _optimiser(critic, system),
+        _optimiser(generator, _made_up_for(system, paths)), _optimiser(critic, _made_up_for(system, slopes)),
     )  # fmt: skip
+
+
+def _made_up_for(system: System, every: int) -> System:
+    """The system with Adam's rate and betas for a step in ``every`` that is regularised; 0: none is.
+
+    Source: Karras et al. 2020, appendix B (lazy regularisation).
+    """
+    share = every / (every + 1) if every else 1.0
+    first, second = system.betas
+    return replace(system, learning_rate=system.learning_rate * share, betas=(first**share, second**share))
 
 
 def _optimiser(network: nn.Module, system: System) -> torch.optim.Optimizer:
@@ -302,6 +348,7 @@ class Draws:
     def __init__(self, seed: int, step: int, batch: int, world: World, device: torch.device) -> None:
         words = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
         self._chance = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+        self.noise_seed = int(words[0] >> np.uint64(2)) + world.rank
         self._batch, self._own, self._device = batch, world.share(batch), device
 
     def normal(self, columns: int) -> Tensor:
@@ -360,7 +407,7 @@ def likeness_of_w(generator: nn.Module, latent: Tensor) -> float:
 
     Towards 1 all w point the same way: then the mapping has taken away what tells pictures apart.
     """
-    if not isinstance(generator, LatentMappingGenerator) or not generator.mapping:
+    if not isinstance(generator, LatentMappingGenerator | StyleGAN2Generator) or not generator.mapping:
         return math.nan
     with torch.no_grad():
         w = nn.functional.normalize(generator.map(latent), dim=1)

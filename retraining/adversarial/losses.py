@@ -6,6 +6,7 @@ raw output ``(N,)``, fp32; losses are scalars to be minimised.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -60,6 +61,27 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     (slope,) = autograd.grad(critic(between).sum(), between, create_graph=True)
     steepness = slope.float().flatten(1).square().sum(1).add(1e-12).sqrt()
     return (steepness - 1).square().mean()
+
+
+def r1_penalty(scores: Tensor, real: Tensor) -> Tensor:
+    """The squared slope of the critic at real pictures, mean over the batch (scalar).
+
+    ``real`` ``(N, C, H, W)`` requires a gradient, ``scores`` ``(N,)`` come from it. Source: Mescheder et al.
+    2018, equation 9, without its factor gamma / 2.
+    """
+    (slope,) = autograd.grad(scores.sum(), real, create_graph=True)
+    return slope.float().flatten(1).square().sum(1).mean()
+
+
+def path_lengths(pictures: Tensor, w: Tensor, noise: Tensor) -> Tensor:
+    """How far pictures move with w, ``(N,)``: the length of the slope along random pictures ``noise``.
+
+    ``pictures`` and ``noise`` are ``(N, C, H, W)``, ``w`` ``(N, styles, style)``. Source: Karras et al. 2020,
+    equation 4.
+    """
+    along = (pictures * noise).sum() / math.sqrt(pictures.shape[2] * pictures.shape[3])
+    (slope,) = autograd.grad(along, w, create_graph=True)
+    return slope.float().square().sum(2).mean(1).add(1e-12).sqrt()
 
 
 @dataclass(frozen=True, slots=True)

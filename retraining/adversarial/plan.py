@@ -14,6 +14,27 @@ from retraining.errors import TrainingError
 
 
 @dataclass(frozen=True, slots=True)
+class Style:
+    """How StyleGAN2 is regularised, in some steps only; Adam's rate and betas make up for these steps."""
+
+    r1: float = 1e-4
+    """Weight of the critic's squared slope at real pictures, times pixels per picture of a batch (half of the
+    gamma that Karras et al. 2020b, appendix F, use)."""
+    r1_every: int = 16
+    path: float = 2.0
+    """Weight of the deviation of path lengths; not below 128 px."""
+    path_every: int = 4
+    path_decay: float = 0.01
+    """Of the mean path length."""
+    mixing: float = 0.9
+    """The share of pictures that are drawn from two latent vectors."""
+
+
+PATHS_FROM_PX = 128
+"""The smallest pictures whose path lengths are regularised."""
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """A pair of networks and how it learns: what a paper calls its GAN."""
 
@@ -38,6 +59,8 @@ class System:
     """Fully connected layers before the generator; ``None`` where it cannot have any."""
     mapping_rate: float = 1.0
     """The learning rate of these layers, as a share of the generator's."""
+    style: Style | None = None
+    """What only StyleGAN2 has."""
 
 
 OPTIMISERS: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -58,12 +81,19 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
         "latent-mapping": System(
             "latent-mapping", "dcgan-without-norm", "wasserstein", 10.0, "rmsprop", 2e-4, (0.0, 0.9), 3, 50, 8
         ),
+        "stylegan2": System(
+            "stylegan2", "stylegan2", "bce", 0.0, "adam", 2e-3, (0.0, 0.99), 1, 512, style=Style()
+        ),
+        "stylegan2-small": System(
+            "stylegan2-small", "stylegan2-small", "bce", 0.0, "adam", 2e-3, (0.0, 0.99), 1, 256, style=Style()
+        ),
     }
 )
 """``gan``: Goodfellow et al. 2014, optimiser as DCGAN's. ``dcgan``: Radford et al. 2016, section 4.
 ``lsgan``: Mao et al. 2017 in DCGAN's networks. ``wgan-gp``: LMAN's "DCGAN + WGAN-GP" with SDG-GAN's settings.
 ``sdg-gan``: SMHSI, section V.C. ``latent-mapping``: LMAN, section 4.4.2 (its rate is not given). LMAN trains
-all of its rivals by RMSProp with 100 latent numbers: those are settings of the plan."""
+all of its rivals by RMSProp with 100 latent numbers: those are settings of the plan. ``stylegan2``: Karras et
+al. 2020, config F; Saiz et al. 2021 use it with DiffAugment and name no setting. ``-small``: ours."""
 
 
 @dataclass(frozen=True, slots=True)

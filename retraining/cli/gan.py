@@ -31,7 +31,10 @@ def gan(
         typer.Option("--class", help="Class to train a generator for, or all; may be repeated."),
     ] = None,
     system: Annotated[
-        str, typer.Option(help="gan, dcgan, lsgan, wgan-gp, sdg-gan or latent-mapping.")
+        str,
+        typer.Option(
+            help="gan, dcgan, lsgan, wgan-gp, sdg-gan, latent-mapping, stylegan2 or stylegan2-small."
+        ),
     ] = "sdg-gan",
     size: Annotated[int, typer.Option(help="Side of the pictures: 32, 64, 128 or 256 px.")] = 64,
     channels: ChannelsOption = 1,

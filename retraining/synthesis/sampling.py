@@ -76,10 +76,12 @@ def draw(generator: nn.Module, latent: int, seed: int) -> Iterator[NDArray[np.ui
 
     Always 32 at once, so that the first ones are the same however many are taken.
     """
-    chance = torch.Generator().manual_seed(seed)
+    chance, noise = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
     while True:
-        with torch.inference_mode():
-            drawn = to_pixels(generator(torch.randn(_CHUNK, latent, generator=chance)))
+        vectors = torch.randn(_CHUNK, latent, generator=chance)
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=noise)))  # of noise inside a network
+            drawn = to_pixels(generator(vectors))
         yield drawn
 
 

@@ -13,6 +13,8 @@ from retraining.adversarial.losses import (
     gradient_penalty,
     least_squares_critic,
     least_squares_generator,
+    path_lengths,
+    r1_penalty,
     wasserstein_critic,
     wasserstein_generator,
 )
@@ -96,3 +98,30 @@ def test_the_penaltys_gradient_is_that_of_finite_differences() -> None:
         weight[2, 1] -= 2e-3
     below = float(penalty().detach())
     assert analytic == pytest.approx((above - below) / 2e-3, rel=2e-3)
+
+
+def test_r1_is_the_squared_slope_at_real_pictures() -> None:
+    torch.manual_seed(0)
+    real = torch.rand(3, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    steep = torch.rand(16, dtype=torch.float64, requires_grad=True)
+    scores = (real.flatten(1) ** 2) @ steep
+    penalty = r1_penalty(scores, real)
+    expected = (2 * real.detach().flatten(1) * steep.detach()).square().sum(1).mean()
+    torch.testing.assert_close(penalty, expected.to(penalty.dtype))
+    penalty.backward()
+    step = 1e-6
+    more = steep.detach() + step * torch.eye(16, dtype=torch.float64)[3]
+    moved = (2 * real.detach().flatten(1) * more).square().sum(1).mean()
+    assert abs(float((moved - expected) / step) - float(steep.grad[3])) < 1e-3
+
+
+def test_path_lengths_are_those_of_a_linear_map() -> None:
+    torch.manual_seed(0)
+    w = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    turn = torch.randn(15, 16, dtype=torch.float64)
+    pictures = (w.flatten(1) @ turn).view(2, 1, 4, 4)
+    noise = torch.randn(2, 1, 4, 4, dtype=torch.float64)
+    slopes = (noise.flatten(1) @ turn.T / 4).view(2, 3, 5)
+    expected = slopes.square().sum(2).mean(1).sqrt()
+    found = path_lengths(pictures, w, noise)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
