@@ -43,7 +43,7 @@ class TrainingPlan:
     clip_norm: float = 5.0
     seed: int = 1
     precision: str = "auto"
-    """``fp32``, ``bf16``, or ``auto``: bf16 where the device multiplies it in hardware."""
+    """``fp32``, ``bf16``, or ``auto``: the faster of the two, by one step of each."""
     validate_every: int = 250
     checkpoint_every: int = 50
     """Steps between two checkpoints at least; more where writing one takes long."""

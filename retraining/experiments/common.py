@@ -332,7 +332,16 @@ _CLASSIFIER_S: Mapping[str, tuple[float, float]] = MappingProxyType(
 """Seconds of a step of 32 pictures of 128 px on two cores with AMX: what every size costs, what grows with
 the area."""
 _PAIR_S: Mapping[str, float] = MappingProxyType(
-    {"gan": 0.05, "dcgan": 0.14, "lsgan": 0.14, "wgan-gp": 0.54, "latent-mapping": 0.54, "sdg-gan": 0.53}
+    {
+        "gan": 0.05,
+        "dcgan": 0.14,
+        "lsgan": 0.14,
+        "wgan-gp": 0.54,
+        "latent-mapping": 0.54,
+        "sdg-gan": 0.53,
+        "stylegan2": 20.0,
+        "stylegan2-small": 1.3,
+    }
 )
 """Seconds of a step of 16 pictures of 64 px there, with the system's own critic steps."""
 

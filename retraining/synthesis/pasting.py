@@ -159,26 +159,44 @@ def paste(
     """
     _check_pictures(pixels, clean)
     rules = _settled(rules, clean)
-    if masks.shape != pixels.shape[:3]:
-        raise DatasetError(
-            f"masks {masks.shape} do not fit pictures {pixels.shape}; give one mask per picture"
-        )
-    shown = [n for n in range(len(masks)) if masks[n].any()]
-    if not shown:
-        raise DatasetError("every mask is empty; there is nothing to paste")
-
-    def cut_out(rng: np.random.Generator) -> _Cutout:
-        chosen = shown[int(rng.integers(len(shown)))]
-        mask = (masks[chosen] > 0).astype(np.uint8)
-        where = np.argwhere(mask)
-        row, column = where[int(rng.integers(len(where)))]
-        extent = float(np.ptp(where, axis=0).max()) + 1
-        return _Cutout(pixels[chosen], mask, (int(row), int(column)), extent, float(len(where)))
+    cut_out = _marked_cutter(pixels, masks)
 
     def sound_patch(rng: np.random.Generator) -> Pixels:
         return _rimmed(clean[int(rng.integers(len(clean)))], rules.rim_px)
 
     return _paste_many(cut_out, sound_patch, (count, *clean.shape[1:]), [seed], rules, report)
+
+
+def paste_marked(
+    pixels: Pixels,
+    masks: NDArray[np.uint8] | NDArray[np.bool_],
+    count: int,
+    seed: int,
+    *,
+    rules: PasteRules | None = None,
+    report: Report = lambda done: None,
+) -> tuple[Pixels, Mask]:
+    """Pictures ``(count, P, P, C)`` with one more defect, and what is marked on them, ``(count, P, P)`` of 0
+    and 1.
+
+    The defect of one picture ``(N, P, P, C)``, by masks ``(N, P, P)``, is pasted onto any picture, whose own
+    defects stay marked. Raises :class:`DatasetError` on shapes that do not fit or empty masks.
+    """
+    _check_pictures(pixels, pixels)
+    rules = _settled(rules, pixels)
+    cut_out = _marked_cutter(pixels, masks)
+    side, rim = pixels.shape[1], rules.rim_px
+    inner = slice(rim, rim + side)
+    made, marked = np.empty((count, *pixels.shape[1:]), np.uint8), np.empty((count, side, side), np.uint8)
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        below = int(rng.integers(len(pixels)))
+        picture = _rimmed(pixels[below], rim)
+        pasted, mask = _paste_one(cut_out, lambda _, picture=picture: picture, side, rules, rng)  # type: ignore[misc]
+        made[number] = pasted[inner, inner]
+        marked[number] = (mask[inner, inner] > 0) | (masks[below] > 0)
+        report(number + 1)
+    return made, marked
 
 
 def paste_from_pictures(
@@ -237,6 +255,29 @@ def _settled(rules: PasteRules | None, pixels: Pixels) -> PasteRules:
     if chosen.quarter_turns is not None:
         return chosen
     return replace(chosen, quarter_turns=not has_direction(pixels))
+
+
+def _marked_cutter(
+    pixels: Pixels, masks: NDArray[np.uint8] | NDArray[np.bool_]
+) -> Callable[[np.random.Generator], _Cutout]:
+    """Cuts the defect out of a random picture that has one; raises :class:`DatasetError`."""
+    if masks.shape != pixels.shape[:3]:
+        raise DatasetError(
+            f"masks {masks.shape} do not fit pictures {pixels.shape}; give one mask per picture"
+        )
+    shown = [n for n in range(len(masks)) if masks[n].any()]
+    if not shown:
+        raise DatasetError("every mask is empty; there is nothing to paste")
+
+    def cut_out(rng: np.random.Generator) -> _Cutout:
+        chosen = shown[int(rng.integers(len(shown)))]
+        mask = (masks[chosen] > 0).astype(np.uint8)
+        where = np.argwhere(mask)
+        row, column = where[int(rng.integers(len(where)))]
+        extent = float(np.ptp(where, axis=0).max()) + 1
+        return _Cutout(pixels[chosen], mask, (int(row), int(column)), extent, float(len(where)))
+
+    return cut_out
 
 
 def _check_pictures(pixels: Pixels, clean: Pixels) -> None:

@@ -200,6 +200,46 @@ def test_rivals_of_the_latent_mapping_gan_reach_a_detector_and_so_does_what_cost
 
 
 @pytest.mark.slow
+def test_segmenters_are_tried_with_pictures_of_every_source(here: Pool, tmp_path: Path) -> None:
+    root = tmp_path / "data" / "marked"
+    for folder in ("images", "masks"):
+        (root / folder / "inclusion").mkdir(parents=True)
+    rng = np.random.default_rng(3)
+    for number in range(20):
+        picture = rng.integers(90, 160, (64, 64)).astype(np.uint8)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[2 * number : 2 * number + 20, 10:40] = 255
+        picture[mask > 0] = rng.integers(0, 40)
+        cv2.imwrite(str(root / "images" / "inclusion" / f"{number}.png"), picture)
+        cv2.imwrite(str(root / "masks" / "inclusion" / f"{number}.png"), mask)
+    sources = ("none", "crop-paste", "self-training", "gan")
+    names = ("real-163", "paste-38", "self-38", "share-38")
+    plan = _shipped(
+        "segment-shares",
+        {"data": "marked", "classes": ["inclusion"]},
+        {
+            "seeds": [1],
+            "side": 32,
+            "encoder": "mobilenet_v2",
+            "steps": 2,
+            "batch": 2,
+            "train": 8,
+            "unlabelled": 4,
+            "test": 6,
+            "pair": {"system": "dcgan", "steps": 2, "batch": 2},
+            "rows": [
+                {"name": name, "real": 6, "synthetic": 0 if source == "none" else 3, "source": source,
+                 "networks": ["deeplabv3plus"]}
+                for name, source in zip(names, sources, strict=True)
+            ],
+        },
+    )  # fmt: skip
+    found = _run(plan, Roots(tmp_path / "data", tmp_path), here, tmp_path / "out")
+    assert {row for row, _ in found.tables[0].figures} == set(names)
+    assert found.unplaced == ()
+
+
+@pytest.mark.slow
 def test_housings_are_trained_on_and_inspected_as_the_station_does(here: Pool, tmp_path: Path) -> None:
     little = {"steps": 2, "batch": 4, "learning_rate": 0.001}
     shipped = load_experiment(REPOSITORY / "experiments" / "smh-versions.yaml").model_dump(mode="json")

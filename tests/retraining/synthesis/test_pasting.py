@@ -20,6 +20,7 @@ from retraining.synthesis.pasting import (
     paste,
     paste_from_pictures,
     paste_from_surfaces,
+    paste_marked,
     paste_whole_parts,
 )
 
@@ -215,3 +216,20 @@ def test_the_command_mixes_pictures_of_a_class_or_pastes_them_onto_clean_ones(
         paste_set(pictures, tmp_path / "none", count=2, seed=1, clean="good", only=("good",))
     with pytest.raises(DatasetError, match="to paste onto"):
         paste_set(pictures, tmp_path / "none", count=2, seed=1, clean="spotless")
+
+
+def test_a_marked_paste_keeps_the_marks_of_the_picture_below_and_adds_its_own() -> None:
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(100, 120, (3, 48, 48, 1)).astype(np.uint8)
+    masks = np.zeros((3, 48, 48), np.uint8)
+    for row in range(3):
+        masks[row, 10 * row : 10 * row + 14, 4:18] = 1
+    pixels[masks > 0] = 20
+    made, marked = paste_marked(pixels, masks, 6, seed=2)
+    assert (made.shape, marked.shape) == ((6, 48, 48, 1), (6, 48, 48))
+    assert set(np.unique(marked)) == {0, 1}
+    kept = [[(mask[own > 0] > 0).all() for own in masks] for mask in marked]
+    assert all(any(row) for row in kept), "one picture's own marks are all there"
+    assert (marked.sum((1, 2)) > 14 * 14).sum() >= 4, "and mostly more is marked than before"
+    again, _ = paste_marked(pixels, masks, 3, seed=2)
+    assert np.array_equal(again, made[:3])
