@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from drivers.sorters.interface import Outcome
 from station.engines.health import Baseline, Health, Judged, health_of
 from station.engines.states import Entry
 from station.faults import code_of
@@ -48,7 +49,8 @@ class Trial:
                 is_new = bool(self._known) and record.class_name not in self._known
                 self._parts[record.record_id] = replace(part, excused=bool(part.rejected) and is_new)
         head = journal.head().seq
-        self._disagrees |= disagreements(journal, before, self._heard_to)
+        said = shadowed(journal, before, self._heard_to)
+        self._disagrees |= {number: not one.agrees for number, one in said.items()}
         self._heard_to = head
         parts = [
             replace(self._parts[number], disagrees=self._disagrees.get(number))
@@ -67,22 +69,27 @@ class Trial:
             if len(found) == parts:
                 break
         self._known = frozenset(name for one in found for name in (*(one.classes or "").split(","), UNKNOWN))
-        said = disagreements(journal, self._entry.digest, 0)
-        return Baseline.of([judged(one, self._slow_ms, said.get(one.record_id)) for one in reversed(found)])
+        said = shadowed(journal, self._entry.digest, 0)
+        before = []
+        for one in reversed(found):
+            part = judged(one, self._slow_ms)
+            if (beside := said.get(one.record_id)) is not None:
+                part = replace(part, disagrees=not beside.agrees, beside=beside.rejected)
+            before.append(part)
+        return Baseline.of(before)
 
     def _is_of(self, record: PartRecord, model: str) -> bool:
         """Whether a part was judged by this model, for the recipe of the trial: others have other rates."""
         return record.engine_digest == model and record.recipe == self._recipe
 
 
-def judged(record: PartRecord, slow_ms: float, disagrees: bool | None = None) -> Judged:
+def judged(record: PartRecord, slow_ms: float) -> Judged:
     """What a record says of the engine that judged it; faults of camera, cell and station are none of its."""
     code = code_of(record.reason or "") if record.outcome == "fault" else None
     return Judged(
         faulted=code is not None and code.code in ENGINES_FAULTS,
         slow=(record.decided_ms or 0.0) > slow_ms,
         rejected=None if record.outcome == "fault" else record.outcome == "reject",
-        disagrees=disagrees,
     )
 
 
@@ -90,14 +97,25 @@ ENGINES_FAULTS = frozenset({"F301", "F302", "F303", "F304", "F305", "F401", "F40
 """The codes of faults that an engine is to blame for: no scores, no decision, or too late."""
 
 
-def disagreements(journal: JournalReader, shadow: str, after_seq: int) -> dict[int, bool]:
-    """Record -> whether an engine that shadows judged it otherwise than the active one.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What an engine that shadows said of a part."""
+
+    agrees: bool
+    """With the active one."""
+    rejected: bool
+
+
+def shadowed(journal: JournalReader, shadow: str, after_seq: int) -> dict[int, Beside]:
+    """Record -> what an engine that shadows said of it.
 
     ``shadow``: its digest in the store, or ``factory``. Only events after ``after_seq``. Raises
     ``JournalError``.
     """
     return {
-        event.record_id: not event.values["agrees"]
+        event.record_id: Beside(
+            bool(event.values["agrees"]), Outcome(event.values["outcome"]) is Outcome.REJECT
+        )
         for event in journal.station_events(("shadow",), after_seq=after_seq)
         if event.record_id and event.values.get("candidate") == shadow
     }

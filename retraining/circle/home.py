@@ -88,6 +88,8 @@ def go_home(plan: Plan) -> dict[str, Any]:
         digest = next(iter(store.engines().entries))
         if _state(store) is EngineState.BAD:
             raise StepError(f"the engine failed its proof: {store.engines().entries[digest].why}")
+        enough = plan.usual_parts
+        _wait(running, lambda: _shadowed(line) >= enough, TRIAL_S, "the shadow judged too few parts")
         call(
             STATION, "engines", "activate", digest[:12], "--config", line.config, "--by", BY, "--why",
             f"knows {plan.unknown}", log=plan.log,
@@ -132,6 +134,12 @@ def fetch(plan: Plan, engines: Path) -> None:
         ),
     )  # fmt: skip
     call(UPDATER, "--config", settings, "--from", place, log=plan.log)
+
+
+def _shadowed(line: Line) -> int:
+    """Parts that the new engine judged beside the line."""
+    with JournalReader(line.folder / "journal.db") as reader:
+        return sum(1 for event in reader.station_events(("shadow",)) if event.record_id)
 
 
 def _state(store: Store) -> EngineState:

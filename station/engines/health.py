@@ -11,6 +11,10 @@ any process whose reject rate moves from lot to lot that it is out of control; t
 A part that is rejected as a class which the engine before did not know counts for no upper limit: to find it
 is what the new engine came for.
 
+The lower limit of the reject rate is that of the engine before, or of the new one in the shadow, whichever is
+lower: where it judged parts of the baseline beside the line, its own word is taken for them. A rule or a
+person has promoted it knowing these verdicts; it must not reject less on the line than it did there.
+
 Two groups in a row beyond the same limit are a finding; one alone is chance too often where few parts are
 rejected. When the trial is over, all of it is one more group. Only the reject rate has a lower limit: an
 engine that rejects too little is no better.
@@ -63,6 +67,8 @@ class Judged:
     """None for a part without a decision."""
     disagrees: bool | None = None
     """None where the engine before did not judge it."""
+    beside: bool | None = None
+    """Of a part of the baseline: whether the engine in trial rejected it in the shadow; None: not seen."""
     excused: bool = False
     """Rejected as a class that the engine before did not know: what the new one came for, and no upper limit
     counts it."""
@@ -123,6 +129,8 @@ class Baseline:
     """What is usual of the engine before."""
 
     charts: Mapping[Measure, Chart]
+    shadowed: Chart | None
+    """Of the reject rate, with the word of the engine in trial where it shadowed; None where it did not."""
     not_compared: tuple[str, ...]
 
     @staticmethod
@@ -137,7 +145,11 @@ class Baseline:
                 charts[measure] = Chart(RARE, 1.0)
             elif measure is Measure.REJECTED:
                 not_compared.append(f"{measure.words}: the engine before judged {len(usual)} parts")
-        return Baseline(charts, tuple(not_compared))
+        shadowed = None
+        if Measure.REJECTED in charts and any(part.beside is not None for part in parts):
+            own = [part.rejected if part.beside is None else part.beside for part in parts]
+            shadowed = chart_of([value for value in own if value is not None])
+        return Baseline(charts, shadowed, tuple(not_compared))
 
 
 def health_of(baseline: Baseline, trial: Sequence[Judged], trial_parts: int) -> Health:
@@ -146,38 +158,45 @@ def health_of(baseline: Baseline, trial: Sequence[Judged], trial_parts: int) -> 
     problems = [
         problem
         for measure, chart in baseline.charts.items()
-        if (problem := _finding(chart, trial, measure, whole=enough))
+        if (problem := _finding(chart, trial, measure, baseline.shadowed, whole=enough))
     ]
     return Health(len(trial), "; ".join(problems), enough, baseline.not_compared)
 
 
-def _finding(chart: Chart, parts: Sequence[Judged], measure: Measure, *, whole: bool) -> str:
+def _finding(
+    chart: Chart, parts: Sequence[Judged], measure: Measure, shadowed: Chart | None, *, whole: bool
+) -> str:
     """What is unusual in a trial by one measure; empty when nothing is. ``whole``: of all of it, too."""
     before = row = 0
     for at in range(0, len(parts) - GROUP + 1, GROUP):
-        beyond, words = _look(chart, parts[at : at + GROUP], measure)
+        beyond, words = _look(chart, parts[at : at + GROUP], measure, shadowed)
         row = row + 1 if beyond and beyond == before else abs(beyond)
         before = beyond
         if row >= IN_A_ROW:
             return words
-    return _look(chart, parts, measure)[1] if whole else ""
+    return _look(chart, parts, measure, shadowed)[1] if whole else ""
 
 
-def _look(chart: Chart, parts: Sequence[Judged], measure: Measure) -> tuple[int, str]:
+def _look(chart: Chart, parts: Sequence[Judged], measure: Measure, shadowed: Chart | None) -> tuple[int, str]:
     """1 above the upper limit, -1 below the lower one, else 0; and that in words, empty for 0."""
     known = [(value, part.excused) for part in parts if (value := part.value(measure)) is not None]
     if not known:
         return 0, ""
-    low, high = chart.limits(len(known))
+    low, high = _limits(chart, len(known), measure, shadowed)
     most, every = sum(value and not excused for value, excused in known), sum(value for value, _ in known)
     if most / len(known) > high:
-        return 1, _words(chart, most, len(known), measure)
+        return 1, _words(chart, most, len(known), measure, shadowed)
     if measure.has_lower and every / len(known) < low:
-        return -1, _words(chart, every, len(known), measure)
+        return -1, _words(chart, every, len(known), measure, shadowed)
     return 0, ""
 
 
-def _words(chart: Chart, count: int, parts: int, measure: Measure) -> str:
+def _limits(chart: Chart, parts: int, measure: Measure, shadowed: Chart | None) -> tuple[float, float]:
     low, high = chart.limits(parts)
+    return (min(low, shadowed.limits(parts)[0]) if measure.has_lower and shadowed else low), high
+
+
+def _words(chart: Chart, count: int, parts: int, measure: Measure, shadowed: Chart | None) -> str:
+    low, high = _limits(chart, parts, measure, shadowed)
     usual = f"{max(low, 0):.1%} to {min(high, 1):.1%}" if measure.has_lower else f"at most {min(high, 1):.1%}"
     return f"{measure.words}: {count} of {parts}, usual are {usual} (centre {chart.share:.1%})"

@@ -72,6 +72,31 @@ def test_an_engine_that_rejects_nothing_any_more_is_not_good() -> None:
     assert "rejected parts: 0 of" in health.problem
 
 
+def beside(baseline: list[Judged], reject: float, share: float = 1.0) -> list[Judged]:
+    """The baseline, of whose parts the engine in trial judged a share beside the line."""
+    dice = random.Random(7)
+    return [
+        replace(part, beside=dice.random() < reject) if dice.random() < share else part for part in baseline
+    ]
+
+
+def test_an_engine_that_rejects_no_less_than_in_the_shadow_ends_its_trial_well() -> None:
+    trial = parts(400, 0.3, 2)
+    assert not found_after(parts(1000, 0.5), trial)[1].is_good
+    assert found_after(beside(parts(1000, 0.5), 0.3), trial)[1].is_good
+
+
+def test_an_engine_that_rejects_less_on_the_line_than_in_the_shadow_goes_back() -> None:
+    count, health = found_after(beside(parts(1000, 0.5), 0.3), parts(400, 0.02, 2))
+    assert count == IN_A_ROW * GROUP
+    assert "rejected parts" in health.problem
+
+
+def test_an_engine_that_rejected_too_much_in_the_shadow_is_excused_for_nothing_by_it() -> None:
+    count, health = found_after(beside(parts(1000, 0.1), 0.6), parts(400, 0.6, 2))
+    assert (count, health.is_good) == (IN_A_ROW * GROUP, False)
+
+
 def test_a_reject_rate_that_moves_from_lot_to_lot_is_no_finding_where_it_always_did() -> None:
     """An ordinary p chart would send this engine back; Laney's has learnt how the rate moves."""
     dice = random.Random(5)
