@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from drivers.sorters.interface import Outcome
-from station.engines.health import Baseline, Health, Judged, health_of
+from station.engines.health import Baseline, Beside, Health, Judged, health_of
 from station.engines.states import Entry
 from station.faults import code_of
 from station.journal.reading import JournalReader
@@ -73,10 +73,9 @@ class Trial:
         before = []
         for one in reversed(found):
             part = judged(one, self._slow_ms)
-            if (beside := said.get(one.record_id)) is not None:
-                part = replace(part, disagrees=not beside.agrees, beside=beside.rejected)
-            before.append(part)
-        return Baseline.of(before)
+            beside = said.get(one.record_id)
+            before.append(part if beside is None else replace(part, disagrees=not beside.agrees))
+        return Baseline.of(before, [*said.values()])
 
     def _is_of(self, record: PartRecord, model: str) -> bool:
         """Whether a part was judged by this model, for the recipe of the trial: others have other rates."""
@@ -97,15 +96,6 @@ ENGINES_FAULTS = frozenset({"F301", "F302", "F303", "F304", "F305", "F401", "F40
 """The codes of faults that an engine is to blame for: no scores, no decision, or too late."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What an engine that shadows said of a part."""
-
-    agrees: bool
-    """With the active one."""
-    rejected: bool
-
-
 def shadowed(journal: JournalReader, shadow: str, after_seq: int) -> dict[int, Beside]:
     """Record -> what an engine that shadows said of it.
 
@@ -114,7 +104,9 @@ def shadowed(journal: JournalReader, shadow: str, after_seq: int) -> dict[int, B
     """
     return {
         event.record_id: Beside(
-            bool(event.values["agrees"]), Outcome(event.values["outcome"]) is Outcome.REJECT
+            agrees=bool(event.values["agrees"]),
+            rejected=Outcome(event.values["outcome"]) is Outcome.REJECT,
+            active_rejected=Outcome(event.values["verdict_outcome"]) is Outcome.REJECT,
         )
         for event in journal.station_events(("shadow",), after_seq=after_seq)
         if event.record_id and event.values.get("candidate") == shadow

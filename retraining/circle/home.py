@@ -18,6 +18,7 @@ from retraining.circle.line import RETRAIN, STATION, Line, StepError, as_json, c
 from retraining.circle.lots import rendered_lot
 from retraining.circle.plan import PRODUCT, Plan
 from retraining.data.manifest import file_digest
+from station.engines.health import GROUP
 from station.engines.states import EngineState
 from station.engines.store import Store
 from station.files import write_file
@@ -88,8 +89,7 @@ def go_home(plan: Plan) -> dict[str, Any]:
         digest = next(iter(store.engines().entries))
         if _state(store) is EngineState.BAD:
             raise StepError(f"the engine failed its proof: {store.engines().entries[digest].why}")
-        enough = plan.usual_parts
-        _wait(running, lambda: _shadowed(line) >= enough, TRIAL_S, "the shadow judged too few parts")
+        _wait(running, lambda: _shadowed(line) >= GROUP, TRIAL_S, "the shadow judged too few parts")
         call(
             STATION, "engines", "activate", digest[:12], "--config", line.config, "--by", BY, "--why",
             f"knows {plan.unknown}", log=plan.log,
@@ -137,9 +137,11 @@ def fetch(plan: Plan, engines: Path) -> None:
 
 
 def _shadowed(line: Line) -> int:
-    """Parts that the new engine judged beside the line."""
+    """Parts that the new engine judged beside the line: accepted or rejected ones, whichever are fewer."""
     with JournalReader(line.folder / "journal.db") as reader:
-        return sum(1 for event in reader.station_events(("shadow",)) if event.record_id)
+        said = [event.values for event in reader.station_events(("shadow",)) if event.record_id]
+    rejected = sum(values["verdict_outcome"] == "reject" for values in said)
+    return min(rejected, len(said) - rejected)
 
 
 def _state(store: Store) -> EngineState:

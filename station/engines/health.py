@@ -11,9 +11,10 @@ any process whose reject rate moves from lot to lot that it is out of control; t
 A part that is rejected as a class which the engine before did not know counts for no upper limit: to find it
 is what the new engine came for.
 
-The lower limit of the reject rate is that of the engine before, or of the new one in the shadow, whichever is
-lower: where it judged parts of the baseline beside the line, its own word is taken for them. A rule or a
-person has promoted it knowing these verdicts; it must not reject less on the line than it did there.
+The lower limit of the reject rate is that of the engine before, or of the new one as it judged in the shadow,
+whichever is lower: a rule or a person has promoted it knowing these verdicts. The shadow judges in spare time
+and leaves out accepted parts first; so what it said of parts that the engine before rejected, and of those
+that it accepted, is weighted by their shares in the baseline.
 
 Two groups in a row beyond the same limit are a finding; one alone is chance too often where few parts are
 rejected. When the trial is over, all of it is one more group. Only the reject rate has a lower limit: an
@@ -67,8 +68,6 @@ class Judged:
     """None for a part without a decision."""
     disagrees: bool | None = None
     """None where the engine before did not judge it."""
-    beside: bool | None = None
-    """Of a part of the baseline: whether the engine in trial rejected it in the shadow; None: not seen."""
     excused: bool = False
     """Rejected as a class that the engine before did not know: what the new one came for, and no upper limit
     counts it."""
@@ -77,6 +76,15 @@ class Judged:
         """What one measure says."""
         found: bool | None = getattr(self, measure.name.lower())
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What an engine that shadows said of a part, beside the active one."""
+
+    agrees: bool
+    rejected: bool
+    active_rejected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class Chart:
 
 def chart_of(values: Sequence[bool]) -> Chart:
     """The chart of a baseline of at least one part, in the order of the parts."""
-    share = (sum(values) + 0.5) / (len(values) + 1)
+    share = _share(values)
     groups = [values[at : at + GROUP] for at in range(0, len(values) - GROUP + 1, GROUP)]
     spread = math.sqrt(share * (1 - share) / GROUP)
     z = [(sum(group) / GROUP - share) / spread for group in groups]
@@ -130,12 +138,12 @@ class Baseline:
 
     charts: Mapping[Measure, Chart]
     shadowed: Chart | None
-    """Of the reject rate, with the word of the engine in trial where it shadowed; None where it did not."""
+    """Of the reject rate that the engine in trial has by its word in the shadow; None where it did not say."""
     not_compared: tuple[str, ...]
 
     @staticmethod
-    def of(parts: Sequence[Judged]) -> Baseline:
-        """From the parts that it judged last, in their order."""
+    def of(parts: Sequence[Judged], beside: Sequence[Beside] = ()) -> Baseline:
+        """From the parts that it judged last, in their order; ``beside``: the new one's word in the shadow."""
         charts, not_compared = {}, []
         for measure in Measure:
             usual = [value for part in parts if (value := part.value(measure)) is not None]
@@ -145,11 +153,23 @@ class Baseline:
                 charts[measure] = Chart(RARE, 1.0)
             elif measure is Measure.REJECTED:
                 not_compared.append(f"{measure.words}: the engine before judged {len(usual)} parts")
-        shadowed = None
-        if Measure.REJECTED in charts and any(part.beside is not None for part in parts):
-            own = [part.rejected if part.beside is None else part.beside for part in parts]
-            shadowed = chart_of([value for value in own if value is not None])
+        usual_rejects = charts.get(Measure.REJECTED)
+        shadowed = _in_the_shadow(usual_rejects, beside) if usual_rejects is not None else None
         return Baseline(charts, shadowed, tuple(not_compared))
+
+
+def _in_the_shadow(usual: Chart, beside: Sequence[Beside]) -> Chart | None:
+    """The chart of the reject rate that the new engine has by its word; None while it has said too little."""
+    of_rejected = [one.rejected for one in beside if one.active_rejected]
+    of_accepted = [one.rejected for one in beside if not one.active_rejected]
+    if min(len(of_rejected), len(of_accepted)) < GROUP:
+        return None
+    share = usual.share * _share(of_rejected) + (1 - usual.share) * _share(of_accepted)
+    return Chart(share, usual.sigma_z)
+
+
+def _share(values: Sequence[bool]) -> float:
+    return (sum(values) + 0.5) / (len(values) + 1)
 
 
 def health_of(baseline: Baseline, trial: Sequence[Judged], trial_parts: int) -> Health:

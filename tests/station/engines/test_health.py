@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from station.engines.health import GROUP, IN_A_ROW, Baseline, Health, Judged, chart_of, health_of
+from station.engines.health import GROUP, IN_A_ROW, Baseline, Beside, Health, Judged, chart_of, health_of
 
 
 def parts(
@@ -26,9 +26,11 @@ def parts(
     ]
 
 
-def found_after(baseline: Sequence[Judged], trial: Sequence[Judged]) -> tuple[int, Health]:
-    """After how many parts the trial ends, and how."""
-    usual = Baseline.of(baseline)
+def found_after(
+    baseline: Sequence[Judged], trial: Sequence[Judged], said: Sequence[Beside] = ()
+) -> tuple[int, Health]:
+    """After how many parts the trial ends, and how; ``said``: by the engine in trial, in the shadow."""
+    usual = Baseline.of(baseline, said)
     for count in range(GROUP, len(trial) + 1, GROUP):
         health = health_of(usual, trial[:count], 300)
         if health.problem or health.enough:
@@ -72,28 +74,29 @@ def test_an_engine_that_rejects_nothing_any_more_is_not_good() -> None:
     assert "rejected parts: 0 of" in health.problem
 
 
-def beside(baseline: list[Judged], reject: float, share: float = 1.0) -> list[Judged]:
-    """The baseline, of whose parts the engine in trial judged a share beside the line."""
+def beside(of_rejected: float, of_accepted: float, accepted: int = 300) -> list[Beside]:
+    """What the engine in trial said in the shadow, of many rejected parts and of some accepted ones."""
     dice = random.Random(7)
-    return [
-        replace(part, beside=dice.random() < reject) if dice.random() < share else part for part in baseline
-    ]
+    rejected = [Beside(False, dice.random() < of_rejected, True) for _ in range(300)]
+    return rejected + [Beside(False, dice.random() < of_accepted, False) for _ in range(accepted)]
 
 
 def test_an_engine_that_rejects_no_less_than_in_the_shadow_ends_its_trial_well() -> None:
     trial = parts(400, 0.3, 2)
     assert not found_after(parts(1000, 0.5), trial)[1].is_good
-    assert found_after(beside(parts(1000, 0.5), 0.3), trial)[1].is_good
+    for accepted in (300, 30):  # the shadow leaves out accepted parts first
+        assert found_after(parts(1000, 0.5), trial, beside(0.6, 0.0, accepted))[1].is_good
+    assert not found_after(parts(1000, 0.5), trial, beside(0.6, 0.0, 20))[1].is_good  # too few to say
 
 
 def test_an_engine_that_rejects_less_on_the_line_than_in_the_shadow_goes_back() -> None:
-    count, health = found_after(beside(parts(1000, 0.5), 0.3), parts(400, 0.02, 2))
+    count, health = found_after(parts(1000, 0.5), parts(400, 0.02, 2), beside(0.6, 0.0))
     assert count == IN_A_ROW * GROUP
     assert "rejected parts" in health.problem
 
 
 def test_an_engine_that_rejected_too_much_in_the_shadow_is_excused_for_nothing_by_it() -> None:
-    count, health = found_after(beside(parts(1000, 0.1), 0.6), parts(400, 0.6, 2))
+    count, health = found_after(parts(1000, 0.1), parts(400, 0.6, 2), beside(1.0, 0.6))
     assert (count, health.is_good) == (IN_A_ROW * GROUP, False)
 
 
