@@ -139,9 +139,12 @@ def fetch(plan: Plan, engines: Path) -> None:
 def _shadowed(line: Line) -> int:
     """Parts that the new engine judged beside the line: accepted or rejected ones, whichever are fewer."""
     with JournalReader(line.folder / "journal.db") as reader:
-        said = [event.values for event in reader.station_events(("shadow",)) if event.record_id]
-    rejected = sum(values["verdict_outcome"] == "reject" for values in said)
-    return min(rejected, len(said) - rejected)
+        said = [
+            event.values["verdict_outcome"] == "reject"
+            for event in reader.station_events(("shadow",))
+            if event.record_id
+        ]
+    return min(sum(said), len(said) - sum(said))
 
 
 def _state(store: Store) -> EngineState:

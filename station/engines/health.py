@@ -138,12 +138,12 @@ class Baseline:
 
     charts: Mapping[Measure, Chart]
     shadowed: Chart | None
-    """Of the reject rate that the engine in trial has by its word in the shadow; None where it did not say."""
+    """Of the reject rate that the engine in trial has by its word in the shadow; None without one."""
     not_compared: tuple[str, ...]
 
     @staticmethod
     def of(parts: Sequence[Judged], beside: Sequence[Beside] = ()) -> Baseline:
-        """From the parts that it judged last, in their order; ``beside``: the new one's word in the shadow."""
+        """From the parts that it judged last, in their order; ``beside``: the word of the new one."""
         charts, not_compared = {}, []
         for measure in Measure:
             usual = [value for part in parts if (value := part.value(measure)) is not None]
