@@ -140,7 +140,7 @@ def _shadowed(line: Line) -> int:
     """Parts that the new engine judged beside the line: accepted or rejected ones, whichever are fewer."""
     with JournalReader(line.folder / "journal.db") as reader:
         said = [
-            event.values["verdict_outcome"] == "reject"
+            str(event.values["verdict_outcome"]) == "reject"
             for event in reader.station_events(("shadow",))
             if event.record_id
         ]
