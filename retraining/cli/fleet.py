@@ -154,6 +154,10 @@ def anew(
 
     if not by.strip() or not why.strip():
         raise typer.BadParameter("say who and why: --by NAME --why REASON")
+    if station not in read_memory(memory).stations:
+        raise FleetError(
+            f"{memory}: remembers no station {station}: `retrain fleet show` names those it has seen"
+        )
     with locked(memory.absolute().parent, FleetError):
         write_memory(memory, begin_anew(read_memory(memory), station, by, why, now()))
     print(one_line(f"{station}: its journal is known anew, by {by}: {why}"))

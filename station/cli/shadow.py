@@ -68,9 +68,9 @@ def shadow(
     from station.assembly import load
     from station.engines.store import Store
 
+    settings, recipe = load(config)
     if end == (digest is not None):
         raise typer.BadParameter("give either the digest of an engine, or --end")
-    settings, recipe = load(config)
     store = Store(settings.paths.engines, name or recipe.engine)
     person = by or getpass.getuser()
     if digest is None:

@@ -21,9 +21,10 @@ DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana.json"
 NOT_HERE = {
     "station_machine_temperature_celsius", "station_camera_temperature_celsius",
     *(one.name for one in SERIES if one.name.startswith("station_telemetry_")), "station_drift_ratio",
+    "station_installed_engines_info", "station_trial_parts", "station_trial_parts_wanted",
 }  # fmt: skip
-"""A virtual machine and a folder of pictures have no thermometer; this station sends no telemetry; and drift
-is looked at after 100 parts."""
+"""A virtual machine and a folder of pictures have no thermometer; this station sends no telemetry; drift is
+looked at after 100 parts; and no engine has come home."""
 
 
 def free_port() -> int:

@@ -13,7 +13,7 @@ from retraining.circle.plan import Plan, Steps
 from retraining.circle.report import write_report
 from retraining.circle.run import run_circle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 HOUSING = Path("recipes/servo-motor-housing.yaml")
 
 

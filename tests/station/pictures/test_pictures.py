@@ -363,8 +363,8 @@ def test_a_full_disk_costs_pictures_and_raises_nothing(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import numpy as np
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_pictures import Outcome, Verdict, cut, load_recipe, saving
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from tests.station.pictures.test_pictures import Outcome, Verdict, cut, load_recipe, saving
 recipe = load_recipe(Path({str(recipe)!r}))
 patches = cut(np.random.default_rng(1).integers(80, 150, (256, 128)).astype(np.uint8), recipe)
 verdict = Verdict(Outcome.REJECT, 2, "scratches", 0.97, 5, 3, "why")
