@@ -19,7 +19,7 @@ from station.patching.area import resize_picture
 
 PAGE = Path(__file__).parents[3] / "docs" / "new-product.md"
 APPS = {"retrain": retrain, "station": station}
-SHORT = ["--steps", "4", "--until", "training"]
+SHORT = ["--steps", "4"]
 """What is added to a training that need not be good; test_product.py proves quickly what comes after it."""
 
 
@@ -75,7 +75,7 @@ def test_a_reader_gets_a_first_engine_by_the_page(tmp_path: Path, monkeypatch: p
 def test_the_whole_page_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, 30, 24)
     follow(tmp_path, monkeypatch, slow=True)
-    assert (tmp_path / "runs" / "quick" / "engines" / "mine" / "card.md").is_file()
+    assert list((tmp_path / "runs" / "quick").glob("patch-*/best.pt"))
     assert (tmp_path / "runs" / "mine" / "engines" / "mine" / "engine.yaml").is_file()
 
 
@@ -101,8 +101,8 @@ def test_a_reader_with_pictures_of_commutators_gets_a_first_engine_by_the_page(
             name = re.sub(r"kos(\d+)_Part(\d+)", r"part\1-\2", file.name)
             shutil.copy(file, tmp_path / target / name)
     follow(tmp_path, monkeypatch, slow=False)
-    for name in ("first-day", "quick"):
-        assert (tmp_path / "runs" / name / "engines" / "mine" / "card.md").is_file()
+    assert (tmp_path / "runs" / "first-day" / "engines" / "mine" / "card.md").is_file()
+    assert list((tmp_path / "runs" / "quick").glob("patch-*/best.pt"))
 
 
 @pytest.mark.slow
