@@ -21,6 +21,7 @@ from retraining.data.kept_parts import kept_parts
 from retraining.data.manifest import load_dataset
 from retraining.product.parts import read_parts
 from station.decision import decide
+from station.engines.folder import load_manifest
 from station.files import write_file
 from station.patching import Region, cut_region
 from station.pictures.drawing import draw_sheet, draw_tile, view_of_surface
@@ -181,7 +182,8 @@ def compare(plan: Plan, which: str) -> dict[str, Any]:
     tuned, engine = load_recipe(plan.tuned_of(which)), plan.engine_of(which)
     unseen = read_parts(load_dataset(plan.data / "unseen"), load_recipe(plan.recipe_of("next"))).surfaces
     model = engine / ("model.int8.onnx" if (engine / "model.int8.onnx").is_file() else "model.onnx")
-    score, novelty = onnx_scorer(model), onnx_novelty(model)
+    score = onnx_scorer(model)
+    novelty = None if load_manifest(engine, PRODUCT).novelty is None else onnx_novelty(model)
     height, width = unseen.pixels.shape[1:3]
     counts = dict.fromkeys((ESCAPED, NAMED_OTHERWISE, NAMED), 0)
     surfaced = good = overkill = others = other_escapes = 0
@@ -195,7 +197,8 @@ def compare(plan: Plan, which: str) -> dict[str, Any]:
         if plan.unknown in on_it:
             named = verdict.class_name == plan.unknown
             counts[ESCAPED if accepted else NAMED if named else NAMED_OTHERWISE] += 1
-            surfaced += not accepted or bool((novelty(patches.pixels) > 1).any())
+            is_far = novelty is not None and bool((novelty(patches.pixels) > 1).any())
+            surfaced += not accepted or is_far
             if len(tiles) < SHOWN:
                 classes = tuple(entry.name for entry in tuned.classes)
                 tiles.append(draw_tile(view_of_surface(f"part {index}", verdict, patches, scores, classes)))
