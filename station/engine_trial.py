@@ -15,6 +15,8 @@ from station.recipe import UNKNOWN
 
 LOOKED_AT = 3
 """Times the parts of a baseline are looked at to find those of the engine before."""
+SHADOWED = 500
+"""Parts that an engine judged in the shadow last, by which its own reject rate is known."""
 SLOW = 0.8
 """A part is slow whose decision came after this share of its deadline."""
 
@@ -75,7 +77,13 @@ class Trial:
             part = judged(one, self._slow_ms)
             beside = said.get(one.record_id)
             before.append(part if beside is None else replace(part, disagrees=not beside.agrees))
-        return Baseline.of(before, [*said.values()])
+        # What it said beside another engine, or of another recipe's parts, says nothing of this trial.
+        own = [
+            said[number]
+            for number in sorted(said)[-SHADOWED:]
+            if (about := journal.record(number)) is not None and self._is_of(about, self._entry.before)
+        ]
+        return Baseline.of(before, own)
 
     def _is_of(self, record: PartRecord, model: str) -> bool:
         """Whether a part was judged by this model, for the recipe of the trial: others have other rates."""
