@@ -39,7 +39,7 @@ StationsOption = Annotated[
 MemoryOption = Annotated[
     Path,
     typer.Option(
-        "--memory", help="The file in which is remembered what was seen. Keep it where no station can write."
+        "--memory", help="The file that keeps what was seen of the stations. Store it where no station can write."
     ),
 ]
 MaxAgeOption = Annotated[
