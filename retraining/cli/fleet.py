@@ -38,9 +38,7 @@ StationsOption = Annotated[
 ]
 MemoryOption = Annotated[
     Path,
-    typer.Option(
-        "--memory", help="The file that keeps what was seen of the stations. Store it where no station can write."
-    ),
+    typer.Option("--memory", help="The file that keeps what was seen. Store it where no station can write."),
 ]
 MaxAgeOption = Annotated[
     float,
