@@ -6,13 +6,16 @@ object that is used again may hang for ever (opcua-asyncio#1660).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -27,7 +30,9 @@ from drivers.sorters.registers import Cell
 from drivers.sorters.settings import is_address
 
 if TYPE_CHECKING:
+    from asyncua.server.address_space import NodeManagementService
     from asyncua.server.binary_server_asyncio import OPCUAProtocol
+    from asyncua.server.internal_server import InternalServer
     from asyncua.server.server import Server as UaServer
 
 _LOOK_S = 0.003
@@ -77,7 +82,7 @@ class OpcUaSorter(RegisterSorter[_Serving]):
     def __init__(self, settings: OpcUaSettings, station: str = "station") -> None:
         super().__init__(settings, station, settings.reopen_max_s)
         self._settings, self._name = settings, station
-        threading.Thread(target=_load, name="loads OPC UA", daemon=True).start()
+        self._standard: Future[InternalServer] | None = _make_standard()
 
     @property
     def _place(self) -> str:
@@ -89,24 +94,15 @@ class OpcUaSorter(RegisterSorter[_Serving]):
         return f"OPC UA {self._place}"
 
     async def _begin(self) -> _Serving:
-        with _kept_for_good():
-            return await self._make()
-
-    async def _make(self) -> _Serving:
         from asyncua import ua
-        from asyncua.crypto.permission_rules import User, UserRole
         from asyncua.server.server import Server as UaServer
-        from asyncua.server.user_managers import UserManager
-
-        class Guests(UserManager):
-            """Nobody may change the server; the cell writes what is made to be written."""
-
-            def get_user(self, *who: object, **more: object) -> User:
-                return User(role=UserRole.User)
 
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what callers do wrong is counted here
         _try_address(self._settings.listen, self._settings.port)
-        server = UaServer(user_manager=Guests())
+        standard = self._standard or _make_standard()
+        self._standard = None
+        inside = await asyncio.wrap_future(standard)
+        server = UaServer(iserver=inside)
         await server.init()
         await server.set_application_uri(f"{OWN}:{self._name}")
         server.set_endpoint(f"{self._place}/")
@@ -159,13 +155,42 @@ class OpcUaSorter(RegisterSorter[_Serving]):
         self._wake()
 
 
-def _load() -> None:
-    """Import the library and the nodes of the standard while the station loads its engine: half a second."""
-    with contextlib.suppress(ImportError):  # said where it is used
-        from asyncua.server import server
-        from asyncua.server.standard_address_space import standard_address_space
+def _make_standard() -> Future[InternalServer]:
+    """Make the nodes of the standard in a thread: more than a second, while the station loads its engine."""
+    made: Future[InternalServer] = Future()
+    made.set_running_or_notify_cancel()  # who stops waiting for it does not cancel it
 
-        del server, standard_address_space
+    def make() -> None:
+        try:
+            with _kept_for_good():
+                made.set_result(_standard_nodes())
+        except BaseException as error:
+            made.set_exception(error)  # raised where the server begins
+
+    threading.Thread(target=make, name="makes the nodes of OPC UA", daemon=True).start()
+    return made
+
+
+def _standard_nodes() -> InternalServer:
+    from asyncua.crypto.permission_rules import User, UserRole
+    from asyncua.server.internal_server import InternalServer
+    from asyncua.server.standard_address_space import standard_address_space
+    from asyncua.server.user_managers import UserManager
+
+    class Guests(UserManager):
+        """Nobody may change the server; the cell writes what is made to be written."""
+
+        def get_user(self, *who: object, **more: object) -> User:
+            return User(role=UserRole.User)
+
+    class Made(InternalServer):
+        async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
+            """They are there."""
+
+    inside = Made(user_manager=Guests())
+    fill: Callable[[NodeManagementService], None] = standard_address_space.fill_address_space
+    fill(inside.node_mgt_service)
+    return inside
 
 
 def _heard_of(client: OPCUAProtocol) -> float:
