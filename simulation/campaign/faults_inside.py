@@ -52,7 +52,12 @@ _fails_for_a_moment("engine-nan", "scores are no numbers for a moment", "engine-
 _fails_for_a_moment("engine-slow", "inferences do not end for 0.3 to 1 s", "engine-hangs", 0.3, 1.0)
 
 
-@kind("engine-turns-blind", "engine", "the engine says good to everything, until a golden part shows it")
+@kind(
+    "engine-turns-blind",
+    "engine",
+    "the engine says good to everything, until a golden part shows it",
+    quick=True,
+)
 def _engine_turns_blind(plant: Plant, rng: random.Random) -> None:
     first = plant.wire.last_part - 3
     until = time.monotonic() + 4 * plant.setup.canary_s

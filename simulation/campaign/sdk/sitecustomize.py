@@ -49,7 +49,7 @@ class _Request:
         tensor = self._request.get_tensor(output)
         if "engine-nan" in on:
             return _Tensor(np.full_like(tensor.data, np.nan))
-        if "engine-says-good" in on and tensor.data.shape[1] < 32:
+        if "engine-says-good" in on and "probabilities" in output.names:
             said = np.zeros_like(tensor.data)
             said[:, 0] = 1
             return _Tensor(said)
