@@ -10,6 +10,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,24 +76,7 @@ def export_onnx(network: nn.Module, path: Path, patch_px: int, channels: int) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     sample = _sample(patch_px, channels)
     expected = probabilities(network, sample)
-    deployable = Deployable(fold_batch_norm(network)).eval()
-    with warnings.catch_warnings():
-        # The tracing exporter is deprecated, but takes a second where its successor takes twenty, needs no
-        # further package, and a network without control flow loses nothing by it.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            deployable,
-            (torch.from_numpy(sample[:2]),),
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["patches"],
-            output_names=["probabilities"],
-            dynamic_axes={"patches": {0: "N"}, "probabilities": {0: "N"}},
-        )
-    model = onnx.load(str(path))
-    for node in model.graph.node:  # what the exporter notes there names this machine's files
-        node.ClearField("doc_string")
+    model = as_onnx(fold_batch_norm(network), sample[:2])
     name_features(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
@@ -99,6 +84,31 @@ def export_onnx(network: nn.Module, path: Path, patch_px: int, channels: int) ->
     if deviation > PARITY:
         raise ExportError(f"{path} differs from torch by {deviation:.2e}, more than {PARITY:.0e}")
     return deviation
+
+
+def as_onnx(folded: nn.Module, patches: NDArray[np.uint8]) -> Any:
+    """An ONNX model of a network in evaluation mode, traced with ``patches``, uint8 ``(N, H, W, C)``."""
+    import onnx
+
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        written = Path(folder) / "model.onnx"
+        # The tracing exporter is deprecated, but takes a second where its successor takes twenty, needs no
+        # further package, and a network without control flow loses nothing by it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            Deployable(folded).eval(),
+            (torch.from_numpy(patches),),
+            str(written),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["patches"],
+            output_names=["probabilities"],
+            dynamic_axes={"patches": {0: "N"}, "probabilities": {0: "N"}},
+        )
+        model = onnx.load(str(written))
+    for node in model.graph.node:  # what the exporter notes there names this machine's files
+        node.ClearField("doc_string")
+    return model
 
 
 def _sample(patch_px: int, channels: int) -> NDArray[np.uint8]:

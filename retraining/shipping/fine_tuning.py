@@ -10,13 +10,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils import vector_to_parameters
 
+from deploy.rewrites import rewritten
 from retraining.classifiers.augmentation import as_batch
 from retraining.classifiers.hard_patches import hard_windows
 from retraining.classifiers.loop import (
@@ -27,7 +31,7 @@ from retraining.classifiers.loop import (
     save_weights,
     train,
 )
-from retraining.shipping.export import fold_batch_norm
+from retraining.shipping.export import as_onnx, fold_batch_norm
 from retraining.surfaces import Surfaces, join_surfaces
 from retraining.surfaces.crops import RandomCrops
 from station.engines import open_engine
@@ -39,6 +43,8 @@ FINE_TUNING = TrainingPlan(steps=640, batch=16, learning_rate=2.5e-4, replay_sha
 _SCORE_WITHIN_S = 60.0
 _SAMPLED = 64
 """Patches that a normalisation's statistics are taken from."""
+_NUMBERED = 1 << 24
+"""So many weights have numbers of their own in fp32."""
 
 
 def weights_of_engine(model: Path, network: nn.Module, patches: NDArray[np.uint8]) -> None:
@@ -49,19 +55,8 @@ def weights_of_engine(model: Path, network: nn.Module, patches: NDArray[np.uint8
     it is a normalisation again which training may move. Raises :class:`TrainingError` where the
     architectures differ.
     """
-    import onnx
-    from onnx import numpy_helper
-
-    held = {
-        tensor.name.removeprefix("network."): torch.from_numpy(numpy_helper.to_array(tensor).copy())
-        for tensor in onnx.load(str(model)).graph.initializer
-        if tensor.name.startswith("network.")
-    }
     folded = fold_batch_norm(copy.deepcopy(network))
-    try:
-        folded.load_state_dict(held)
-    except RuntimeError as error:
-        raise TrainingError(f"{model} holds another network than {type(network).__name__}: {error}") from None
+    _read_weights(model, folded, patches[:1])
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     sources = [layer for layer in folded.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer, source in zip(layers, sources, strict=True):
@@ -70,6 +65,60 @@ def weights_of_engine(model: Path, network: nn.Module, patches: NDArray[np.uint8
     if isinstance(features, nn.Sequential):
         _unfold(features, patches)
     network.eval()
+
+
+def _read_weights(model: Path, folded: nn.Module, patches: NDArray[np.uint8]) -> None:
+    """Give a folded network the weights of the ONNX ``model``, wherever rewrites have put them.
+
+    The network itself is exported and rewritten (:mod:`deploy.rewrites`) with a number in the place of each
+    weight; what then stands where in the file tells which weight of the engine belongs where.
+    """
+    import onnx
+
+    count = sum(parameter.numel() for parameter in folded.parameters())
+    if count > _NUMBERED:
+        raise TrainingError(f"{model}: only networks of up to {_NUMBERED:,} weights are read, not {count:,}")
+    numbered = copy.deepcopy(folded)
+    vector_to_parameters(torch.arange(count, dtype=torch.float32), numbered.parameters())
+    held = _constants(rewritten(onnx.load(str(model))))
+    places = _constants(rewritten(as_onnx(numbered, patches)))
+    shapes, wanted = ([list(array.shape) for array in arrays] for arrays in (held, places))
+    if shapes != wanted:
+        both = zip_longest(shapes, wanted)
+        number, (found, expected) = next((n, pair) for n, pair in enumerate(both, 1) if pair[0] != pair[1])
+        raise TrainingError(
+            f"{model} holds another network than {type(folded).__name__}: constant {number} "
+            f"has the shape {found}, not {expected}"
+        )
+    weights = torch.full((count,), torch.nan)
+    for value, numbers in zip(held, places, strict=True):
+        weights[torch.from_numpy(numbers.astype(np.int64).ravel())] = torch.from_numpy(value.ravel().copy())
+    if weights.isnan().any():
+        raise TrainingError(f"{model} does not hold every weight of {type(folded).__name__}")
+    vector_to_parameters(weights, folded.parameters())
+
+
+def _constants(model: Any) -> list[NDArray[np.float32]]:
+    """The stored constants of an ONNX model in the order in which its probabilities depend on them."""
+    from onnx.numpy_helper import to_array
+
+    makers = {name: node for node in model.graph.node for name in node.output}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    found: dict[str, NDArray[np.float32]] = {}
+    seen: set[str] = set()
+
+    def look(name: str) -> None:
+        if name in seen:
+            return
+        seen.add(name)
+        if name in stored:
+            found[name] = to_array(stored[name])
+        elif name in makers:
+            for given in makers[name].input:
+                look(given)
+
+    look("probabilities")
+    return list(found.values())
 
 
 def fine_tune(

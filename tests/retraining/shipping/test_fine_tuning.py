@@ -7,6 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from deploy.scoring import onnx_scorer
 from models.classifiers import CLASSIFIERS
 from retraining.classifiers.loop import probabilities
 from retraining.cli import app
@@ -41,6 +42,14 @@ def test_a_network_with_an_engine_s_weights_gives_the_engine_s_probabilities(
     network = CLASSIFIERS["inception-cnn"](3, 1, 128, 0.0)
     weights_of_engine(model, network, patches)
     assert np.abs(probabilities(network, patches) - expected).max() < 1e-4
+
+
+def test_the_shipped_engine_s_weights_come_back_although_its_convolutions_are_joined() -> None:
+    model = Path("engines/servo-motor-housing/model.onnx")
+    patches = np.random.default_rng(3).integers(60, 200, (3, 256, 256, 1), dtype=np.uint8)
+    network = CLASSIFIERS["inception-cnn"](5, 1, 256, 0.0)
+    weights_of_engine(model, network, patches)
+    assert np.abs(probabilities(network, patches) - onnx_scorer(model)(patches)).max() < 1e-5
 
 
 def test_its_normalisation_is_one_again_so_that_training_mode_hardly_differs(
