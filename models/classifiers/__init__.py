@@ -12,7 +12,7 @@ from torch import nn
 from models.classifiers.backbones import SMALLEST_PX, Backbone
 from models.classifiers.baseline_cnn import BaselineCNN
 from models.classifiers.fcn import SimpleFCN
-from models.classifiers.inception_cnn import InceptionCNN
+from models.classifiers.inception_cnn import COMPACT, InceptionCNN
 from models.classifiers.layers import Patch
 from models.classifiers.sca_cnn import ScaCNN
 
@@ -41,6 +41,7 @@ _SMHSI = {
 CLASSIFIERS: Mapping[str, Factory] = MappingProxyType(
     {
         "inception-cnn": InceptionCNN,
+        "inception-cnn-compact": partial(InceptionCNN, filters=COMPACT),
         "baseline-cnn": BaselineCNN,
         "sca-cnn": ScaCNN,
         "simple-fcn": SimpleFCN,

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from models.classifiers import CLASSIFIERS
 from retraining.classifiers.augmentation import as_batch
-from retraining.classifiers.losses import Loss, cross_entropy, make_loss
+from retraining.classifiers.losses import Loss, cross_entropy, distillation, make_loss
 from retraining.classifiers.optimisers import clip_gradients, make_optimiser
 from retraining.classifiers.plan import TrainingPlan, in_epochs, learning_rate, settings
 from retraining.classifiers.weights import (
@@ -58,7 +58,7 @@ _AVERAGE_EVERY = 4
 """Steps between two updates of the averaged weights."""
 
 __all__ = [
-    "Reporter", "TrainingError", "TrainingPlan", "TrainingStoppedError", "Validation", "Validator",
+    "Reporter", "Teacher", "TrainingError", "TrainingPlan", "TrainingStoppedError", "Validation", "Validator",
     "build_network", "carry_weights", "in_epochs", "learning_rate", "load_checkpoint", "load_weights",
     "probabilities", "save_weights", "train",
 ]  # fmt: skip
@@ -73,6 +73,8 @@ class Validation:
 
 
 Validator = Callable[[nn.Module], Validation]
+Teacher = Callable[[Tensor], Tensor]
+"""Logits ``(N, classes)`` that a larger network gives for pixels ``(N, C, H, W)``, float 0..1."""
 Reporter = Callable[[int, str], None]
 """Called after each step with the step's number and a line of text."""
 
@@ -101,6 +103,7 @@ def train(
     validate: Validator | None = None,
     start_from: Path | None = None,
     replay_first: NDArray[np.int64] | None = None,
+    teacher: Teacher | None = None,
     resume: bool = True,
     report: Reporter = lambda step, line: None,
 ) -> Path:
@@ -109,8 +112,9 @@ def train(
     Writes ``run.json``, ``checkpoint.pt`` (weights, their average, optimiser, replay), ``log.csv``,
     ``curves.png`` and ``best.pt``; under ``torchrun`` the first process alone writes. ``start_from`` is a
     ``best.pt`` of another run, possibly of smaller patches, or a published weights file; ``replay_first`` are
-    windows ``(n, 4)`` of the source that are known to be hard. Raises :class:`TrainingStoppedError` after a
-    checkpoint when the process is asked to stop.
+    windows ``(n, 4)`` of the source that are known to be hard; ``teacher`` is a larger network whose words
+    are learnt beside the labels, by the plan's ``taught_share``. Raises :class:`TrainingStoppedError` after
+    a checkpoint when the process is asked to stop.
     """
     device = choose_device(plan.device)
     with open_world(device) as world, stop_requests() as stop_asked, ThreadPoolExecutor(1) as helper:
@@ -137,6 +141,9 @@ def train(
                     logits = run.network(batch.pixels)
                 logits = logits.float()
                 loss = run.criterion(logits, batch.labels)
+                if teacher is not None:
+                    learnt = distillation(logits, teacher(batch.pixels), plan.taught_temperature)
+                    loss = torch.lerp(loss, learnt, plan.taught_share)
                 run.optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 average_gradients(run.network.parameters(), world)

@@ -42,6 +42,16 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, weights: Tensor
     return each.mean() if weights is None else (weights[labels] * each).mean()
 
 
+def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """How far logits are from a teacher's, both ``(N, classes)``, softened by ``temperature``.
+
+    ``T^2 KL(teacher || student)``, whose gradients keep their size whatever the temperature (Hinton et al.,
+    "Distilling the Knowledge in a Neural Network", 2015, section 2.1).
+    """
+    own, theirs = (functional.log_softmax(each / temperature, 1) for each in (logits, taught))
+    return temperature**2 * functional.kl_div(own, theirs, reduction="batchmean", log_target=True)
+
+
 def effective_number(count: int, beta: float) -> float:
     """What ``count`` pictures are worth: ``(1 - beta^n) / (1 - beta)`` (Cui et al., Proposition 1)."""
     return float(count) if beta == 1.0 else (1.0 - beta**count) / (1.0 - beta)

@@ -62,6 +62,10 @@ class TrainingPlan:
     """``one-cycle``: a linear rise, then half a cosine down to a hundredth; ``constant``: only the rise."""
     patience: int = 0
     """Validations without a better score after which training ends; 0: never before its last step."""
+    taught_share: float = 0.7
+    """Of the loss, where there is a teacher; the labels have the rest."""
+    taught_temperature: float = 3.0
+    """By which a teacher's words are softened."""
     device: str = "auto"
     """``auto`` (the GPU where there is one), ``cpu`` or ``cuda``."""
 

@@ -8,6 +8,7 @@ import typer
 
 from retraining.cli import (
     classifier,
+    compress,
     data,
     engine,
     evaluate,
@@ -53,6 +54,7 @@ app.command("engine")(engine.engine)
 app.command("recipe")(recipe.recipe)
 app.command("product")(product.product)
 app.command("fine-tune")(fine_tune.fine_tune)
+app.command("compress")(compress.compress)
 app.command(
     "further",
     hidden=True,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +22,12 @@ from retraining.cli.options import (
     load_named_recipe,
     progress_bars,
 )
+from retraining.cli.stages import network_of
 from station.cli.parameters import FOLDER_MADE
+
+if TYPE_CHECKING:
+    from retraining.surfaces import Surfaces
+    from station.recipe import Recipe
 
 
 def fine_tune(
@@ -58,14 +65,12 @@ def fine_tune(
         retrain fine-tune engines/servo-motor-housing --out runs/fine-tune/servo-motor-housing
 
     """
-    from retraining.classifiers.loop import build_network, load_weights
     from retraining.errors import TrainingError
     from retraining.evaluation.report import evaluation_report
     from retraining.shipping.engine import Provenance, ship
     from retraining.shipping.fine_tuning import FINE_TUNING
     from retraining.shipping.fine_tuning import fine_tune as train
     from retraining.surfaces.crops import RandomCrops
-    from retraining.surfaces.rendered import FRESH, render_surfaces
     from station.engines.folder import load_manifest
 
     chosen = load_named_recipe(recipe, recipes)
@@ -76,27 +81,13 @@ def fine_tune(
             f"--out {out}: an engine folder has the name of its engine and must not replace the old one; "
             f"write to {out / manifest.name}"
         )
-    with counted("rendering", known + fresh) as shown:
-        many = render_surfaces(
-            chosen, known, seed, cache / f"set-{seed}", processes=processes,
-            report=lambda done: shown(done, ""),
-        )  # fmt: skip
-        unseen = render_surfaces(
-            chosen, fresh, seed + 1, cache / f"set-{seed + 1}", mixture=FRESH, processes=processes,
-            report=lambda done: shown(known + done, ""),
-        )  # fmt: skip
-    plan = replace(FINE_TUNING, steps=steps, seed=seed + 2990, validate_every=steps)
-    with progress_bars() as progress:
-        looking = progress.add_task("looking for mistakes", total=fresh, status="")
-        training = progress.add_task("training", total=steps, status="")
+    many, unseen = rendered_sets(chosen, known, fresh, seed, cache, processes)
+    plan = replace(FINE_TUNING, steps=steps, seed=seed + 2990, validate_every=steps, network=manifest.network)
+    with run_bars(fresh, steps) as (mined, trained):
         weights = train(
-            engine, chosen, many, unseen, run, plan=plan, resume=resume,
-            mined=lambda done: progress.update(looking, completed=done),
-            report=lambda step, line: progress.update(training, completed=step, status=line),
-        )  # fmt: skip
-    plan = replace(plan, network=manifest.network)
-    network = build_network(plan, RandomCrops(many, chosen.patch))
-    network.load_state_dict(load_weights(weights))
+            engine, chosen, many, unseen, run, plan=plan, resume=resume, mined=mined, report=trained
+        )
+    network = network_of(plan, RandomCrops(many, chosen.patch), weights)
     provenance = Provenance(
         network=manifest.network,
         data=(
@@ -116,6 +107,36 @@ def fine_tune(
             evaluated=lambda results: print(evaluation_report(results, classes)),
         )  # fmt: skip
     print(f"\nengine folder: {out}")
+
+
+def rendered_sets(
+    recipe: Recipe, known: int, fresh: int, seed: int, cache: Path, processes: int
+) -> tuple[Surfaces, Surfaces]:
+    """``known`` rendered parts with many defects, and ``fresh`` others, with a progress bar."""
+    from retraining.surfaces.rendered import FRESH, render_surfaces
+
+    with counted("rendering", known + fresh) as shown:
+        many = render_surfaces(
+            recipe, known, seed, cache / f"set-{seed}", processes=processes,
+            report=lambda done: shown(done, ""),
+        )  # fmt: skip
+        unseen = render_surfaces(
+            recipe, fresh, seed + 1, cache / f"set-{seed + 1}", mixture=FRESH, processes=processes,
+            report=lambda done: shown(known + done, ""),
+        )  # fmt: skip
+    return many, unseen
+
+
+@contextmanager
+def run_bars(fresh: int, steps: int) -> Iterator[tuple[Callable[[int], None], Callable[[int, str], None]]]:
+    """Two progress bars: parts on which mistakes were looked for, and steps of the training."""
+    with progress_bars() as progress:
+        looking = progress.add_task("looking for mistakes", total=fresh, status="")
+        training = progress.add_task("training", total=steps, status="")
+        yield (
+            lambda done: progress.update(looking, completed=done),
+            lambda step, line: progress.update(training, completed=step, status=line),
+        )
 
 
 def further() -> None:

@@ -142,20 +142,31 @@ def fine_tune(
     plan = replace(plan, network=manifest.network)
     source = RandomCrops(join_surfaces(fresh, known), recipe.patch)
     network = build_network(plan, source)
-    sampled = source.cut(source.draw(np.random.default_rng(plan.seed), _SAMPLED)).pixels
-    weights_of_engine(manifest.files["fp32"], network, sampled)
+    weights_of_engine(manifest.files["fp32"], network, sampled_patches(source, plan.seed))
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network.state_dict(), folder / "start.pt")
+    hard = mistakes_of(engine, recipe, fresh, mined)
+    return train(
+        plan, source, folder, start_from=folder / "start.pt", replay_first=hard, resume=resume, report=report
+    )
+
+
+def sampled_patches(source: RandomCrops, seed: int) -> NDArray[np.uint8]:
+    """Patches ``(64, patch, patch, C)`` for the statistics of a normalisation."""
+    return source.cut(source.draw(np.random.default_rng(seed), _SAMPLED)).pixels
+
+
+def mistakes_of(
+    engine: Path, recipe: Recipe, fresh: Surfaces, mined: Callable[[int], None] = lambda done: None
+) -> NDArray[np.int64]:
+    """The windows ``(n, 4)`` of ``fresh`` parts that an engine mistakes, found by the engine itself."""
     loaded = open_engine(engine, precision="fp32")
     try:
-        hard = hard_windows(
+        return hard_windows(
             fresh, recipe, lambda patches: loaded.probabilities(patches, timeout_s=_SCORE_WITHIN_S), mined
         )
     finally:
         loaded.close()
-    return train(
-        plan, source, folder, start_from=folder / "start.pt", replay_first=hard, resume=resume, report=report
-    )
 
 
 def _unfold(features: nn.Sequential, patches: NDArray[np.uint8]) -> None:

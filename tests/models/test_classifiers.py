@@ -18,6 +18,7 @@ from retraining.shipping.export import export_onnx, onnx_scorer
 PARAMETERS = {
     # The papers' own, five classes, grey: SMHSI Table 10 has 3.58, 5.12 and 0.52 M.
     ("inception-cnn", 1): 3_576_453,
+    ("inception-cnn-compact", 1): 1_055_285,  # ours
     ("baseline-cnn", 1): 5_117_317,
     ("sca-cnn", 1): 522_536,
     ("simple-fcn", 1): 1_125_509,
@@ -37,7 +38,7 @@ PARAMETERS = {
     ("smhsi-efficientnet-v2-s", 3): 20_700_773,
     ("smhsi-inception-v3", 3): 22_386_021,
 }
-SEVEN_POOLS = ("baseline-cnn", "inception-cnn")
+SEVEN_POOLS = ("baseline-cnn", "inception-cnn", "inception-cnn-compact")
 HEAVY = ("resnet50", "inception", "efficientnetv2", "efficientnet-v2", "efficientnet_b0", "lite")
 LIGHT = [n for n in sorted(CLASSIFIERS) if n in SEVEN_POOLS or not any(h in n for h in HEAVY)]
 BODIES = [n for n in sorted(CLASSIFIERS) if n in LIGHT or not n.startswith("smhsi")]
