@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
@@ -26,7 +27,7 @@ from drivers.errors import InspectionError
 from station.engine_trial import SLOW, Trial
 from station.engines.health import Health
 from station.engines.interface import ChangeoverUnderWayError
-from station.engines.states import EngineState, Entry
+from station.engines.states import Engines, EngineState, Entry
 from station.engines.store import Store
 from station.journal.reading import JournalReader
 from station.proof_process import ProofProcess
@@ -108,6 +109,7 @@ class _Station(Protocol):
     def keeping(self) -> Keeping: ...
     def activate_installed(self, digest: str, *, why: str, by: str) -> None: ...
     def roll_back(self, *, why: str, by: str) -> None: ...
+    def follow_store(self) -> None: ...
 
 
 class EngineKeeper:
@@ -223,7 +225,7 @@ class EngineKeeper:
     def _watch(self) -> None:
         """Let an engine go back that is no better than its predecessor; it is good when its trial is over.
 
-        Raises ``InspectionError``.
+        An engine that became bad otherwise, by a proof, judges no longer. Raises ``InspectionError``.
         """
         line, journal, keeping, store = (
             self._station.line, self._station.journal, self._station.keeping, self._store()
@@ -231,6 +233,12 @@ class EngineKeeper:
         known = store.engines()
         trial = known.entries.get(known.active)
         now = line.prepared
+        if now.installed is not None and not line.unprepared and _is_bad(known, now.installed.digest):
+            self.health = keeping.trial = None
+            heartbeat.beat(CHANGEOVER_S)
+            with suppress(ChangeoverUnderWayError):  # which may be its own going back
+                self._station.follow_store()
+            return
         if trial is None or trial.state is not EngineState.TRIAL or line.unprepared:
             self.health = keeping.trial = None
             return
@@ -288,6 +296,10 @@ class EngineKeeper:
         before = Store(self._station.config.paths.engines, now.engine.info.name).engines().previous
         with JournalReader(self._station.journal.path) as journal:
             return self._trial.health(journal, before, settings.baseline_parts, settings.trial_parts)
+
+
+def _is_bad(known: Engines, digest: str) -> bool:
+    return digest in known.entries and known.entries[digest].state is EngineState.BAD
 
 
 def _problem_of(name: str, duty: Callable[[], None], before: Mapping[str, str]) -> str:

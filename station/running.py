@@ -14,7 +14,7 @@ from station.config import StationConfig
 from station.engine_keeper import Keeping, note_steps
 from station.engines.interface import ChangeoverUnderWayError, EngineError
 from station.engines.store import FACTORY, Engines, Store
-from station.journal import Journal, PartRecord
+from station.journal import Journal, JournalError, PartRecord
 from station.line import Line
 from station.observers import Observers
 from station.prepared import Prepared
@@ -70,7 +70,8 @@ class Station:
                 Engines.activated,
                 digest=wanted.digest, why=why, by=by, after_record=after_record, before=before,
             )  # fmt: skip
-            change(store.engines())  # whether it may, before it is loaded
+            stood = store.engines()
+            change(stood)  # whether it may, before it is loaded
             try:
                 prepared = make_prepared(self.config, now.recipe_as_written, wanted, now.width_px)
             except EngineError as error:
@@ -79,7 +80,11 @@ class Station:
                     store.change(bad)
                     note_steps(store, self.journal)
                 raise
-            self._take_over(prepared, store, change)
+            try:
+                self._take_over(prepared, store, change)
+            except BaseException as error:
+                self._take_back(store, stood, f"engine {wanted.digest[:12]} was not activated: {error}")
+                raise
 
     def roll_back(self, *, why: str, by: str) -> None:
         """The engine that judges is bad: the one before it judges from the next part on.
@@ -90,16 +95,37 @@ class Station:
         with self._alone():
             now, store = self._prepared_now()
             store.change(lambda known: known.rolled_back(why, by=by))
-            try:  # from here on, the engine that judges is bad
-                found = first_that_judges(
-                    self.config, now.recipe_as_written, now.engine.info.name, now.width_px
-                )
-                self._take_over(found.prepared, store, partial(without_refused, refused=found.refused))
-            except Exception as error:
-                self.line.unprepare(f"{error}; `station prepare` the recipe when this is put right")
-                with suppress(InspectionError):  # later, by the keeper
-                    note_steps(store, self.journal)
-                raise
+            self._replace_bad(now, store)
+
+    def follow_store(self) -> None:
+        """The engine that judges is bad by now: the store's first one judges from the next part on.
+
+        Where none proves itself, no part is taken, as after :meth:`roll_back`. Raises ``InspectionError``.
+        """
+        with self._alone():
+            self._replace_bad(*self._prepared_now())
+
+    def _replace_bad(self, now: Prepared, store: Store) -> None:
+        try:
+            found = first_that_judges(self.config, now.recipe_as_written, now.engine.info.name, now.width_px)
+            self._take_over(found.prepared, store, partial(without_refused, refused=found.refused))
+        except Exception as error:
+            self.line.unprepare(f"{error}; `station prepare` the recipe when this is put right")
+            with suppress(InspectionError):  # later, by the keeper
+                note_steps(store, self.journal)
+            raise
+
+    def _take_back(self, store: Store, stood: Engines, why: str) -> None:
+        """Let the store say again what judges; where it cannot, no further part is taken."""
+        try:
+            store.change(lambda known: known.taken_back(stood, why, by="station"))
+            with suppress(JournalError):  # later, by the keeper
+                note_steps(store, self.journal)
+        except InspectionError as error:
+            self.line.unprepare(
+                f"{why}, and the store of engines still says so ({error}); `station prepare` the recipe when "
+                "this is put right"
+            )
 
     def _prepared_now(self) -> tuple[Prepared, Store]:
         if why := self.line.unprepared:

@@ -211,6 +211,24 @@ class Engines:
         )._ended_trial(but=digest)
         return found._is(digest, EngineState.TRIAL, why, by)
 
+    def taken_back(self, before: Engines, why: str, *, by: str) -> Engines:
+        """An activation did not reach the line: roles and states are those of ``before`` it again.
+
+        An engine that has become bad meanwhile stays bad, and one that came meanwhile stays.
+        """
+        changed = [
+            one
+            for name, one in before.entries.items()
+            if self.entries[name] != one and self.entries[name].state is not EngineState.BAD
+        ]
+        back = replace(
+            self, active=before.active, previous=before.previous, candidate=before.candidate,
+            entries={**self.entries, **{one.digest: one for one in changed}},
+        )  # fmt: skip
+        for one in changed:
+            back = back._step(one.digest, one.state, why, by)
+        return back if self.active == before.active else back._step(before.active, "active", why, by)
+
     def started(self) -> Engines:
         """The station starts: an engine in trial has one start more, and the third one goes back."""
         entry = self.entries.get(self.active)
