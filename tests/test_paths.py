@@ -82,7 +82,7 @@ def arguments(command: Any, name: str, path: str) -> list[str]:
 
 def ended(words: tuple[str, ...], line: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", [words[0], *words[1:], *line])
-    with at_most(20), pytest.raises(SystemExit) as end:
+    with at_most(60), pytest.raises(SystemExit) as end:
         run(words[0], APPS[words[0]])
     return int(end.value.code or 0)
 

@@ -84,7 +84,8 @@ def test_two_processes_end_with_the_weights_of_one(two_processes: Path, tmp_path
     alone = torch.load(train_pair(PLAN, real_pictures(), tmp_path), weights_only=True)["weights"]
     together = torch.load(two_processes / "pair" / "generator.pt", weights_only=True)["weights"]
     for name, value in alone.items():
-        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=2e-5, msg=name)
+        apart = (together[name] - value).double().square().mean().sqrt()
+        assert apart < 1e-5, f"{name}: {apart:.1e} apart on average"  # half of the batch alone: 5e-4
     assert json.loads((two_processes / "pair" / "run.json").read_text())["outcome"] == "finished"
     assert len((two_processes / "pair" / "log.csv").read_text().splitlines()) == 4
 
