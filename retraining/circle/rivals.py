@@ -78,7 +78,8 @@ def train_gan(plan: Plan) -> int:
     call(
         RETRAIN, "gan", "--dataset", plan.data / "gan-windows", "--class", plan.unknown, "--system",
         "sdg-gan", "--size", GAN_PX, "--steps", plan.gan_steps, "--batch", min(16, len(windows)),
-        "--diffaugment", "--threads", plan.threads, "--out", plan.out / "runs" / "generators", log=plan.log,
+        "--diffaugment", "mild", "--threads", plan.threads, "--out", plan.out / "runs" / "generators",
+        log=plan.log,
     )  # fmt: skip
     return len(windows)
 
