@@ -8,6 +8,7 @@ MINUTES ?= 60
 CAMPAIGN ?= var/campaign
 # One circle per folder, likewise.
 CIRCLE ?= runs/circle
+GPU ?= var/gpu
 WIRE ?= serial
 CAMERA ?= simulated
 # Files of tests are shared out among two processes; a file's tests stay together, as their fixtures do. Each process
@@ -16,7 +17,7 @@ CAMERA ?= simulated
 # would come last, on one core.
 TESTS  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-all check lint bench faults soak envelope loop loop-rivals clean help
+.PHONY: run test test-all check lint bench faults soak envelope loop loop-rivals gpu clean help
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +46,10 @@ loop: $(VENV)/.workshop  ## the whole circle, unattended: an unknown defect, and
 
 loop-rivals: $(VENV)/.workshop  ## the same circle without synthesis, with a GAN, and with parts drawn at random
 	$(PYTHON) -m retraining.circle rivals --out $(CIRCLE)
+
+gpu: $(VENV)/.workshop  ## what only a GPU can measure: pack what travels, run the rows, print the table
+	test -f $(GPU)/package/pool.npz || $(PYTHON) -m retraining.gpu pack --package $(GPU)/package
+	$(PYTHON) -m retraining.gpu run --package $(GPU)/package --state $(GPU)/state --work $(GPU)/work
 
 test: $(VENV)/.workshop lint  ## every test but the slow ones, in two processes
 	$(TESTS)
