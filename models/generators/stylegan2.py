@@ -29,7 +29,8 @@ class StyleGAN2Generator(nn.Module):
 
     The pictures lie around -1..1 and may go beyond it: the last layer is linear, as in the paper. ``base``
     and ``widest`` give the filters at a resolution ``r``: ``min(base / r, widest)``. Every layer adds noise
-    of its own, drawn from torch's generator, scaled by one learnt number.
+    of its own, drawn from torch's generator, scaled by one learnt number. ``lights``: the channels are
+    pictures under several lights, any number of them.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class StyleGAN2Generator(nn.Module):
         widest: int = 512,
         style: int = 512,
         mapping_layers: int = 8,
+        lights: bool = False,
     ) -> None:
         super().__init__()
-        check_channels(channels)
+        if not lights:
+            check_channels(channels)
         check_latent(latent)
         steps = doublings(size)
         inputs = [latent, *[style] * (mapping_layers - 1)]

@@ -6,6 +6,7 @@ the 70 x 70 PatchGAN critic. With 3 channels they have 7,837,699 and 2,764,737 p
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from models.adversarial_layers import check_channels, doublings
@@ -60,6 +61,24 @@ class CycleCritic(nn.Module):
         """Raw scores of each place."""
         scores: Tensor = self.layers(pictures)
         return scores
+
+
+class CyclePair(nn.Module):
+    """The generators of both directions between a background and one class, as one translator.
+
+    Pictures ``(N, C, S, S)``, -1..1, and domains ``(N,)`` int64, 0 or 1 -> pictures of those domains.
+    ``ground``: the background's domain.
+    """
+
+    def __init__(self, size: int = 128, channels: int = 1, ground: int = 0) -> None:
+        super().__init__()
+        self.ground = ground
+        self.out, self.back = CycleGenerator(size, channels), CycleGenerator(size, channels)
+
+    def forward(self, pictures: Tensor, target: Tensor) -> Tensor:
+        """The backgrounds with a defect, the defects without."""
+        away = (target == self.ground).view(-1, 1, 1, 1)
+        return torch.where(away, self.back(pictures), self.out(pictures))
 
 
 class _Residual(nn.Module):
