@@ -2,7 +2,9 @@
 
 A domain is a class of defects, or the background without any. A translator is a generator and the critic
 that it learns against; :data:`TRANSLATORS` has the conditional ones, one pair for all domains. CycleGAN has a
-generator for each direction between two domains (:mod:`models.translators.cycle_gan`).
+generator for each direction between two domains (:mod:`models.translators.cycle_gan`). SyNDGAN
+(:mod:`models.translators.syndgan`) and a U-Net (:mod:`models.translators.masked_unet`) draw a defect where a
+mask says.
 """
 
 from __future__ import annotations

@@ -161,8 +161,9 @@ def _open(
     """What lies at ``data``: photographs with masks, whole surfaces with masks, or pictures."""
     from retraining.cli.gan import training_part
     from retraining.data.dataset import load_dataset, load_pixels
+    from retraining.data.rendered_parts import has_masks
     from retraining.surfaces.photographs import list_pictures, read_pictures
-    from retraining.synthesis.paste_sets import has_masks, masked_surfaces
+    from retraining.synthesis.paste_sets import masked_surfaces
 
     if (data / "normal").is_dir() and not (data / "dataset.json").is_file():
         return read_pictures(list_pictures(data), load_named_recipe(recipe, recipes), lambda item: True)

@@ -209,6 +209,11 @@ def station_windows(recipe: Recipe) -> list[Window]:
     return [(box.y, box.x, box.height, box.width) for box in boxes]
 
 
+def has_masks(dataset: Dataset) -> bool:
+    """Whether a data set holds whole surfaces with their masks beside them, as rendered parts do."""
+    return all((dataset.root / "masks" / Path(p.path).name).is_file() for p in dataset.pictures)
+
+
 def read_mask(parts: Dataset, path: str) -> NDArray[np.uint8]:
     """The mask ``(H, W)`` of class indices beside a rendered surface."""
     return read_picture(parts.root / "masks" / Path(path).name, 1)[..., 0]

@@ -29,11 +29,6 @@ Reporter = Callable[[str, int], None]
 """Called with a class and how many of its pictures are made."""
 
 
-def has_masks(dataset: Dataset) -> bool:
-    """Whether a data set holds whole surfaces with their masks beside them, as rendered parts do."""
-    return all((dataset.root / "masks" / Path(p.path).name).is_file() for p in dataset.pictures)
-
-
 def masked_surfaces(dataset: Dataset, channels: int) -> Surfaces:
     """The whole surfaces of a set with masks; raises :class:`DatasetError` when they differ in size."""
     pictures = [p for p in dataset.pictures if p.window is None]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.errors import TrainingError
-from retraining.translators.loop import Trained, translate
+from retraining.translators.trained import Trained, translate
 
 _VIEWS = 4
 """A background as it is and its mirror images."""

@@ -18,9 +18,10 @@ from retraining.data.dataset import load_dataset, save_dataset
 from retraining.data.folders import Folders
 from retraining.data.pixels import PictureSet
 from retraining.errors import DivergedError, TrainingError, TrainingStoppedError
+from retraining.translators.domains import train_translator
 from retraining.translators.drawing import on_backgrounds
-from retraining.translators.loop import open_translator, train_translator, translate
 from retraining.translators.plan import SYSTEMS, TranslatorPlan
+from retraining.translators.trained import open_translator, translate
 
 PLAN = TranslatorPlan(size=32, steps=3, batch=2, critic_steps=1, precision="fp32", checkpoint_every=1)
 
@@ -43,16 +44,41 @@ def pictures() -> PictureSet:
 
 @pytest.mark.parametrize("system", sorted(SYSTEMS))
 def test_every_system_trains_and_translates(system: str, pictures: PictureSet, tmp_path: Path) -> None:
-    plan = replace(PLAN, system=system, steps=1)
-    trained = open_translator(train_translator(plan, pictures, "plain", tmp_path))
-    assert (trained.plan, trained.classes, trained.background) == (plan, pictures.classes, "plain")
-    grounds = pictures.of_class(0).pixels
+    plan, shown = replace(PLAN, system=system, steps=1), pictures
+    if system == "cycle-gan":
+        shown = replace(pictures.select(np.arange(12) < 8), classes=("plain", "bar"))
+    trained = open_translator(train_translator(plan, shown, "plain", tmp_path))
+    assert (trained.plan, trained.classes, trained.background) == (plan, shown.classes, "plain")
+    grounds = shown.of_class(0).pixels
     made = translate(trained, grounds, "bar")
     assert made.shape == grounds.shape
     assert made.dtype == np.uint8
-    assert not np.array_equal(made, translate(trained, grounds, "spot"))
+    others = [name for name in shown.classes if name != "bar"]
+    assert not np.array_equal(made, translate(trained, grounds, others[-1]))
     sheet = cv2.imread(str(tmp_path / "samples" / "000001.png"), cv2.IMREAD_GRAYSCALE)
-    assert sheet.shape == (4 * 34 - 2, 3 * 34 - 2), "a background per row, a class per column"
+    columns = len(shown.classes)
+    assert sheet.shape == (4 * 34 - 2, columns * 34 - 2), "a background per row, a class per column"
+
+
+def test_cycle_gan_learns_one_class_per_run_and_remembers_its_pool(
+    pictures: PictureSet, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"one class per run.*--class: bar, spot"):
+        train_translator(replace(PLAN, system="cycle-gan"), pictures, "plain", tmp_path)
+    two = replace(pictures.select(np.arange(12) < 8), classes=("plain", "bar"))
+    plan = replace(PLAN, system="cycle-gan", steps=3, batch=1)
+
+    def stop(step: int, line: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    through = train_translator(plan, two, "plain", tmp_path / "through")
+    with pytest.raises(TrainingStoppedError):
+        train_translator(plan, two, "plain", tmp_path / "halves", report=stop)
+    state = torch.load(tmp_path / "halves" / "checkpoint.pt", weights_only=True)
+    assert len(state["defect_pool"]["kept"]) == state["step"] == 2
+    again = train_translator(plan, two, "plain", tmp_path / "halves")
+    whole, parted = (torch.load(path, weights_only=True)["weights"] for path in (through, again))
+    assert all(torch.equal(whole[name], parted[name]) for name in whole)
 
 
 def test_the_way_there_and_back_gets_shorter(pictures: PictureSet, tmp_path: Path) -> None:
