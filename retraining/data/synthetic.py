@@ -6,7 +6,7 @@ are labelled by nobody ("synthetic"), so that they are trained on only where som
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from drivers.cameras.picture_files import encode_image
 from retraining.data.manifest import Dataset, Picture, file_digest, load_dataset, save_dataset
+from retraining.data.outlines import Outline
 from retraining.errors import DatasetError
 from station.files import write_file
 
@@ -37,12 +38,19 @@ class Synthetic:
 
 
 def write_synthetic(
-    folder: Path, pixels: Mapping[str, NDArray[np.uint8]], maker: str, classes: tuple[str, ...] = ()
+    folder: Path,
+    pixels: Mapping[str, NDArray[np.uint8]],
+    maker: str,
+    classes: tuple[str, ...] = (),
+    *,
+    marks: Mapping[str, Sequence[Outline]] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Write pictures ``(N, H, W, C)`` by class as ``CLASS/00000.png`` and their manifest, and return it.
 
     ``maker`` is what made them, such as the run's digest; the source is ``synthetic:<maker>``. ``classes``
-    are those of the real set, in its order; empty: those given. Raises :class:`DatasetError`.
+    are those of the real set, in its order; empty: those given. ``marks``: where the defect is on each
+    picture of a class. Raises :class:`DatasetError`.
     """
     names = classes or tuple(pixels)
     unknown = set(pixels) - set(names)
@@ -57,8 +65,11 @@ def write_synthetic(
             path = f"{name}/{number:05d}.png"
             write_png(folder / path, image)
             digest = file_digest(folder / path)
-            pictures.append(Picture(path, digest, name, path, f"synthetic:{maker}", "synthetic"))
-    dataset = Dataset(folder, names, tuple(pictures))
+            own_marks = () if marks is None else (marks[name][number],)
+            pictures.append(
+                Picture(path, digest, name, path, f"synthetic:{maker}", "synthetic", marks=own_marks)
+            )
+    dataset = Dataset(folder, names, tuple(pictures), notes)
     save_dataset(dataset, folder)
     return dataset
 

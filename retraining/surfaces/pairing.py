@@ -74,6 +74,11 @@ def pair(pictures: Iterable[str], files: Iterable[str], *, masks: bool = False) 
     return Pairs({picture: own[0] for picture, own in claims.items()}, tuple(sorted(strangers)), unclear)
 
 
+def is_named_as_mask(path: str) -> bool:
+    """Whether a picture's name says that it is a mask: ``7_mask.png``, ``7-gt.png``."""
+    return _MASK_ENDING.search(_bare(path)) is not None
+
+
 def is_mask_of_another(pictures: Iterable[str]) -> set[str]:
     """The pictures that by their names are masks of one beside them: ``7_mask.png`` of ``7.png``."""
     own = list(pictures)
