@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from retraining.errors import PlanError
 from retraining.experiments import (
+    clean_twins,
     latent_grid,
     latent_rivals,
     neu_cls,
@@ -49,6 +50,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "rare-class": Kind(rare_class.Plan, rare_class.tasks),
         "sdg-gan": Kind(sdg_gan.Plan, sdg_gan.tasks),
         "stereo": Kind(stereo.Plan, stereo.tasks),
+        "clean-twins": Kind(clean_twins.Plan, clean_twins.tasks),
     }
 )
 

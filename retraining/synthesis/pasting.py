@@ -199,6 +199,33 @@ def paste_marked(
     return made, marked
 
 
+def paste_on_each(
+    pixels: Pixels,
+    masks: NDArray[np.uint8] | NDArray[np.bool_],
+    clean: Pixels,
+    seed: int,
+    *,
+    rules: PasteRules | None = None,
+) -> tuple[Pixels, Mask]:
+    """Each of the clean pictures ``(M, P, P, C)`` with one defect, and its mask ``(M, P, P)`` of 0 and 1.
+
+    The defects are those of patches ``(N, H, W, C)`` by masks ``(N, H, W)``. Raises :class:`DatasetError` on
+    shapes that do not fit or empty masks.
+    """
+    _check_pictures(pixels, clean)
+    rules = _settled(rules, clean)
+    cut_out = _marked_cutter(pixels, masks)
+    side, rim = clean.shape[1], rules.rim_px
+    inner = slice(rim, rim + side)
+    made, marked = np.empty_like(clean), np.empty(clean.shape[:3], np.uint8)
+    for number, below in enumerate(clean):
+        rng = np.random.default_rng([seed, number])
+        rimmed = _rimmed(below, rim)
+        pasted, mask = _paste_one(cut_out, lambda _, rimmed=rimmed: rimmed, side, rules, rng)  # type: ignore[misc]
+        made[number], marked[number] = pasted[inner, inner], mask[inner, inner] > 0
+    return made, marked
+
+
 def paste_from_pictures(
     pixels: Pixels,
     clean: Pixels | None,

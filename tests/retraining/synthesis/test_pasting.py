@@ -21,6 +21,7 @@ from retraining.synthesis.pasting import (
     paste_from_pictures,
     paste_from_surfaces,
     paste_marked,
+    paste_on_each,
     paste_whole_parts,
 )
 
@@ -233,3 +234,19 @@ def test_a_marked_paste_keeps_the_marks_of_the_picture_below_and_adds_its_own() 
     assert (marked.sum((1, 2)) > 14 * 14).sum() >= 4, "and mostly more is marked than before"
     again, _ = paste_marked(pixels, masks, 3, seed=2)
     assert np.array_equal(again, made[:3])
+
+
+def test_each_clean_picture_gets_one_defect_and_changes_nowhere_else() -> None:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(100, 120, (3, 48, 48, 1)).astype(np.uint8)
+    masks = np.zeros((3, 48, 48), np.uint8)
+    masks[:, 20:28, 20:28] = 1
+    pixels[masks > 0] = 20
+    clean = rng.integers(100, 120, (4, 48, 48, 1)).astype(np.uint8)
+    made, marked = paste_on_each(pixels, masks, clean, seed=3)
+    assert made.shape == clean.shape
+    assert marked.reshape(4, -1).any(1).all()
+    near = np.stack([cv2.dilate(mask, np.ones((15, 15), np.uint8)) for mask in marked]) > 0
+    assert np.array_equal(made[~near], clean[~near])
+    again, _ = paste_on_each(pixels, masks, clean[:2], seed=3)
+    assert np.array_equal(again, made[:2])
