@@ -35,6 +35,12 @@ from retraining.experiments.common import (
     unchanged,
 )
 from retraining.experiments.neu_cls import loss_curve
+from retraining.experiments.on_backgrounds import (
+    Backgrounds,
+    TranslatorRow,
+    onto_backgrounds,
+    translator_tasks,
+)
 from retraining.experiments.plan import Count, Experiment, Name, Section, Seeds, Share, Text
 from retraining.experiments.tasks import Place, TableCell, Task, TaskResult
 
@@ -45,6 +51,7 @@ _HERE = "retraining.experiments.neu_cls_64"
 PASTE = "crop-paste"
 FLIPS = "flips"
 PASTE_AND_FLIPS = "crop-paste-flips"
+ON_BACKGROUNDS = "background-paste"
 MIRRORED = (FLIPS, PASTE_AND_FLIPS)
 """Sources whose pictures the classifier sees mirrored at random."""
 
@@ -60,6 +67,8 @@ class Size(Section):
     """how each classifier is trained, the same for all sources"""
     pairs: tuple[PairPlan, ...]
     """the systems whose pictures are tried, with one adversarial pair per class each"""
+    translators: tuple[TranslatorRow, ...] = ()
+    """the translators whose pictures are tried, and pasting onto the same backgrounds beside them"""
     synthetic_per_class: Count
     """synthetic pictures of each class"""
     compared: Count
@@ -88,6 +97,8 @@ class Plan(Experiment):
     """side of the pictures, px"""
     flips_for_pairs: bool
     """whether generators are also trained on mirrored pictures"""
+    backgrounds: Backgrounds | None = None
+    """where strip without a defect comes from; null without translators"""
     reduced: Size
     """the size for a laptop"""
     full: Size
@@ -119,10 +130,45 @@ def tasks(plan: Plan, size: Size) -> tuple[Task, ...]:
         }
         pasted = tuple(_paste(plan, size, split, name, seed) for name in plan.classes)
         sources = {"none": (), FLIPS: (), **made, PASTE: pasted, PASTE_AND_FLIPS: pasted}
+        if plan.backgrounds is not None and size.translators:
+            sources |= _on_backgrounds(plan, plan.backgrounds, size, split, seed)
         for network in size.networks:
             for source, own in sources.items():
                 leaves.append(_classifier(plan, size, network, source, split, own, seed))
     return tuple(leaves)
+
+
+def _on_backgrounds(
+    plan: Plan, asked: Backgrounds, size: Size, split: Task, seed: int
+) -> dict[str, tuple[Task, ...]]:
+    """The tasks that give each class's pictures, by translator, and by pasting onto the same backgrounds."""
+    grounds, trained = translator_tasks(
+        asked, size.translators, plan.classes, split, side=plan.side, flips=plan.flips_for_pairs, seed=seed
+    )
+    ways: dict[str, dict[str, Task] | None] = {**trained, ON_BACKGROUNDS: None}
+    return {
+        source: tuple(_moved(plan, size, split, grounds, by, source, name, seed) for name in plan.classes)
+        for source, by in ways.items()
+    }
+
+
+def _moved(
+    plan: Plan,
+    size: Size,
+    split: Task,
+    grounds: Task,
+    by: dict[str, Task] | None,
+    source: str,
+    name: str,
+    seed: int,
+) -> Task:
+    trained = None if by is None else by[name]
+    parameters = {
+        **_common(plan, size, split, name, seed), "source": source, "backgrounds": grounds.name,
+        "trained": "" if trained is None else trained.name, "mirrored": plan.flips_for_pairs,
+    }  # fmt: skip
+    needs = (split, grounds) if trained is None else (split, grounds, trained)
+    return Task(f"onto/{source}/{name}/seed-{seed}", f"{_HERE}:onto", parameters, needs, work_s=30)
 
 
 def _paste(plan: Plan, size: Size, split: Task, name: str, seed: int) -> Task:
@@ -255,6 +301,34 @@ def paste(
         real["train"], None, count, seed, report=lambda done: place.report(done, count, "")
     )
     return _compared(place, source, name, real, pixels, compared, extractor, seed, floor=True)
+
+
+def onto(
+    place: Place,
+    *,
+    split: str,
+    backgrounds: str,
+    trained: str,
+    name: str,
+    source: str,
+    side: int,
+    count: int,
+    compared: int,
+    extractor: str,
+    mirrored: bool,
+    seed: int,
+) -> TaskResult:
+    """A class on the backgrounds: by a translator, or the middles of training pictures pasted onto them."""
+    from retraining.synthesis.pasting import paste_from_pictures
+
+    real = _real(place, split, name, side)
+    if trained:
+        pixels = onto_backgrounds(
+            place, trained=trained, backgrounds=backgrounds, name=name, count=count, seed=seed
+        )
+    else:
+        pixels = paste_from_pictures(real["train"], load_pictures(place.needs[backgrounds]), count, seed)
+    return _compared(place, source, name, real, pixels, compared, extractor, seed, mirrored=mirrored)
 
 
 def train(

@@ -49,7 +49,7 @@ def test_what_is_trained_has_a_row(path: Path) -> None:
     places = rows | {column.name for table in plan.tables for column in table.columns}
     for size in (size_of(plan, "reduced").model_dump(), size_of(plan, "full").model_dump()):
         named = [item["name"] for key in ("rows", "rivals") for item in size.get(key, ())]
-        named += [item["system"] for item in size.get("pairs", ())]
+        named += [item["system"] for key in ("pairs", "translators") for item in size.get(key, ())]
         named += [f"mapping-{layers}" for layers in size.get("mappings", ())]
         assert set(named) <= rows
         assert set(size.get("networks", ())) <= places
@@ -139,6 +139,7 @@ def test_synthetic_pictures_of_every_source_reach_a_classifier(
             "networks": ["resnet18"],
             "training": {"steps": 2, "batch": 4, "learning_rate": 0.001},
             "pairs": [{"system": "dcgan", "steps": 2, "batch": 4}],
+            "translators": [],
             "synthetic_per_class": 6,
             "compared": 6,
         },
@@ -200,6 +201,47 @@ def test_rivals_of_the_latent_mapping_gan_reach_a_detector_and_so_does_what_cost
 
 
 @pytest.mark.slow
+def test_translators_and_pasting_put_each_class_onto_the_same_backgrounds(
+    stripes: Path, here: Pool, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    for folder in ("images", "boxes"):
+        (stripes / "boxed" / folder / "inclusion").mkdir(parents=True)
+    for number in range(4):
+        strip = rng.integers(90, 160, (160, 160)).astype(np.uint8)
+        cv2.imwrite(str(stripes / "boxed" / "images" / "inclusion" / f"inclusion_{number}.png"), strip)
+        text = _VOC.format(name=f"inclusion_{number}")
+        (stripes / "boxed" / "boxes" / "inclusion" / f"inclusion_{number}.xml").write_text(text)
+    small = {"steps": 1, "batch": 2, "critic_steps": 1}
+    plan = _shipped(
+        "neu-cls-64",
+        {
+            "data": "stripes",
+            "classes": ["cr", "gg"],
+            "per_class": 10,
+            "side": 32,
+            "backgrounds": {"data": "boxed", "kinds": ["inclusion"], "count": 6},
+        },
+        {
+            "networks": ["resnet18"],
+            "training": {"steps": 2, "batch": 4, "learning_rate": 0.001},
+            "pairs": [],
+            "translators": [
+                {"system": "pe-gan", **small},
+                {"system": "cycle-gan", "steps": 1, "batch": 1},
+            ],
+            "synthetic_per_class": 6,
+            "compared": 6,
+        },
+    )
+    found = _run(plan, Roots(stripes, tmp_path), here, tmp_path / "out")
+    rows = {"none", "flips", "crop-paste", "crop-paste-flips", "background-paste", "pe-gan", "cycle-gan"}
+    assert {row for row, _ in found.tables[0].figures} == rows
+    assert found.unplaced == ()
+    assert any("windows without a box" in note for note in found.notes)
+
+
+@pytest.mark.slow
 def test_segmenters_are_tried_with_pictures_of_every_source(here: Pool, tmp_path: Path) -> None:
     root = tmp_path / "data" / "marked"
     for folder in ("images", "masks"):
@@ -237,6 +279,50 @@ def test_segmenters_are_tried_with_pictures_of_every_source(here: Pool, tmp_path
     found = _run(plan, Roots(tmp_path / "data", tmp_path), here, tmp_path / "out")
     assert {row for row, _ in found.tables[0].figures} == set(names)
     assert found.unplaced == ()
+
+
+@pytest.mark.slow
+def test_what_is_changed_outside_a_mask_is_measured_against_the_clean_twin(
+    here: Pool, tmp_path: Path
+) -> None:
+    row = {"pretraining": 1, "steps": 2, "batch": 2}
+    plan = _shipped(
+        "clean-twins",
+        {"kinds": ["pits"]},
+        {
+            "seeds": [1],
+            "width": 200,
+            "window": 96,
+            "side": 32,
+            "training_parts": 3,
+            "test_parts": 2,
+            "more_normals": 2,
+            "widest": 8,
+            "seen_px": 128,
+            "rows": [
+                {"name": "syndgan", "system": "syndgan", "lights": 1, **row},
+                {"name": "masked-unet-lights", "system": "masked-unet", "lights": 4, **row},
+            ],
+            "synthetic_per_class": 2,
+            "training": {"steps": 1, "batch": 4, "learning_rate": 0.001},
+        },
+    )
+    found = _run(plan, Roots(tmp_path, tmp_path), here, tmp_path / "out")
+    tables = {filled.table.name: filled for filled in found.tables}
+    names = ("syndgan", "masked-unet-lights")
+    drawn = {name + end for name in names for end in ("", "-composited")}
+    rows = {"rendered", "paste", "rendered-lights", "paste-lights", *drawn}
+    outside = tables["outside"].figures
+    assert set(outside) == {(name, column) for name in rows for column in ("ring", "far")}
+    for name in names:
+        assert outside[f"{name}-composited", "far"].value == 0
+        assert outside[name, "far"].value > outside["rendered", "far"].value
+    assert {row for row, _ in tables["lights"].figures} == {
+        "rendered-lights", "paste-lights", "masked-unet-lights",
+    }  # fmt: skip
+    assert {row for row, _ in tables["accuracy"].figures} == {"none", "more-normals", "paste", "syndgan"}
+    assert found.unplaced == ()
+    assert any("too few to compare" in note for note in found.notes)
 
 
 @pytest.mark.slow
