@@ -53,8 +53,9 @@ def translator_figures(
     Goes on from its checkpoint in ``folder``. Raises ``TrainingStoppedError`` after a checkpoint.
     """
     from retraining.data.pixels import PictureSet
-    from retraining.translators.loop import open_translator, train_translator, translate
+    from retraining.translators.domains import train_translator
     from retraining.translators.plan import TranslatorPlan
+    from retraining.translators.trained import open_translator, translate
 
     pictures = pool.resized(size.side)
     plan = TranslatorPlan(
