@@ -20,6 +20,7 @@ from models.classifiers.backbones import Backbone
 from retraining.cli import app
 from retraining.data.dataset import load_dataset, save_dataset
 from retraining.data.folders import Folders
+from retraining.data.manifest import Dataset, Picture, file_digest
 from retraining.data.splits import split_by_share
 from retraining.errors import BadFilesError, DatasetError, TrainingError, TrainingStoppedError
 from retraining.surfaces.class_masks import ClassMasks
@@ -265,8 +266,6 @@ def test_every_mask_that_cannot_be_used_is_named_at_once(drawer: tuple[Drawer, P
 def test_a_picture_that_is_kept_for_the_test_is_not_painted_on(
     drawer: tuple[Drawer, Path], tmp_path: Path
 ) -> None:
-    from retraining.data.manifest import file_digest
-
     good_picture(tmp_path / "a.png", 1)
     paint(tmp_path, "a_mask.png", (255, 0, 0), slice(5, 9))
     with pytest.raises(DatasetError, match="keeps for validation or test"):
@@ -332,3 +331,36 @@ def test_the_commands_train_and_draw_where_a_person_painted(
         app, ["translator", "--dataset", "d", "--background", "good", "--masks", "m"]
     )
     assert refused.exit_code != 0
+
+
+def test_with_real_pictures_at_hand_painted_ones_are_measured_gated_and_kept_off_the_test(
+    drawer: tuple[Drawer, Path], tmp_path: Path, tiny_onnx: Path
+) -> None:
+    real = marked(14)
+    listed = []
+    for number, (pixels, label) in enumerate(zip(real.pixels, real.labels, strict=True)):
+        path = f"{CLASSES[label]}/{number}.png"
+        (tmp_path / "real" / CLASSES[label]).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "real" / path), pixels[..., 0])
+        digest = file_digest(tmp_path / "real" / path)
+        split = "test" if number % 14 > 11 else "train"
+        listed.append(Picture(path, digest, CLASSES[label], path, "folder", "person", split))
+    save_dataset(Dataset(tmp_path / "real", CLASSES, tuple(listed)), tmp_path / "real")
+    for number in range(12):
+        good_picture(tmp_path / "in" / f"{number}.png", number)
+        paint(tmp_path / "in", f"{number}_mask.png", (255, 0, 0), slice(number, number + 9))
+    words = ["synthesise", str(drawer[1].parent), "--masks", str(tmp_path / "in")]
+    words += ["--against", str(tmp_path / "real"), "--extractor", f"classifier:{tiny_onnx}", "--out"]
+    found = CliRunner().invoke(app, [*words, str(tmp_path / "all"), "--no-gate"])
+    assert found.exit_code == 0, found.output
+    assert "KID" in (tmp_path / "all" / "figures.md").read_text(encoding="utf-8")
+    assert "bar: 12 painted, no gate" in load_dataset(tmp_path / "all").notes
+    gated = CliRunner().invoke(app, [*words, str(tmp_path / "gated")])
+    assert "12 painted; refused: " in gated.output + str(gated.exception)
+    held = (tmp_path / "real" / "good" / "13.png").read_bytes()
+    (tmp_path / "in" / "held.png").write_bytes(held)
+    paint(tmp_path / "in", "held_mask.png", (255, 0, 0), slice(4, 9), side=SIDE)
+    refused = CliRunner().invoke(app, [*words, str(tmp_path / "held")])
+    assert "held_mask.png: its picture is one that the real data set keeps" in str(refused.exception)
+    bare = CliRunner().invoke(app, [*words[:-3], "--out", str(tmp_path / "bare")])
+    assert "--against needs --extractor" in str(bare.exception)
