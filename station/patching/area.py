@@ -22,12 +22,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import cgutils as _cgutils
 from numpy.typing import NDArray
 
 from station.patching.compiled import compiled, grey, inlined, intrinsic, types
-
-cgutils: Any = _cgutils
 
 LANES = 8
 """Target columns computed at once; also the smallest target width (width x channels)."""
@@ -147,46 +144,56 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 @intrinsic
 def _weigh_block(
-    _typing: Any, mixed: Any, value: Any, band: Any, block: Any, surface: Any, row: Any, column: Any
+    _typing: Any, mixed: Any, mixed_bytes: Any, band: Any, span: Any, surface: Any, surface_bytes: Any
 ) -> Any:
-    """surface[row:row+8, column:column+8] = round(mixed[:, value:value+span] @ band[block]), uint8."""
-    signature = types.void(mixed, value, band, block, surface, row, column)
+    """ROWS x LANES values of a surface: round(mixed[:, :span] @ band), uint8.
+
+    ``mixed``, ``band`` and ``surface`` are the addresses of their first values, ``_bytes`` the distance from
+    one row to the next; ``span`` is at least 1.
+    """
+    signature = types.void(*[types.intp] * 6)
+    single, grey = ir.FloatType(), ir.VectorType(ir.IntType(8), LANES)
+    lanes, wholes = ir.VectorType(single, LANES), ir.VectorType(ir.IntType(32), LANES)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def array(n: int) -> Any:
-            return context.make_array(signature.args[n])(context, builder, arguments[n])
-
-        def element(n: int, *indices: Any) -> Any:
-            held = array(n)
-            return cgutils.get_item_pointer(context, builder, signature.args[n], held, indices)
-
+        mixed, mixed_bytes, band, span, surface, surface_bytes = arguments
         fast = ("fast",)
-        intp = context.get_value_type(types.intp)
-        lanes = ir.VectorType(ir.FloatType(), LANES)
-        splat = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        half = ir.Constant(lanes, [0.5] * LANES)
-        _, value, _, block, _, row, column = arguments
-        zero = ir.Constant(intp, 0)
-        sums = [cgutils.alloca_once_value(builder, half) for _ in range(ROWS)]
-        inputs = [element(0, ir.Constant(intp, r), value) for r in range(ROWS)]
-        weights = element(2, block, zero, zero)
-        span = cgutils.unpack_tuple(builder, array(2).shape)[1]
-        with cgutils.for_range(builder, span) as loop:
-            at = builder.gep(weights, [builder.mul(loop.index, ir.Constant(intp, LANES))])
-            weight = builder.load(builder.bitcast(at, lanes.as_pointer()), align=4)
-            for total, source in zip(sums, inputs, strict=True):
-                single = builder.load(builder.gep(source, [loop.index]))
-                first = builder.insert_element(
-                    ir.Constant(lanes, ir.Undefined), single, ir.Constant(ir.IntType(32), 0)
-                )
-                spread = builder.shuffle_vector(first, ir.Constant(lanes, ir.Undefined), splat)
-                product = builder.fmul(weight, spread, flags=fast)
-                builder.store(builder.fadd(builder.load(total), product, flags=fast), total)
-        grey = ir.VectorType(ir.IntType(8), LANES)
-        for r, total in enumerate(sums):
-            whole = builder.fptosi(builder.load(total), ir.VectorType(ir.IntType(32), LANES))
-            target = element(4, builder.add(row, ir.Constant(intp, r)), column)
-            builder.store(builder.trunc(whole, grey), builder.bitcast(target, grey.as_pointer()), align=1)
+        unknown, half = ir.Constant(lanes, ir.Undefined), ir.Constant(lanes, [0.5] * LANES)
+
+        def number(value: int) -> Any:
+            return ir.Constant(mixed.type, value)
+
+        def row(base: Any, distance: Any, r: int) -> Any:
+            return builder.add(base, builder.mul(distance, number(r)))
+
+        def pointer(base: Any, kind: Any) -> Any:
+            return builder.inttoptr(base, kind.as_pointer())
+
+        inputs = [row(mixed, mixed_bytes, r) for r in range(ROWS)]
+        before, loop, behind = builder.block, *(builder.append_basic_block() for _ in range(2))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        tap, *sums = (builder.phi(kind) for kind in (mixed.type, *[lanes] * ROWS))
+        place = builder.add(band, builder.mul(tap, number(4 * LANES)))
+        weight = builder.load(pointer(place, lanes), align=4)
+        totals = []
+        for source, total in zip(inputs, sums, strict=True):
+            value = builder.load(pointer(builder.add(source, builder.mul(tap, number(4))), single), align=4)
+            first = builder.insert_element(unknown, value, ir.Constant(ir.IntType(32), 0))
+            spread = builder.shuffle_vector(first, unknown, ir.Constant(wholes, [0] * LANES))
+            product = builder.fmul(weight, spread, flags=fast)
+            totals.append(builder.fadd(total, product, flags=fast))
+        following = builder.add(tap, number(1))
+        for phi, start, then in zip(
+            (tap, *sums), (number(0), *[half] * ROWS), (following, *totals), strict=True
+        ):
+            phi.add_incoming(start, before)
+            phi.add_incoming(then, loop)
+        builder.cbranch(builder.icmp_signed("<", following, span), loop, behind)
+        builder.position_at_end(behind)
+        for r, total in enumerate(totals):
+            whole = builder.fptosi(total, wholes)
+            builder.store(builder.trunc(whole, grey), pointer(row(surface, surface_bytes, r), grey), align=1)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -263,8 +270,14 @@ def _resize(
                         for j in range(mix.size):
                             mix[j] += w0 * np.float32(a[j]) + w1 * np.float32(b[j]) + w2 * np.float32(c[j])
         for block in range(band.shape[0]):
-            column = min(block * LANES, width - LANES)
-            _weigh_block(mixed, np.intp(first_value[block]), band, block, surface, top, column)
+            _weigh_block(
+                np.intp(mixed.ctypes.data) + 4 * np.intp(first_value[block]),
+                4 * mixed.shape[1],
+                np.intp(band[block].ctypes.data),
+                band.shape[1],
+                np.intp(surface[top].ctypes.data) + min(block * LANES, width - LANES),
+                width,
+            )
         group += ROWS
 
 
