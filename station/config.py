@@ -125,7 +125,9 @@ class Paths(Section):
         return self.control or self.journal.with_suffix(".sock")
 
 
-Backend = Literal["openvino", "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
+Backend = Literal[
+    "openvino", "openvino-fused", "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"
+]
 Precision = Literal["int8", "bf16", "fp16", "fp32"]
 
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from station.decision import Rules
+from station.engines.backends import fused_engine as fused
 from station.engines.backends import onnxruntime_engine as onnxruntime
 from station.engines.backends import openvino_engine as openvino
 from station.engines.backends import tensorrt_engine as tensorrt
@@ -31,7 +32,7 @@ from station.machine import cores, processor, within_cores
 from station.recipe import Recipe
 from station.supervision import start_takes
 
-BACKENDS = (openvino.NAME, onnxruntime.CPU, tensorrt.NAME, onnxruntime.TENSORRT, onnxruntime.CUDA)
+BACKENDS = (openvino.NAME, fused.NAME, onnxruntime.CPU, tensorrt.NAME, onnxruntime.TENSORRT, onnxruntime.CUDA)
 PRECISIONS = ("int8", "bf16", "fp16", "fp32")
 _SLOW_TO_BUILD = (tensorrt.NAME, onnxruntime.TENSORRT)
 """Their plans take minutes: only the best precision of each is tried unless it fails."""
@@ -224,15 +225,17 @@ def _offers(here: list[BackendStatus], precision: str) -> Iterator[tuple[Backend
 
 
 def _chunks(backend: str, options: EngineOptions) -> tuple[int, ...]:
-    return openvino.CHUNKS if backend == openvino.NAME and not options.chunk else (options.chunk,)
+    worth_timing = {openvino.NAME: openvino.CHUNKS, fused.NAME: fused.CHUNKS}
+    return (options.chunk,) if options.chunk else worth_timing.get(backend, (0,))
 
 
 def _refusal(manifest: EngineManifest, backend: str, precision: str) -> str:
-    """Why a precision of this engine may not be used, by engine.yaml alone; empty when it may."""
+    """Why a precision of this engine may not be used, by its files alone; empty when it may."""
     if precision != "int8":
         return ""
     if backend not in (tensorrt.NAME, onnxruntime.TENSORRT):
-        return manifest.int8_refusal()
+        refusal = manifest.int8_refusal()
+        return fused.refusal(manifest) if backend == fused.NAME and not refusal else refusal
     if INT8_SIGNED not in manifest.files:
         return "the engine has no int8-signed file, the only INT8 that TensorRT reads"
     return manifest.int8_refusal(INT8_SIGNED)
@@ -292,6 +295,8 @@ def _open(manifest: EngineManifest, choice: Choice, options: EngineOptions) -> E
     settings = replace(options, chunk=choice.chunk)
     if choice.backend == openvino.NAME:
         return openvino.load(manifest, choice.precision, settings)
+    if choice.backend == fused.NAME:
+        return fused.load(manifest, choice.precision, settings)
     if choice.backend == tensorrt.NAME:
         return tensorrt.load(manifest, choice.precision, settings)
     return onnxruntime.load(choice.backend, manifest, choice.precision, settings)
@@ -300,6 +305,8 @@ def _open(manifest: EngineManifest, choice: Choice, options: EngineOptions) -> E
 def _status(name: str) -> BackendStatus:
     if name == openvino.NAME:
         return openvino.status()
+    if name == fused.NAME:
+        return fused.status()
     return tensorrt.status() if name == tensorrt.NAME else onnxruntime.status(name)
 
 

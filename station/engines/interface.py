@@ -43,7 +43,8 @@ class EngineInfo:
     digest: str
     """SHA-256 of the model file in use, hexadecimal."""
     backend: str
-    """``openvino``, ``onnxruntime-cpu``, ``onnxruntime-cuda``, ``onnxruntime-tensorrt``, ``tensorrt``."""
+    """``openvino``, ``openvino-fused``, ``onnxruntime-cpu``, ``onnxruntime-cuda``, ``onnxruntime-tensorrt``
+    or ``tensorrt``."""
     precision: str
     """``fp32``, ``bf16``, ``fp16`` or ``int8``."""
     device: str

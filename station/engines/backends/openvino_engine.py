@@ -24,8 +24,11 @@ from station.machine import processor
 NAME = "openvino"
 CHUNKS = (1, 4)
 """Chunk sizes worth timing: 1 wins on AVX-512, 4 reads the fully connected weights less often."""
-_REQUESTS_PER_STREAM = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+_Job = tuple[Any, int, list[NDArray[np.uint8]]]
+"""A request that runs, its first patch, and the memory that it reads."""
 
 
 def status() -> BackendStatus:
@@ -50,7 +53,13 @@ def load(manifest: EngineManifest, precision: str, options: EngineOptions) -> Op
 
 
 class OpenVinoEngine(CheckedEngine):
-    """One compiled network with its streams."""
+    """One compiled network with its streams.
+
+    A back end that computes a part of the network itself overrides :meth:`_network` and :meth:`_inputs`.
+    """
+
+    name = NAME
+    requests_per_stream = 4
 
     def __init__(self, manifest: EngineManifest, precision: str, options: EngineOptions) -> None:
         started = time.perf_counter()
@@ -66,7 +75,7 @@ class OpenVinoEngine(CheckedEngine):
         info = EngineInfo(
             name=manifest.name,
             digest=manifest.digests[variant],
-            backend=NAME,
+            backend=self.name,
             precision=precision,
             device=str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip(),
             classes=manifest.classes,
@@ -77,11 +86,8 @@ class OpenVinoEngine(CheckedEngine):
             novelty=manifest.novelty is not None,
         )
         try:
-            model = core.read_model(content)
-            side = manifest.patch_px
-            model.reshape([self._chunk, side, side, manifest.channels])
             compiled = core.compile_model(
-                model,
+                self._network(core, content, manifest),
                 "CPU",
                 {
                     "NUM_STREAMS": options.threads,
@@ -91,23 +97,31 @@ class OpenVinoEngine(CheckedEngine):
             )
             self._outputs = [compiled.output(name) for name in outputs(info)]
             self._requests = [
-                compiled.create_infer_request() for _ in range(options.threads * _REQUESTS_PER_STREAM)
+                compiled.create_infer_request() for _ in range(options.threads * self.requests_per_stream)
             ]
         except RuntimeError as problem:
             raise EngineError(
-                f"OpenVINO cannot load {manifest.files[variant]} ({_first_line(problem)}); "
+                f"OpenVINO cannot load {manifest.files[variant]} ({first_line(problem)}); "
                 "prove the folder with another back end, or update openvino"
             ) from problem
         super().__init__(info)
         self._abandoned: object = None
         self.info = _loaded(self.info, started)
 
+    def _network(self, core: Any, content: bytes, manifest: EngineManifest) -> Any:
+        """The model that is compiled. Raises :class:`EngineError`, RuntimeError."""
+        return read_network(core, content, manifest, self._chunk)
+
+    def _inputs(self, slot: int, chunk: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """What the model reads for ``chunk``; ``slot`` is the request that reads it, and it is free."""
+        return [chunk]
+
     def _infer(self, patches: NDArray[np.uint8], deadline: float | None) -> Scores:
         requests = self._requests
         if not requests:
             raise EngineError(f"engine {self.info.name} is closed; open it again")
         found = empty_outputs(self.info, len(patches))
-        running: list[tuple[Any, int, NDArray[np.uint8]]] = []
+        running: list[_Job] = []
         try:
             for number, start in enumerate(range(0, len(patches), self._chunk)):
                 if len(running) == len(requests):
@@ -118,9 +132,10 @@ class OpenVinoEngine(CheckedEngine):
                     chunk = np.concatenate(
                         [chunk, np.zeros((self._chunk - len(chunk), *chunk.shape[1:]), np.uint8)]
                     )
-                request = requests[number % len(requests)]
-                request.start_async({0: chunk}, share_inputs=True)
-                running.append((request, start, chunk))
+                slot = number % len(requests)
+                inputs = self._inputs(slot, chunk)
+                requests[slot].start_async(dict(enumerate(inputs)), share_inputs=True)
+                running.append((requests[slot], start, inputs))
             while running:
                 self._collect(running[0], found, deadline)
                 del running[0]
@@ -132,13 +147,13 @@ class OpenVinoEngine(CheckedEngine):
         except RuntimeError as problem:
             _stop([request for request, _, _ in running])
             raise EngineError(
-                f"OpenVINO failed on {len(patches)} patches ({_first_line(problem)}); restart the station"
+                f"OpenVINO failed on {len(patches)} patches ({first_line(problem)}); restart the station"
             ) from problem
         return Scores(**found)
 
     def _collect(
         self,
-        job: tuple[Any, int, NDArray[np.uint8]],
+        job: _Job,
         found: dict[str, NDArray[np.float32]],
         deadline: float | None,
     ) -> None:
@@ -155,6 +170,13 @@ class OpenVinoEngine(CheckedEngine):
     def close(self) -> None:
         """Free the processor's memory; of a hung inference, only when it ends."""
         self._requests = []
+
+
+def read_network(core: Any, content: bytes, manifest: EngineManifest, chunk: int) -> Any:
+    """An OpenVINO model of an ONNX file, its shapes fixed to a chunk. Raises RuntimeError."""
+    model = core.read_model(content)
+    model.reshape([chunk, manifest.patch_px, manifest.patch_px, manifest.channels])
+    return model
 
 
 @functools.cache
@@ -188,6 +210,7 @@ def _loaded(info: EngineInfo, started: float) -> EngineInfo:
     return replace(info, load_ms=(time.perf_counter() - started) * 1000)
 
 
-def _first_line(problem: Exception) -> str:
+def first_line(problem: Exception) -> str:
+    """What an error of OpenVINO says in its last line, which is the first thing that went wrong."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(problem).__name__

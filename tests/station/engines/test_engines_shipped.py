@@ -10,10 +10,12 @@ from deploy.novelty import remove_novelty
 from deploy.scoring import onnx_scorer
 from station.decision import decide_by
 from station.engines import open_engine, runnable
+from station.engines.first_stage import vnni
 from station.engines.folder import load_manifest, read_golden
 from station.engines.interface import Engine
 from station.engines.prove import prove
 
+needs_vnni = pytest.mark.skipif(not vnni.lanes(), reason="the kernel is for processors with VNNI")
 FOLDER = Path(__file__).parents[3] / "engines" / "servo-motor-housing"
 
 
@@ -74,6 +76,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, 
     ("backend", "precision"),
     [
         ("openvino", "int8"),
+        pytest.param("openvino-fused", "int8", marks=needs_vnni),
         ("onnxruntime-cpu", "int8"),
         # The next test has a fast part on each of these.
         pytest.param("openvino", "bf16", marks=pytest.mark.slow),
