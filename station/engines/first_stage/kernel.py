@@ -39,6 +39,7 @@ class Memory:
     """What one computation writes: scratch, and the patch's output until the network has read it."""
 
     def __init__(self, stage: FirstStage) -> None:
+        self.stage = stage
         half = stage.side // 2
         self.padded = np.zeros((stage.side + 2 * BORDER, stage.side + 2 * BORDER + _TAPS), np.uint8)
         self.columns = np.zeros((2, stage.side + 2 * BORDER), np.uint32)
@@ -59,15 +60,32 @@ class Kernel:
         return np.empty((patches, half, half, self.stage.channels), np.uint8)
 
     def run(self, patch: NDArray[np.uint8], memory: Memory, out: NDArray[np.uint8]) -> None:
-        """Fill ``out``, ``(side / 2, side / 2, channels)``, from a patch ``(side, side)``, C-contiguous."""
+        """Fill ``out``, ``(side / 2, side / 2, channels)``, from a patch ``(side, side)``, C-contiguous.
+
+        Raises ValueError for other shapes, and for the memory of another stage.
+        """
+        self._require(patch.shape == (self.stage.side, self.stage.side), patch, memory, out)
         _first_stage(
             patch, memory.padded, memory.columns, self._weights, self.stage.bias, self.stage.factors, out
         )
 
     def pool_again(self, given: NDArray[np.uint8], memory: Memory, out: NDArray[np.uint8]) -> None:
-        """Fill ``out`` with the largest of 3 x 3 values around each of ``given``; both as in :meth:`run`."""
+        """Fill ``out`` with the largest of 3 x 3 values around each of ``given``, both as :meth:`run` fills it.
+
+        Raises ValueError as :meth:`run` does.
+        """
+        self._require(given.shape == out.shape, given, memory, out)
         rows = len(given)
         _largest_around(given.reshape(rows, -1), memory.line, self.stage.channels, out.reshape(rows, -1))
+
+    def _require(self, fits: bool, given: NDArray[np.uint8], memory: Memory, out: NDArray[np.uint8]) -> None:
+        """The kernels write by address: nothing may be smaller than they think."""
+        half = self.stage.side // 2
+        if not fits or out.shape != (half, half, self.stage.channels) or memory.stage is not self.stage:
+            raise ValueError(
+                f"a stage of {self.stage.side} px and {self.stage.channels} channels cannot go from "
+                f"{given.shape} to {out.shape} in this memory"
+            )
 
 
 def packed(weights: NDArray[np.int8]) -> NDArray[np.int8]:

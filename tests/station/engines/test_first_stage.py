@@ -119,6 +119,24 @@ def test_sums_between_two_steps_are_rounded_to_the_even_one() -> None:
     assert by_numpy(stage, np.full((16, 16), 5, np.uint8)).max() == 2  # 2.5
 
 
+@needs_vnni
+@pytest.mark.parametrize("wrong", ["patch", "out", "memory", "pool"])
+def test_memory_that_does_not_fit_is_never_written_to(wrong: str) -> None:
+    from station.engines.first_stage.kernel import Kernel, Memory
+
+    stage = a_stage(32)
+    kernel, memory, out = Kernel(stage), Memory(stage), Kernel(stage).output(1)[0]
+    patch, other = np.zeros((32, 32), np.uint8), np.zeros((16, 16, 16), np.uint8)
+    calls = {
+        "patch": lambda: kernel.run(patch[:16], memory, out),
+        "out": lambda: kernel.run(patch, memory, other),
+        "memory": lambda: kernel.run(patch, Memory(a_stage(16)), out),
+        "pool": lambda: kernel.pool_again(other, memory, other),
+    }
+    with pytest.raises(ValueError, match="a stage of 32 px and 32 channels cannot go from"):
+        calls[wrong]()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
