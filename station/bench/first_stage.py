@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def main() -> None:
             )
         engines[fused_engine.NAME] = fused_engine.load(manifest, "int8", EngineOptions(threads=1, chunk=1))
     for name, engine in engines.items():
-        ways[f"one part by {name}, processor time"] = lambda engine=engine: _processor_us(engine, patches)
+        ways[f"one part by {name}, processor time"] = partial(_processor_us, engine, patches)
     for way in ways.values():
         way()
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -89,7 +90,7 @@ def _until_first_pool(request: Any, patch: NDArray[np.uint8]) -> float:
     request.infer({0: patch}, share_inputs=True)
     total = 0.0
     for node in request.profiling_info:
-        total += node.real_time.total_seconds() * 1e6
+        total += float(node.real_time.total_seconds()) * 1e6
         if node.node_type == "MaxPool" and node.status.name == "EXECUTED":
             return total
     raise RuntimeError("OpenVINO ran no pool; measure an engine whose network begins with one")

@@ -70,7 +70,7 @@ class Kernel:
         )
 
     def pool_again(self, given: NDArray[np.uint8], memory: Memory, out: NDArray[np.uint8]) -> None:
-        """Fill ``out`` with the largest of 3 x 3 values around each of ``given``, both as :meth:`run` fills it.
+        """Fill ``out`` with the largest of 3 x 3 values around each of ``given``; both as ``out`` of `run`.
 
         Raises ValueError as :meth:`run` does.
         """

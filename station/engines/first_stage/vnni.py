@@ -5,6 +5,8 @@ LLVM ends the process when it is to write an instruction that the processor it c
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 from llvmlite import binding  # type: ignore[import-untyped]
 
@@ -31,7 +33,7 @@ def refusal() -> str:
 
 def _told() -> str:
     """The setting by which numba compiles for another processor than this one, or not at all; or nothing."""
-    config = numba.config
+    config: Any = numba.config
     asked = {
         "NUMBA_CPU_NAME": config.CPU_NAME,
         "NUMBA_CPU_FEATURES": config.CPU_FEATURES,
