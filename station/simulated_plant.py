@@ -74,7 +74,7 @@ def simulated_plant(
         pool = simulation.pool
         truths = write_frames(
             pool.folder, pool.frames, pool.seed, good_share=pool.good_share, multi_share=pool.multi_share,
-            kinds=pool.kinds, progress=progress,
+            kinds=pool.kinds, widths=recipe.product.widths_px, progress=progress,
         )  # fmt: skip
     with ExitStack() as stack:
         if simulation.cell is not None:

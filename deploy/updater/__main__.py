@@ -104,5 +104,11 @@ def _only_together(from_: Path | None, accept_expired: bool, by: str | None, why
 
 careful(app)
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command."""
     run_to_its_end("updater", app)
+
+
+if __name__ == "__main__":
+    main()

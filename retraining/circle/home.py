@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from retraining.circle.line import RETRAIN, STATION, Line, StepError, as_json, call
+from retraining.circle.commands import RETRAIN, STATION, UPDATER, StepError, call
+from retraining.circle.line import Line, as_json
 from retraining.circle.lots import rendered_lot
 from retraining.circle.plan import PRODUCT, Plan
 from retraining.data.manifest import file_digest
@@ -25,7 +26,6 @@ from station.files import write_file
 from station.journal.reading import JournalReader
 from station.recipe import load_recipe
 
-UPDATER = (sys.executable, "-m", "deploy.updater")
 BY = "script of the circle"
 PROOF_S, TRIAL_S, STOP_S = 900.0, 3600.0, 120.0
 """How long the proof, the trial and a stop may take."""
@@ -68,6 +68,7 @@ def go_home(plan: Plan) -> dict[str, Any]:
     lot = rendered_lot(
         plan.out / "lots" / "good", load_recipe(plan.recipe_of("next")), frames=plan.line_parts,
         seed=plan.known_seed + 3, good_share=0.5, kinds=(plan.unknown, *plan.known),
+        processes=plan.processes,
     )  # fmt: skip
     line = Line(plan.out / "lines" / "good", lot)
     line.clear()
@@ -80,7 +81,9 @@ def go_home(plan: Plan) -> dict[str, Any]:
     store = Store(line.folder / "engines", PRODUCT)
     with (line.folder / "run.log").open("ab") as log:
         running = subprocess.Popen(
-            [*STATION, "run", "--config", str(line.config), "--plain"], stdout=log, stderr=log
+            [sys.executable, "-m", "station.cli", "run", "--config", str(line.config), "--plain"],
+            stdout=log,
+            stderr=log,
         )
     try:
         _wait(running, lambda: line.count() >= plan.usual_parts, TRIAL_S, "the line did not start")

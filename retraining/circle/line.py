@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,35 +12,12 @@ from typing import Any
 
 import yaml
 
+from retraining.circle.commands import STATION, StepError, call
 from retraining.circle.lots import Lot, LotPart
-from retraining.errors import WorkshopError
 from station.files import write_file
 from station.journal.errors import JournalError
 from station.journal.reading import JournalReader
 from station.rare.store import RareStore
-
-STATION = (sys.executable, "-c", "from station.cli import main; main()")
-RETRAIN = (sys.executable, "-c", "from retraining.cli import main; main()")
-
-
-class StepError(WorkshopError):
-    """A step of the circle did not do what it must."""
-
-
-def call(command: Sequence[str], *words: object, log: Path, codes: tuple[int, ...] = (0,)) -> str:
-    """Run a command to its end and return what it printed; all of it is added to ``log``.
-
-    Raises :class:`StepError` with its last lines for another exit code than ``codes``.
-    """
-    given = [str(word) for word in words]
-    done = subprocess.run([*command, *given], capture_output=True, text=True, check=False)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {' '.join(given)}\n{done.stdout}{done.stderr}[{done.returncode}]\n\n")
-    if done.returncode not in codes:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise StepError(f"`{' '.join(given)}` ended with {done.returncode}; all of it is in {log}:\n{said}")
-    return done.stdout
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +61,7 @@ class Line:
             "engine": {"backend": "openvino"},  # not measured against others, which takes a while
             "camera": {"kind": "simulated", "mode": "cell", **self.lot.camera},
             "sorter": {"kind": "serial", "port": str(here / "cell.pty")},
-            "limits": {"part_deadline_ms": 10_000, "grab_timeout_ms": 5_000},
+            "limits": {"part_deadline_ms": 10_000, "grab_timeout_ms": 5_000, "in_place_ms": 1_000},
             "images": {"save": "none"},
             "rare": {"class_items": 1000, **(rare or {})},
             "simulation": {**self.lot.simulation, "cell": {"rate_hz": rate_hz, "verdict_ms": 20_000}},

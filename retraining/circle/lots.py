@@ -43,10 +43,20 @@ class Lot:
 
 
 def rendered_lot(
-    folder: Path, recipe: Recipe, *, frames: int, seed: int, good_share: float, kinds: tuple[str, ...]
+    folder: Path,
+    recipe: Recipe,
+    *,
+    frames: int,
+    seed: int,
+    good_share: float,
+    kinds: tuple[str, ...],
+    processes: int,
 ) -> Lot:
     """Rendered housings in full frames; they are rendered once. Raises ``SimulationError``."""
-    truths = write_frames(folder, frames, seed, good_share=good_share, multi_share=0.0, kinds=kinds)
+    truths = write_frames(
+        folder, frames, seed, good_share=good_share, multi_share=0.0, kinds=kinds,
+        widths=recipe.product.widths_px, workers=processes,
+    )  # fmt: skip
     pool = {
         "folder": str(folder), "frames": frames, "seed": seed, "good_share": good_share,
         "multi_share": 0.0, "kinds": list(kinds),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from retraining.circle.commands import cpu_s
 from station.files import write_json
 
 PRODUCT = "housing"
@@ -34,6 +34,8 @@ class Plan:
     """Parts of the bad lot."""
     lot_good: float = 0.4
     """Share of them without a defect."""
+    same_below: float = 0.04
+    """Two kept parts of one class are alike below this distance of their features; 0 keeps both."""
     test_parts: int = 320
     """Unseen parts by which engines are compared."""
     test_seed: int = 52
@@ -50,11 +52,16 @@ class Plan:
     gan_steps: int = 1500
     """Of the generator that is the circle's rival."""
     threads: int = 0
-    """Of a training; 0: all cores."""
+    """Of a training, and processes that render; 0: all cores, and two of these."""
     rate_hz: float = 4.0
     """Parts per second on the running line."""
     usual_parts: int = 100
     """Parts that the first engine judges there before the new one comes, and the least of its trial."""
+
+    @property
+    def processes(self) -> int:
+        """That render at once."""
+        return self.threads or 2
 
     @property
     def log(self) -> Path:
@@ -105,15 +112,10 @@ class Steps:
             self.done.append(Done(**json.loads(file.read_text(encoding="utf-8"))))
             return self.done[-1].found
         self._report(name)
-        began, used = time.monotonic(), _cpu_s()
+        began, used = time.monotonic(), cpu_s()
         found = work()
-        step = Done(name, found, time.monotonic() - began, _cpu_s() - used)
+        step = Done(name, found, time.monotonic() - began, cpu_s() - used)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"name": name, "found": found, "wall_s": step.wall_s, "cpu_s": step.cpu_s})
         self.done.append(Done(name, json.loads(json.dumps(found)), step.wall_s, step.cpu_s))
         return self.done[-1].found
-
-
-def _cpu_s() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.circle import steps
-from retraining.circle.line import RETRAIN, StepError, call
+from retraining.circle.commands import RETRAIN, StepError, call
 from retraining.circle.plan import Plan, Steps
 from retraining.circle.report import share
 from retraining.circle.steps import ESCAPED, NAMED, NAMED_OTHERWISE

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from deploy.scoring import onnx_novelty, onnx_scorer
 from drivers.sorters.interface import Outcome
-from retraining.circle.line import RETRAIN, STATION, Line, StepError, as_json, call
+from retraining.circle.commands import RETRAIN, STATION, StepError, call
+from retraining.circle.line import Line, as_json
 from retraining.circle.lots import Lot, rendered_lot
 from retraining.circle.person import label_all
 from retraining.circle.plan import PRODUCT, Plan
@@ -60,7 +61,8 @@ def _render(plan: Plan, name: str, parts: int, seed: int, *without: str) -> int:
     left_out = sorted(every - {plan.unknown, *plan.known} | {*without})
     call(
         RETRAIN, "data", "from-rendered", "--whole", "--one-kind", *_each("--without", left_out), "--parts",
-        parts, "--seed", seed, "-r", plan.recipe, "--out", plan.data / name, log=plan.log,
+        parts, "--seed", seed, "-r", plan.recipe, "--processes", plan.processes, "--out", plan.data / name,
+        log=plan.log,
     )  # fmt: skip
     return len(load_dataset(plan.data / name))
 
@@ -85,6 +87,7 @@ def bad_lot(plan: Plan) -> Lot:
     return rendered_lot(
         plan.out / "lots" / "bad", load_recipe(plan.recipe_of("next")), frames=plan.lot_parts,
         seed=plan.known_seed + 2, good_share=plan.lot_good, kinds=(plan.unknown,),
+        processes=plan.processes,
     )  # fmt: skip
 
 
@@ -105,7 +108,7 @@ def inspect_lot(plan: Plan, name: str = "bad", rare: Mapping[str, float] | None 
         folder.mkdir(parents=True, exist_ok=True)
     line.write_config(
         recipe=PRODUCT, recipes=plan.tuned_of("first").parent, engines=plan.engine_of("first").parent,
-        target=target, rate_hz=plan.rate_hz, rare=rare or {},
+        target=target, rate_hz=plan.rate_hz, rare={"same_below": plan.same_below, **(rare or {})},
     )  # fmt: skip
     call(RETRAIN, "receive", target, "--out", received, "--prepare", log=plan.log)
     own_key = (received / "keys" / "workshop.pub").read_text(encoding="utf-8")

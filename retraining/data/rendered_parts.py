@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from retraining.surfaces.rendered import (
     training_part,
 )
 from simulation.rendering.parts import RENDERER_VERSION, RenderedPart, render_part
-from simulation.truth import CLASS_NAMES, SimulationError
+from simulation.truth import CLASS_NAMES, PRODUCT_WIDTHS, SimulationError
 from station.patching import patch_boxes
 from station.recipe import Recipe, load_recipe
 
@@ -71,17 +72,17 @@ class PartOrder:
         """The kind of its defects, known before it is rendered: a class, or ``mixed``."""
         return self.kind if self.mixture is None else drawn_part(self.seed, self.mixture)[0]
 
-    def render(self) -> RenderedPart:
-        """The part; raises :class:`DatasetError` if it has no room for a defect."""
+    def render(self, widths: Sequence[int] = PRODUCT_WIDTHS) -> RenderedPart:
+        """The part, of one of these widths; raises :class:`DatasetError` if it has no room for a defect."""
         if self.mixture is not None:
-            return training_part(self.seed, self.mixture)
+            return training_part(self.seed, self.mixture, widths)
         if self.kind == CLASS_NAMES[SOUND]:
-            return render_part(self.seed)
+            return render_part(self.seed, widths=widths)
         low, high = self.defects
         drawn = int(np.random.default_rng([self.seed, 11]).integers(low, high + 1))
         for count in range(drawn, 0, -1):
             try:
-                return render_part(self.seed, kind=self.kind, defects_per_part=count)
+                return render_part(self.seed, kind=self.kind, defects_per_part=count, widths=widths)
             except SimulationError:
                 continue
         raise DatasetError(f"the part of seed {self.seed} is too small for {self.kind}; use another seed")
@@ -141,24 +142,24 @@ def render_parts(
     it as it is. Raises :class:`DatasetError`.
     """
     check_renderable(recipe)
-    size = [recipe.surface.height, recipe.surface.width]
-    described = folder / _RENDERING
-    if described.is_file() and json.loads(described.read_text(encoding="utf-8")) != {"surface": size}:
+    size, widths = [recipe.surface.height, recipe.surface.width], [*recipe.product.widths_px]
+    made_for, described = {"surface": size, "widths": widths}, folder / _RENDERING
+    if described.is_file() and json.loads(described.read_text(encoding="utf-8")) != made_for:
         raise DatasetError(
-            f"{folder} holds surfaces of another size than {size}; name another folder by --out"
+            f"{folder} holds surfaces of another size than {size}, or parts of other widths than {widths}; "
+            "name another folder by --out"
         )
     for name in ("surfaces", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    described.write_text(json.dumps({"surface": size}), encoding="utf-8")
+    described.write_text(json.dumps(made_for), encoding="utf-8")
     asked = len(orders)
     orders = [order for order in orders if order.planned_kind not in without]
     missing = [order for order in orders if not (folder / "masks" / f"{order.name}.png").is_file()]
     report(asked - len(missing))
-    if missing:
-        render = partial(_render_file, recipe=recipe, folder=folder)
-        with multiprocessing.get_context("spawn").Pool(min(processes, len(missing))) as pool:
-            for number, _ in enumerate(pool.imap_unordered(render, missing), start=1):
-                report(asked - len(missing) + number)
+    render = partial(_render_file, recipe=recipe, folder=folder)
+    with _mapped(render, missing, min(processes, len(missing))) as done:
+        for number, _ in enumerate(done, start=1):
+            report(asked - len(missing) + number)
     entries = []
     for order in orders:
         mask = read_picture(folder / "masks" / f"{order.name}.png", 1)[..., 0]
@@ -180,6 +181,18 @@ def render_parts(
     classes = tuple(name for name in CLASS_NAMES if name not in without)
     source = "rendered-surface" if marked else "rendered"
     return make_dataset(folder, classes, entries, source=source, labelled_by="renderer", notes=notes)
+
+
+@contextmanager
+def _mapped(
+    render: Callable[[PartOrder], None], orders: Sequence[PartOrder], processes: int
+) -> Iterator[Iterator[None]]:
+    """Render every part, in this process or in several others."""
+    if processes <= 1:
+        yield map(render, orders)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield pool.imap_unordered(render, orders)
 
 
 def station_patches(parts: Dataset, recipe: Recipe, rules: CropRules | None = None) -> Dataset:
@@ -221,7 +234,7 @@ def read_mask(parts: Dataset, path: str) -> NDArray[np.uint8]:
 
 def _render_file(order: PartOrder, recipe: Recipe, folder: Path) -> None:
     """Write the surface, then the mask, which means that both are there."""
-    surface, mask = station_surface(order.render(), recipe)
+    surface, mask = station_surface(order.render(recipe.product.widths_px), recipe)
     write_png(folder / "surfaces" / f"{order.name}.png", surface)
     write_png(folder / "masks" / f"{order.name}.png", mask)
 

@@ -7,7 +7,7 @@ A part's seed follows from the set's seed and the part's number, and the test se
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from retraining.errors import DatasetError
 from retraining.surfaces.training_set import Surfaces, describe_surfaces, load_surfaces, resize_mask
 from simulation.rendering.parts import RENDERER_VERSION, RenderedPart, render_part
-from simulation.truth import CLASS_NAMES, SimulationError
+from simulation.truth import CLASS_NAMES, PRODUCT_WIDTHS, SimulationError
 from station.patching import Region, cut_region
 from station.recipe import Recipe
 
@@ -51,15 +51,15 @@ FRESH = Mixture(sound_share=0.45, faint_share=0.4, defects=(1, 4))
 """Parts on which a trained network's mistakes are looked for: more of them sound, more of them faint."""
 
 
-def training_part(seed: int, mixture: Mixture) -> RenderedPart:
+def training_part(seed: int, mixture: Mixture, widths: Sequence[int] = PRODUCT_WIDTHS) -> RenderedPart:
     """One part of a training set; a part too small for its defects gets fewer."""
     kind, level, count = drawn_part(seed, mixture)
     for fewer in range(count, 0, -1):
         try:
-            return render_part(seed, kind=kind, defects_per_part=fewer, level=level)
+            return render_part(seed, kind=kind, defects_per_part=fewer, level=level, widths=widths)
         except SimulationError:
             continue
-    return render_part(seed)
+    return render_part(seed, widths=widths)
 
 
 def drawn_part(seed: int, mixture: Mixture) -> tuple[str, str | None, int]:
@@ -131,7 +131,7 @@ def check_renderable(recipe: Recipe) -> None:
 
 
 def _surface_of(seed: int, mixture: Mixture, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    return station_surface(training_part(seed, mixture), recipe)
+    return station_surface(training_part(seed, mixture, recipe.product.widths_px), recipe)
 
 
 def _part_seed(seed: int, number: int) -> int:

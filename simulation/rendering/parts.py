@@ -141,10 +141,11 @@ def render_part(
     defects: Sequence[DefectSpec] | None = None,
     defects_per_part: int | tuple[int, int] | None = None,
     tilt_deg: float = 0.0,
+    widths: Sequence[int] = PRODUCT_WIDTHS,
 ) -> RenderedPart:
     """Render one part; the same arguments give the same pixels.
 
-    ``width``: one of ``PRODUCT_WIDTHS`` (or any 200 to 2400 px), drawn by the seed when None.
+    ``width``: 200 to 2400 px; when None, the seed draws one of ``widths``.
     ``defects``: exactly these; otherwise they are drawn: ``kind`` is a class name, ``"mixed"`` (kinds
     drawn one by one) or ``"defect-free"``; None means defect-free unless ``defects_per_part`` is given,
     which then means mixed. ``defects_per_part``: how many, or a range (both included); 1 where a kind is
@@ -154,7 +155,7 @@ def render_part(
     """
     _check(
         seed,
-        max(PRODUCT_WIDTHS) if width is None else width,
+        tuple(widths) if width is None else (width,),
         kind,
         level,
         defects,
@@ -162,7 +163,7 @@ def render_part(
         tilt_deg,
     )
     rng = _generator(seed, 0)
-    wide = int(rng.choice(PRODUCT_WIDTHS)) if width is None else width
+    wide = int(rng.choice(widths)) if width is None else width
     specs = list(defects) if defects is not None else _drawn(rng, kind, level, defects_per_part)
     scene = make_scene(_generator(seed, 2, wide), wide)
     clean = photograph(scene)
@@ -217,7 +218,7 @@ def _generator(seed: int, stream: int, extra: int = 0) -> np.random.Generator:
 
 def _check(
     seed: int,
-    width: int,
+    widths: tuple[int, ...],
     kind: str | None,
     level: str | None,
     defects: Sequence[DefectSpec] | None,
@@ -227,8 +228,11 @@ def _check(
     """Refuse nonsense with a sentence that says what is right."""
     if seed < 0:
         raise SimulationError(f"seed {seed} is negative; use 0 or more")
-    if not 200 <= width <= 2400:
-        raise SimulationError(f"width {width} px is outside 200 to 2400; the real sizes are {PRODUCT_WIDTHS}")
+    for width in widths:
+        if not 200 <= width <= 2400:
+            raise SimulationError(
+                f"width {width} px is outside 200 to 2400; the real sizes are {PRODUCT_WIDTHS}"
+            )
     if kind is not None and kind not in (*CLASS_NAMES, "mixed"):
         raise SimulationError(f"no kind is called {kind!r}; use one of {(*CLASS_NAMES, 'mixed')}")
     if level is not None and level not in LEVELS:

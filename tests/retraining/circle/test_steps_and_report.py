@@ -1,7 +1,6 @@
 """What the circle keeps of its steps, and what its report makes of them."""
 
 import copy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 import yaml
 
 from retraining.circle import rivals, steps
-from retraining.circle.line import StepError, call
+from retraining.circle.commands import RETRAIN, STATION, StepError, call, cpu_s
 from retraining.circle.plan import Done, Plan, Steps
 from retraining.circle.report import checks, write_report
 from retraining.circle.steps import ESCAPED, NAMED, NAMED_OTHERWISE
@@ -48,15 +47,22 @@ def test_a_step_is_done_once_and_its_report_is_read_again(tmp_path: Path) -> Non
 def test_a_step_that_fails_is_begun_again(tmp_path: Path) -> None:
     step = Steps(tmp_path / "done", lambda name: None)
     with pytest.raises(StepError):
-        step("count", lambda: call((sys.executable, "-c", "exit(3)"), log=tmp_path / "log"))
+        step("count", lambda: call(STATION, "count", log=tmp_path / "log"))
     assert step("count", lambda: 7) == 7
 
 
 def test_a_command_that_fails_is_named_with_what_it_said_and_where_all_of_it_is(tmp_path: Path) -> None:
-    says = (sys.executable, "-c", "import sys; sys.exit('no lot of this name')")
-    with pytest.raises(StepError, match=r"`--lot 7` ended with 1; all of it is in .*log:\nno lot of this"):
-        call(says, "--lot", 7, log=tmp_path / "log")
-    assert "no lot of this name" in (tmp_path / "log").read_text()
+    with pytest.raises(StepError, match=r"`keys --lot 7` ended with 2; all of it is in .*log:\n"):
+        call(RETRAIN, "keys", "--lot", 7, log=tmp_path / "log")
+    assert "No such option: --lot" in (tmp_path / "log").read_text()
+
+
+def test_a_command_is_a_process_of_its_own_whose_time_is_counted(tmp_path: Path) -> None:
+    before = cpu_s()
+    said = call(STATION, "--version", log=tmp_path / "log")
+    assert said.startswith("inspection-station ")
+    assert (tmp_path / "log").read_text() == f"$ --version\n{said}[0]\n\n"
+    assert cpu_s() > before
 
 
 def test_the_first_recipe_has_every_class_but_the_unknown_one(plan: Plan) -> None:
