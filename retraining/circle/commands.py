@@ -6,11 +6,15 @@ commands do not take the time of thirty imports.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +30,9 @@ _processes.set_forkserver_preload(
     ["retraining.circle.commands", "retraining.product.card", "torch._dynamo", "deploy.updater.update"]
 )
 _used_s = [0.0]
+_log = logging.getLogger(__name__)
+STOP_S = 120.0
+"""What a command may take to end when the circle is broken off: a training writes its checkpoint."""
 
 
 class StepError(WorkshopError):
@@ -42,20 +49,43 @@ def call(command: Callable[[], object], *words: object, log: Path, codes: tuple[
     with TemporaryDirectory() as folder:
         process = _processes.Process(target=_run, args=(command, given, folder))
         process.start()
-        process.join()
-        out, err, used = (_read(Path(folder) / name) for name in ("out", "err", "used"))
-    _used_s[0] += float(used or 0)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {' '.join(given)}\n{out}{err}[{process.exitcode}]\n\n")
+        try:
+            process.join()
+        finally:
+            if process.is_alive():  # the circle is broken off
+                _interrupt(process)
+            out, err, used = (_read(Path(folder) / name) for name in ("out", "err", "used"))
+            _used_s[0] += float(used or 0)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a", encoding="utf-8") as file:
+                file.write(f"$ {' '.join(given)}\n{out}{err}[{process.exitcode}]\n\n")
     if process.exitcode not in codes:
         said = "\n".join((out + err).strip().splitlines()[-8:])
         raise StepError(f"`{' '.join(given)}` ended with {process.exitcode}; all of it is in {log}:\n{said}")
     return out
 
 
+def _interrupt(process: ForkServerProcess) -> None:
+    """Pass Ctrl-C on to a command and what it began, and kill what is left after another one, or `STOP_S`."""
+    if process.pid is None:
+        return
+    _log.warning("broken off: the command is ending, in %g s at most; Ctrl-C again ends it at once", STOP_S)
+    try:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        process.join(STOP_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+
+
 def _run(command: Callable[[], object], words: list[str], folder: str) -> None:
-    """The command, in its process: words as from a shell, output and processor time into files."""
+    """The command, in its process: words as from a shell, output and processor time into files.
+
+    It leads a group of processes: Ctrl-C of a terminal reaches it once, from the process that waits for it.
+    """
+    os.setpgrp()
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
     sys.argv = [command.__module__, *words]

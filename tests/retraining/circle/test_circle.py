@@ -30,7 +30,7 @@ def miniature(folder: Path) -> Plan:
     return Plan(
         folder / "circle", recipe, unknown="roll-marks", known=("imprinted",), known_parts=64, known_seed=204,
         lot_parts=8, lot_good=0.25, same_below=0.0, test_parts=16, test_seed=93, line_parts=4, pasted=8,
-        network="sca-cnn", batch=16, steps=250, threads=1, rate_hz=30.0, gan_steps=2,
+        network="sca-cnn", batch=16, steps=250, threads=1, rate_hz=10.0, gan_steps=2,
     )  # fmt: skip
 
 

@@ -1,6 +1,10 @@
 """What the circle keeps of its steps, and what its report makes of them."""
 
 import copy
+import os
+import signal
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +67,14 @@ def test_a_command_is_a_process_of_its_own_whose_time_is_counted(tmp_path: Path)
     assert said.startswith("inspection-station ")
     assert (tmp_path / "log").read_text() == f"$ --version\n{said}[0]\n\n"
     assert cpu_s() > before
+
+
+def test_breaking_off_ends_the_command_that_runs(tmp_path: Path) -> None:
+    call(STATION, "--version", log=tmp_path / "log")  # from now on, a command begins at once
+    threading.Timer(1.0, partial(os.kill, os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        call(signal.pause, log=tmp_path / "log")
+    assert "KeyboardInterrupt\n[1]" in (tmp_path / "log").read_text()
 
 
 def test_the_first_recipe_has_every_class_but_the_unknown_one(plan: Plan) -> None:
