@@ -136,10 +136,10 @@ def render_parts(
 ) -> Dataset:
     """The parts' whole surfaces as pictures, each its own group; those that ``folder`` lacks are rendered.
 
-    Surfaces lie in ``surfaces/``, masks of class indices in ``masks/``. Parts with a defect of a kind in
-    ``without`` are left out, and not rendered where their kind is known before. ``marked``: the set has the
-    masks as marks of its own, and is known as surfaces that are cut already, so that `retrain product` takes
-    it as it is. Raises :class:`DatasetError`.
+    Surfaces lie in ``surfaces/``, masks in ``masks/``, by the renderer's numbers (:func:`read_mask`). Parts
+    with a defect of a kind in ``without`` are left out, and not rendered where their kind is known before.
+    ``marked``: the set has the masks as marks of its own, and is known as surfaces that are cut already, so
+    that `retrain product` takes it as it is. Raises :class:`DatasetError`.
     """
     check_renderable(recipe)
     size, widths = [recipe.surface.height, recipe.surface.width], [*recipe.product.widths_px]
@@ -228,8 +228,20 @@ def has_masks(dataset: Dataset) -> bool:
 
 
 def read_mask(parts: Dataset, path: str) -> NDArray[np.uint8]:
-    """The mask ``(H, W)`` of class indices beside a rendered surface."""
-    return read_picture(parts.root / "masks" / Path(path).name, 1)[..., 0]
+    """The mask ``(H, W)`` beside a rendered surface, by indices into the classes of ``parts``.
+
+    The file has the renderer's own numbers, so that one folder serves sets of any classes. Raises
+    :class:`DatasetError` for a class that ``parts`` does not have.
+    """
+    file = parts.root / "masks" / Path(path).name
+    mask: NDArray[np.uint8] = read_picture(file, 1)[..., 0]
+    numbers = np.zeros(256, np.uint8)
+    for number in np.unique(mask):
+        name = CLASS_NAMES[number] if number < len(CLASS_NAMES) else f"number {number}"
+        if name not in parts.classes:
+            raise DatasetError(f"{file} shows {name}, but the set's classes are {', '.join(parts.classes)}")
+        numbers[number] = parts.classes.index(name)
+    return numbers[mask]
 
 
 def _render_file(order: PartOrder, recipe: Recipe, folder: Path) -> None:

@@ -22,7 +22,6 @@ from retraining.surfaces.class_masks import ClassMasks
 from retraining.surfaces.pairing import pair
 from retraining.surfaces.reading import for_each, read_mask, read_mask_of, read_picture
 from retraining.surfaces.training_set import resize_mask
-from simulation.truth import CLASS_NAMES
 from station.patching.area import resize_picture
 
 
@@ -97,7 +96,7 @@ def load_masked_classes(
 
     def whole_mask(picture: Picture, height: int, width: int) -> NDArray[np.uint8]:
         if rendered:
-            return _renumbered(read_rendered(dataset, picture.path), CLASS_NAMES, classes)
+            return _renumbered(read_rendered(dataset, picture.path), dataset.classes, classes)
         if picture.path in files:
             if class_of is not None:
                 names = (background, *(name for name in class_of.names if name != background))

@@ -30,6 +30,7 @@ from retraining.data.synthetic import write_synthetic
 from retraining.errors import DatasetError
 from retraining.product.parts import read_parts
 from retraining.surfaces.rendered import TRAINING_SEEDS, Mixture
+from retraining.synthesis.paste_sets import masked_surfaces
 from simulation.truth import CLASS_NAMES
 from station.recipe import Recipe, load_recipe
 
@@ -161,6 +162,25 @@ def test_a_patch_bears_a_name_only_when_it_shows_enough(small: Recipe, tmp_path:
     assert named == {(32, 0): "scratches"}
     assert len(patches) == 14
     assert "2 of 16 patches" in patches.notes[-1]
+
+
+def test_a_set_that_lacks_a_kind_still_names_the_others_rightly(small: Recipe, tmp_path: Path) -> None:
+    order = PartOrder(TRAINING_SEEDS, "scratches")
+    _draw(order, small, tmp_path / "parts")
+    mask = np.zeros((256, 64), np.uint8)
+    mask[40:62, 10:13] = 4  # a scratch, by the renderer's own numbers
+    file = tmp_path / "parts" / "masks" / f"{order.name}.png"
+    cv2.imwrite(str(file), mask)
+    parts = render_parts([order], small, tmp_path / "parts", without=("pits", "roll-marks"))
+    assert parts.classes == ("defect-free", "imprinted", "scratches")
+    patches = station_patches(parts, small)
+    assert {p.label for p in patches.pictures} == {"defect-free", "scratches"}
+    whole = masked_surfaces(parts, 1)
+    assert whole.classes[int(whole.masks.max())] == "scratches"
+    mask[100:120, 10:13] = 2  # a pit, in a set that has none
+    cv2.imwrite(str(file), mask)
+    with pytest.raises(DatasetError, match=r"shows pits, but the set's classes are defect-free, imprinted"):
+        masked_surfaces(parts, 1)
 
 
 def test_a_rendered_part_comes_through_its_door_and_is_kept(small: Recipe, tmp_path: Path) -> None:
