@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from enum import IntEnum
@@ -67,6 +69,18 @@ def run(name: str, app: Callable[[], object]) -> None:
         sys.exit(ExitCode.NOT_DONE)
     except Exception as error:
         _crash(name, error)
+
+
+def leave_threads(code: int) -> None:
+    """End the process now, with ``code``, where a thread that was given up still runs; else return.
+
+    Python tears such a thread out of the library in which it is as soon as it comes back from there. Through
+    frames of C++ that aborts the process, after a stop that was clean.
+    """
+    if any(thread.daemon for thread in threading.enumerate() if thread is not threading.current_thread()):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
 
 
 def _crash(name: str, error: Exception) -> NoReturn:

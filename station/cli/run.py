@@ -65,6 +65,7 @@ def run(
     from drivers.settings import accepted_risks
     from station.assembly import assemble
     from station.bench.memory import MemoryLog
+    from station.cli.ending import leave_threads
     from station.cli.live import live_view, save_picture
     from station.cli.logs import under_systemd, written_by_a_thread
     from station.cli.service_user import warnings_of_root
@@ -143,8 +144,9 @@ def run(
         truth = station.observers.find(GroundTruth)
         confusion = truth.confusion() if truth is not None else None
         print_summary(console, status, str(memory), confusion, _pictures(station))
-    if status.failure:
-        raise typer.Exit(3 if status.died else 1)
+    code = (3 if status.died else 1) if status.failure else 0
+    leave_threads(code)
+    raise typer.Exit(code)
 
 
 @contextmanager

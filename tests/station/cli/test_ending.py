@@ -121,3 +121,17 @@ def test_a_full_disk_is_told_from_used_up_inodes(tmp_path: Path, monkeypatch: py
     used_up = os.statvfs_result((*found[:5], 1000, 0, 0, *found[8:]))
     monkeypatch.setattr(os, "statvfs", lambda path: used_up)
     assert "inodes are used up" in explain_os_error(full, tmp_path / "a")
+
+
+def test_a_thread_that_was_given_up_is_not_torn_out_of_its_library_at_the_end() -> None:
+    script = """
+import atexit, threading
+from station.cli.ending import leave_threads
+atexit.register(print, "Python ends the thread")
+leave_threads(1)
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+print("stopped")
+leave_threads(3)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "stopped\n", "")
