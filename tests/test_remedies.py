@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from deploy.telemetry_sink.__main__ import app as sink
 from deploy.updater.__main__ import app as updater
 from retraining.cli import app as retrain
+from retraining.gpu.__main__ import app as gpu
 from station.cli import app as station
 from station.config import config_model
 from station.engines.manifest import EngineDocument
@@ -56,7 +57,13 @@ def commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 COMMANDS = dict(
     one
-    for name, app in (("station", station), ("retrain", retrain), ("sink", sink), ("updater", updater))
+    for name, app in (
+        ("station", station),
+        ("retrain", retrain),
+        ("sink", sink),
+        ("updater", updater),
+        ("gpu", gpu),
+    )
     for one in commands(name, typer.main.get_command(app))
 )
 

@@ -109,7 +109,7 @@ def translator(
     from retraining.data.dataset import load_dataset
     from retraining.errors import TrainingError
     from retraining.surfaces.class_masks import ClassMasks
-    from retraining.translators.drawn import open_drawer, told
+    from retraining.translators.drawn import named_colours, open_drawer
     from retraining.translators.plan import MASKED, SYSTEMS
 
     if system not in (*SYSTEMS, *MASKED):
@@ -141,7 +141,7 @@ def translator(
             raise typer.BadParameter("--class-of says what masks mean; name their folder by --masks")
         meaning = meant if class_of else None
         count, weights = _by_masks(manifest, background, split, masks, meaning, common | own, out, ends)
-        colours = told(open_drawer(weights).colours)
+        colours = named_colours(open_drawer(weights).colours)
         hint = f"paint masks in its colours ({colours}), then `retrain synthesise {out} --masks FOLDER`"
     else:
         unused = ("masks", "class_of", "pretraining", "diffaugment", "widest")

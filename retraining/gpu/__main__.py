@@ -19,6 +19,7 @@ from retraining.gpu.table import page
 from station.cli import ending
 from station.cli.help import keep_examples
 from station.cli.parameters import FOLDER_MADE
+from station.cli.text import told
 from station.files import write_file
 
 console = Console(stderr=True)
@@ -111,7 +112,7 @@ def run(
         console.print(f"ONNX Runtime for CUDA: {install_wheel(place)}", highlight=False)
         run_units(
             [unit for unit in every if unit.name.startswith(only)], size, rows, place, slice_s=slice_s,
-            total_s=total_s, tell=lambda line: console.print(line, highlight=False, markup=False),
+            total_s=total_s, tell=lambda line: console.print(told(line), highlight=False),
         )  # fmt: skip
     else:
         console.print("no GPU: nothing was run; `--size toy` tries the rows on this processor")

@@ -22,7 +22,7 @@ from retraining.surfaces.class_masks import ClassMasks
 from retraining.surfaces.pairing import is_named_as_mask, pair
 from retraining.surfaces.reading import read_mask_of, read_picture
 from retraining.surfaces.training_set import resize_mask
-from retraining.translators.drawn import Drawer, Pixels, composited, draw, told
+from retraining.translators.drawn import Drawer, Pixels, composited, draw, named_colours
 from station.patching.area import resize_picture
 
 Gate = Callable[[Pixels, str], tuple[np.ndarray, str]]
@@ -104,7 +104,7 @@ def read_painted(
             small = resize_mask(mask, plan.size, plan.size)
             found.append((resize_picture(pixels, plan.size, plan.size), small, asked[0], file))
         except DatasetError as error:
-            own = f" (the network's own colours: {told(drawer.colours)})"
+            own = f" (the network's own colours: {named_colours(drawer.colours)})"
             undeclared = not class_of and "--class-of does not declare" in str(error)
             faults.append(f"{error}{own if undeclared else ''}")
     if faults:

@@ -44,7 +44,7 @@ class Drawer:
         return dict(zip(COLOURS, self.classes[1:], strict=False))
 
 
-def told(colours: Mapping[int, str]) -> str:
+def named_colours(colours: Mapping[int, str]) -> str:
     """Colours and their classes, in words, as ``--class-of`` takes them."""
     return ", ".join(f"#{colour:06x}={name}" for colour, name in colours.items())
 
