@@ -228,16 +228,17 @@ def has_masks(dataset: Dataset) -> bool:
 
 
 def read_mask(parts: Dataset, path: str) -> NDArray[np.uint8]:
-    """The mask ``(H, W)`` beside a rendered surface, by indices into the classes of ``parts``.
+    """The mask ``(H, W)`` beside a whole surface, by indices into the classes of ``parts``.
 
-    The file has the renderer's own numbers, so that one folder serves sets of any classes. Raises
-    :class:`DatasetError` for a class that ``parts`` does not have.
+    The file of a rendered part has the renderer's numbers, so that one folder serves sets of any kinds; that
+    of another set has the set's own. Raises :class:`DatasetError` for a kind that ``parts`` does not have.
     """
     file = parts.root / "masks" / Path(path).name
     mask: NDArray[np.uint8] = read_picture(file, 1)[..., 0]
+    names = CLASS_NAMES if set(parts.classes) <= set(CLASS_NAMES) else parts.classes
     numbers = np.zeros(256, np.uint8)
     for number in np.unique(mask):
-        name = CLASS_NAMES[number] if number < len(CLASS_NAMES) else f"number {number}"
+        name = names[number] if number < len(names) else f"number {number}"
         if name not in parts.classes:
             raise DatasetError(f"{file} shows {name}, but the set's classes are {', '.join(parts.classes)}")
         numbers[number] = parts.classes.index(name)
