@@ -71,13 +71,19 @@ def _interrupt(process: ForkServerProcess) -> None:
         return
     _log.warning("broken off: the command is ending, in %g s at most; Ctrl-C again ends it at once", STOP_S)
     try:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
+        _send(process.pid, signal.SIGINT)
         process.join(STOP_S)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _send(process.pid, signal.SIGKILL)
         process.join()
+
+
+def _send(pid: int, what: signal.Signals) -> None:
+    """To the command's group, or to the command alone where it does not lead one yet."""
+    for send in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            send(pid, what)
+            return
 
 
 def _run(command: Callable[[], object], words: list[str], folder: str) -> None:

@@ -3,8 +3,8 @@
 import copy
 import os
 import signal
+import sys
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from retraining.circle.commands import RETRAIN, STATION, StepError, call, cpu_s
 from retraining.circle.plan import Done, Plan, Steps
 from retraining.circle.report import checks, write_report
 from retraining.circle.steps import ESCAPED, NAMED, NAMED_OTHERWISE
+from tests.waiting import wait_for
 
 BEFORE = {
     "unknown": {ESCAPED: 30, NAMED_OTHERWISE: 10, NAMED: 0}, "surfaced": 33, "good": 200, "overkill": 1,
@@ -69,11 +70,21 @@ def test_a_command_is_a_process_of_its_own_whose_time_is_counted(tmp_path: Path)
     assert cpu_s() > before
 
 
+def begin_and_wait() -> None:
+    """A command that says that it has begun."""
+    Path(sys.argv[1]).touch()
+    signal.pause()
+
+
 def test_breaking_off_ends_the_command_that_runs(tmp_path: Path) -> None:
-    call(STATION, "--version", log=tmp_path / "log")  # from now on, a command begins at once
-    threading.Timer(1.0, partial(os.kill, os.getpid(), signal.SIGINT)).start()
+    def break_off() -> None:
+        wait_for(begun.is_file)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    begun = tmp_path / "begun"
+    threading.Thread(target=break_off).start()
     with pytest.raises(KeyboardInterrupt):
-        call(signal.pause, log=tmp_path / "log")
+        call(begin_and_wait, begun, log=tmp_path / "log")
     assert "KeyboardInterrupt\n[1]" in (tmp_path / "log").read_text()
 
 
