@@ -235,7 +235,7 @@ def read_mask(parts: Dataset, path: str) -> NDArray[np.uint8]:
     """
     file = parts.root / "masks" / Path(path).name
     mask: NDArray[np.uint8] = read_picture(file, 1)[..., 0]
-    names = CLASS_NAMES if set(parts.classes) <= set(CLASS_NAMES) else parts.classes
+    names = CLASS_NAMES if (parts.root / _RENDERING).is_file() else parts.classes
     numbers = np.zeros(256, np.uint8)
     for number in np.unique(mask):
         name = names[number] if number < len(names) else f"number {number}"
