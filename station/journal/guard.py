@@ -7,10 +7,17 @@ changes when another connection has committed).
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+RESCUE_S = 2.0
+"""How long a rescue waits for others that read or copy the segment."""
 
 
 class FilesGuard:
@@ -105,13 +112,28 @@ class FilesGuard:
 
         A WAL that was deleted lives on as long as it is open here: it is copied. One that was cut is not:
         copied in part, it would damage the database; closing the file would do so too, so it stays open.
+        A checkpoint that another thread has just begun, or a reader, lets only a part be copied: it is tried
+        again for :data:`RESCUE_S`.
         """
         connection = self._connection
         assert connection is not None
         if self.hole() or not self._is_whole():
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
             return
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        end = time.monotonic() + RESCUE_S
+        while True:
+            busy, written, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy and written == copied:
+                return
+            if time.monotonic() > end:
+                log.error(
+                    "journal %s: a program still reads %s: what was written last is not yet in that file: "
+                    "stop that program before this process ends",
+                    self._journal,
+                    self._segment.name,
+                )
+                return
+            time.sleep(0.01)
 
     def _is_whole(self) -> bool:
         """Whether the database file is in its place, and the WAL, if it is still there, was not cut."""

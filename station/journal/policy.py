@@ -111,9 +111,8 @@ class Keeper:
         self._journal.change_segment_when_full()
         if self._unfinished:
             self._unfinished = not finish_all(self._journal.path, self._journal.station)
-        if now >= self._policy_at:
+        if now >= self._policy_at and self.remove_old():
             self._policy_at = now + POLICY_PERIOD_S
-            self.remove_old()
 
     def close(self) -> None:
         """Give the file back."""
@@ -142,11 +141,14 @@ class Keeper:
         if wal.exists() and wal.stat().st_size > WAL_LIMIT_BYTES:
             journal.checkpoint_alone(self._connection)
 
-    def remove_old(self) -> None:
-        """Remove what the policy no longer keeps, oldest first, and nothing that a cursor still needs."""
+    def remove_old(self) -> bool:
+        """Remove what the policy no longer keeps, oldest first, and nothing that a cursor still needs.
+
+        False where a program still reads a segment that is to go: look again soon.
+        """
         settings = self._journal.settings
         if not settings.keep_days and not settings.keep_gb:
-            return
+            return True
         segments = catalogue(self._journal.path)
         there = [one for one in segments if not one.removed_at]
         total = sum(one.bytes for one in there)
@@ -155,24 +157,25 @@ class Keeper:
             old = settings.keep_days and one.last_opened < oldest
             large = settings.keep_gb and total > settings.keep_gb * 1e9
             if not old and not large:
-                return
+                return True
             waiting = [cursor.name for cursor in cursors(self._journal.path) if cursor.seq < one.last_seq]
             if waiting:
                 said = f"{one.file} is kept: the cursor {waiting[0]} still needs it"
                 if said != self._said:
                     log.warning("journal %s: %s", self._journal.path, said)
                 self._said = said
-                return
+                return True
             if not self._remove(one):
-                return
+                return False
             total -= one.bytes
+        return True
 
     def _remove(self, one: Segment) -> bool:
         """Archive, say so in the chain, remove; in this order, so that a kill loses nothing."""
         journal = self._journal
         file = journal.path.with_name(one.file)
         if not is_finished(file):
-            return False  # a program still reads it; it goes at a later round
+            return False  # a program still reads it
         archived = ""
         if journal.settings.archive is not None:
             archived = str(archive(file, journal.settings.archive))

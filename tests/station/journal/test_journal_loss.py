@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,6 +167,30 @@ def test_a_deleted_write_ahead_log_costs_no_verdict_that_was_sent(
         there = {record.record_id for record in reader.records(scores=False)}
     assert {record for record, _, _ in station.told} <= there
     assert audit(path).passed
+
+
+def test_a_reader_does_not_keep_a_deleted_write_ahead_log_from_being_copied(
+    path: Path, tmp_path: Path
+) -> None:
+    with plant.make(path) as journal:
+        plant.whole_part(journal, 1)
+        journal.flush()
+        reader = sqlite3.connect(plant.active(path), isolation_level=None, check_same_thread=False)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchone()
+        plant.whole_part(journal, 2)
+        journal.flush()
+        written = journal.head.seq
+        beside(path, "-wal").unlink()
+        threading.Timer(0.4, reader.close).start()
+        wait_for(lambda: journal.problem)
+        with pytest.raises(JournalError, match="-wal was removed"):
+            plant.open_part(journal, 3)
+        alone = tmp_path / "alone"
+        shutil.copyfile(plant.active(path), alone)  # as after a kill: without the WAL
+    database = sqlite3.connect(f"{alone.as_uri()}?mode=ro&immutable=1", uri=True)
+    assert database.execute("SELECT max(seq) FROM events").fetchone()[0] == written
+    database.close()
 
 
 def test_the_database_file_alone_is_never_more_than_a_second_behind(

@@ -21,7 +21,7 @@ from station.journal.cursors import advance, cursors, delete_cursor, open_cursor
 from station.journal.policy import finish_all
 from station.journal.reading import JournalReader
 from station.journal.record import COLUMNS
-from station.journal.schema import head_file
+from station.journal.schema import HEAD_PERIOD_S, head_file
 from station.journal.segments import catalogue, segment_file
 from station.journal.selection import Selection
 from tests.waiting import wait_for
@@ -444,6 +444,21 @@ def test_the_policy_archives_and_removes_old_segments_but_none_that_a_cursor_nee
         assert next(reader.events(cursor.seq)).seq == cursor.seq + 1
         with pytest.raises(JournalError, match="removed by the policy"):
             list(reader.events(3))
+
+
+def test_a_segment_that_was_read_when_the_policy_looked_is_removed_soon_after(path: Path) -> None:
+    settings = JournalSettings(keep_gb=1e-9)
+    with Journal(path, station="test", settings=settings) as journal:
+        plant.whole_part(journal, 1)
+        journal.flush()
+        reader = sqlite3.connect(segment_file(path, 1), isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM parts").fetchone()
+        journal.change_segment()
+        time.sleep(3 * HEAD_PERIOD_S)  # the policy has looked
+        assert segment_file(path, 1).exists()
+        reader.close()
+        wait_for(lambda: not segment_file(path, 1).exists(), 10.0)
 
 
 def test_segments_are_kept_for_so_many_days(path: Path) -> None:
