@@ -20,6 +20,7 @@ none.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -35,6 +36,8 @@ from station.engines.states import FACTORY, Engines, EngineState, Entry, Provena
 from station.files import locked, replacing, sync_folder
 
 __all__ = ["FACTORY", "EngineState", "Engines", "Installed", "Provenance", "Store", "StoreError", "install"]
+
+log = logging.getLogger(__name__)
 
 STATE = "state.json"
 FORMAT = 1
@@ -138,9 +141,14 @@ class Store:
                 with replacing(self.folder / STATE) as fresh:
                     fresh.write_text(json.dumps(_to_json(changed), indent=1) + "\n", encoding="utf-8")
                     fresh.chmod(SHARED_FILE)
-            self._link(changed)
         except OSError as error:
             raise _unusable(self.folder, error) from error
+        try:
+            self._link(changed)
+        except (
+            OSError
+        ) as error:  # they decide nothing: what is changed stands, and the next change tries again
+            log.warning("%s: its links do not say what state.json says: %s", self.folder, error)
         return changed
 
     def _installed(self, digest: str, known: Engines) -> Installed:

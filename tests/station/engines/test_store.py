@@ -41,6 +41,22 @@ def home(*digests: str) -> Engines:
 # ---------------------------------------------------------------------- files
 
 
+def test_a_link_that_cannot_be_renewed_undoes_no_change_and_is_renewed_by_the_next(
+    store: Store, tiny_engine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = installed(tiny_engine.parent, tiny_engine, tmp_path)
+    store.change(lambda known: known.proven(digest, "golden parts reproduced", by="station"))
+    in_the_way = store.folder / "active"
+    in_the_way.unlink()
+    (in_the_way / "something").mkdir(parents=True)
+    store.change(lambda known: trial(known, digest))
+    assert store.active().digest == digest
+    assert "its links do not say what state.json says" in caplog.text
+    shutil.rmtree(in_the_way)
+    store.change(lambda known: known)
+    assert os.readlink(in_the_way) == digest
+
+
 def test_without_a_store_the_factory_engine_judges(store: Store) -> None:
     assert not store.is_there
     assert [one.folder for one in store.in_order()] == [store.factory]
