@@ -40,7 +40,7 @@ class Filters:
 
 
 COMPACT = Filters(
-    conv1=16,
+    conv1=32,
     module1=(8, 8, 8, 8, 8, 8),
     conv2=64,
     module2=(32, 32, 16, 48, 16, 32),
@@ -48,7 +48,10 @@ COMPACT = Filters(
     module3=(64, 48, 48, 48, 32, 64),
     conv4=256,
 )
-"""Half of the paper's filters, and a quarter to a half in the first module: ours, for small devices."""
+"""Half of the paper's filters, and a quarter to a half in the first module: ours, for small devices.
+
+The first convolution keeps its 32, because the station's own first stage computes multiples of 32.
+"""
 
 
 class InceptionModule(nn.Module):

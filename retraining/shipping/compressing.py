@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from models.classifiers.inception_cnn import InceptionCNN, InceptionModule
 from retraining.classifiers.loop import Reporter, TrainingPlan, build_network, save_weights, train
 from retraining.errors import TrainingError
 from retraining.evaluation.parts import PartResult, evaluate, figures
-from retraining.shipping.fine_tuning import mistakes_of, sampled_patches, weights_of_engine
+from retraining.shipping.fine_tuning import mistakes_of, network_of_engine
 from retraining.surfaces import Surfaces, join_surfaces
 from retraining.surfaces.crops import RandomCrops
 from simulation.rendering.parts import RenderedPart
@@ -140,9 +140,7 @@ def compress(
     """
     manifest = compressible(engine)
     source = RandomCrops(join_surfaces(fresh, known), recipe.patch)
-    teacher = build_network(replace(plan, network=WHOLE), source)
-    weights_of_engine(manifest.files["fp32"], teacher, sampled_patches(source, plan.seed))
-    teacher.eval()
+    teacher = network_of_engine(manifest, source, plan).eval()
     small = build_network(plan, source)
     if not isinstance(teacher, InceptionCNN) or not isinstance(small, InceptionCNN):
         raise TrainingError(f"{plan.network} cannot be pruned from {WHOLE}; choose {COMPACT}")

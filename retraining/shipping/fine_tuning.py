@@ -35,7 +35,7 @@ from retraining.shipping.export import as_onnx, fold_batch_norm
 from retraining.surfaces import Surfaces, join_surfaces
 from retraining.surfaces.crops import RandomCrops
 from station.engines import open_engine
-from station.engines.folder import load_manifest
+from station.engines.folder import EngineManifest, load_manifest
 from station.recipe import Recipe
 
 FINE_TUNING = TrainingPlan(steps=640, batch=16, learning_rate=2.5e-4, replay_share=0.25)
@@ -141,8 +141,7 @@ def fine_tune(
     manifest = load_manifest(engine)
     plan = replace(plan, network=manifest.network)
     source = RandomCrops(join_surfaces(fresh, known), recipe.patch)
-    network = build_network(plan, source)
-    weights_of_engine(manifest.files["fp32"], network, sampled_patches(source, plan.seed))
+    network = network_of_engine(manifest, source, plan)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network.state_dict(), folder / "start.pt")
     hard = mistakes_of(engine, recipe, fresh, mined)
@@ -151,9 +150,12 @@ def fine_tune(
     )
 
 
-def sampled_patches(source: RandomCrops, seed: int) -> NDArray[np.uint8]:
-    """Patches ``(64, patch, patch, C)`` for the statistics of a normalisation."""
-    return source.cut(source.draw(np.random.default_rng(seed), _SAMPLED)).pixels
+def network_of_engine(manifest: EngineManifest, source: RandomCrops, plan: TrainingPlan) -> nn.Module:
+    """The engine's network with its weights, for patches of ``source``; see :func:`weights_of_engine`."""
+    network = build_network(replace(plan, network=manifest.network), source)
+    sampled = source.cut(source.draw(np.random.default_rng(plan.seed), _SAMPLED)).pixels
+    weights_of_engine(manifest.files["fp32"], network, sampled)
+    return network
 
 
 def mistakes_of(
