@@ -35,8 +35,9 @@ def networks(
     """List every network by name, with its number of parameters beside the paper's.
 
     The papers' own networks are counted for grey pictures, those of timm for colour. The running values of
-    batch normalisation are counted for classifiers, as in the papers' tables, and not for generators and
-    critics.
+    batch normalisation are counted for classifiers, as in the papers' tables, and not for the others.
+    Translators have a domain for each class; those that draw by masks, and segmenters, have the classes of
+    defects alone, one less.
 
     Examples:
 
@@ -50,6 +51,7 @@ def networks(
     from rich.table import Table
 
     shown = Table("kind", "network", f"parameters at {size} px", "the paper's", box=box.SIMPLE_HEAD)
+    shown.columns[1].overflow = "fold"
     shown.columns[2].justify = "right"
     for kind, name, count in rows(size, classes):
         paper = PAPERS.get((kind, name), "") if (size, classes) == (256, 5) else ""
@@ -66,6 +68,11 @@ def rows(size: int, classes: int) -> Iterator[tuple[str, str, str]]:
     from models.classifiers.layers import count_parameters
     from models.critics import CRITICS
     from models.generators import GENERATORS
+    from models.segmenters import SEGMENTERS, Segmenter
+    from models.translators import TRANSLATORS
+    from models.translators.cycle_gan import CycleCritic, CycleGenerator
+    from models.translators.masked_unet import MaskedUNet
+    from models.translators.syndgan import SynGenerator
     from retraining.adversarial.plan import SYSTEMS
 
     def counted(build: Callable[[], nn.Module], count: Callable[[nn.Module], int]) -> str:
@@ -83,6 +90,15 @@ def rows(size: int, classes: int) -> Iterator[tuple[str, str, str]]:
         yield "generator", name, counted(partial(generator, size, 1, latents[name]), _trained)
     for name, critic in CRITICS.items():
         yield "critic", name, counted(partial(critic, size, 1), _trained)
+    for name, translator in TRANSLATORS.items():
+        yield "translator", name, counted(partial(translator.generator, size, 1, classes), _trained)
+        yield "translator's critic", name, counted(partial(translator.critic, size, 1, classes), _trained)
+    yield "translator", "cycle-gan", counted(partial(CycleGenerator, size), _trained)
+    yield "translator's critic", "cycle-gan", counted(partial(CycleCritic, size), _trained)
+    yield "translator by masks", "syndgan", counted(partial(SynGenerator, size, 1, classes - 1), _trained)
+    yield "translator by masks", "masked-unet", counted(partial(MaskedUNet, size, 1, classes - 1), _trained)
+    for name in SEGMENTERS:
+        yield "segmenter", name, counted(partial(Segmenter, name, classes=classes - 1), _trained)
 
 
 def _trained(network: nn.Module) -> int:

@@ -16,6 +16,14 @@ def test_every_network_that_a_paper_counts_has_the_papers_parameters() -> None:
             assert abs(found[key] / 1e6 - float(number)) < 0.03, key
 
 
+def test_translators_and_segmenters_are_listed() -> None:
+    found = {(kind, name): count for kind, name, count in rows(128, 10)}
+    assert found["translator", "pe-gan"] == "2,304,000"  # its 2,310,272 are for colour
+    assert found["translator's critic", "star-gan"] == "44,800,960"
+    assert {name for kind, name in found if kind == "translator by masks"} == {"syndgan", "masked-unet"}
+    assert all(found["segmenter", name][0].isdigit() for name in ("deeplabv3plus", "pan", "unet"))
+
+
 def test_a_network_that_takes_no_pictures_of_a_size_says_why() -> None:
     said = {name: count for kind, name, count in rows(64, 9) if kind == "classifier"}
     assert "multiple of 128 px" in said["inception-cnn"]
