@@ -20,6 +20,8 @@ from torch import Tensor
 
 _NOISE_POOL = 1 << 22
 """Normal numbers that are drawn once; the noise of a patch begins anywhere among them."""
+_SHARP_PX = 0.25
+"""A smaller blur changes less than the rounding to grey levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Augmentation:
     """Brightness (0..1) is shifted by +- offset."""
     noise: float = 0.006
     """Standard deviation (0..1) of added noise is drawn from 0..noise."""
+    blur: float = 0.0
+    """Blurred by a Gaussian of a sigma from 0 to so many px, small ones more often (its root is uniform)."""
     quarter_turns: bool = False
     """Turned by 0, 90, 180 or 270 degrees; for square patches whose texture has no direction."""
     shift: float = 0.0
@@ -45,6 +49,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not (0 <= self.gain < 1 and 0 <= self.offset <= 1 and 0 <= self.noise <= 1):
             raise ValueError("gain, offset and noise are shares of the brightness, from 0 to 1")
+        if not 0 <= self.blur <= 10:
+            raise ValueError("blur is from 0 to 10 px")
         if not (0 <= self.shift <= 0.5 and 0 <= self.zoom <= 1):
             raise ValueError("shift is from 0 to 0.5, zoom from 0 to 1")
 
@@ -58,6 +64,9 @@ _NAMED: Mapping[str, Mapping[str, float | bool]] = MappingProxyType(
         "flips": {"flips": True},
         "brightness": {"gain": 0.12, "offset": 0.04},
         "noise": {"noise": 0.006},
+        "light": {"gain": 0.45, "offset": 0.04},
+        "grain": {"noise": 0.032},
+        "blur": {"blur": 1.5},
         "turns": {"quarter_turns": True},
         "shift": {"shift": 0.1},
         "zoom": {"zoom": 0.2},
@@ -101,6 +110,7 @@ def _changed(
     places = rng.uniform(-1, 1, (count, 3)) if moved else np.zeros((count, 3))
     sigma = _between(rng, 0.0, changes.noise, count if changes.noise else 0)
     begins = rng.integers(0, _NOISE_POOL - height * width * channels + 1, len(sigma))
+    blurs = changes.blur * rng.random(count) ** 2 if changes.blur else np.zeros(count)
     if changes.quarter_turns and height != width:
         raise ValueError(f"patches of {height} x {width} px cannot be turned by a quarter")
     batch = np.empty(pixels.shape, np.float32)
@@ -111,6 +121,8 @@ def _changed(
         if turns[row]:
             patch = np.rot90(patch, int(turns[row]))
         patch = patch[:: -1 if flips[0, row] else 1, :: -1 if flips[1, row] else 1]
+        if blurs[row] > _SHARP_PX:
+            patch = _blurred(patch, float(blurs[row]))
         target = batch[row]
         np.multiply(patch, gain[row], out=target, dtype=np.float32)
         target += offset[row]
@@ -137,6 +149,11 @@ def _moved(patch: NDArray[np.uint8], place: NDArray[np.float64], changes: Augmen
         np.ascontiguousarray(patch), matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101
     )
     return np.asarray(moved, np.uint8).reshape(patch.shape)
+
+
+def _blurred(patch: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    blurred = cv2.GaussianBlur(np.ascontiguousarray(patch), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(blurred, np.uint8).reshape(patch.shape)
 
 
 @lru_cache(maxsize=1)

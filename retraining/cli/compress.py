@@ -11,6 +11,7 @@ import typer
 
 from retraining.cli.fine_tune import rendered_sets, run_bars
 from retraining.cli.options import (
+    AugmentOption,
     CacheOption,
     MixedOption,
     PartsPerClassOption,
@@ -19,6 +20,7 @@ from retraining.cli.options import (
     RecipesOption,
     ResumeOption,
     ThreadsOption,
+    chosen_changes,
     counted,
     load_named_recipe,
 )
@@ -41,6 +43,7 @@ def compress(
     ] = 420,
     known: Annotated[int, typer.Option(min=10, help="Rendered parts with many defects.")] = 640,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the training, of 16 patches each.")] = 1500,
+    augment: AugmentOption = "flips,brightness,noise",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the parts for the training.")] = 21,
     test_seed: Annotated[
         list[int] | None,
@@ -96,7 +99,9 @@ def compress(
     if out.exists():
         raise TrainingError(f"--out {out}: it is there already; remove it, or name another folder")
     many, unseen = rendered_sets(chosen, known, fresh, seed, cache, processes)
-    plan = replace(COMPRESSING, steps=steps, seed=seed + 2990, validate_every=steps)
+    plan = replace(
+        COMPRESSING, augmentation=chosen_changes(augment), steps=steps, seed=seed + 2990, validate_every=steps
+    )
     with run_bars(fresh, steps) as (mined, trained):
         weights = train(
             engine, chosen, many, unseen, run, plan=plan, resume=resume, mined=mined, report=trained
@@ -114,11 +119,12 @@ def compress(
         training={
             "distillation": f"{steps} steps of {plan.batch} patches, one cycle to {plan.learning_rate:g}, "
             f"{plan.taught_share:.0%} of the loss from the whole network at temperature "
-            f"{plan.taught_temperature:g}"
+            f"{plan.taught_temperature:g}",
+            "changes of patches": augment,
         },
         command=(
             f"retrain compress {engine} --out {out} --seed {seed} --fresh {fresh} --known {known} "
-            f"--steps {steps}"
+            f"--steps {steps} --augment {augment}"
         ),
     )
     made = run / out.name

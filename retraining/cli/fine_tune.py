@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retraining.cli.options import (
+    AugmentOption,
     CacheOption,
     MixedOption,
     PartsPerClassOption,
@@ -18,6 +19,7 @@ from retraining.cli.options import (
     RecipeOption,
     RecipesOption,
     ResumeOption,
+    chosen_changes,
     counted,
     load_named_recipe,
     progress_bars,
@@ -42,6 +44,7 @@ def fine_tune(
         int, typer.Option(min=10, help="Rendered parts with many defects, trained on beside the fresh ones.")
     ] = 300,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the training, of 16 patches each.")] = 640,
+    augment: AugmentOption = "flips,brightness,noise",
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the parts; use one that was not trained on yet.")
     ] = 11,
@@ -82,7 +85,14 @@ def fine_tune(
             f"write to {out / manifest.name}"
         )
     many, unseen = rendered_sets(chosen, known, fresh, seed, cache, processes)
-    plan = replace(FINE_TUNING, steps=steps, seed=seed + 2990, validate_every=steps, network=manifest.network)
+    plan = replace(
+        FINE_TUNING,
+        augmentation=chosen_changes(augment),
+        steps=steps,
+        seed=seed + 2990,
+        validate_every=steps,
+        network=manifest.network,
+    )
     with run_bars(fresh, steps) as (mined, trained):
         weights = train(
             engine, chosen, many, unseen, run, plan=plan, resume=resume, mined=mined, report=trained
@@ -96,9 +106,13 @@ def fine_tune(
             f"with many defects (set seed {seed})."
         ),
         training={
-            "fine-tuning": f"{steps} steps of {plan.batch} patches, one cycle to {plan.learning_rate:g}"
+            "fine-tuning": f"{steps} steps of {plan.batch} patches, one cycle to {plan.learning_rate:g}",
+            "changes of patches": augment,
         },
-        command=f"retrain fine-tune {engine} --seed {seed} --fresh {fresh} --known {known} --steps {steps}",
+        command=(
+            f"retrain fine-tune {engine} --seed {seed} --fresh {fresh} --known {known} --steps {steps} "
+            f"--augment {augment}"
+        ),
     )
     with counted("evaluating", parts_per_class * len(classes) + mixed) as report_part:
         ship(

@@ -46,7 +46,8 @@ L2Option = Annotated[
 AugmentOption = Annotated[
     str,
     typer.Option(
-        help="Random changes, separated by commas: flips, brightness, noise, turns, shift, zoom; or none."
+        help="Random changes, separated by commas: flips, brightness, noise, turns, shift, zoom, or the "
+        "stronger light (0.55 to 1.45 times), grain (noise of 8 grey levels) and blur (1.5 px); or none."
     ),
 ]
 SamplingOption = Annotated[

@@ -46,6 +46,16 @@ def test_flips_and_turns_only_move_pixels() -> None:
     assert all(len(set(patch.round().ravel())) == 256 for patch in moved)
 
 
+def test_a_blur_takes_contrast_from_edges_and_keeps_the_mean() -> None:
+    pixels = np.zeros((200, 32, 32, 1), np.uint8)
+    pixels[:, :, 16:] = 200
+    blurred = as_batch(pixels, np.random.default_rng(4), augmentation(["blur"]))[:, 0].numpy() * 255
+    steps = blurred[:, 16, 16] - blurred[:, 16, 15]
+    assert (steps > 40).all()
+    assert (steps > 199).mean() == pytest.approx(0.4, abs=0.1), "many stay as sharp as they were"
+    np.testing.assert_allclose(blurred.mean((1, 2)), 100, atol=2)
+
+
 def test_a_shift_keeps_what_is_in_the_middle() -> None:
     pixels = np.zeros((40, 32, 32, 1), np.uint8)
     pixels[:, 14:18, 14:18] = 255
