@@ -18,7 +18,7 @@ from torch import Tensor
 from models.translators.cycle_gan import CycleCritic, CyclePair
 from retraining.adversarial.losses import least_squares_critic, least_squares_generator
 from retraining.data.pixels import PictureSet
-from retraining.translators.loop import adam, flipped, scaled, update
+from retraining.translators.loop import adam, at_rate, flipped, scaled, update
 from retraining.translators.plan import TranslatorPlan
 from retraining.translators.trained import sheet_of
 
@@ -69,9 +69,7 @@ class CycleMethod:
         plan, device = self._plan, self.device
         weight = plan.own_system().cycle
         rng = np.random.default_rng([plan.seed, number])
-        for optimiser in (self._moves_generators, self._moves_critics):
-            for group in optimiser.param_groups:
-                group["lr"] = plan.own_system().learning_rate * min(1.0, 2 * (1 - number / plan.steps))
+        at_rate(plan.rate_of(number), self._moves_generators, self._moves_critics)
         ground, defect = (self._batch(rows, rng) for rows in self._rows)
 
         def through(network: torch.nn.Module, pictures: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from retraining.data.pixels import PictureSet
 from retraining.errors import TrainingError
 from retraining.runs.distributed import choose_device
 from retraining.translators.cycle import CycleMethod
-from retraining.translators.loop import Method, Reporter, adam, flipped, scaled, train, update
+from retraining.translators.loop import Method, Reporter, adam, at_rate, flipped, scaled, train, update
 from retraining.translators.plan import TranslatorPlan
 from retraining.translators.trained import sheet_of
 
@@ -112,6 +112,7 @@ class ConditionalMethod:
         """Steps of the critic, then one of the generator."""
         system, device = self._plan.own_system(), self.device
         draws = _Draws(self._plan, self._pictures, self._ground, number, device)
+        at_rate(self._plan.rate_of(number), self._moves_generator, self._moves_critic)
 
         def translate(seen: Tensor, target: Tensor) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

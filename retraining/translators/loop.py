@@ -120,6 +120,13 @@ def adam(network: nn.Module, learning_rate: float, betas: tuple[float, float]) -
     return torch.optim.Adam(learning, learning_rate, betas, fused=True)
 
 
+def at_rate(learning_rate: float, *optimisers: torch.optim.Optimizer) -> None:
+    """Let the next steps of optimisers have this learning rate."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate
+
+
 def update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step of an optimiser down the slope of ``loss``."""
     optimiser.zero_grad(set_to_none=True)

@@ -87,6 +87,8 @@ class System:
     learning_rate: float = 1e-4
     batch: int = 16
     """Pictures per step in the paper; of a pair, per domain."""
+    falls: bool = False
+    """Whether the learning rate falls to nothing over the second half of the steps."""
 
 
 _PE_GAN = System("pe-gan", "background", 2.0, 5.0, 10.0, (0.9, 0.99))
@@ -94,7 +96,7 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
     {
         "pe-gan": _PE_GAN,
         "pe-gan-free": replace(_PE_GAN, targets="free"),
-        "star-gan": System("star-gan", "free", 1.0, 1.0, 10.0, (0.5, 0.999)),
+        "star-gan": System("star-gan", "free", 1.0, 1.0, 10.0, (0.5, 0.999), falls=True),
         "cycle-gan": System(
             "cycle-gan",
             "pair",
@@ -106,6 +108,7 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
             critic_steps=1,
             learning_rate=2e-4,
             batch=1,
+            falls=True,
         ),
     }
 )
@@ -137,8 +140,13 @@ class TranslatorPlan(RunPlan):
 
     @property
     def scheduled(self) -> bool:
-        """CycleGAN's rate falls over the second half of the steps."""
-        return self.own_system().targets == "pair"
+        """Whether the rate falls towards the last step."""
+        return self.own_system().falls
+
+    def rate_of(self, step: int) -> float:
+        """The learning rate of step ``step``, from 0 on."""
+        own = self.own_system()
+        return own.learning_rate * (min(1.0, 2 * (1 - step / self.steps)) if own.falls else 1.0)
 
     def own_system(self) -> System:
         """The system with the settings of this plan."""

@@ -81,6 +81,15 @@ def test_cycle_gan_learns_one_class_per_run_and_remembers_its_pool(
     assert all(torch.equal(whole[name], parted[name]) for name in whole)
 
 
+@pytest.mark.parametrize(("system", "last"), [("star-gan", 0.2), ("cycle-gan", 0.2), ("pe-gan", 1.0)])
+def test_the_rate_falls_over_the_second_half_where_the_paper_says_so(system: str, last: float) -> None:
+    plan = replace(PLAN, system=system, steps=10, learning_rate=2e-4)
+    rates = [plan.rate_of(step) / 2e-4 for step in range(10)]
+    assert rates[:6] == pytest.approx([1.0] * 6)
+    assert rates[-1] == pytest.approx(last)
+    assert plan.scheduled == (last < 1)
+
+
 def test_the_way_there_and_back_gets_shorter(pictures: PictureSet, tmp_path: Path) -> None:
     cycles: list[float] = []
     plan = replace(PLAN, steps=10, batch=2, learning_rate=5e-4, checkpoint_every=100)
