@@ -110,7 +110,9 @@ def _changed(
     places = rng.uniform(-1, 1, (count, 3)) if moved else np.zeros((count, 3))
     sigma = _between(rng, 0.0, changes.noise, count if changes.noise else 0)
     begins = rng.integers(0, _NOISE_POOL - height * width * channels + 1, len(sigma))
-    blurs = changes.blur * rng.random(count) ** 2 if changes.blur else np.zeros(count)
+    blurs = (
+        changes.blur * _between(rng, 0.0, 1.0, count) ** 2 if changes.blur else np.zeros(count, np.float32)
+    )
     if changes.quarter_turns and height != width:
         raise ValueError(f"patches of {height} x {width} px cannot be turned by a quarter")
     batch = np.empty(pixels.shape, np.float32)
