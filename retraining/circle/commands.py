@@ -92,6 +92,7 @@ def _run(command: Callable[[], object], words: list[str], folder: str) -> None:
     It leads a group of processes: Ctrl-C of a terminal reaches it once, from the process that waits for it.
     """
     os.setpgrp()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
     sys.argv = [command.__module__, *words]
