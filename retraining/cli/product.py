@@ -91,7 +91,10 @@ def product(
     network: NetworkOption = "inception-cnn",
     weights: Annotated[
         Path | None,
-        typer.Option(help="Start from these weights: a best.pt, a backbone's published file, or `imagenet`."),
+        typer.Option(
+            help="Start from these weights: a best.pt, an engine folder, whose classes may be fewer, a "
+            "backbone's published file, or `imagenet`."
+        ),
     ] = None,
     steps: Annotated[
         int, typer.Option(min=0, help="Steps of the training; 0 chooses by the number of parts.")

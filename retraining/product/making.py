@@ -34,6 +34,7 @@ from retraining.product.counting import Counted, count_groups
 from retraining.product.own_novelty import OwnNovelty, add_own_novelty
 from retraining.product.parts import Parts
 from retraining.shipping.export import calibration_patches, export_onnx
+from retraining.shipping.fine_tuning import begin_from_engine
 from retraining.surfaces import SOUND, Surfaces
 from retraining.surfaces.crops import RandomCrops, Source
 from retraining.surfaces.training_set import join_surfaces
@@ -137,11 +138,18 @@ def train_network(
     resume: bool = True,
     report: Callable[[Stage, int, str], None] = lambda stage, step, line: None,
 ) -> nn.Module:
-    """Train on the training parts, keep the weights with the best validation, and return the network."""
+    """Train on the training parts, keep the weights with the best validation, and return the network.
+
+    ``start_from``: a file of weights, or an engine folder.
+    """
     known, watched = parts.of("train"), parts.of("validation")
 
     def source_for(patch_px: int) -> Source:
         return source_of(known, recipe_at(recipe, patch_px))
+
+    if start_from is not None and start_from.is_dir():
+        first = stages[0]
+        start_from = begin_from_engine(start_from, first.plan, source_for(first.patch_px), folder)
 
     weights = train_in_stages(
         stages, source_for, folder, start_from=start_from, resume=resume, report=report,

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.utils import vector_to_parameters
 
 from deploy.rewrites import rewritten
+from models.classifiers import CLASSIFIERS
 from retraining.classifiers.augmentation import as_batch
 from retraining.classifiers.hard_patches import hard_windows
 from retraining.classifiers.loop import (
@@ -33,7 +34,7 @@ from retraining.classifiers.loop import (
 )
 from retraining.shipping.export import as_onnx, fold_batch_norm
 from retraining.surfaces import Surfaces, join_surfaces
-from retraining.surfaces.crops import RandomCrops
+from retraining.surfaces.crops import RandomCrops, Source
 from station.engines import open_engine
 from station.engines.folder import EngineManifest, load_manifest
 from station.recipe import Recipe
@@ -65,6 +66,39 @@ def weights_of_engine(model: Path, network: nn.Module, patches: NDArray[np.uint8
     if isinstance(features, nn.Sequential):
         _unfold(features, patches)
     network.eval()
+
+
+def begin_from_engine(engine: Path, plan: TrainingPlan, source: Source, folder: Path) -> Path:
+    """Weights with which a training of ``plan`` goes on from an engine's network, as ``folder/start.pt``.
+
+    ``source`` may have other classes than the engine: what the engine knows of a class is kept by its name,
+    and a class that it was never taught begins as in a fresh network. Raises :class:`TrainingError` where
+    the engine's network is another one, and :class:`station.engines.interface.EngineError`.
+    """
+    manifest = load_manifest(engine)
+    have = (manifest.network, manifest.surface.channels, (manifest.patch.size, manifest.patch.size))
+    want = (plan.network, source.channels, source.size)
+    if have != want:
+        raise TrainingError(
+            f"{engine} is a {have[0]} for {have[1]} channel(s) and patches of {have[2]} px; this training "
+            f"begins as a {want[0]} for {want[1]} and {want[2]} px: start from the best.pt of a run like it"
+        )
+    known = CLASSIFIERS[plan.network](len(manifest.classes), source.channels, source.size, plan.dropout)
+    patches = source.cut(source.draw(np.random.default_rng(plan.seed), _SAMPLED)).pixels
+    weights_of_engine(manifest.files["fp32"], known, patches)
+    network = build_network(plan, source)
+    own = network.state_dict()
+    head = [name for name, one in known.named_modules() if isinstance(one, nn.Conv2d | nn.Linear)][-1]
+    both = [name for name in source.classes if name in manifest.classes]
+    for name, value in known.state_dict().items():
+        if not name.startswith(f"{head}."):
+            own[name] = value
+        else:
+            for one in both:
+                own[name][source.classes.index(one)] = value[manifest.classes.index(one)]
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(own, folder / "start.pt")
+    return folder / "start.pt"
 
 
 def _read_weights(model: Path, folded: nn.Module, patches: NDArray[np.uint8]) -> None:

@@ -9,11 +9,18 @@ from typer.testing import CliRunner
 
 from deploy.scoring import onnx_scorer
 from models.classifiers import CLASSIFIERS
-from retraining.classifiers.loop import probabilities
+from retraining.classifiers.loop import TrainingPlan, build_network, load_weights, probabilities
 from retraining.cli import app
 from retraining.errors import TrainingError
+from retraining.product.making import source_of
 from retraining.shipping.export import export_onnx
-from retraining.shipping.fine_tuning import weights_of_engine
+from retraining.shipping.fine_tuning import begin_from_engine, weights_of_engine
+from retraining.surfaces import Surfaces
+from retraining.surfaces.crops import Source
+from station.recipe import load_recipe
+
+FIRST = Path("retraining/circle/first")
+"""An engine with its recipe that knows defect-free and imprinted."""
 
 
 @pytest.fixture
@@ -72,6 +79,33 @@ def test_an_engine_of_another_architecture_is_refused(
     model, patches, _ = trained
     with pytest.raises(TrainingError, match="another network than BaselineCNN"):
         weights_of_engine(model, CLASSIFIERS["baseline-cnn"](3, 1, 128, 0.0), patches)
+
+
+def parts_of(*classes: str) -> Source:
+    """Grainy surfaces of the size that the engine in FIRST takes, with marks of every class."""
+    rng, recipe = np.random.default_rng(4), load_recipe(FIRST / "housing.yaml")
+    pixels = rng.integers(60, 200, (4, recipe.surface.height, recipe.surface.width, 1), dtype=np.uint8)
+    masks = np.zeros(pixels.shape[:3], np.uint8)
+    for label in range(1, len(classes)):
+        masks[label, 40:60, 10:40] = label
+    return source_of(Surfaces(pixels, masks, classes, ("a", "b", "c", "d")), recipe)
+
+
+def test_a_training_goes_on_from_an_engine_although_a_class_is_new(tmp_path: Path) -> None:
+    engine, plan = FIRST / "engines" / "housing", TrainingPlan(network="sca-cnn")
+    source = parts_of("defect-free", "roll-marks", "imprinted")
+    network = build_network(plan, source)
+    network.load_state_dict(load_weights(begin_from_engine(engine, plan, source, tmp_path)))
+    patches = source.cut(source.draw(np.random.default_rng(5), 8)).pixels
+    found, known = probabilities(network, patches), onnx_scorer(engine / "model.onnx")(patches)
+    of_both = found[:, [0, 2]] / found[:, [0, 2]].sum(1, keepdims=True)
+    assert np.abs(of_both - known).max() < 1e-4
+
+
+def test_a_training_of_another_network_does_not_go_on_from_an_engine(tmp_path: Path) -> None:
+    source, plan = parts_of("defect-free", "imprinted"), TrainingPlan(network="simple-fcn")
+    with pytest.raises(TrainingError, match=r"is a sca-cnn for 1 channel.*begins as a simple-fcn"):
+        begin_from_engine(FIRST / "engines" / "housing", plan, source, tmp_path)
 
 
 def test_an_engine_folder_of_another_name_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
