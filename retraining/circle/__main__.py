@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from retraining.circle import rivals as the_rivals
+from retraining.circle.miniature import FIRST, make_first, miniature
 from retraining.circle.plan import Plan, Steps
 from retraining.circle.report import write_report
 from retraining.circle.run import run_circle
@@ -25,6 +26,12 @@ app = typer.Typer(
 )  # fmt: skip
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the circle."), FOLDER_MADE]
+Recipe = Annotated[Path, typer.Option("--recipe", "-r", help="File of the product's recipe.")]
+HOUSING = Path("recipes/servo-motor-housing.yaml")
+Small = Annotated[
+    bool,
+    typer.Option("--miniature", help="Few small parts, a small network, and a first engine made before."),
+]
 Threads = Annotated[int, typer.Option(min=0, help="Threads of a training; 0: all cores.")]
 
 
@@ -39,10 +46,9 @@ def _steps(plan: Plan, folder: str) -> Steps:
 @app.command()
 def run(
     out: Out = Path("runs/circle"),
-    recipe: Annotated[Path, typer.Option("--recipe", "-r", help="File of the product's recipe.")] = Path(
-        "recipes/servo-motor-housing.yaml"
-    ),
+    recipe: Recipe = HOUSING,
     threads: Threads = 0,
+    small: Small = False,
 ) -> None:
     """Run the circle once, unattended, and write its report.
 
@@ -54,8 +60,10 @@ def run(
 
         python -m retraining.circle run --out runs/circle
 
+        python -m retraining.circle run --miniature --out runs/miniature
+
     """
-    plan = Plan(out, recipe, threads=threads)
+    plan = miniature(out, recipe) if small else Plan(out, recipe, threads=threads)
     steps = _steps(plan, "done")
     run_circle(plan, steps)
     targets = write_report(plan, steps.done)
@@ -68,28 +76,46 @@ def run(
 @app.command()
 def rivals(
     out: Out = Path("runs/circle"),
-    recipe: Annotated[Path, typer.Option("--recipe", "-r", help="File of the product's recipe.")] = Path(
-        "recipes/servo-motor-housing.yaml"
-    ),
+    recipe: Recipe = HOUSING,
     threads: Threads = 0,
+    small: Small = False,
 ) -> None:
     """Train the next engine in three other ways on the circle's own data, and compare all four in a table.
 
     Without synthesis; with pictures of a GAN (SDG-GAN) in place of pasted ones; and with as many parts drawn
-    at random from the bad lot in place of those that the station chose. A circle that is not done is run
-    before. A run that was broken off goes on after the last step that it ended.
+    at random from the bad lot in place of those that the station chose. A rival that does not pass a gate,
+    such as the golden parts, has a row that says so. A circle that is not done is run before. A run that was
+    broken off goes on after the last step that it ended.
 
     Examples:
 
         python -m retraining.circle rivals --out runs/circle
 
     """
-    plan = Plan(out, recipe, threads=threads)
+    plan = miniature(out, recipe) if small else Plan(out, recipe, threads=threads)
     run_circle(plan, _steps(plan, "done"))
     table = the_rivals.run_rivals(plan, _steps(plan, "rivals"))
     (plan.out / "rivals.md").write_text(table, encoding="utf-8")
     print(table)
     print(f"written to {plan.out / 'rivals.md'}")
+
+
+@app.command()
+def first(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the engine."), FOLDER_MADE] = FIRST,
+    work: Annotated[Path, typer.Option(help="Folder of the training."), FOLDER_MADE] = Path("runs/first"),
+    recipe: Recipe = HOUSING,
+) -> None:
+    """Train the first engine of the miniature, and put what a circle needs of it in place of the old one.
+
+    Examples:
+
+        python -m retraining.circle first
+
+    """
+    plan = miniature(work, recipe)
+    make_first(plan, _steps(plan, "done"), out)
+    print(out)
 
 
 keep_examples(app)

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,12 +23,20 @@ from deploy.updater import __main__ as updater
 from retraining import cli as workshop
 from retraining.errors import WorkshopError
 from station import cli as station
+from station.cli.ending import ExitCode
 
 STATION, RETRAIN, UPDATER = station.main, workshop.main, updater.main
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    ["retraining.circle.commands", "retraining.product.card", "torch._dynamo", "deploy.updater.update"]
+    [
+        "retraining.circle.commands",
+        "retraining.product.card",
+        "torch._dynamo",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+        "deploy.updater.update",
+    ]
 )
 _used_s = [0.0]
 _log = logging.getLogger(__name__)
@@ -39,11 +48,24 @@ class StepError(WorkshopError):
     """A step of the circle did not do what it must."""
 
 
+class RefusedError(StepError):
+    """A command ended in order with 'not done'; ``said`` are its last lines."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
+
+
+def get_ready() -> None:
+    """Let the libraries be imported in the background, for the first command."""
+    forkserver.ensure_running()
+
+
 def call(command: Callable[[], object], *words: object, log: Path, codes: tuple[int, ...] = (0,)) -> str:
     """Run a command to its end and return what it printed; all of it is added to ``log``.
 
     ``command``: ``STATION``, ``RETRAIN`` or ``UPDATER``. Raises :class:`StepError` with its last lines for
-    another exit code than ``codes``.
+    another exit code than ``codes``, :class:`RefusedError` for `not done`.
     """
     given = [str(word) for word in words]
     with TemporaryDirectory() as folder:
@@ -61,7 +83,8 @@ def call(command: Callable[[], object], *words: object, log: Path, codes: tuple[
                 file.write(f"$ {' '.join(given)}\n{out}{err}[{process.exitcode}]\n\n")
     if process.exitcode not in codes:
         said = "\n".join((out + err).strip().splitlines()[-8:])
-        raise StepError(f"`{' '.join(given)}` ended with {process.exitcode}; all of it is in {log}:\n{said}")
+        message = f"`{' '.join(given)}` ended with {process.exitcode}; all of it is in {log}:\n{said}"
+        raise RefusedError(message, said) if process.exitcode == ExitCode.NOT_DONE else StepError(message)
     return out
 
 

@@ -16,10 +16,9 @@ import yaml
 
 from retraining.circle.commands import RETRAIN, STATION, UPDATER, StepError, call
 from retraining.circle.line import Line, as_json
-from retraining.circle.lots import rendered_lot
+from retraining.circle.lots import Lot, rendered_lot
 from retraining.circle.plan import PRODUCT, Plan
 from retraining.data.manifest import file_digest
-from station.engines.health import GROUP
 from station.engines.states import EngineState
 from station.engines.store import Store
 from station.files import write_file
@@ -63,14 +62,18 @@ def publish(plan: Plan) -> None:
     )  # fmt: skip
 
 
-def go_home(plan: Plan) -> dict[str, Any]:
-    """Run a line of unseen parts throughout: with the first engine, then with the one that comes home."""
-    lot = rendered_lot(
+def usual_lot(plan: Plan) -> Lot:
+    """Good parts, and parts with one defect of any class."""
+    return rendered_lot(
         plan.out / "lots" / "good", load_recipe(plan.recipe_of("next")), frames=plan.line_parts,
         seed=plan.known_seed + 3, good_share=0.5, kinds=(plan.unknown, *plan.known),
-        processes=plan.processes,
+        processes=plan.processes, margin_px=plan.frame_margin_px,
     )  # fmt: skip
-    line = Line(plan.out / "lines" / "good", lot)
+
+
+def go_home(plan: Plan) -> dict[str, Any]:
+    """Run a line of unseen parts throughout: with the first engine, then with the one that comes home."""
+    line = Line(plan.out / "lines" / "good", usual_lot(plan))
     line.clear()
     line.write_config(
         recipe=PRODUCT, recipes=plan.tuned_of("first").parent, engines=line.folder / "engines", target=None,
@@ -86,13 +89,17 @@ def go_home(plan: Plan) -> dict[str, Any]:
             stderr=log,
         )
     try:
-        _wait(running, lambda: line.count() >= plan.usual_parts, TRIAL_S, "the line did not start")
+        _wait(running, lambda: line.count() > 0, TRIAL_S, "the line did not start")
         fetch(plan, line.folder / "engines")
-        _wait(running, lambda: _state(store) is not EngineState.INSTALLED, PROOF_S, "the proof did not end")
+        waiting = (EngineState.INSTALLED, EngineState.PROVEN)
+        _wait(running, lambda: _state(store) not in waiting, PROOF_S, "the proof did not end")
         digest = next(iter(store.engines().entries))
         if _state(store) is EngineState.BAD:
             raise StepError(f"the engine failed its proof: {store.engines().entries[digest].why}")
-        _wait(running, lambda: _shadowed(line) >= GROUP, TRIAL_S, "the shadow judged too few parts")
+        _wait(running, lambda: line.count() >= plan.usual_parts, TRIAL_S, "the line judged too few parts")
+        _wait(
+            running, lambda: _shadowed(line) >= plan.shadow_parts, TRIAL_S, "the shadow judged too few parts"
+        )
         call(
             STATION, "engines", "activate", digest[:12], "--config", line.config, "--by", BY, "--why",
             f"knows {plan.unknown}", log=plan.log,
@@ -164,7 +171,7 @@ def _wait(running: subprocess.Popen[bytes], done: Callable[[], bool], patience_s
             raise StepError(f"{what}: the station ended with {running.returncode}; see run.log")
         if time.monotonic() > until:
             raise StepError(f"{what} within {patience_s:g} s")
-        time.sleep(0.5)
+        time.sleep(0.2)
 
 
 def _counted(plan: Plan, line: Line) -> dict[str, dict[str, int]]:

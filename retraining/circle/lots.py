@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from drivers.cameras.picture_files import read_image
 from retraining.labels.answers import Box
 from simulation.rendering.pool import write_frames
 from simulation.truth import PRODUCT_HEIGHT, PartTruth
@@ -51,12 +54,19 @@ def rendered_lot(
     good_share: float,
     kinds: tuple[str, ...],
     processes: int,
+    margin_px: int = 0,
 ) -> Lot:
-    """Rendered housings in full frames; they are rendered once. Raises ``SimulationError``."""
+    """Rendered housings in full frames; they are rendered once. Raises ``SimulationError``.
+
+    ``margin_px``: where it is not 0, the camera sees each frame cut so far to both sides of the part.
+    """
     truths = write_frames(
         folder, frames, seed, good_share=good_share, multi_share=0.0, kinds=kinds,
         widths=recipe.product.widths_px, workers=processes,
     )  # fmt: skip
+    if margin_px:
+        for truth in truths:
+            _cut(folder / truth.file, truth, margin_px)
     pool = {
         "folder": str(folder), "frames": frames, "seed": seed, "good_share": good_share,
         "multi_share": 0.0, "kinds": list(kinds),
@@ -64,6 +74,15 @@ def rendered_lot(
     return Lot(
         {"pool": pool}, {}, tuple(_lot_part(truth, recipe) for truth in truths), recipe.classes[0].name
     )
+
+
+def _cut(frame: Path, truth: PartTruth, margin_px: int) -> None:
+    """Lay the narrow frame beside the whole one, as the file that the simulated camera prefers."""
+    narrow = frame.with_suffix(".npy")
+    if not narrow.is_file():
+        left = max(0, truth.region.x - margin_px)
+        right = truth.region.x + truth.region.width + margin_px
+        np.save(narrow, read_image(frame)[:, left:right])
 
 
 def _lot_part(truth: PartTruth, recipe: Recipe) -> LotPart:

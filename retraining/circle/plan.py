@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retraining.circle.commands import cpu_s
+from station.engines.health import GROUP
 from station.files import write_json
 
 PRODUCT = "housing"
@@ -39,24 +40,35 @@ class Plan:
     test_parts: int = 320
     """Unseen parts by which engines are compared."""
     test_seed: int = 52
+    frame_margin_px: int = 0
+    """Frames are cut so far to both sides of the part; 0: they are the camera's whole frames."""
     line_parts: int = 72
     """Other unseen parts, one defect each at most, which come to the running line again and again."""
     pasted: int = 150
     """Parts with a pasted defect of the unknown class."""
     network: str = "inception-cnn"
-    weights: str = ""
-    """What trainings start from, as in `retrain product --weights`; empty: from nothing."""
+    first: Path | None = None
+    """The folder of a first engine that `python -m retraining.circle first` made; None: train one."""
+    from_first: bool = False
+    """Whether later trainings start from the first engine's weights, and not from nothing."""
     batch: int = 32
     steps: int = 300
     """Of each stage of a training."""
+    precision: str = "auto"
+    """Of trainings, as in `retrain product --precision`; `auto` takes what is faster at that moment."""
+    gan_px: int = 64
+    """Side of the pictures that the circle's rival, a generator, learns and draws, px of the surface."""
     gan_steps: int = 1500
-    """Of the generator that is the circle's rival."""
+    """Of its training."""
     threads: int = 0
     """Of a training, and processes that render; 0: all cores, and two of these."""
     rate_hz: float = 4.0
     """Parts per second on the running line."""
     usual_parts: int = 100
-    """Parts that the first engine judges there before the new one comes, and the least of its trial."""
+    """Parts that the first engine judges there before the new one does, and the least of its trial."""
+    shadow_parts: int = GROUP
+    """Accepted parts, and rejected ones, that the new engine judges in the shadow before its trial. It
+    computes in spare time: where other work takes all cores, they take long."""
 
     @property
     def processes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retraining.circle import steps
-from retraining.circle.commands import RETRAIN, StepError, call
+from retraining.circle.commands import RETRAIN, RefusedError, StepError, call
 from retraining.circle.plan import Plan, Steps
 from retraining.circle.report import share
 from retraining.circle.steps import ESCAPED, NAMED, NAMED_OTHERWISE
@@ -22,41 +22,84 @@ from retraining.surfaces import SOUND
 from retraining.synthesis.paste_sets import marked_surfaces, write_parts
 from station.recipe import load_recipe
 
-GAN_PX = 64
-"""Side of the pictures that the GAN learns and draws, px of the surface."""
-ROWS = (
-    ("next", "crop-and-paste (the circle)"), ("without", "no synthesis"), ("gan", "SDG-GAN"),
-    ("random", "parts drawn at random, crop-and-paste"),
-)  # fmt: skip
+NEXT = "crop-and-paste (the circle)"
+GATES = (
+    ("no part can prove the engine", "golden parts"),
+    ("not enough to train on", "parts of every class"),
+    ("own split has no part of", "parts of every class"),
+    ("pictures can be made of", "parts of every class"),
+    ("the generated pictures at step", "variety of the generated pictures"),
+    ("the losses are", "losses that are numbers"),
+    ("the loss is", "losses that are numbers"),
+)
+"""What a command says that refuses a rival, and the gate at which it did; anything else is an error."""
 
 
 def run_rivals(plan: Plan, step: Steps) -> str:
-    """Train and compare the rivals of a circle that is done; the table in Markdown."""
-    split, data = plan.data / "split", plan.data
-    step("without: train", partial(steps.train, plan, "without", split))
+    """Train and compare the rivals of a circle that is done; the table in Markdown.
+
+    A rival whose row is known is not made again. Raises :class:`StepError`.
+    """
+    ways = {
+        "no synthesis": without_synthesis, "SDG-GAN": drawn_by_a_gan,
+        "parts drawn at random, crop-and-paste": handed_off_at_random,
+    }  # fmt: skip
+    rows = {NEXT: step(NEXT, partial(steps.compare, plan, "next"))}
+    for words, way in ways.items():
+        rows[words] = step(words, partial(_row, partial(way, plan, step)))
+    return table(plan, rows)
+
+
+def _row(way: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What comparing a rival found, or the gate that it did not pass and why."""
+    try:
+        return way()
+    except RefusedError as refusal:
+        said = " ".join(refusal.said.split())
+        for phrase, gate in GATES:
+            if phrase in said:
+                return {"gate": gate, "why": said[said.index(phrase) :].partition(";")[0]}
+        raise
+
+
+def without_synthesis(plan: Plan, step: Steps) -> dict[str, Any]:
+    """The next engine of the received parts alone."""
+    step("without: train", partial(steps.train, plan, "without", plan.data / "split"))
+    return steps.compare(plan, "without")
+
+
+def drawn_by_a_gan(plan: Plan, step: Steps) -> dict[str, Any]:
+    """The next engine of the received parts and of a generator's pictures, as many as there were pasted."""
     step("GAN: train the generator", partial(train_gan, plan))
     step("GAN: draw and place", partial(place_drawn, plan))
-    step("GAN: train", partial(steps.train, plan, "gan", split, "--synthetic", data / "gan-parts"))
+    drawn = ("--synthetic", plan.data / "gan-parts")
+    step("GAN: train", partial(steps.train, plan, "gan", plan.data / "split", *drawn))
+    return steps.compare(plan, "gan")
+
+
+def handed_off_at_random(plan: Plan, step: Steps) -> dict[str, Any]:
+    """The next engine of as many parts of the bad lot as the station chose, but drawn at random."""
+    split, as_many = plan.data / "random-split", len(kept_parts(plan.out / "lines" / "bad" / "received"))
     step("random: inspect the bad lot", partial(steps.inspect_lot, plan, "random", steps.KEEP_ALL))
-    as_many = len(kept_parts(plan.out / "lines" / "bad" / "received"))
     step("random: label", partial(steps.gather, plan, "random", "random-split", as_many))
     step("random: paste", partial(steps.synthesise, plan, "random-split", "random-pasted"))
-    pasted = ("--synthetic", data / "random-pasted")
-    step("random: train", partial(steps.train, plan, "random", data / "random-split", *pasted))
-    found = {which: step(f"compare {which}", partial(steps.compare, plan, which)) for which, _ in ROWS}
-    return table(plan, found)
+    pasted = ("--synthetic", plan.data / "random-pasted")
+    step("random: train", partial(steps.train, plan, "random", split, *pasted))
+    return steps.compare(plan, "random")
 
 
-def table(plan: Plan, found: dict[str, dict[str, Any]]) -> str:
-    """One row per way, shares with their 95 % intervals (Wilson)."""
+def table(plan: Plan, rows: dict[str, dict[str, Any]]) -> str:
+    """One row per way, shares with their 95 % intervals (Wilson), or the gate that it did not pass."""
     named = f"{plan.unknown} rejected as {plan.unknown}"
     lines = [f"| way | {named} | under another name | escapes of it | overkill | other escapes |"]
     lines.append("|---" * 6 + "|")
-    for which, words in ROWS:
-        one = found[which]
-        parts = sum(one["unknown"].values())
-        cells = [share(one["unknown"][kind], parts) for kind in (NAMED, NAMED_OTHERWISE, ESCAPED)]
-        cells += [share(one["overkill"], one["good"]), share(one["other_escapes"], one["others"])]
+    for words, one in rows.items():
+        if "gate" in one:
+            cells = [f"no engine; stopped at the gate *{one['gate']}*: {one['why']}", *[""] * 4]
+        else:
+            parts = sum(one["unknown"].values())
+            cells = [share(one["unknown"][kind], parts) for kind in (NAMED, NAMED_OTHERWISE, ESCAPED)]
+            cells += [share(one["overkill"], one["good"]), share(one["other_escapes"], one["others"])]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -70,23 +113,23 @@ def train_gan(plan: Plan) -> int:
         for mark in picture.marks:
             if mark.label == plan.unknown:
                 left, top, right, bottom = mark.box
-                window = (
-                    _start(top, bottom, surface.height), _start(left, right, surface.width), GAN_PX, GAN_PX,
-                )  # fmt: skip
+                side = plan.gan_px
+                at = _start(top, bottom, surface.height, side), _start(left, right, surface.width, side)
+                window = (*at, side, side)
                 windows.append(replace(picture, window=window, marks=()))
     save_dataset(split.with_pictures(windows), plan.data / "gan-windows")
     call(
         RETRAIN, "gan", "--dataset", plan.data / "gan-windows", "--class", plan.unknown, "--system",
-        "sdg-gan", "--size", GAN_PX, "--steps", plan.gan_steps, "--batch", min(16, len(windows)),
+        "sdg-gan", "--size", plan.gan_px, "--steps", plan.gan_steps, "--batch", min(16, len(windows)),
         "--diffaugment", "mild", "--threads", plan.threads, "--out", plan.out / "runs" / "generators",
         log=plan.log,
     )  # fmt: skip
     return len(windows)
 
 
-def _start(low: float, high: float, side: int) -> int:
-    """Where a window begins that has ``low`` to ``high`` in its middle, and lies within the surface."""
-    return max(0, min(side - GAN_PX, round((low + high - GAN_PX) / 2)))
+def _start(low: float, high: float, of: int, side: int) -> int:
+    """Where a window begins that has ``low`` to ``high`` in its middle, and lies within ``of``."""
+    return max(0, min(of - side, round((low + high - side) / 2)))
 
 
 def place_drawn(plan: Plan) -> int:
@@ -96,7 +139,7 @@ def place_drawn(plan: Plan) -> int:
         RETRAIN, "synthesise", plan.out / "runs" / "generators", "--count", plan.pasted, "--out", drawn,
         log=plan.log,
     )  # fmt: skip
-    pictures = load_pixels(load_dataset(drawn), GAN_PX, 1, labelled_by=("synthetic",)).pixels
+    pictures = load_pixels(load_dataset(drawn), plan.gan_px, 1, labelled_by=("synthetic",)).pixels
     split = load_dataset(plan.data / "split")
     real = marked_surfaces(split.select(split="train", labelled_by=TRUSTED), 1)
     good = real.pixels[[index for index in range(len(real)) if real.part_class(index) == SOUND]]
@@ -113,16 +156,17 @@ def _blended(
 
     The windows had the defect in the middle, so the middle half of each side is marked.
     """
-    rng, quarter = np.random.default_rng(1), GAN_PX // 4
-    ramp = np.clip(np.minimum(np.arange(GAN_PX), np.arange(GAN_PX)[::-1]) / quarter, 0.0, 1.0)
+    rng, side = np.random.default_rng(1), pictures.shape[1]
+    quarter = side // 4
+    ramp = np.clip(np.minimum(np.arange(side), np.arange(side)[::-1]) / quarter, 0.0, 1.0)
     weight = (ramp[:, None] * ramp)[..., None]
     for picture in pictures:
         part = np.array(good[int(rng.integers(len(good)))])
-        top, left = (int(rng.integers(side - GAN_PX + 1)) for side in part.shape[:2])
-        below = part[top : top + GAN_PX, left : left + GAN_PX]
+        top, left = (int(rng.integers(of - side + 1)) for of in part.shape[:2])
+        below = part[top : top + side, left : left + side]
         rim = weight < 1
         lifted = picture + (below[rim].mean() - picture[rim].mean())
         below[:] = np.clip(below * (1 - weight) + lifted * weight, 0, 255).round()
         mask = np.zeros(part.shape[:2], np.uint8)
-        mask[top + quarter : top + GAN_PX - quarter, left + quarter : left + GAN_PX - quarter] = 1
+        mask[top + quarter : top + side - quarter, left + quarter : left + side - quarter] = 1
         yield part, mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,14 +72,21 @@ def _each(option: str, values: list[str]) -> list[str]:
     return [word for value in values for word in (option, value)]
 
 
+def take_first(plan: Plan) -> str:
+    """Put the first engine in place that was made before; what its card says first."""
+    assert plan.first is not None
+    shutil.copytree(plan.first, plan.out / "runs" / "first", dirs_exist_ok=True)
+    return (plan.engine_of("first") / "card.md").read_text(encoding="utf-8").splitlines()[0]
+
+
 def train(plan: Plan, which: str, data: Path, *more: object) -> str:
     """An engine of a data set, with the recipe ``first``, or else with every class; what its test says."""
     recipe = plan.recipe_of("first" if which == "first" else "next")
-    start = ("--weights", plan.weights) if plan.weights else ()
+    start = ("--weights", plan.engine_of("first")) if plan.from_first and which != "first" else ()
     return call(
         RETRAIN, "product", data, "-r", recipe, "--network", plan.network, *start, "--batch", plan.batch,
-        "--steps", plan.steps, "--threads", plan.threads, "--out", plan.out / "runs" / which, *more,
-        log=plan.log,
+        "--steps", plan.steps, "--precision", plan.precision, "--threads", plan.threads,
+        "--out", plan.out / "runs" / which, *more, log=plan.log,
     )  # fmt: skip
 
 
@@ -87,7 +95,7 @@ def bad_lot(plan: Plan) -> Lot:
     return rendered_lot(
         plan.out / "lots" / "bad", load_recipe(plan.recipe_of("next")), frames=plan.lot_parts,
         seed=plan.known_seed + 2, good_share=plan.lot_good, kinds=(plan.unknown,),
-        processes=plan.processes,
+        processes=plan.processes, margin_px=plan.frame_margin_px,
     )  # fmt: skip
 
 

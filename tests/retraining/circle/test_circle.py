@@ -1,4 +1,4 @@
-"""A miniature of the whole circle: every step of `make loop`, with few small parts and little training."""
+"""The miniature of the whole circle: every step of `make loop`, by the same code."""
 
 import json
 from pathlib import Path
@@ -10,33 +10,19 @@ import yaml
 from retraining.circle import steps
 from retraining.circle.commands import StepError
 from retraining.circle.line import Line
+from retraining.circle.miniature import miniature
 from retraining.circle.plan import Plan, Steps
 from retraining.circle.report import write_report
-from retraining.circle.rivals import ROWS, run_rivals
+from retraining.circle.rivals import run_rivals
 from retraining.circle.run import run_circle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 HOUSING = Path("recipes/servo-motor-housing.yaml")
 
 
-def miniature(folder: Path) -> Plan:
-    """Housings of the smallest width, drawn small, in patches of 32 px, and a small network."""
-    document = yaml.safe_load(HOUSING.read_text())
-    document["product"]["widths_px"] = [385]
-    document["surface"] |= {"height": 512, "width": 128}
-    document["patch"]["size"] = 32
-    recipe = folder / "miniature.yaml"
-    recipe.write_text(yaml.safe_dump(document, sort_keys=False))
-    return Plan(
-        folder / "circle", recipe, unknown="roll-marks", known=("imprinted",), known_parts=128,
-        known_seed=204, lot_parts=20, lot_good=0.25, same_below=0.0, test_parts=16, test_seed=93,
-        line_parts=4, pasted=16, network="sca-cnn", batch=16, steps=600, threads=1, rate_hz=10.0, gan_steps=2,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def circle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Steps]:
-    plan = miniature(tmp_path_factory.mktemp("loop"))
+    plan = miniature(tmp_path_factory.mktemp("loop") / "circle", HOUSING)
     done = Steps(plan.out / "done", lambda name: None)
     run_circle(plan, done)
     return plan, done
@@ -47,7 +33,9 @@ def found(circle: tuple[Plan, Steps]) -> dict[str, Any]:
     return {step.name: step.found for step in circle[1].done}
 
 
-def test_the_first_engine_does_not_know_the_class_and_the_next_one_does(circle: tuple[Plan, Steps]) -> None:
+def test_the_first_engine_does_not_know_the_class_and_the_next_one_does(
+    circle: tuple[Plan, Steps], found: dict[str, Any]
+) -> None:
     plan, _ = circle
     classes = {
         which: yaml.safe_load((plan.engine_of(which) / "engine.yaml").read_text())["classes"]
@@ -56,12 +44,14 @@ def test_the_first_engine_does_not_know_the_class_and_the_next_one_does(circle: 
     assert classes == {
         "first": ["defect-free", "imprinted"], "next": ["defect-free", "imprinted", "roll-marks"],
     }  # fmt: skip
+    assert found["compare first"]["unknown"][steps.NAMED] == 0
+    assert found["compare next"]["unknown"][steps.NAMED] > 0
 
 
 def test_what_the_station_kept_of_the_bad_lot_arrives_and_is_labelled(found: dict[str, Any]) -> None:
     lot = found["inspect the bad lot"]
-    assert lot["parts"] == lot["answered"] == 20
-    assert found["label and gather"]["roll-marks"] == lot["roll-marks kept for the workshop"] >= 8
+    assert lot["parts"] == lot["answered"] == 16
+    assert found["label and gather"]["roll-marks"] == lot["roll-marks kept for the workshop"] >= 6
     assert found["paste the rare class"] == 16
 
 
@@ -69,6 +59,7 @@ def test_the_engine_comes_home_to_a_line_that_answers_every_trigger(found: dict[
     home = found["come home to a running line"]
     engines = home["line"]
     assert home["state"] == "good", home["why"]
+    assert home["steps"] == ["installed", "proven", "shadowing", "trial", "good"]
     assert set(engines) == {"first", "next"}
     assert home["answered"] == sum(sum(counts.values()) for counts in engines.values())
 
@@ -100,14 +91,20 @@ def test_a_trigger_that_the_cell_sorted_otherwise_is_noticed(circle: tuple[Plan,
     untouched = log.read_text()
     try:
         log.write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
-        with pytest.raises(StepError, match="the cell sorted 19 parts, the journal has 20"):
+        with pytest.raises(StepError, match="the cell sorted 15 parts, the journal has 16"):
             line.answered(plan.log)
     finally:
         log.write_text(untouched)
-    assert line.answered(plan.log) == 20
+    assert line.answered(plan.log) == 16
 
 
-def test_the_rivals_are_made_of_the_circles_own_data(circle: tuple[Plan, Steps]) -> None:
+def test_the_rivals_are_made_of_the_circles_own_data_and_each_has_a_row(circle: tuple[Plan, Steps]) -> None:
     plan, _ = circle
     table = run_rivals(plan, Steps(plan.out / "rivals", lambda name: None))
-    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [f"| {words}" for _, words in ROWS]
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [
+        "| crop-and-paste (the circle)", "| no synthesis", "| SDG-GAN",
+        "| parts drawn at random, crop-and-paste",
+    ]  # fmt: skip
+    begun: list[str] = []
+    assert run_rivals(plan, Steps(plan.out / "rivals", begun.append)) == table
+    assert begun == []

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from retraining.circle import rivals, steps
-from retraining.circle.commands import RETRAIN, STATION, StepError, call, cpu_s
+from retraining.circle.commands import RETRAIN, STATION, RefusedError, StepError, call, cpu_s
 from retraining.circle.plan import Done, Plan, Steps
 from retraining.circle.report import checks, write_report
 from retraining.circle.steps import ESCAPED, NAMED, NAMED_OTHERWISE
@@ -136,7 +137,55 @@ def test_the_report_has_targets_figures_and_times_on_one_page(plan: Plan) -> Non
 
 
 def test_the_rivals_are_one_table_with_intervals(plan: Plan) -> None:
-    table = rivals.table(plan, dict.fromkeys(("next", "without", "gan", "random"), AFTER))
+    stopped = {"gate": "golden parts", "why": "no part can prove the engine for pits"}
+    table = rivals.table(plan, {rivals.NEXT: AFTER, "no synthesis": AFTER, "SDG-GAN": stopped})
     rows = table.splitlines()
-    assert len(rows) == 2 + 4
+    assert len(rows) == 2 + 3
     assert rows[3].startswith("| no synthesis | 38 of 40: 95.0% (83.5% to 98.6%) |")
+    assert "no engine; stopped at the gate *golden parts*: no part can prove the engine for pits" in rows[4]
+    assert {row.count("|") for row in rows} == {7}
+
+
+def run_with(plan: Plan, monkeypatch: pytest.MonkeyPatch, ends: Callable[[str], None]) -> str:
+    """The rivals of a circle that is done, whose trainings end as ``ends`` says."""
+    monkeypatch.setattr(rivals, "kept_parts", lambda folder: [])
+    for name in ("train_gan", "place_drawn"):
+        monkeypatch.setattr(rivals, name, lambda plan: 0)
+    for name in ("inspect_lot", "gather", "synthesise"):
+        monkeypatch.setattr(steps, name, lambda plan, *words: 0)
+    monkeypatch.setattr(steps, "compare", lambda plan, which: AFTER)
+    monkeypatch.setattr(steps, "train", lambda plan, which, *words: ends(which))
+    return rivals.run_rivals(plan, Steps(plan.out / "rivals", lambda name: None))
+
+
+def test_a_rival_that_stops_at_a_gate_is_a_row_and_is_not_trained_again(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def ends(which: str) -> None:
+        trained.append(which)
+        if which == "gan":
+            raise RefusedError("ended with 2", "retrain: no part can prove the engine for pits; train longer")
+
+    table = run_with(plan, monkeypatch, ends)
+    assert "| SDG-GAN | no engine; stopped at the gate *golden parts*" in table
+    assert table.count("38 of 40") == 3
+    assert run_with(plan, monkeypatch, ends) == table
+    assert trained == ["without", "gan", "random"]
+
+
+def test_a_rival_that_crashes_is_an_error_and_the_others_rows_are_kept(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def ends(which: str) -> None:
+        trained.append(which)
+        if trained == ["without", "gan"]:
+            raise RefusedError("ended with 2", "No such option: --stepz")
+
+    with pytest.raises(StepError):
+        run_with(plan, monkeypatch, ends)
+    assert run_with(plan, monkeypatch, ends).count("38 of 40") == 4
+    assert trained == ["without", "gan", "gan", "random"]
