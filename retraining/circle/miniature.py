@@ -1,6 +1,6 @@
 """The miniature of the circle: every step of it with few small parts, and a first engine made before.
 
-Housings of the smallest width are drawn small, in patches of 32 px, with two kinds of defect. *Roll-marks*
+Housings of the smallest width are drawn small, in patches of 64 px, with two kinds of defect. *Roll-marks*
 are the unknown one, because they can be seen at that size. The first engine lies in ``first/`` beside this
 file; :func:`make_first` makes it again.
 """
@@ -27,21 +27,21 @@ def miniature(out: Path, housing: Path) -> Plan:
     document = yaml.safe_load(housing.read_text(encoding="utf-8"))
     document["product"]["widths_px"] = [385]
     document["surface"] |= {"height": 256, "width": 64}
-    document["patch"]["size"] = 32
+    document["patch"]["size"] = 64
     recipe = out / "miniature.yaml"
     out.mkdir(parents=True, exist_ok=True)
     write_file(recipe, yaml.safe_dump(document, sort_keys=False))
     return Plan(
         out, recipe, unknown="roll-marks", known=("imprinted",), known_parts=96, known_seed=204, lot_parts=16,
         lot_good=0.25, same_below=0.0, test_parts=16, test_seed=93, frame_margin_px=160, line_parts=4,
-        pasted=16, network="sca-cnn", first=FIRST, from_first=True, batch=8, steps=300, precision="fp32",
+        pasted=16, network="sca-cnn", first=FIRST, from_first=True, batch=4, steps=200, precision="fp32",
         gan_px=32, gan_steps=2, threads=1, rate_hz=20.0, shadow_parts=0,
     )  # fmt: skip
 
 
 def make_first(plan: Plan, step: Steps, out: Path) -> None:
     """Train the miniature's first engine on more parts, and write what a circle needs of it to ``out``."""
-    plan = replace(plan, known_parts=320, batch=16, steps=800, first=None)
+    plan = replace(plan, known_parts=320, batch=8, steps=800, first=None)
     steps.write_recipes(plan)
     step("render known parts", partial(steps.render_known, plan))
     step("train the first engine", partial(steps.train, plan, "first", plan.data / "known"))
