@@ -8,14 +8,10 @@ parent is killed. Output lines have a socket and a thread of their own: they are
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import pickle
-import select
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -23,7 +19,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +29,7 @@ from drivers.cameras.counters import Counters, added
 from drivers.cameras.interface import Camera, CameraError, CameraHealth, CameraLostError, Frame
 from drivers.cameras.picture_files import NO_PIXELS
 from drivers.cameras.settings import CameraSettings
+from drivers.child_process import ChildProcess, live_with_parent
 
 MARGIN_S = 1.0
 """How much later than it was asked to a call may return."""
@@ -83,7 +79,7 @@ class IsolatedCamera(Camera):
     @property
     def process_id(self) -> int | None:
         """The child's, while there is one: for service tools and fault injection."""
-        return None if self._child is None else self._child.process.pid
+        return None if self._child is None else self._child.child.process.pid
 
     def open(self) -> None:
         """Start a process if there is none, and open the camera there."""
@@ -211,21 +207,12 @@ class _Child:
         our_outputs, their_outputs = socket.socketpair()
         self._memory = os.memfd_create("camera-frames", os.MFD_CLOEXEC)
         self._mapped: mmap.mmap | None = None
-        life, self._life = os.pipe2(os.O_CLOEXEC)
-        handed_over = (theirs.fileno(), self._memory, life, their_outputs.fileno())
-        environment = dict(os.environ)
-        root = str(Path(__file__).resolve().parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
+        handed_over = (theirs.fileno(), self._memory, their_outputs.fileno())
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", __name__, *map(str, handed_over)],
-                pass_fds=handed_over, stdin=subprocess.DEVNULL, env=environment,
-                start_new_session=True,  # Ctrl-C is for the station, which then closes the camera
-            )  # fmt: skip
+            self.child = ChildProcess(__name__, [str(file) for file in handed_over], handed_over)
         finally:
             theirs.close()
             their_outputs.close()
-            os.close(life)
         self._outputs = Connection(our_outputs.detach())
         self._setting = threading.Lock()
         """Held while an output is set."""
@@ -239,11 +226,11 @@ class _Child:
         try:
             self._wire.send((name, arguments))
             if not self._wire.poll(within_s):
-                self.process.kill()
+                self.child.process.kill()
                 raise _GoneError(f"`{name}` did not return for {within_s:g} s")
             answer, health = self._wire.recv()
         except (OSError, EOFError, pickle.UnpicklingError):
-            raise _GoneError(f"its process {self._how_it_ended()}") from None
+            raise _GoneError(f"its process {self.child.how_it_ended(ENDING_S)}") from None
         return answer, health
 
     def set_output(self, line: str, on: bool) -> CameraError | None:
@@ -271,24 +258,12 @@ class _Child:
     def end(self) -> None:
         """End the process, at the latest by force, and give everything back."""
         self._wire.close()  # the child leaves when it hears nothing more
-        try:
-            self.process.wait(ENDING_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.child.end(ENDING_S, politely_s=ENDING_S)
         with self._setting:  # whoever waits hears that the process has ended
             self._outputs.close()
         if self._mapped is not None:
             self._mapped.close()
         os.close(self._memory)
-        os.close(self._life)
-
-    def _how_it_ended(self) -> str:
-        try:
-            code = self.process.wait(ENDING_S)
-        except subprocess.TimeoutExpired:
-            return "does not answer"
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 # ---------------------------------------------------------------------- in the child
@@ -343,19 +318,6 @@ def _larger(mapped: mmap.mmap | None, memory: int, size: int) -> mmap.mmap:
     return mmap.mmap(memory, size)
 
 
-def _leave_with_parent(life: int) -> None:
-    """Have the kernel end this process when its parent is gone, even while a library holds the interpreter.
-
-    The parent holds the other end of the pipe; when it closes, the kernel sends SIGIO, which nobody catches.
-    """
-    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
-    watched = select.poll()
-    watched.register(life, select.POLLHUP)
-    if watched.poll(0):  # it was gone before
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    _leave_with_parent(int(sys.argv[3]))
-    serve(Connection(int(sys.argv[1])), int(sys.argv[2]), Connection(int(sys.argv[4])))
+    live_with_parent(int(sys.argv[1]))
+    serve(Connection(int(sys.argv[2])), int(sys.argv[3]), Connection(int(sys.argv[4])))
