@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sorters.interface import Trigger
+from station.bench.busy import busy
 from station.bench.journal import RECIPE, finished_parts
 from station.bench.verdicts import Run, sustained
 from station.config import Rare, StationConfig
@@ -70,7 +71,8 @@ class Side:
     verdict: Percentiles
     """Milliseconds from the frame in memory to the verdict, of the parts of all rounds."""
     processor_ms: Spread
-    """Of all threads, per part: the steadiest figure on a machine that does other things too."""
+    """Of all threads of the line's process, per part: the steadiest figure on a machine that does other
+    things too. What observers compute in processes of their own is not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Cost:
 
     pace: float | None
     """Parts per second that came; None: as fast as the line takes them."""
+    busy: int
+    """Other processes that wanted the processor meanwhile."""
     without: Side
     beside: Side
     pace_ratio: Spread
@@ -130,12 +134,13 @@ def cost_beside(
     rounds: int,
     seconds: float,
     pace: float | None = None,
+    others: int = 0,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Cost:
     """Measure in a folder for temporary files; name another disk's with ``TMPDIR``.
 
-    ``pace``: the parts per second that come; None: as many as the line can take. The share of rejected parts
-    is that of ``frames``.
+    ``pace``: the parts per second that come; None: as many as the line can take. ``others``: processes that
+    want the processor while parts are judged. The share of rejected parts is that of ``frames``.
     """
     alone: list[Run] = []
     both: list[Run] = []
@@ -155,11 +160,12 @@ def cost_beside(
                     for watched in (False, True) if number % 2 == 0 else (True, False):
                         progress(f"round {number + 1} of {rounds}: {'with' if watched else 'without'}")
                         begun = time.process_time()
+                        with busy(others):
+                            run = (
+                                measure(beside.score, show=beside.show) if watched else measure(engine.scores)
+                            )
                         if watched:
-                            run = measure(beside.score, show=beside.show)
                             _settled(observers)
-                        else:
-                            run = measure(engine.scores)
                         (both if watched else alone).append(run)
                         spent[watched].append((time.process_time() - begun) * 1000 / len(run.verdict_ms))
             watching = tuple(
@@ -168,6 +174,7 @@ def cost_beside(
             )
     return Cost(
         pace,
+        others,
         _side(alone, spent[False]),
         _side(both, spent[True]),
         Spread.of([one.parts_per_s / other.parts_per_s for one, other in zip(both, alone, strict=True)]),

@@ -49,6 +49,13 @@ def bench(
             help="Measure the fastest path with telemetry too: one record per part to a mosquitto beside it.",
         ),
     ] = False,
+    with_shadow: Annotated[
+        bool,
+        typer.Option(
+            "--with-shadow",
+            help="Measure the fastest path with a candidate in the shadow too, opened ever anew, and drift.",
+        ),
+    ] = False,
     beside: Annotated[
         Path | None,
         typer.Option(help="Measure the fastest path with all observers of this configuration too."),
@@ -61,6 +68,14 @@ def bench(
             help="Parts per second that come, for what is measured beside the path; else the highest.",
         ),
     ] = None,
+    busy: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=256,
+            help="Other processes that keep processors busy while parts are judged with and without them.",
+        ),
+    ] = 0,
     rivals: Annotated[
         bool, typer.Option(help="Measure an afternoon's work with OpenCV and OpenVINO, and Algorithm 1, too.")
     ] = True,
@@ -83,8 +98,8 @@ def bench(
     Each round also measures the most that this processor multiplies and adds in INT8. The share of limit is
     what a path reaches of it.
 
-    With --with-rare, --with-metrics, --with-telemetry or --beside, it also measures the fastest path with
-    them and without them in turn.
+    With --with-rare, --with-metrics, --with-telemetry, --with-shadow or --beside, it also measures the
+    fastest path with them and without them in turn.
     The p99 of a slow pace needs many seconds: at 5.8 parts/s, 60 s are 348 parts.
 
     With --against FOLDER, it measures this checkout and another one in turn, each round in a new process.
@@ -102,6 +117,8 @@ def bench(
 
         station bench --with-telemetry --no-rivals
 
+        station bench --with-shadow --pace 1.5 --busy 2 --seconds 60 --no-rivals
+
         station bench --beside station.yaml --pace 5.8 --seconds 60 --no-rivals
 
         git worktree add ../before HEAD~20 && station bench --against ../before
@@ -110,12 +127,14 @@ def bench(
 
     """
     asked = {"--with-rare": with_rare, "--with-metrics": with_metrics}
-    asked |= {"--with-telemetry": with_telemetry, "--beside": beside is not None}
+    asked |= {"--with-telemetry": with_telemetry, "--with-shadow": with_shadow}
+    asked |= {"--beside": beside is not None}
     given = [option for option, is_given in asked.items() if is_given]
     if len(given) > 1:
         raise typer.BadParameter(f"give {' or '.join(given)}, not both", param_hint=given[-1])
-    if pace is not None and not given:
-        raise typer.BadParameter(f"needs {' or '.join(asked)}", param_hint="--pace")
+    for option, is_set in (("--pace", pace is not None), ("--busy", busy > 0)):
+        if is_set and not given:
+            raise typer.BadParameter(f"needs {' or '.join(asked)}", param_hint=option)
     if against is not None and given:
         raise typer.BadParameter(f"does not measure {given[0]}", param_hint="--against")
     if against is not None and not against.is_file():
@@ -134,6 +153,7 @@ def bench(
     from station.bench.runs import Conditions, compare_runs, read_run, rounds_of
     from station.bench.scraped import scraped_metrics
     from station.bench.sent import sent_records
+    from station.bench.shadowed import shadowed
     from station.cli.text import told
     from station.config import load_config
     from station.engines import open_engine, runnable
@@ -195,6 +215,8 @@ def bench(
             reached = {timing.name: timing.parts_per_s for timing in timings}
             fastest = max(zip(opened, contenders, strict=False), key=lambda pair: reached[pair[1].name])
             measured_beside = fastest[1].name
+            if with_shadow:
+                make = shadowed(folder, prepared, fastest[0].info)
             show.update("rendering a housing with a defect")
             defective = render_part(900_001, defects_per_part=1, level="obvious").frame()
             cost = cost_beside(
@@ -205,6 +227,7 @@ def bench(
                 rounds=rounds,
                 seconds=seconds,
                 pace=pace,
+                others=busy,
                 progress=show.update,
             )
     for engine in opened:
@@ -272,6 +295,7 @@ def _print_cost(console: Console, name: str, cost: Cost) -> None:
     from station.cli.text import told
 
     came = "as fast as it goes" if cost.pace is None else f"{cost.pace:g} parts/s"
+    came += f", {cost.busy} other processes busy" if cost.busy else ""
     rounds = told(f"{name}, {came}: median of the rounds (lowest to highest)")
     table = Table(title=rounds, title_justify="left")
     for column in ("", "parts/s", "verdict: median ms", "p99 ms", "processor ms", "parts"):

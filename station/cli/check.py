@@ -180,11 +180,12 @@ def _second_network(config: StationConfig, manifest: EngineManifest) -> str:
 
 def _second_opinion(config: StationConfig, wanted: SecondOpinion, recipe: Recipe) -> str:
     from station.engines.adapted import recipe_for
-    from station.observers.second_opinion import open_second
+    from station.observers.second_opinion import job_of
     from station.preparing import store_of
 
     active = store_of(config, recipe.engine).active()
-    engine = open_second(config, wanted, active.folder, active.name, recipe_for(recipe, active))
+    job = job_of(config, wanted, active.folder, active.name, recipe_for(recipe, active))
+    engine = job.open().engine
     try:
         info = engine.info
         return f"{info.name} on {info.backend} {info.precision}, {wanted.share:.1%} of the parts"

@@ -93,8 +93,9 @@ class Observers:
         """Let all finish what waits, together for at most this long. Never raises, may be called twice."""
         for post in self._posts:
             post.end()
-        until = time.monotonic() + timeout_s
+        begun = time.monotonic()
         for post in self._posts:
+            until = begun + min(timeout_s, post.observer.end_s)
             post.join(max(until - time.monotonic(), 0.0))
         if self._losses is not None:
             self._losses.close()
@@ -181,10 +182,13 @@ class _ObserverThread:
         self._ended.set()
 
     def join(self, timeout_s: float) -> None:
+        if self._given_up:
+            return
         self._thread.join(timeout_s)
-        if self._thread.is_alive() and not self._given_up:
+        if self._thread.is_alive():
             self._given_up = True
-            log.warning(
+            log.log(
+                logging.INFO if self.observer.spare_time else logging.WARNING,
                 "observer %s does not end; the stop goes on without it, with %d parts left",
                 self.observer.name,
                 self._parts.status().length,

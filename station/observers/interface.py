@@ -51,6 +51,8 @@ class Observer(ABC):
     Empty where nobody misses anything."""
     spare_time: bool = False
     """Whether it works in spare time only: a part that it has no time for is no loss."""
+    end_s: float = 10.0
+    """How long the end of the run waits for it, seconds."""
     note: str = ""
     """A note about itself, one line for people; it sets this, others read it."""
     trouble: str = ""

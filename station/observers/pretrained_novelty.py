@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from station.engines.interface import Engine
     from station.observers.interface import Observer, ObserverSetup
     from station.prepared import Prepared
+    from station.spare.jobs import SecondNetwork
 
 
 def make_observer(setup: ObserverSetup) -> Observer | None:
@@ -19,33 +20,16 @@ def make_observer(setup: ObserverSetup) -> Observer | None:
     if config.paths.rare is None or not share:
         return None
     from station.rare.pretrained import PretrainedNovelty
+    from station.spare.engine import open_second_network
 
     def opened(prepared: Prepared) -> Engine | None:
-        return open_beside(config.paths.engines, prepared)
+        return open_second_network(job_of(config.paths.engines, prepared))
 
     return PretrainedNovelty(setup.journal, opened, share)
 
 
-def open_beside(engines: Path, prepared: Prepared) -> Engine | None:
-    """The second network of the engine that judges, proven, computing in spare time; None where it has none.
+def job_of(engines: Path, prepared: Prepared) -> SecondNetwork:
+    """The second network of the engine that judges."""
+    from station.spare.jobs import SecondNetwork
 
-    Raises ``EngineError``.
-    """
-    from drivers import heartbeat
-    from station.engines.folder import load_manifest
-    from station.engines.interface import EngineError
-    from station.engines.pretrained import open_pretrained
-    from station.spare_time import in_spare_time
-
-    info = prepared.engine.info
-
-    def opened() -> Engine | None:
-        manifest = load_manifest(prepared.folder_of_engine(engines), info.name)
-        if info.digest not in manifest.digests.values():
-            raise EngineError(
-                f"the folder of engine {info.name} is not that of the engine which judges: it was changed; "
-                "activate the engine again"
-            )
-        return None if manifest.pretrained is None else open_pretrained(manifest)
-
-    return in_spare_time(opened, heartbeat.beat)
+    return SecondNetwork.of(prepared.folder_of_engine(engines), prepared.engine.info)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from station.observers.interface import Observer, ObserverSetup
     from station.prepared import Prepared
     from station.recipe import Recipe
+    from station.spare.jobs import JudgingEngine
 
 
 def make_observer(setup: ObserverSetup) -> Observer | None:
@@ -21,25 +22,19 @@ def make_observer(setup: ObserverSetup) -> Observer | None:
     if wanted is None:
         return None
     from station.rare.second_opinion import SecondOpinion
+    from station.spare.engine import open_judging
 
     def opened(prepared: Prepared) -> Engine:
         folder = prepared.folder_of_engine(config.paths.engines)
-        return open_second(config, wanted, folder, prepared.engine.info.name, prepared.recipe)
+        return open_judging(job_of(config, wanted, folder, prepared.engine.info.name, prepared.recipe))[0]
 
     return SecondOpinion(setup.journal, opened, wanted.share)
 
 
-def open_second(
+def job_of(
     config: StationConfig, wanted: SecondOpinion, folder: Path, name: str, recipe: Recipe
-) -> Engine:
-    """The engine ``name`` in ``folder`` as ``rare.second_opinion`` asks for it, proven; one patch at a time.
+) -> JudgingEngine:
+    """The engine ``name`` in ``folder`` as ``rare.second_opinion`` asks for it."""
+    from station.spare.jobs import JudgingEngine
 
-    Raises ``EngineError``.
-    """
-    from station.engines.choose import open_chosen
-    from station.engines.folder import load_manifest
-    from station.engines.interface import EngineOptions
-
-    options = EngineOptions(threads=1, chunk=1, cache=config.paths.cache)
-    manifest = load_manifest(folder, name)
-    return open_chosen(manifest, wanted.backend, wanted.precision, options, recipe)[0]
+    return JudgingEngine.of(folder, name, recipe, wanted.backend, wanted.precision, config.paths.cache)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from station.engines.store import Installed, Store
     from station.observers.interface import Observer, ObserverSetup
     from station.prepared import Prepared
-    from station.shadow.side import Side
+    from station.spare.jobs import JudgingEngine
 
 
 def make_observer(setup: ObserverSetup) -> Observer | None:
@@ -19,12 +19,15 @@ def make_observer(setup: ObserverSetup) -> Observer | None:
         return None
     from station.engines.store import Store
     from station.shadow.observer import Shadow
+    from station.shadow.side import Side
+    from station.spare.engine import open_judging
 
     def candidate(name: str) -> Installed | None:
         return who_shadows(Store(config.paths.engines, name))
 
     def opened(prepared: Prepared, installed: Installed) -> Side:
-        return open_candidate(config, prepared, installed)
+        engine, recipe = open_judging(job_of(config, prepared, installed))
+        return Side(installed.digest[:12], engine, recipe)
 
     return Shadow(setup.journal, candidate, opened, config.shadow)
 
@@ -41,16 +44,17 @@ def who_shadows(store: Store) -> Installed | None:
     return others[0] if in_trial and others else None
 
 
-def open_candidate(config: StationConfig, prepared: Prepared, installed: Installed) -> Side:
-    """A candidate, proven, that computes in spare time as the line would. Raises ``EngineError``."""
-    from drivers import heartbeat
-    from station.engines.interface import EngineOptions
-    from station.shadow.side import open_installed
-    from station.spare_time import in_spare_time
+def job_of(config: StationConfig, prepared: Prepared, installed: Installed) -> JudgingEngine:
+    """A candidate that judges as it would on the line."""
+    from station.spare.jobs import JudgingEngine
 
-    options = EngineOptions(threads=1, chunk=1, cache=config.paths.cache)
-
-    def opened() -> Side:
-        return open_installed(config, prepared.recipe_as_written, installed, options, installed.digest[:12])
-
-    return in_spare_time(opened, heartbeat.beat)
+    wanted = config.engine
+    return JudgingEngine.of(
+        installed.folder,
+        installed.name,
+        prepared.recipe_as_written,
+        wanted.backend,
+        wanted.precision,
+        config.paths.cache,
+        home_as=None if installed.entry is None else installed.digest,
+    )

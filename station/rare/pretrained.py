@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
 from station.decision import FAR, UNKNOWN_CLASS, Verdict
-from station.observers.beside import Beside, scores_in_steps
+from station.observers.beside import END_S, Beside
 from station.observers.interface import Observer, ObserverError
 from station.rare.reasons import draw_of
 
@@ -38,6 +38,7 @@ class PretrainedNovelty(Observer):
     capacity = 2
     outcomes = frozenset({Outcome.ACCEPT, Outcome.REJECT})
     spare_time = True
+    end_s = END_S
 
     def __init__(self, journal: Journal, open_network: Opener, share: float) -> None:
         """``share``: of the parts, drawn by the record's number. The network is opened at the first part."""
@@ -59,10 +60,10 @@ class PretrainedNovelty(Observer):
         if in_hand.patches is None:
             return
         prepared = in_hand.prepared
-        network = self._second.get(lambda: self._opened(prepared), prepared.engine)
-        if network is None:
-            return
-        novelty = _novelty_of(network, in_hand.patches.pixels)
+        with self._second.using(lambda: self._opened(prepared), prepared.engine) as network:
+            if network is None:
+                return
+            novelty = _novelty_of(network, in_hand.patches.pixels)
         self._looked_at += 1
         if novelty.max() > FAR:
             values = far_of(network, novelty, part.verdict)
@@ -101,8 +102,8 @@ def far_of(network: Engine, novelty: NDArray[np.float32], verdict: Verdict) -> d
 
 
 def _novelty_of(network: Engine, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The novelty ``(N,)``, patch by patch, with a sign of life between two patches."""
-    novelty = scores_in_steps(network, patches).novelty
+    """The novelty ``(N,)``."""
+    novelty = network.scores(patches).novelty
     found = np.full(len(patches), np.nan, np.float32) if novelty is None else novelty
     if not np.isfinite(found).all():
         raise ObserverError(

@@ -2,8 +2,7 @@
 
 Its verdict is an event of the journal about the record (``opinion``). It is never sent to the cell and
 changes no record. The rare-defect log reads it there, as it reads a person's word, and keeps the parts on
-which the two disagree. It judges behind a bounded queue, patch by patch on one thread; parts that find no
-room in the queue are not judged a second time.
+which the two disagree. It judges in spare time; parts for which there is none are not judged a second time.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from drivers.sorters.interface import Outcome
 from station.decision import Verdict, decide
-from station.observers.beside import Beside
+from station.observers.beside import END_S, Beside
 from station.observers.interface import Observer, ObserverError
 from station.rare.reasons import draw_of
 
@@ -34,6 +33,8 @@ class SecondOpinion(Observer):
     name = "second opinion"
     capacity = 2
     outcomes = frozenset({Outcome.ACCEPT, Outcome.REJECT})
+    spare_time = True
+    end_s = END_S
 
     def __init__(self, journal: Journal, open_engine: Opener, share: float) -> None:
         """``share``: of the parts, drawn by the record's number. The engine is opened at the first part."""
@@ -54,8 +55,8 @@ class SecondOpinion(Observer):
         if in_hand.patches is None or in_hand.scores is None:
             return
         prepared = in_hand.prepared
-        engine = self._second.get(lambda: self._opened(prepared), prepared.engine)
-        scores = engine.scores(in_hand.patches.pixels)
+        with self._second.using(lambda: self._opened(prepared), prepared.engine) as engine:
+            scores = engine.scores(in_hand.patches.pixels)
         second = decide(scores.probabilities, prepared.recipe, scores.novelty)
         values = opinion_of(engine, second, verdict)
         self._journal.write_event("opinion", values, record_id=in_hand.record_id)

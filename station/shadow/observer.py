@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from drivers.sorters.interface import Outcome
 from station.decision import FAR, UNKNOWN_CLASS
 from station.engines.states import EngineState
-from station.observers.beside import Beside, scores_in_steps
+from station.observers.beside import END_S, Beside
 from station.observers.interface import Observer
 from station.rare.reasons import draw_of
 from station.rare.second_opinion import opinion_of
@@ -45,6 +45,7 @@ class Shadow(Observer):
     capacity = 2
     outcomes = frozenset({Outcome.ACCEPT, Outcome.REJECT})
     spare_time = True
+    end_s = END_S
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Shadow(Observer):
         return draw_of(self._journal_id, part.part.record_id, self.name) < self._settings.share
 
     def observe(self, part: InspectedPart) -> None:
-        """Judge a part. Raises ``EngineError`` or ``JournalError``."""
+        """Judge a part. Raises ``ObserverError``, ``EngineError`` or ``JournalError``."""
         in_hand, prepared = part.part, part.part.prepared
         if prepared.engine is not self._active:  # who shadows may be another one from now on
             self._active, self._looked = prepared.engine, float("-inf")
@@ -82,12 +83,14 @@ class Shadow(Observer):
         installed = self._found
         if installed is None or in_hand.patches is None:
             return
-        candidate = self._beside.get(
+        opened = self._beside.using(
             lambda: self._open(prepared, installed), prepared.engine, installed.digest
         )
+        with opened as candidate:
+            scores = candidate.engine.scores(in_hand.patches.pixels)
         if self.ledger is None:
             self.ledger = Ledger(installed.digest, candidate.recipe.classes[0].name)
-        said = candidate.decide(scores_in_steps(candidate.engine, in_hand.patches.pixels))
+        said = candidate.decide(scores)
         values = opinion_of(candidate.engine, said, part.verdict) | {
             "candidate": installed.digest,
             "verdict_outcome": str(part.verdict.outcome),

@@ -24,14 +24,19 @@ def outputs(info: EngineInfo) -> list[str]:
     return [PROBABILITIES, *(name for name, given in optional.items() if given)]
 
 
-def empty_outputs(info: EngineInfo, patches: int) -> dict[str, NDArray[np.float32]]:
-    """Memory for what an engine says of some patches, by output."""
-    shapes = {
+def output_shapes(info: EngineInfo, patches: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of what an engine says of some patches, by output; each is float32."""
+    shapes: dict[str, tuple[int, ...]] = {
         PROBABILITIES: (patches, len(info.classes)),
         FEATURES: (patches, info.features),
         NOVELTY: (patches,),
     }
-    return {name: np.empty(shapes[name], np.float32) for name in outputs(info)}
+    return {name: shapes[name] for name in outputs(info)}
+
+
+def empty_outputs(info: EngineInfo, patches: int) -> dict[str, NDArray[np.float32]]:
+    """Memory for what an engine says of some patches, by output."""
+    return {name: np.empty(shape, np.float32) for name, shape in output_shapes(info, patches).items()}
 
 
 class CheckedEngine(Engine):
@@ -40,6 +45,8 @@ class CheckedEngine(Engine):
     def __init__(self, info: EngineInfo) -> None:
         self.info = info
         self._broken = ""
+        self._rounds_sums = info.precision in ("bf16", "fp16")
+        """Whether probabilities of a patch add up to 1 only nearly, so that they are divided by their sum."""
 
     def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
         """See :class:`Engine`. After a deadline the engine is usable again, or says that it is broken."""
@@ -86,14 +93,13 @@ class CheckedEngine(Engine):
                 "the ONNX file does not belong to this engine.yaml"
             )
         sums = scores.sum(axis=1, dtype=np.float64)
-        low = self.info.precision in ("bf16", "fp16")
-        tolerance = LOW_PRECISION_SUM_TOLERANCE if low else SUM_TOLERANCE
+        tolerance = LOW_PRECISION_SUM_TOLERANCE if self._rounds_sums else SUM_TOLERANCE
         if not (np.isfinite(scores).all() and (scores >= 0).all() and (np.abs(sums - 1) <= tolerance).all()):
             raise EngineError(
                 f"{self.info.backend} {self.info.precision} gave scores that are not probabilities; "
                 "run `station engines backends --prove` and choose a back end that passes"
             )
-        if low:
+        if self._rounds_sums:
             scores = (scores / sums[:, None]).astype(np.float32)
         features = self._checked_features(found.features, patches)
         return Scores(scores, features, self._checked_novelty(found.novelty, patches))

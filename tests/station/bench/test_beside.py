@@ -94,7 +94,7 @@ def test_a_pace_without_observers_is_refused() -> None:
     done = CliRunner().invoke(app, ["bench", "--pace", "5.8"])
     assert done.exit_code == 2
     said = " ".join(done.output.replace("│", " ").split())
-    assert "needs --with-rare or --with-metrics or --with-telemetry or --beside" in said
+    assert "needs --with-rare or --with-metrics or --with-telemetry or --with-shadow or --beside" in said
 
 
 def test_two_things_to_measure_at_once_are_refused() -> None:

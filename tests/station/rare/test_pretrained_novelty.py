@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +24,15 @@ from station.engines.interface import Engine, EngineError, EngineInfo, Scores
 from station.journal.audit import audit
 from station.journal.reading import JournalReader
 from station.observers import ObserverError, Observers
-from station.observers.pretrained_novelty import open_beside
+from station.observers.beside import Beside
+from station.observers.pretrained_novelty import job_of
 from station.part import InspectedPart, PartInHand
 from station.patching import cut
 from station.prepared import Prepared
 from station.rare.pretrained import PretrainedNovelty
-from station.spare_time import in_spare_time
+from station.spare.engine import ProcessLostError, SpareEngine, open_second_network
+from station.spare.patience import Limits
 from tests.conftest import tiny_surface
-from tests.station.conftest import ScriptedEngine
 from tests.waiting import PATIENCE_S, wait_for
 
 if TYPE_CHECKING:
@@ -41,13 +45,15 @@ if TYPE_CHECKING:
 class Network(Engine):
     """Says the same of each part's patches in turn."""
 
-    def __init__(self, *novelty: float, delay_s: float = 0.0) -> None:
+    def __init__(self, *novelty: float) -> None:
         self.info = EngineInfo("scripted", "f" * 64, "scripted", "fp32", "none", ("good",), 32, 1, 0)
-        self._novelty, self._delay_s = novelty, delay_s
+        self._novelty = novelty
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.asked = self.closed = 0
 
     def scores(self, patches: NDArray[np.uint8], timeout_s: float | None = None) -> Scores:
-        time.sleep(self._delay_s)
+        assert self.may_answer.wait(PATIENCE_S)
         found = [self._novelty[(self.asked + n) % len(self._novelty)] for n in range(len(patches))]
         self.asked += len(patches)
         return Scores(np.ones((len(patches), 1), np.float32), None, np.array(found, np.float32))
@@ -194,11 +200,13 @@ def test_a_network_that_is_refused_degrades_the_station_until_a_changeover_and_c
 
 def test_parts_for_which_there_is_no_time_are_no_loss(bench: Bench) -> None:
     reported: list[dict[str, object]] = []
-    slow = Network(0.1, delay_s=0.05)
+    slow, parts = Network(0.1), [bench.part() for _ in range(12)]
+    slow.may_answer.clear()
     with Observers([PretrainedNovelty(bench.journal, lambda _: slow, 1.0)], reported.append) as observers:
-        for _ in range(12):
-            observers.offer(bench.part())
-        wait_for(lambda: observers.status()[0].observed >= 3)
+        for part in parts:
+            observers.offer(part)
+        slow.may_answer.set()
+        wait_for(lambda: observers.status()[0].observed >= 2)
         (status,) = observers.status()
         assert status.queue.shed > 0
         assert (status.losing, status.problem) == ("", "")
@@ -220,48 +228,96 @@ def test_the_cell_never_hears_of_it_and_the_records_stay(plant: Plant) -> None:
     assert said(plant.journal)
 
 
-def test_the_engines_own_folder_is_opened_proven_and_in_spare_time(
+AT_ONCE = Limits(gives_way=False)
+
+
+def test_the_engines_own_folder_is_opened_and_proven_in_a_process_of_its_own_and_again_when_that_is_lost(
     bench: Bench, tiny_engine_with_second_network: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     folder = tiny_engine_with_second_network
     engine = open_engine(folder, "onnxruntime-cpu", "fp32", cache=tmp_path / "cache")
     prepared = Prepared(tiny_recipe, engine)
-    beside = PretrainedNovelty(bench.journal, lambda one: open_beside(folder.parent, one), 1.0)
-    for number, kind in enumerate(("good", "bright")):
+    opened: list[SpareEngine] = []
+
+    def opens(one: Prepared) -> Engine | None:
+        network = open_second_network(job_of(folder.parent, one), limits=AT_ONCE)
+        opened.extend([network] if network is not None else [])
+        return network
+
+    def part(number: int, kind: str) -> InspectedPart:
         trigger = Trigger(number, "", time.monotonic_ns())
         patches = cut(tiny_surface(kind, 40 + number), tiny_recipe)
         scores = engine.scores(patches.pixels)
         record = bench.part().part.record_id
-        part = PartInHand(trigger, prepared, record, 0, patches=patches).scored(scores)
-        beside.observe(InspectedPart(part, decide(scores.probabilities, tiny_recipe), 0))
+        in_hand = PartInHand(trigger, prepared, record, 0, patches=patches).scored(scores)
+        return InspectedPart(in_hand, decide(scores.probabilities, tiny_recipe), 0)
+
+    beside = PretrainedNovelty(bench.journal, opens, 1.0)
+    beside._second = Beside(first_pause_s=0.2)
+    for number, kind in enumerate(("good", "bright")):
+        beside.observe(part(number, kind))
     assert beside.note == "2 looked at in spare time, 1 far from training"
+    os.kill(opened[0].process_id, signal.SIGKILL)
+    with pytest.raises(ObserverError, match=r"ended by SIGKILL .* started again after 0\.2 s"):
+        beside.observe(part(2, "good"))
+    with pytest.raises(ObserverError, match="ended by SIGKILL"):
+        beside.probe()
+    time.sleep(0.2)
+    beside.observe(part(3, "bright"))
+    beside.probe()
+    assert beside.note == "3 looked at in spare time, 2 far from training"
     beside.close()
+    assert len(opened) == 2
 
     (folder / "engine.yaml").write_text((folder / "engine.yaml").read_text().replace("Grey", "Other"))
     (folder / "novelty.onnx").write_bytes(b"changed")
     with pytest.raises(EngineError, match=r"pretrained_novelty\.file"):
-        open_beside(folder.parent, prepared)
-    other = Prepared(tiny_recipe, ScriptedEngine("1"))
-    with pytest.raises(EngineError, match="engine"):
-        open_beside(folder.parent, other)
+        opens(prepared)
     engine.close()
 
 
-def test_what_is_done_in_spare_time_gives_way_and_so_does_what_it_starts() -> None:
-    seen: list[int] = []
-    beats: list[int] = []
+def test_a_folder_that_is_not_that_of_the_engine_which_judges_or_has_no_second_network_says_so(
+    tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    engine = open_engine(tiny_engine, "onnxruntime-cpu", "fp32", cache=tmp_path / "cache")
+    job = job_of(tiny_engine.parent, Prepared(tiny_recipe, engine))
+    assert job.open() is None
+    with pytest.raises(EngineError, match="not that of the engine which judges"):
+        replace(job, judges="0" * 64).open()
+    engine.close()
 
-    def work() -> str:
-        helper = threading.Thread(target=lambda: seen.append(os.sched_getscheduler(0)))
-        helper.start()
-        helper.join()
-        seen.append(os.sched_getscheduler(0))
-        time.sleep(0.3)
-        return "done"
 
-    assert in_spare_time(work, lambda: beats.append(1)) == "done"
-    assert seen == [os.SCHED_IDLE, os.SCHED_IDLE]
-    assert os.sched_getscheduler(0) != os.SCHED_IDLE, "who waits keeps its priority"
-    assert beats
-    with pytest.raises(EngineError, match="no"):
-        in_spare_time(lambda: (_ for _ in ()).throw(EngineError("no")))
+def test_a_process_that_is_lost_again_and_again_is_started_after_ever_longer_pauses(bench: Bench) -> None:
+    tried: list[float] = []
+
+    def lost(prepared: Prepared) -> Engine:
+        tried.append(time.monotonic())
+        raise ProcessLostError("the process ended")
+
+    beside, part = PretrainedNovelty(bench.journal, lost, 1.0), bench.part()
+    beside._second = Beside(first_pause_s=0.1)
+    said = set()
+    while len(tried) < 3:
+        with pytest.raises(ObserverError) as refused:
+            beside.observe(part)
+        said.add(str(refused.value).removeprefix("the process ended; it is started again "))
+        time.sleep(0.01)
+    first, second = (later - earlier for earlier, later in pairwise(tried))
+    assert first >= 0.1
+    assert second >= 0.2
+    assert {"after 0.1 s, for the next part", "after 0.2 s, for the next part"} <= said
+
+
+def test_at_the_end_of_a_run_a_process_that_does_not_answer_is_not_waited_for_as_long_as_pictures(
+    bench: Bench,
+) -> None:
+    stuck = Network(0.1)
+    stuck.may_answer.clear()
+    observers = Observers([PretrainedNovelty(bench.journal, lambda _: stuck, 1.0)])
+    observers.offer(bench.part())
+    wait_for(lambda: observers.status()[0].busy_s)
+    begun = time.monotonic()
+    observers.close()
+    observers.close()
+    assert time.monotonic() - begun < 8.0
+    stuck.may_answer.set()

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from station.config import Shadow as Settings
+from station.engines.adapted import recipe_for
 from station.engines.interface import Engine, EngineError, EngineInfo, Scores
 from station.engines.states import EngineState, Entry, Provenance
 from station.engines.store import Installed, Store
@@ -20,10 +21,12 @@ from station.observers.shadow import who_shadows
 from station.shadow.changes import Change
 from station.shadow.observer import Shadow
 from station.shadow.side import Side
+from station.spare.jobs import JudgingEngine, from_json, to_json
 from tests.station.engines.engine_store import installed as put_in_store
 
 if TYPE_CHECKING:
     from station.prepared import Prepared
+    from station.recipe import Recipe
     from tests.station.rare.conftest import Bench
 
 CLASSES = ("good", "scratches", "pits")
@@ -190,6 +193,21 @@ def test_the_store_says_who_shadows(tiny_engine: Path, tmp_path: Path) -> None:
     assert who_shadows(store) == store.find("factory")
     store.change(lambda known: known.good("a test", by="a test"))
     assert who_shadows(store) is None
+
+
+def test_a_candidate_is_opened_in_its_process_with_the_recipe_that_it_judges_by(
+    tiny_engine: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    digest = put_in_store(tiny_engine.parent, tiny_engine, tmp_path)
+    candidate = Store(tiny_engine.parent, "tiny").find(digest)
+    job = JudgingEngine.of(
+        candidate.folder, "tiny", tiny_recipe, "onnxruntime-cpu", "fp32", tmp_path / "cache", home_as=digest
+    )
+    assert from_json(to_json(job)) == job
+    opened = job.open()
+    assert opened.recipe == recipe_for(tiny_recipe, candidate)
+    assert opened.engine.info.classes == tuple(one.name for one in opened.recipe.classes)
+    opened.engine.close()
 
 
 def test_a_candidate_that_cannot_be_opened_is_said_and_is_not_tried_for_every_part(bench: Bench) -> None:
