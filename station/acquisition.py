@@ -48,9 +48,14 @@ FROZEN = (
 class NoFrameError(Exception):
     """There is no frame that surely shows this part; the message says why, after its code."""
 
-    def __init__(self, code: Code, detail: str, lost_before: int | None = None) -> None:
+    def __init__(
+        self, code: Code, detail: str, lost_before: int | None = None, *, frame: Frame | None = None
+    ) -> None:
+        """``frame``: the one that came all the same, and may not be classified."""
         super().__init__(code.of(detail))
+        self.code, self.detail = code, detail
         self.lost_before = lost_before
+        self.frame = frame
 
 
 @contextmanager

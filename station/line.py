@@ -31,6 +31,7 @@ from drivers.sorters.interface import Outcome, Receipt, Result, Sorter, Trigger
 from station.acquisition import FROZEN, Acquisition, NoFrameError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Engine, EngineDeadlineError, EngineError
+from station.exposing import Exposing, Triggers
 from station.faults import Code, code_of, code_of_problem
 from station.journal import Journal, JournalError, PartMarks
 from station.line_values import LineSettings, LineStatus
@@ -81,8 +82,8 @@ class Line:
         self._patches: BoundedQueue[PartInHand] = BoundedQueue("patches", capacity)
         self._scores: BoundedQueue[PartInHand] = BoundedQueue("scores", capacity)
         self._parts = PartsInHand()
-        self._ahead: Trigger | None = None
-        """A trigger that came before the part before it had its frame; it is the next to be taken."""
+        self._triggers = Triggers(sorter)
+        self._exposing = Exposing(self._acquisition, self._triggers, settings.in_place_s)
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
@@ -286,7 +287,7 @@ class Line:
             heartbeat.beat()
             if not self._acquisition.is_there(self._stopping):
                 continue
-            trigger, self._ahead = self._ahead or self._sorter.wait_trigger(POLL_S), None
+            trigger = self._triggers.next(POLL_S)
             if trigger is None:
                 with self._calling("camera"):
                     self._acquisition.probe()
@@ -390,9 +391,8 @@ class Line:
         gives the reason.
         """
         try:
-            self._acquisition.run_at(part.prepared.recipe.product.line_rate_hz)
             with self._calling("camera"):
-                self._acquisition.prepare()
+                self._exposing.prepare(part.prepared.recipe)
         except NoFrameError as error:
             self._settle(part, self._fault(part, str(error)))
         if part.claimed:
@@ -406,46 +406,18 @@ class Line:
         """One trigger, one frame: surely this part's, or a fault."""
         try:
             with self._calling("camera"):
-                frame = self._acquisition.expose()
+                frame = self._exposing.frame(acknowledged_ns)
         except NoFrameError as error:
-            part = self._parts.known(part.unseen(error.lost_before))
+            seen = part.unseen(error.lost_before) if error.frame is None else part.seen(error.frame)
+            part = self._parts.known(seen)
             self._settle(part, self._fault(part, str(error)))
             return
-        doubt = self._may_show_another(frame, acknowledged_ns)
-        if doubt:
-            part = self._parts.known(part.seen(frame))
-            self._settle(part, self._fault(part, doubt))
-            return
-        if frame.complete:
-            self._parts.may_leave(part)
-            self._sorter.acquisition_done(part.trigger)
-        self._look(part, frame)
-
-    def _may_show_another(self, frame: Frame, acknowledged_ns: int) -> str:
-        """Why the frame may show another part than the one it was asked for; empty when it surely does not.
-
-        What is not known counts against the part: a process that was held up cannot say when it was exposed.
-        """
-        if self._next_is_in_place(frame):
-            return Code.NEXT_IN_PLACE.of(
-                "the cell triggered the next part before this one's frame was there: it may show either"
-            )
-        late_ms = (frame.begun_by_ns - acknowledged_ns) / 1e6
-        in_place_ms = self._settings.in_place_s * 1000
-        if late_ms > in_place_ms:
-            return Code.LATE_EXPOSURE.of(
-                f"the exposure may have begun {late_ms:.0f} ms after TRIGGER-ACK; the part is surely in "
-                f"place for {in_place_ms:g} ms (limits.in_place_ms)"
-            )
-        return ""
-
-    def _next_is_in_place(self, frame: Frame) -> bool:
-        """Whether a trigger came before the frame: then the next part may have been the one exposed."""
-        self._ahead = self._sorter.wait_trigger(0)
-        return self._ahead is not None and self._ahead.received_ns <= frame.arrived_ns
+        self._parts.may_leave(part)
+        self._sorter.acquisition_done(part.trigger)
+        self._pass_on(self._parts.known(part.seen(frame)), self._frames)
 
     def _look(self, part: PartInHand, frame: Frame) -> None:
-        """Hand a frame on; only a complete one may be classified."""
+        """Free running: hand a frame on; only a complete one may be classified."""
         part = self._parts.known(part.seen(frame))
         if frame.complete:
             self._pass_on(part, self._frames)
@@ -761,8 +733,7 @@ class Line:
         A line that has failed leaves them unanswered, as a killed one does: the cell's own time-out counts.
         """
         try:
-            while not self._failure and (trigger := self._ahead or self._sorter.wait_trigger(0)):
-                self._ahead = None
+            while not self._failure and (trigger := self._triggers.next(0)):
                 part = self._take(trigger, at_the_end=True)
                 if part is not None:
                     why = Code.STOPPING.of("the station was stopping when the trigger came")
