@@ -93,6 +93,12 @@ class Code(Enum):
         "the network or the processor is too slow for the frames",
         "check packet size, network card and load of the machine",
     )
+    LAMP_FAILED = (
+        "F110",
+        "a lamp was not confirmed to be lit, so that its frame would not show what the recipe asks for",
+        "the light controller is off, not connected, refuses, or somebody else sets it",
+        "do what the reason says; try the lamp with `station lights set`; see docs/lights.md",
+    )
 
     BAD_FRAME = (
         "F201",
@@ -171,6 +177,18 @@ class Code(Enum):
         "the end of the picture does not show its beginning again",
         "the jig turned less than once, stood still, or turned at another speed than the line rate needs",
         "check the jig's speed, the recipe's surface_speed_mm_s, and that the camera takes enough lines",
+    )
+    FRAMES_MISSING = (
+        "F214",
+        "the recipe lights a part by several lamps, and there is not one frame for each",
+        "a single picture was given to a recipe with `stereo`",
+        "give one picture for each lamp, in the order of the recipe's lamps",
+    )
+    MOVED = (
+        "F215",
+        "the product does not lie at the same place in the frames of its lamps",
+        "the part moved, or was taken away, between two exposures",
+        "let the cell leave the part in place until ACQUISITION-DONE; check the jig for play",
     )
     CUTTING_FAILED = (
         "F220",

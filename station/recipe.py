@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from drivers.settings import RiskySection, Section, mistake
+from station.stereo.rig import Stereo
 from station.strict_yaml import DocumentError, Mistake, closest, line_of, load_document, read_bytes
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -307,6 +308,8 @@ class Recipe(Section):
     """a sentence for people"""
     product: Product
     """how the product lies in the frame"""
+    stereo: Stereo | None = None
+    """the lamps that light a part one after another, one frame each; without it, a part is one frame"""
     surface: SurfaceSize
     """the size to which the surface is resized, px"""
     patch: PatchGrid
@@ -323,6 +326,11 @@ class Recipe(Section):
     """the file's text, which the journal keeps once per digest (computed)"""
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 of the file's bytes, hex"""
+
+    @property
+    def frames(self) -> int:
+        """Frames of one part."""
+        return 1 if self.stereo is None else len(self.stereo.lamps)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -361,6 +369,18 @@ class Recipe(Section):
         if self.patch_count > 4096:
             problem = f"makes {self.patch_count} patches per part, more than 4096"
             raise mistake("patch.size", problem, "write larger patches or less overlap")
+        return self
+
+    @model_validator(mode="after")
+    def _lamps_fit(self) -> Self:
+        if self.stereo is None:
+            return self
+        if self.surface.channels != 3:
+            problem = "is 1, and the pictures of the lamps become three channels"
+            raise mistake("surface.channels", problem, "write 3, or remove `stereo`")
+        if self.product.turn_overlap_px is not None:
+            problem = "cannot be used with `stereo`: each frame would be cut at another place of the turn"
+            raise mistake("product.turn_overlap_px", problem, "let each frame show one turn, from one start")
         return self
 
     @model_validator(mode="after")

@@ -86,6 +86,11 @@ class LightController(ABC):
         self._lock = threading.RLock()
         self._health = LightHealth(False, "")
 
+    @property
+    def outputs(self) -> range:
+        """The numbers of its outputs."""
+        return range(1, self._settings.channels + 1)
+
     def open(self) -> None:
         """Connect and ask who is there. Raises :class:`LightLostError`."""
         with self._lock:

@@ -117,6 +117,16 @@ class RenderedPart:
             pictures[index] = photograph(replace(scene, noise=noise, exposure=exposure), lamp=lamp)
         return pictures
 
+    def frames_under(self, lamps: FloatArray) -> list[NDArray[np.uint8]]:
+        """The camera's frames of the part under one lamp after the other, uint8 (3648, 5472) each.
+
+        ``lamps`` as :meth:`under` takes them; the background has noise of its own in each frame.
+        """
+        return [
+            compose(lit, self.placed, self.truth.tilt_deg, _generator(self.truth.seed, 5, number))[0]
+            for number, lit in enumerate(self.under(lamps))
+        ]
+
     @cached_property
     def _framed(self) -> NDArray[np.uint8]:
         rng = _generator(self.truth.seed, 1)

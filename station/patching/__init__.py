@@ -12,6 +12,7 @@ from station.patching.geometry import (
     cut_surface,
     patch_boxes,
 )
+from station.patching.lit import cut_part
 
 __all__ = [
     "BoxMm",
@@ -21,6 +22,7 @@ __all__ = [
     "Region",
     "Surface",
     "cut",
+    "cut_part",
     "cut_region",
     "cut_surface",
     "find_product",

@@ -38,6 +38,10 @@ def cut(frame_pixels: NDArray[np.uint8], recipe: Recipe, width_px: int | None = 
     the recipe's is taken, and a product of which a part is missing can be taken for a narrower one: the line
     asks :meth:`station.prepared.Prepared.width_of` first. Raises :class:`PatchingError`.
     """
+    if recipe.stereo is not None:
+        raise PatchingError(
+            Reason.FRAMES_MISSING, f"one picture, and the recipe needs {recipe.frames}: one for each lamp"
+        )
     whole = as_recipe_sees(frame_pixels, recipe)
     pixels, above = one_turn(whole, recipe)
     region = find_product(pixels, recipe, width_px)
@@ -60,6 +64,13 @@ def one_turn(pixels: NDArray[np.uint8], recipe: Recipe) -> tuple[NDArray[np.uint
 
 def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:
     """The patches of a known region: :func:`cut` without the search. Raises :class:`PatchingError`."""
+    found = unchecked_patches(pixels, region, recipe)
+    _check_patches(found.pixels, recipe)
+    return found
+
+
+def unchecked_patches(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Patches:
+    """The same for pixels that are no light, of which too bright and too dark say nothing."""
     size = recipe.surface
     starts_x = _starts(region.x, region.lean_x, region.height, pixels.shape[1] - region.width)
     starts_y = _starts(region.y, region.lean_y, region.width, pixels.shape[0] - region.height)
@@ -67,7 +78,6 @@ def cut_region(pixels: NDArray[np.uint8], region: Region, recipe: Recipe) -> Pat
     surface = resize_area(pixels, starts_x, starts_y, size.height, size.width, size.channels, into)
     side = recipe.patch.size
     patches = cut_surface(surface, recipe.patch, BUFFERS.empty(recipe.patch_count, side, side, size.channels))
-    _check_patches(patches, recipe)
     mm = (recipe.product.mm_per_px_x, recipe.product.mm_per_px_y)
     return Patches(patches, Surface(surface, region), recipe.patch, recipe.grid[1], mm)
 

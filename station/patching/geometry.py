@@ -37,13 +37,17 @@ class Reason(StrEnum):
     TILTED = "tilted"
     SATURATED = "saturated"
     BLACK = "black"
+    FRAMES_MISSING = "frames missing"
+    """Not one frame for each lamp."""
+    MOVED = "moved"
+    """The product does not lie at the same place in all frames."""
 
 
 class PatchingError(InspectionError):
     """A frame cannot be inspected; ``reason`` is the code, the message says what was seen and what to do."""
 
     def __init__(self, reason: Reason, message: str) -> None:
-        self.reason = reason
+        self.reason, self.message = reason, message
         super().__init__(f"{reason}: {message}")
 
     @property

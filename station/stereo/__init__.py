@@ -7,14 +7,16 @@ curvature, range and texture, the picture that a network sees. All is pure numpy
 from __future__ import annotations
 
 from station.stereo.channels import Channels, channels
-from station.stereo.rig import Rig, RigError, load_rig
+from station.stereo.rig import LitLamp, Rig, RigError, Stereo, load_rig
 from station.stereo.solving import Solved, StereoError, lambert, lobe
 
 __all__ = [
     "Channels",
+    "LitLamp",
     "Rig",
     "RigError",
     "Solved",
+    "Stereo",
     "StereoError",
     "channels",
     "lambert",

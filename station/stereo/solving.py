@@ -23,6 +23,10 @@ _ROUNDS = 4
 """Of subtracting the diffuse share: the error shrinks five- to tenfold per round."""
 _BAND = 32
 """Rows that are solved at a time."""
+IN_ONE_PLANE = (
+    "the directions of the lamps lie in one plane, so the normal is not determined; move one of them"
+)
+IN_ONE_LINE = "the lamps lie in one line, so only the slope along it is determined; move one of them"
 _LEAST = 1e-3
 """Of a pixel's light that is taken for specular at least: where less is left, the logarithm is noise."""
 
@@ -50,10 +54,8 @@ def lambert(pictures: NDArray[np.generic], lamps: NDArray[np.generic]) -> Solved
     without any light has texture 0 and slopes 0; slopes end at ``STEEPEST``. Raises :class:`StereoError`.
     """
     stack, towards = _checked(pictures, lamps, "lambert")
-    if np.linalg.matrix_rank(towards, tol=1e-3) < 3:
-        raise StereoError(
-            "the directions of the lamps lie in one plane, so the normal is not determined; move one of them"
-        )
+    if not determined(towards):
+        raise StereoError(IN_ONE_PLANE)
     inverse = np.linalg.pinv(towards).astype(np.float32)
     x, y, z = np.tensordot(inverse, stack, axes=1)
     texture = np.sqrt(x * x + y * y + z * z)
@@ -86,12 +88,9 @@ def lobe(
         raise StereoError(f"the lobe's width is {lobe_rad} rad; give one above 0")
     if not 0 <= diffuse <= 2:
         raise StereoError(f"the diffuse share is {diffuse}; give 0 to 2 times the specular one")
-    mirror = -towards[:, :2] / (1 + towards[:, 2:])
-    system = np.column_stack([np.ones(len(mirror)), mirror / lobe_rad**2])
-    if np.linalg.matrix_rank(system, tol=1e-3) < 3:
-        raise StereoError(
-            "the lamps lie in one line, so only the slope along it is determined; move one of them"
-        )
+    mirror, system = _lobe_system(towards, lobe_rad)
+    if not determined(towards, lobe_rad):
+        raise StereoError(IN_ONE_LINE)
     matt = (np.float32(diffuse) * towards[:, 2]).astype(np.float32)
     lightest = np.float32(_LEAST) * max(float(stack.max()), 1e-6)
     solved = Solved(*(np.empty(stack.shape[1:], np.float32) for _ in range(3)))
@@ -102,6 +101,19 @@ def lobe(
             light, mirror, matt, np.linalg.pinv(system).astype(np.float32), np.float32(lobe_rad**2)
         )
     return solved
+
+
+def determined(lamps: NDArray[np.generic], lobe_rad: float | None = None) -> bool:
+    """Whether lamps (n, 3) determine the slopes: by ``lobe`` with its width, by ``lambert`` without one."""
+    towards = np.asarray(lamps, np.float32)
+    system = towards if lobe_rad is None else _lobe_system(towards, lobe_rad)[1]
+    return int(np.linalg.matrix_rank(system, tol=1e-3)) == 3
+
+
+def _lobe_system(towards: FloatArray, lobe_rad: float) -> tuple[FloatArray, FloatArray]:
+    """The mirror slopes (n, 2), and the rows (n, 3) of the linear system in (a, s)."""
+    mirror = -towards[:, :2] / (1 + towards[:, 2:])
+    return mirror, np.column_stack([np.ones(len(mirror)), mirror / lobe_rad**2])
 
 
 def _lobe_band(

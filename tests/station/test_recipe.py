@@ -304,3 +304,79 @@ def test_a_file_that_names_itself_as_another_recipe_is_not_prepared(tmp_path: Pa
     (tmp_path / "small.yaml").write_text(HOUSING)
     with pytest.raises(RecipeError, match=r"name: is 'servo-motor-housing', not the file's name 'small'"):
         prepared_recipe("small", tmp_path)
+
+
+LIT = (
+    HOUSING.replace("channels: 1", "channels: 3")
+    + """
+stereo:
+  solver: lobe
+  lobe_rad: 0.05
+  curvature_white: 0.006
+  slope_white: 0.012
+  texture_white: 250
+  lamps:
+    - {slant_deg: 7.4, azimuth_deg: 0, output: 1}
+    - {slant_deg: 7.4, azimuth_deg: 90, output: 2}
+    - {slant_deg: 7.4, azimuth_deg: 180, output: 3}
+    - {slant_deg: 7.4, azimuth_deg: 270, output: 4}
+"""
+)
+
+
+def test_a_recipe_lights_a_part_by_its_lamps_in_their_order(tmp_path: Path) -> None:
+    recipe = load(tmp_path, LIT)
+    assert recipe.stereo is not None
+    assert recipe.frames == 4
+    assert [lamp.output for lamp in recipe.stereo.lamps] == [1, 2, 3, 4]
+    assert load(tmp_path, HOUSING).frames == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "  channels: 3",
+            "  channels: 1",
+            "surface.channels: is 1, and the pictures of the lamps become three channels: write 3",
+        ),
+        (
+            "  max_tilt_deg: 1.5",
+            "  max_tilt_deg: 1.5\n  turn_overlap_px: 64",
+            "product.turn_overlap_px: cannot be used with `stereo`: each frame would be cut at another place",
+        ),
+        (
+            "azimuth_deg: 270, output: 4",
+            "azimuth_deg: 270, output: 2",
+            "stereo.lamps: has lamps 2 and 4 both at output 2: give each lamp its own output",
+        ),
+        ("  lobe_rad: 0.05\n", "", "stereo.lobe_rad: is missing: give the width of the specular lobe, rad"),
+        ("azimuth_deg: 0, output: 1", "azimuth_deg: 0", "stereo.lamps[0].output: is missing"),
+        (
+            "azimuth_deg: 0, output: 1",
+            "azimuth_deg: 0, output: 17",
+            "stereo.lamps[0].output: input should be",
+        ),
+        ("  slope_white: 0.012", "  slope_white: 0", "stereo.slope_white: input should be greater than 0"),
+        ("  texture_white: 250", "  texture: 250", "stereo.texture: is not a known key"),
+    ],
+)
+def test_what_is_wrong_with_the_lamps_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in LIT
+    assert says in complaint(tmp_path, LIT.replace(old, new))
+
+
+def test_lamps_in_one_line_determine_no_slope_and_are_refused(tmp_path: Path) -> None:
+    in_line = LIT.replace("azimuth_deg: 90", "azimuth_deg: 0").replace("azimuth_deg: 270", "azimuth_deg: 180")
+    said = complaint(tmp_path, in_line)
+    assert "stereo.lamps: cannot be solved: the lamps lie in one line" in said
+    assert "move one of them" in said
+
+
+def test_all_that_is_wrong_with_the_lamps_is_said_at_once(tmp_path: Path) -> None:
+    wrong = LIT.replace("slope_white: 0.012", "slope_white: 0").replace(
+        "azimuth_deg: 90, output: 2", "output: 2"
+    )
+    said = complaint(tmp_path, wrong)
+    assert "stereo.slope_white" in said
+    assert "stereo.lamps[1].azimuth_deg: is missing" in said
