@@ -40,6 +40,7 @@ from drivers.cameras.picture_files import (
     NO_PIXELS,
     PICTURE_SUFFIXES,
     ImageFileError,
+    by_lamps,
     pictures_in,
     read_image,
     shown,
@@ -47,7 +48,7 @@ from drivers.cameras.picture_files import (
 from drivers.cameras.settings import CameraSettings, Mode
 from drivers.settings import Count, FilePath, Milliseconds, Share
 from simulation.camera_faults import CameraFaults
-from simulation.place import EMPTY, Place, Seen
+from simulation.place import EMPTY, LitLamps, Place, Seen
 from simulation.spoilt_frames import GRADED, SPOILT_FRAMES
 from simulation.switchboard import Switchboard
 
@@ -68,6 +69,9 @@ class SimulatedSettings(CameraSettings):
     """the file in which the simulated cell writes which part lies before the camera: part *n* looks like
     picture *n* of the pool, an empty place is black; without it, that of `simulation.cell` is used, or each
     exposure shows the next picture"""
+    lamps: FilePath | None = None
+    """the file in which the simulated light controller writes which outputs are lit; the pool then has one
+    picture per part and output; without it, that of `simulation.lights` is used, or the light is always on"""
     rate_hz: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     """the most frames per second; free-running, exactly this rate; 0 means as fast as they are grabbed"""
     exposure_ms: Annotated[float, Field(ge=0.0, le=600_000.0)] = 0.0
@@ -121,13 +125,15 @@ class _Exposure:
     lost_before: int
     due_s: float
     picture: int | None
-    """Which picture of the pool is seen, from 0; None is an empty place."""
+    """Which part of the pool is seen, from 0; None is an empty place."""
     by_ns: int
     """``time.monotonic_ns()`` after the look."""
     part_id: int = EMPTY
     """The part that lay there; ``EMPTY`` too where nobody says which one."""
     spoilt: str = ""
     """What makes the frame useless, of ``SPOILT_FRAMES``."""
+    lit: tuple[int, ...] = ()
+    """The outputs that were lit, where the camera sees lamps."""
 
 
 @FAMILIES.register(SimulatedSettings)
@@ -152,6 +158,9 @@ class SimulatedCamera(Camera):
         self._settings = settings
         self._pool = settings.pool
         self._place = Place(settings.place) if settings.place is not None else None
+        self._lamps = LitLamps(settings.lamps) if settings.lamps is not None else None
+        if self._lamps is not None and self._place is None:
+            raise CameraConfigError(f"{NAME}: with `lamps`, name the part's `place`, too")
         self._free_running = settings.mode is Mode.FREE_RUNNING
         if wired and self._free_running:
             raise CameraConfigError(f"{NAME}: wired and free-running exclude each other")
@@ -163,6 +172,8 @@ class SimulatedCamera(Camera):
         self._clock = clock
         self._sleep = sleep
         self._files: list[Path] = []
+        self._parts: list[dict[int, Path]] = []
+        """The pictures of each part by the output that lit it; 0 where nobody says which."""
         self._preloaded: dict[Path, NDArray[np.uint8]] = {}
         self._buffered: deque[_Exposure] = deque()
         self._exposures = 0
@@ -196,6 +207,14 @@ class SimulatedCamera(Camera):
         self._files = pool_files(pool)
         if not self._files:
             raise CameraConfigError(f"{NAME}: no pictures in {pool}; fill it with `station simulate`")
+        self._parts = [{0: path} for path in self._files]
+        if self._lamps is not None:
+            self._parts = [part for part in by_lamps(self._files).values() if 0 not in part]
+        if not self._parts:
+            raise CameraConfigError(
+                f"{NAME}: the pictures in {pool} do not say which lamp lit them; remove the folder, then it "
+                "is rendered again"
+            )
         self._preload()
         details = {"pictures": str(len(self._files)), "preloaded": str(len(self._preloaded))}
         self._counters.opened(f"{NAME} {pool.name}", details)
@@ -370,8 +389,9 @@ class SimulatedCamera(Camera):
             spoilt = next((name for name in SPOILT_FRAMES if name in on), "")
             if seen.part_id != EMPTY and not spoilt:
                 spoilt = "camera-robot" if seen.robot else "" if seen.turns else "camera-standing"
+            lit = self._lamps.look() if self._lamps is not None else ()
             exposure = _Exposure(
-                number, self._frame_id, self._lost_before, due_s, picture, by_ns, seen.part_id, spoilt
+                number, self._frame_id, self._lost_before, due_s, picture, by_ns, seen.part_id, spoilt, lit
             )
             self._note(exposure)
             self._buffered.append(exposure)
@@ -383,9 +403,9 @@ class SimulatedCamera(Camera):
     def _in_view(self) -> tuple[Seen, int | None]:
         """What is to be seen there, and the picture of the pool that shows the part."""
         if self._place is None:
-            return Seen(EMPTY), (self._exposures - 1) % len(self._files)
+            return Seen(EMPTY), (self._exposures - 1) % len(self._parts)
         seen = self._place.look()
-        return seen, None if seen.part_id == EMPTY else (seen.part_id - 1) % len(self._files)
+        return seen, None if seen.part_id == EMPTY else (seen.part_id - 1) % len(self._parts)
 
     def _note(self, exposure: _Exposure) -> None:
         if self._settings.log is None:
@@ -395,7 +415,7 @@ class SimulatedCamera(Camera):
             "part_id": exposure.part_id,
             "frame_id": exposure.frame_id,
             "spoilt": exposure.spoilt,
-        }
+        } | ({"lit": exposure.lit} if self._lamps is not None else {})
         with self._settings.log.open("a", encoding="ascii") as log:
             log.write(json.dumps(line) + "\n")
 
@@ -406,10 +426,10 @@ class SimulatedCamera(Camera):
             left_s -= 1.0
 
     def _frame(self, exposure: _Exposure) -> Frame:
-        path = self._files[exposure.picture or 0]
-        problem = ""
+        pictures = self._parts[exposure.picture or 0]
+        path, problem = next(iter(pictures.values())), ""
         try:
-            pixels = np.array(self._preloaded[path] if path in self._preloaded else load_picture(path))
+            pixels = self._under(pictures, exposure.lit if self._lamps is not None else (0,))
         except ImageFileError as error:
             pixels, problem = NO_PIXELS, str(error)
         if exposure.picture is None:
@@ -435,6 +455,16 @@ class SimulatedCamera(Camera):
             source=shown(path) if exposure.picture is not None else "an empty place",
             exposed_by_ns=None if self._wired else exposure.by_ns,  # nobody says when an edge came
         )
+
+    def _under(self, pictures: dict[int, Path], lit: tuple[int, ...]) -> NDArray[np.uint8]:
+        """The picture under all lamps that are lit; black under none. Raises ``ImageFileError``."""
+        seen = [pictures[output] for output in lit if output in pictures]
+        paths = seen or [next(iter(pictures.values()))]
+        light = [self._preloaded[path] if path in self._preloaded else load_picture(path) for path in paths]
+        pixels = np.array(light[0]) if seen else np.zeros_like(light[0])
+        for more in light[1:]:
+            pixels += np.minimum(more, 255 - pixels)
+        return pixels
 
     def _end(self) -> EndOfFramesError:
         return EndOfFramesError(f"{NAME}: all {len(self._files)} pictures of {self._pool} are done")

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from drivers.lights.ccs import checksum
+from simulation.place import LitLamps
 
 LOOPBACK = "127.0.0.1"
 
@@ -70,9 +71,12 @@ class SimulatedLights:
     faults: LightFaults = field(default_factory=LightFaults)
     heard: list[str] = field(default_factory=list)
     """Every command, in order."""
+    shown: LitLamps | None = None
+    """Where a simulated camera looks which lamps are lit."""
     address: str = ""
 
     def __enter__(self) -> Self:
+        self._show()
         self._wake, self._woken = os.pipe()
         if self.wire == "serial":
             master, slave = os.openpty()
@@ -134,6 +138,12 @@ class SimulatedLights:
         """Wait for bytes or a connection; False in vain, and when the controller is switched off."""
         return select.select([file, self._wake], [], [], timeout_s)[0] == [file]
 
+    def _show(self) -> None:
+        """Let the camera see the lamps that light all the time; a pulse is over before it looks."""
+        if self.shown is not None:
+            lamps = self.lamps.items()
+            self.shown.show(number for number, one in lamps if one.percent and one.pulse_ms is None)
+
     def _answer(self, data: bytes) -> bytes:
         if self.faults.silent:
             return b""
@@ -144,6 +154,7 @@ class SimulatedLights:
                 if self.faults.says is not None:
                     return self.faults.says.encode("ascii")
                 answer += _PROTOCOLS[self.protocol](self, command).encode("ascii")
+                self._show()
         if self.faults.garbles and answer:
             middle = len(answer) // 2
             answer = answer[:middle] + bytes([answer[middle] ^ 0x08]) + answer[middle + 1 :]

@@ -224,6 +224,16 @@ class Acquisition:
             raise NoFrameError(Code.FRAME_OF_ANOTHER, two)
         return frame
 
+    def require_none(self) -> None:
+        """Between two exposures of one part: a frame that waits was asked for by nobody.
+
+        Raises :class:`NoFrameError`.
+        """
+        if self._is_followed():
+            self.discard()
+            unasked = "a frame came between two exposures of the part, and nobody asked for it"
+            raise NoFrameError(Code.FRAME_OF_ANOTHER, unasked)
+
     def following(self) -> Frame | None:
         """Free running: the next frame, complete or not; None when there is none now."""
         try:

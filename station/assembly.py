@@ -14,6 +14,7 @@ from pathlib import Path
 from drivers import heartbeat
 from drivers.cameras import FAMILIES
 from drivers.cameras.interface import Camera
+from drivers.lights import CONTROLLERS
 from drivers.sorters import PROTOCOLS
 from drivers.sorters.interface import Sorter
 from station.config import ConfigError, StationConfig, load_config
@@ -25,6 +26,7 @@ from station.jobs import JobChanges
 from station.journal import Journal, JournalSettings
 from station.journal.reading import JournalReader
 from station.journal.selection import Selection
+from station.lighting import Lighting
 from station.line import Line
 from station.line_values import LineSettings
 from station.observers import Observers, ObserverSetup, make_observers
@@ -32,7 +34,7 @@ from station.observers.fleet import ManifestObserver
 from station.observers.telemetry import TelemetryObserver
 from station.preparing import first_that_judges, note_refused, store_of
 from station.recipe import Recipe, prepared_recipe, split_size
-from station.running import Station, width_missing
+from station.running import Station, lamps_missing, width_missing
 from station.simulated_plant import Progress, camera_section, simulated_plant
 
 JOB_WAITS_S = 300.0
@@ -44,6 +46,7 @@ def load(path: Path) -> tuple[StationConfig, Recipe]:
     config = load_config(path)
     recipe = prepared_recipe(config.recipe, config.paths.recipes)
     mistakes = too_large_for_the_disk(disk_uses(config), path.read_text(encoding="utf-8"))
+    mistakes += lamps_missing(config, recipe)
     if width := width_missing(config, recipe, config.recipe):
         mistakes.append(width)
     if mistakes:
@@ -54,6 +57,11 @@ def load(path: Path) -> tuple[StationConfig, Recipe]:
 def make_camera(config: StationConfig) -> Camera:
     """The camera of the configuration, not opened. Raises ``CameraError``."""
     return FAMILIES.make(camera_section(config))
+
+
+def make_lighting(config: StationConfig) -> Lighting | None:
+    """The lamps of the configuration, not opened; None where it names no light controller."""
+    return None if config.lights is None else Lighting(CONTROLLERS.make(config.lights))
 
 
 def make_sorter(config: StationConfig) -> Sorter:
@@ -122,6 +130,7 @@ def assemble(
             journal=journal,
             settings=line_settings(config),
             observers=observers,
+            lighting=make_lighting(config),
             is_simulated=config.is_simulated,
         )
         # The engine that was prepared last; those between are closed by the line.

@@ -27,6 +27,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from drivers.cameras import FAMILIES
 from drivers.cameras.settings import CameraSettings, Mode
+from drivers.lights import CONTROLLERS
+from drivers.lights.settings import LightSettings
 from drivers.registry import Registry
 from drivers.settings import (
     AtLeastOne,
@@ -445,6 +447,8 @@ class Simulation(Section):
     """rendered frames"""
     cell: Cell | None = None
     """the simulated robot or PLC; leave it out where a real one is connected"""
+    lights: bool = False
+    """whether the light controller at `lights.address`, a port of this machine, is simulated"""
 
 
 class StationConfig(Section):
@@ -460,6 +464,8 @@ class StationConfig(Section):
     """the camera, by its `kind`"""
     sorter: SorterSettings
     """the connection to the robot or PLC, by its `kind`"""
+    lights: LightSettings | None = None
+    """the light controller, by its `kind`; needed for recipes with `stereo`, and not used by others"""
     engine: EngineChoice = EngineChoice()
     """the back end that computes the network"""
     new_engines: NewEngines = NewEngines()
@@ -518,6 +524,8 @@ class StationConfig(Section):
                 "is `cell`, and the lines of a camera bring no trigger to the station",
                 "write `mode: free-running`; the camera's own input may start each exposure",
             )
+        if self.simulation is not None and self.simulation.lights:
+            self._lights_can_be_simulated(cell)
         if self.telemetry is not None:
             self._telemetry_is_apart(self.telemetry)
         if self.handoff is not None and self.paths.rare is None:
@@ -554,6 +562,18 @@ class StationConfig(Section):
             )
         return self
 
+    def _lights_can_be_simulated(self, cell: Cell | None) -> None:
+        """Something asks them, something looks at them, and they answer on this machine."""
+        if self.lights is None:
+            raise mistake("simulation.lights", "is true, and nobody asks for light", "write `lights`")
+        network = self.lights.network
+        if network is None or network[:2] != ("tcp", "127.0.0.1"):
+            problem = f"is {self.lights.address}, where no simulated controller can be"
+            raise mistake("lights.address", problem, "write `tcp://127.0.0.1:30313`")
+        if cell is None or not isinstance(self.camera, SimulatedSettings):
+            problem = "is true, and only a simulated camera with `simulation.cell` sees its lamps"
+            raise mistake("simulation.lights", problem, "write `kind: simulated` under camera")
+
     def _telemetry_is_apart(self, telemetry: Telemetry) -> None:
         """Names that topics can hold, and topics of its own."""
         if any(character in "#+/" for character in self.station.name) or not self.station.name.strip():
@@ -587,10 +607,11 @@ def config_model() -> type[StationConfig]:
         __doc__=StationConfig.__doc__,
         camera=_one_of(FAMILIES, "camera"),
         sorter=_one_of(PROTOCOLS, "sorter"),
+        lights=_one_of(CONTROLLERS, "lights", optional=True),
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ByKind:
     """A tagged union that may have one member only, which pydantic's own may not."""
 
@@ -601,17 +622,23 @@ class ByKind:
         return core_schema.tagged_union_schema(choices, discriminator="kind")
 
 
-def _one_of(registry: Registry[Any, Any], key: str) -> Any:
-    """A field that takes the section of any kind in the registry."""
+def _one_of(registry: Registry[Any, Any], key: str, *, optional: bool = False) -> Any:
+    """A field that takes the section of any kind in the registry; None by default where ``optional``."""
     sections = {kind: entry.settings for kind, entry in registry.entries().items()}
     description = f"{StationConfig.model_fields[key].description}: {', '.join(sections)}"
     union: Any = reduce(or_, sections.values())
+    if optional:
+        return Annotated[union, ByKind(sections)] | None, Field(default=None, description=description)
     return Annotated[union, ByKind(sections)], Field(description=description)
 
 
 def _with_files_not_read(mistake: Mistake) -> Mistake:
     """A kind may be unknown because its file could not be read."""
-    registries: dict[str, Registry[Any, Any]] = {"camera.kind": FAMILIES, "sorter.kind": PROTOCOLS}
+    registries: dict[str, Registry[Any, Any]] = {
+        "camera.kind": FAMILIES,
+        "sorter.kind": PROTOCOLS,
+        "lights.kind": CONTROLLERS,
+    }
     broken = registries[mistake.key].broken if mistake.key in registries else {}
     if not broken:
         return mistake

@@ -34,11 +34,12 @@ from station.engines.interface import Engine, EngineDeadlineError, EngineError
 from station.exposing import Exposing, Triggers
 from station.faults import Code, code_of, code_of_problem
 from station.journal import Journal, JournalError, PartMarks
+from station.lighting import Lighting
 from station.line_values import LineSettings, LineStatus
 from station.observers import Observers
 from station.part import InspectedPart, PartInHand
 from station.parts_in_hand import PartsInHand
-from station.patching import PatchingError, cut
+from station.patching import PatchingError, cut_part
 from station.prepared import Preparation, Prepared
 from station.queues import BoundedQueue
 from station.statistics import Settled, Statistics
@@ -63,6 +64,7 @@ class Line:
         journal: Journal,
         settings: LineSettings,
         observers: Observers | None = None,
+        lighting: Lighting | None = None,
         is_simulated: bool = False,
     ) -> None:
         self._sorter = sorter
@@ -83,7 +85,9 @@ class Line:
         self._scores: BoundedQueue[PartInHand] = BoundedQueue("scores", capacity)
         self._parts = PartsInHand()
         self._triggers = Triggers(sorter)
-        self._exposing = Exposing(self._acquisition, self._triggers, settings.in_place_s)
+        self._exposing = Exposing(
+            self._acquisition, self._triggers, lighting, settings.in_place_s, self._calling
+        )
         self._next_part_id = 1
         self._parts_wanted: int | None = None
         self._engine_failures = 0
@@ -112,20 +116,21 @@ class Line:
     def start(self, parts: int | None = None) -> None:
         """Open camera and sorter and begin; after ``parts`` triggers the line stops by itself.
 
-        Raises :class:`CameraError`, :class:`SorterError` or :class:`JournalError` when the station
-        cannot begin; nothing is left running then.
+        Raises :class:`CameraError`, :class:`LightError`, :class:`SorterError` or :class:`JournalError` when
+        the station cannot begin; nothing is left running then.
         """
         self._parts_wanted = parts
         try:
             self._acquisition.run_at(self.prepared.recipe.product.line_rate_hz)
-            self._acquisition.begin()
+            self._exposing.require_fits(self.prepared.recipe, self._settings.mode)
+            self._exposing.begin()
             self._sorter.prepare(self.prepared.announced_as)
             self._sorter.open()
             self._journal.write_event("start", self.prepared.names())
             self._next_part_id = self._journal.counts().triggers + 1
         except Exception:
             self._sorter.close()
-            self._acquisition.close()
+            self._exposing.close()
             raise
         free_running = self._settings.mode is Mode.FREE_RUNNING
         acquire = self._acquire_freely if free_running else self._acquire_on_trigger
@@ -170,7 +175,7 @@ class Line:
             self._preparation.close_unused()
         self._sorter.close()
         self._take_last_receipts()
-        self._acquisition.close()
+        self._exposing.close()
         if self._stages:
             try:
                 self._journal.write_event("stop", {"failure": self._failure})
@@ -187,10 +192,12 @@ class Line:
 
         The line closes the engine of before when its last part is done; the one prepared last is closed by
         whoever opened it. Raises :class:`JournalError`, and nothing is changed, when the journal does not
-        take the changeover; :class:`EngineError` for an engine that has failed its golden parts.
+        take the changeover; :class:`EngineError` for an engine that has failed its golden parts;
+        :class:`LightError` for a recipe whose lamps cannot be lit here.
         """
         if prepared.doubt:
             raise EngineError(_distrusted(prepared))
+        self._exposing.require_fits(prepared.recipe, self._settings.mode)
         self._journal.write_event("changeover", prepared.names())
         self._preparation.change(prepared)
         self._readiness.clear(Readiness.DISTRUST)
@@ -308,6 +315,7 @@ class Line:
                 self._settle(part, self._fault(part, early))
             elif (acknowledged_ns := self._welcome(part)) is not None:
                 self._expose(part, acknowledged_ns)
+            self._exposing.rest(part.prepared.recipe)
             self._count_down()
 
     def _acquire_freely(self) -> None:
@@ -391,8 +399,7 @@ class Line:
         gives the reason.
         """
         try:
-            with self._calling("camera"):
-                self._exposing.prepare(part.prepared.recipe)
+            self._exposing.prepare(part.prepared.recipe)
         except NoFrameError as error:
             self._settle(part, self._fault(part, str(error)))
         if part.claimed:
@@ -403,18 +410,20 @@ class Line:
         return acknowledged_ns
 
     def _expose(self, part: PartInHand, acknowledged_ns: int) -> None:
-        """One trigger, one frame: surely this part's, or a fault."""
+        """One trigger, one frame, or one per lamp: surely this part's, or a fault."""
         try:
-            with self._calling("camera"):
-                frame = self._exposing.frame(acknowledged_ns)
+            for frame in self._exposing.frames(part.prepared.recipe, acknowledged_ns):
+                part = self._parts.known(part.seen(frame))
+                if part.claimed:  # too late: nobody looks at further frames
+                    break
         except NoFrameError as error:
             seen = part.unseen(error.lost_before) if error.frame is None else part.seen(error.frame)
             part = self._parts.known(seen)
             self._settle(part, self._fault(part, str(error)))
-            return
-        self._parts.may_leave(part)
-        self._sorter.acquisition_done(part.trigger)
-        self._pass_on(self._parts.known(part.seen(frame)), self._frames)
+        else:
+            self._parts.may_leave(part)
+            self._sorter.acquisition_done(part.trigger)
+            self._pass_on(part, self._frames)
 
     def _look(self, part: PartInHand, frame: Frame) -> None:
         """Free running: hand a frame on; only a complete one may be classified."""
@@ -428,11 +437,11 @@ class Line:
     def _cut(self) -> None:
         """Background off, resize, patches."""
         while (part := self._next(self._frames)) is not None:
-            if part.claimed or part.frame is None:
+            if part.claimed or not part.frames:
                 continue
             try:
                 width_px = part.prepared.width_of(part.trigger.recipe)
-                patches = cut(part.frame.pixels, part.prepared.recipe, width_px)
+                patches = cut_part([one.pixels for one in part.frames], part.prepared.recipe, width_px)
             except PatchingError as error:
                 self._settle(part, self._fault(part, error.code.of(str(error))))
             except Exception as error:
@@ -575,7 +584,7 @@ class Line:
             in_hand = self._parts.all()
             for part in in_hand:
                 if now > part.deadline_ns and not part.claimed:
-                    if part.frame_id is not None and part.record_id not in self._at_work.values():
+                    if part.is_exposed and part.record_id not in self._at_work.values():
                         self._settle_overloaded(part, "of the next stage")
                     else:
                         self._settle(part, self._too_late(part))

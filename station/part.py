@@ -15,7 +15,7 @@ from drivers.cameras.interface import Frame
 from drivers.sorters.interface import Trigger
 from station.decision import Verdict
 from station.engines.interface import Scores
-from station.journal.values import PartDetails
+from station.journal.values import Exposed, PartDetails
 from station.patching import Patches
 from station.prepared import Prepared
 
@@ -32,11 +32,11 @@ class PartInHand:
     """``time.monotonic_ns()`` after which the part is a fault."""
     stages_ns: Mapping[str, int] = field(default_factory=dict)
     """When the part finished each stage, ``time.monotonic_ns()``."""
-    frame: Frame | None = None
-    """Held until it is cut, and longer only for an observer that needs it: a frame is 20 MB."""
-    frame_id: int | None = None
-    lost_before: int | None = None
-    frame_complete: bool | None = None
+    frames: tuple[Frame, ...] = ()
+    """One, or one per lamp of the recipe, in the lamps' order. Held until they are cut, and longer only for
+    an observer that needs them: a frame is 20 MB."""
+    exposures: tuple[Exposed, ...] = ()
+    """What is known of each exposure, also of one that made no frame."""
     patches: Patches | None = None
     scores: Scores | None = None
     _claim: threading.Lock = field(default_factory=threading.Lock)
@@ -55,23 +55,33 @@ class PartInHand:
         """Seconds to the deadline, at least 0."""
         return max(self.deadline_ns - time.monotonic_ns(), 0) / 1e9
 
+    @property
+    def frame(self) -> Frame | None:
+        """The last one that came; None before the first, and when it is not held any more."""
+        return self.frames[-1] if self.frames else None
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether all its frames came."""
+        ids = [one.frame_id for one in self.exposures]
+        return len(ids) == self.prepared.recipe.frames and None not in ids
+
     def seen(self, frame: Frame) -> PartInHand:
-        """The part with its frame."""
+        """The part with its next frame, or the only one."""
+        exposed = Exposed(frame.frame_id, frame.lost_before, frame.complete)
         return replace(
             self._reached("frame"),
-            frame=frame,
-            frame_id=frame.frame_id,
-            lost_before=frame.lost_before,
-            frame_complete=frame.complete,
+            frames=(*self.frames, frame),
+            exposures=(*self.exposures, exposed),
         )
 
     def unseen(self, lost_before: int | None) -> PartInHand:
-        """The part that got no frame, and how many exposures the camera lost before that was known."""
-        return replace(self, lost_before=lost_before)
+        """The part without its next frame, and how many exposures were lost before that was known."""
+        return replace(self, exposures=(*self.exposures, Exposed(lost_before=lost_before)))
 
     def cut(self, patches: Patches, *, keep_frame: bool) -> PartInHand:
         """The part with its patches."""
-        return replace(self._reached("cut"), patches=patches, frame=self.frame if keep_frame else None)
+        return replace(self._reached("cut"), patches=patches, frames=self.frames if keep_frame else ())
 
     def scored(self, scores: Scores) -> PartInHand:
         """The part with the probabilities of its patches."""
@@ -83,12 +93,16 @@ class PartInHand:
 
     def details(self) -> PartDetails:
         """What the journal keeps of the part beside its verdict."""
-        engine = self.prepared.engine.info
+        engine, exposures = self.prepared.engine.info, self.exposures
+        last = exposures[-1] if exposures else Exposed()
+        # Of several, the last one is where it ended: with what is unknown of it, all is unknown.
+        lost, whole = last.lost_before, last.complete
         return PartDetails(
             stages_ns=self.stages_ns,
-            frame_id=self.frame_id,
-            lost_before=self.lost_before,
-            frame_complete=self.frame_complete,
+            frame_id=last.frame_id,
+            lost_before=None if lost is None else sum(one.lost_before or 0 for one in exposures),
+            frame_complete=None if whole is None else all(one.complete for one in exposures),
+            exposures=exposures if self.prepared.recipe.stereo is not None else (),
             region=self.patches.surface.region if self.patches is not None else None,
             scores=self.scores.probabilities if self.scores is not None else None,
             engine_digest=engine.digest,
@@ -127,5 +141,5 @@ class InspectedPart:
         return self.part.trigger.part_id
 
     def without_frame(self) -> InspectedPart:
-        """The same without the 20 MB of its frame."""
-        return self if self.part.frame is None else replace(self, part=replace(self.part, frame=None))
+        """The same without the 20 MB of each frame."""
+        return self if not self.part.frames else replace(self, part=replace(self.part, frames=()))

@@ -44,9 +44,11 @@ class Station:
         configuration's recipe again. Raises ``InspectionError``, and nothing is changed.
         """
         chosen = prepared_recipe(recipe, self.config.paths.recipes)
-        mistake = width_missing(self.config, chosen, recipe)
-        if mistake is not None:
-            raise RecipeError(self.config.paths.recipes, mistake)
+        mistakes = lamps_missing(self.config, chosen)
+        if width := width_missing(self.config, chosen, recipe):
+            mistakes.append(width)
+        if mistakes:
+            raise RecipeError(self.config.paths.recipes, *mistakes)
         self._change_over(chosen, chosen.engine, split_size(recipe)[1], wait_s)
 
     def activate(self, engine: str) -> None:
@@ -166,6 +168,33 @@ class Station:
             yield
         finally:
             self._changing.release()
+
+
+def lamps_missing(config: StationConfig, recipe: Recipe) -> list[Mistake]:
+    """Why the lamps of a recipe cannot be lit on this station; empty if they can, or the recipe has none."""
+    if recipe.stereo is None:
+        return []
+    found = []
+    if config.camera.mode is Mode.FREE_RUNNING:
+        problem = f"is `free-running`, and the recipe {recipe.name} lights a lamp before each exposure"
+        found.append(Mistake(0, "camera.mode", problem, "write `mode: cell`"))
+    if config.camera.exposed_by_wire:
+        problem = f"is `hardware`, and the recipe {recipe.name} lights a lamp before each exposure"
+        found.append(Mistake(0, "camera.trigger", problem, "write `trigger: software`"))
+    if config.lights is None:
+        problem = f"is missing, and the recipe {recipe.name} lights a part by {recipe.frames} lamps"
+        remedy = "write the section of the light controller (docs/lights.md)"
+        return [*found, Mistake(0, "lights", problem, remedy)]
+    lights = config.lights
+    for number, lamp in enumerate(recipe.stereo.lamps, start=1):
+        which = f"and lamp {number} of the recipe {recipe.name} is"
+        if lamp.output > lights.channels:
+            problem = f"is {lights.channels}, {which} at output {lamp.output}"
+            found.append(Mistake(0, "lights.channels", problem, "correct one of the two"))
+        if lamp.percent > lights.max_percent:
+            problem = f"is {lights.max_percent:g}, {which} lit with {lamp.percent:g} %"
+            found.append(Mistake(0, "lights.max_percent", problem, "correct one of the two"))
+    return found
 
 
 def width_missing(config: StationConfig, recipe: Recipe, named: str) -> Mistake | None:

@@ -19,8 +19,10 @@ from drivers.sorters.serial import SerialSettings
 from simulation.camera import SimulatedSettings
 from simulation.cell.process import start_cell
 from simulation.cell.settings import CellSettings
-from simulation.rendering.pool import write_frames
-from simulation.truth import PartTruth, TruthBook
+from simulation.lights import SimulatedLights
+from simulation.place import LitLamps
+from simulation.rendering.pool import PoolLamp, write_frames
+from simulation.truth import PartTruth, SimulationError, TruthBook
 from station.config import StationConfig
 from station.part import InspectedPart
 from station.recipe import Recipe
@@ -74,9 +76,18 @@ def simulated_plant(
         pool = simulation.pool
         truths = write_frames(
             pool.folder, pool.frames, pool.seed, good_share=pool.good_share, multi_share=pool.multi_share,
-            kinds=pool.kinds, widths=recipe.product.widths_px, progress=progress,
+            kinds=pool.kinds, widths=recipe.product.widths_px, lamps=_lamps(config, recipe),
+            progress=progress,
         )  # fmt: skip
     with ExitStack() as stack:
+        if simulation.lights:
+            try:
+                stack.enter_context(_lights(config))
+            except OSError as error:
+                raise SimulationError(
+                    f"the simulated light controller cannot listen ({error.strerror}); write another port in "
+                    "lights.address"
+                ) from error
         if simulation.cell is not None:
             stack.enter_context(start_cell(cell_settings(config, recipe, parts, truths)))
         yield Plant(truths, by_part=_shares_a_place(config))
@@ -137,6 +148,8 @@ def camera_section(config: StationConfig) -> CameraSettings:
         with_cell = simulation is not None and simulation.cell is not None
         if camera.place is None and with_cell and camera.mode is Mode.CELL:
             added["place"] = _place(config)
+        if camera.lamps is None and simulation is not None and simulation.lights:
+            added["lamps"] = _lit(config)
         return camera.model_copy(update=added)
     if isinstance(camera, PylonSettings) and camera.emulation is not None:
         missing = FAMILIES.entry(camera.kind).missing
@@ -165,6 +178,30 @@ def _shares_a_place(config: StationConfig) -> bool:
     if not isinstance(camera, SimulatedSettings) or camera.mode is not Mode.CELL:
         return False
     return _shows_the_pool(config) and camera.place in (None, _place(config))
+
+
+def _lamps(config: StationConfig, recipe: Recipe) -> tuple[PoolLamp, ...]:
+    """The lamps under which the pool is rendered; none where the light is the bar's."""
+    assert config.simulation is not None
+    if recipe.stereo is None or not config.simulation.lights:
+        return ()
+    return tuple(PoolLamp(one.output, one.slant_deg, one.azimuth_deg) for one in recipe.stereo.lamps)
+
+
+def _lights(config: StationConfig) -> SimulatedLights:
+    """The light controller of the configuration, simulated; the camera sees its lamps."""
+    assert config.lights is not None, "the configuration has been checked for a light controller"
+    network = config.lights.network
+    assert network is not None
+    _lit(config).parent.mkdir(parents=True, exist_ok=True)
+    kind = str(type(config.lights).model_fields["kind"].default)
+    return SimulatedLights(kind, port=network[2], shown=LitLamps(_lit(config)))
+
+
+def _lit(config: StationConfig) -> Path:
+    """Where light controller and camera share which lamps are lit."""
+    assert isinstance(config.sorter, SerialSettings), "the configuration has been checked for a serial line"
+    return Path(config.sorter.port).with_suffix(".lamps")
 
 
 def _place(config: StationConfig) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -157,6 +157,22 @@ def decode_image(
     if pixels.dtype != np.uint8:
         raise ImageFileError(f"{name}: pixels of type {pixels.dtype}; save it with 8 or 16 bits per pixel")
     return np.asarray(pixels, np.uint8)
+
+
+def by_lamps(paths: Iterable[Path]) -> dict[Path, dict[int, Path]]:
+    """Pictures of parts that were lit lamp by lamp: ``frame-7-output-02.png`` is part ``frame-7``, output 2.
+
+    By the part's path without its ending, in the order given, the pictures by the output that lit them. A
+    picture whose name has no output is a part of its own, at output 0.
+    """
+    parts: dict[Path, dict[int, Path]] = {}
+    for path in paths:
+        part, lit, output = path.stem.rpartition("-output-")
+        if lit and output.isascii() and output.isdecimal():
+            parts.setdefault(path.with_name(part), {})[int(output)] = path
+        else:
+            parts.setdefault(path, {})[0] = path
+    return parts
 
 
 def is_turned(data: bytes) -> bool:

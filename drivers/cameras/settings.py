@@ -25,6 +25,11 @@ class CameraSettings(Section):
     """the longest pause between two attempts to open a lost camera again, s"""
 
     @property
+    def exposed_by_wire(self) -> bool:
+        """Whether another device starts the exposures, by edges on the camera's input."""
+        return False
+
+    @property
     def is_simulated(self) -> bool:
         """Whether no part stands before the camera, which every record then says."""
         return False

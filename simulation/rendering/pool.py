@@ -1,7 +1,8 @@
 """A pool of pre-rendered frames with their truth on disk, so that a plant can feed them at full rate.
 
-The pool is a folder: ``frame-00000.tiff`` ... in order, ``truth.jsonl`` (one :class:`PartTruth` a line, in
-the same order), ``pool.json`` (what it was made from), and where asked for ``masks/frame-00000.npz`` ...
+The pool is a folder: ``frame-00000.tiff`` ... in order (with lamps ``frame-00000-output-01.tiff`` ..., one
+per lamp), ``truth.jsonl`` (one :class:`PartTruth` a line, in the same order), ``pool.json`` (what it was made
+from), and where asked for ``masks/frame-00000.npz`` ...
 (``mask``: uint8, class index per product pixel; no picture files, or they would be taken for frames). It is
 rendered beside its place and moved there when whole, so a half-written pool is never taken for one.
 """
@@ -11,12 +12,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -33,6 +35,7 @@ from simulation.truth import (
     PartTruth,
     SimulationError,
     TruthBook,
+    fingerprint,
 )
 
 FORMATS: dict[str, list[int]] = {
@@ -42,6 +45,23 @@ FORMATS: dict[str, list[int]] = {
 }
 """Lossless only: a frame is known again by its pixels."""
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLamp:
+    """A distant lamp, and the output of the light controller at which it is."""
+
+    output: int
+    slant_deg: float
+    """From the camera's axis."""
+    azimuth_deg: float
+    """0 along the columns, 90 down the rows."""
+
+    @property
+    def direction(self) -> tuple[float, float, float]:
+        """The unit vector to the lamp: x along the columns, y down the rows, z to the camera."""
+        slant, azimuth = math.radians(self.slant_deg), math.radians(self.azimuth_deg)
+        return math.sin(slant) * math.cos(azimuth), math.sin(slant) * math.sin(azimuth), math.cos(slant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +81,8 @@ class PoolPlan:
     """Parts are tilted by up to this much either way."""
     kinds: tuple[str, ...] = CLASS_NAMES[1:]
     """The kinds of defect that parts with one defect have, in turn."""
+    lamps: tuple[PoolLamp, ...] = ()
+    """One frame of each part under each of these; without them, one frame under the bar light."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be rendered."""
@@ -81,16 +103,29 @@ class PoolPlan:
             )
         if not 0 <= self.tilt_deg <= 1:
             raise SimulationError(f"tilt {self.tilt_deg} degrees is outside 0 to 1")
+        outputs = [lamp.output for lamp in self.lamps]
+        if len(set(outputs)) < len(outputs):
+            raise SimulationError(f"lamps share an output ({outputs}); give each its own")
 
     @property
     def digest(self) -> str:
         """SHA-256 of the plan and the renderer's version."""
-        text = json.dumps([RENDERER_VERSION, asdict(self)], sort_keys=True)
+        values = asdict(self)
+        if not self.lamps:
+            del values["lamps"]  # pools of before have none
+        text = json.dumps([RENDERER_VERSION, values], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def file_name(self, index: int) -> str:
-        """Sorted by name is sorted by index."""
-        return f"frame-{index:05d}.{self.format}"
+    @property
+    def frames(self) -> int:
+        """All frames of the pool."""
+        return self.count * max(1, len(self.lamps))
+
+    def file_names(self, index: int) -> list[str]:
+        """The part's frames in the order of the lamps; sorted by name is sorted by index."""
+        if not self.lamps:
+            return [f"frame-{index:05d}.{self.format}"]
+        return [f"frame-{index:05d}-output-{lamp.output:02d}.{self.format}" for lamp in self.lamps]
 
 
 def write_frames(
@@ -105,6 +140,7 @@ def write_frames(
     widths: tuple[int, ...] = PRODUCT_WIDTHS,
     tilt_deg: float = 0.0,
     kinds: tuple[str, ...] = CLASS_NAMES[1:],
+    lamps: tuple[PoolLamp, ...] = (),
     workers: int = 2,
     max_bytes: int = 1_500_000_000,
     progress: Progress | None = None,
@@ -114,11 +150,14 @@ def write_frames(
     ``progress(done, total)`` is called after each frame. Raises :class:`SimulationError` when the plan makes
     no sense, the uncompressed frames would exceed ``max_bytes``, or the folder holds what is not a pool.
     """
-    plan = PoolPlan(count, seed, format, masks, good_share, multi_share, tuple(widths), tilt_deg, kinds)
-    if count * FRAME_WIDTH * FRAME_HEIGHT > max_bytes:
-        most = max_bytes // (FRAME_WIDTH * FRAME_HEIGHT)
+    plan = PoolPlan(
+        count, seed, format, masks, good_share, multi_share, tuple(widths), tilt_deg, kinds, lamps
+    )
+    if plan.frames * FRAME_WIDTH * FRAME_HEIGHT > max_bytes:
+        most = max_bytes // (FRAME_WIDTH * FRAME_HEIGHT) // max(1, len(lamps))
+        each = f" of {count} parts under {len(lamps)} lamps" if lamps else ""
         raise SimulationError(
-            f"{count} frames need more than {max_bytes / 1e9:.2f} GB; ask for {most} or fewer"
+            f"{plan.frames} frames{each} need more than {max_bytes / 1e9:.2f} GB; ask for {most} or fewer"
         )
     folder = Path(folder).absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -162,12 +201,14 @@ def planned_part(plan: PoolPlan, index: int) -> RenderedPart:
 def _write_one(task: tuple[PoolPlan, int, str]) -> PartTruth:
     """Render and write one frame (and its mask); runs in a worker."""
     plan, index, folder = task
-    part = planned_part(plan, index)
-    name = plan.file_name(index)
-    write_image(Path(folder) / name, part.frame(), FORMATS[plan.format])
+    part, names = planned_part(plan, index), plan.file_names(index)
+    directions = np.array([lamp.direction for lamp in plan.lamps], np.float32)
+    frames = part.frames_under(directions) if plan.lamps else [part.frame()]
+    for name, frame in zip(names, frames, strict=True):
+        write_image(Path(folder) / name, frame, FORMATS[plan.format])
     if plan.masks:
         np.savez_compressed(Path(folder) / "masks" / f"frame-{index:05d}.npz", mask=part.mask)
-    return part.framed_truth(name)
+    return replace(part.truth, fingerprint=fingerprint(frames[0]), file=names[0])
 
 
 def _make(folder: Path, plan: PoolPlan, workers: int, progress: Progress | None) -> None:
@@ -184,7 +225,8 @@ def _make(folder: Path, plan: PoolPlan, workers: int, progress: Progress | None)
                 if progress:
                     progress(len(lines), plan.count)
         (beside / "truth.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        sizes = {plan.file_name(i): (beside / plan.file_name(i)).stat().st_size for i in range(plan.count)}
+        names = [name for index in range(plan.count) for name in plan.file_names(index)]
+        sizes = {name: (beside / name).stat().st_size for name in names}
         record = {"digest": plan.digest, "renderer": RENDERER_VERSION, "plan": asdict(plan), "sizes": sizes}
         (beside / "pool.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         if folder.exists():
@@ -218,7 +260,7 @@ def _holds(folder: Path, plan: PoolPlan) -> bool:
     try:
         record = json.loads(read_text(folder / "pool.json"))
         whole = all((folder / name).stat().st_size == size for name, size in record["sizes"].items())
-        return bool(record["digest"] == plan.digest and whole and len(record["sizes"]) == plan.count)
+        return bool(record["digest"] == plan.digest and whole and len(record["sizes"]) == plan.frames)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 

@@ -8,13 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from drivers.cameras.interface import Camera
     from station.config import SecondOpinion, StationConfig
     from station.engines.folder import EngineManifest
+    from station.lighting import Lighting
     from station.recipe import Recipe
     from station.telemetry.settings import Telemetry
 
@@ -32,11 +37,12 @@ def check(
         typer.Option("--config", "-c", envvar="STATION_CONFIG", help="The configuration of this machine."),
     ] = Path("config/demo.yaml"),
 ) -> None:
-    """Test everything that the line needs: configuration, recipe, engine, camera, sorter, journal, disk.
+    """Test everything that the line needs: settings, recipe, engine, lights, camera, sorter, journal, disk.
 
-    The command lists the kinds of cameras and sorters on this machine, and what to install where something
-    is missing. It runs the engine's golden parts, takes one picture and cuts it into patches, and opens the
-    sorter's line and waits for the cell to answer. A camera with a hardware trigger needs one pulse within
+    The command lists the kinds of cameras, sorters and lights on this machine, and what to install where
+    something is missing. It runs the engine's golden parts, lights each lamp of the recipe, takes one picture
+    or one under each lamp and cuts it into patches, and opens the sorter's line and waits for the cell to
+    answer. A camera with a hardware trigger needs one pulse within
     15 s. Stop the station first.
 
     As root, everything is tested with the rights of the user who owns the journal's folder, so that nothing
@@ -104,9 +110,16 @@ def check(
 def _found() -> Iterator[str]:
     """The kinds of devices there are. Raises ``RegistryError``."""
     from drivers.cameras import FAMILIES
+    from drivers.lights import CONTROLLERS
+    from drivers.registry import Registry
     from drivers.sorters import PROTOCOLS
 
-    for registry, what in ((FAMILIES, "camera families"), (PROTOCOLS, "sorter protocols")):
+    known: tuple[tuple[Registry[Any, Any], str], ...] = (
+        (FAMILIES, "camera families"),
+        (PROTOCOLS, "sorter protocols"),
+        (CONTROLLERS, "light controllers"),
+    )
+    for registry, what in known:
         yield f"{what} found: {', '.join(map(str, registry.entries().values()))}"
         for problem in registry.broken.values():
             yield f"not read: {problem}; correct or remove the file"
@@ -134,6 +147,7 @@ def _plant(config: StationConfig, recipe: Recipe) -> Iterator[None]:
 def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
     steps: list[Step] = [
         ("engine", lambda: _engine(config, recipe)),
+        *([("lights", lambda: _lights(config, recipe))] if config.lights is not None else []),
         ("camera", lambda: _camera(config, recipe)),
         ("sorter", lambda: _sorter(config, recipe)),
         ("journal", lambda: _journal(config)),
@@ -193,33 +207,69 @@ def _second_opinion(config: StationConfig, wanted: SecondOpinion, recipe: Recipe
         engine.close()
 
 
+def _lights(config: StationConfig, recipe: Recipe) -> str:
+    """Every output off, then each lamp of the recipe alone, as at the exposures of a part."""
+    from station.assembly import make_lighting
+
+    lighting = make_lighting(config)
+    assert lighting is not None
+    try:
+        lighting.open()
+        if recipe.stereo is None:
+            return f"{lighting.description}; all outputs are off, and the recipe lights none"
+        started = time.perf_counter()
+        for lamp in recipe.stereo.lamps:
+            lighting.only(lamp, recipe.stereo)
+        each_ms = (time.perf_counter() - started) * 1000 / recipe.frames
+        return f"{lighting.description}; {recipe.frames} lamps lit one by one, {each_ms:.1f} ms each"
+    finally:
+        lighting.close()
+
+
 def _camera(config: StationConfig, recipe: Recipe) -> str:
-    from drivers.cameras.interface import CameraError
-    from station.assembly import make_camera
-    from station.patching import PatchingError, cut
+    from station.assembly import make_camera, make_lighting
+    from station.patching import PatchingError, cut_part
 
     camera = make_camera(config)
+    lighting = make_lighting(config) if recipe.stereo is not None else None
     try:
         camera.open()
         camera.arm()
         patience_s = WIRE_PATIENCE_S if camera.triggered_by_wire else config.limits.grab_timeout_ms / 1000
-        camera.trigger(patience_s)
-        frame = camera.grab(patience_s)
-        if not frame.complete:
-            raise CameraError(f"the first frame is incomplete: {frame.problem}")
-        height, width = frame.pixels.shape[:2]
+        frames = list(_frames(camera, lighting, recipe, patience_s))
+        height, width = frames[0].shape[:2]
         health = camera.health()
         seen = f"{health.description}, {width} x {height} px, {health.counted}"
         if health.details:
             details = health.details | {name: str(count) for name, count in health.transport.items()}
             seen += f" ({', '.join(f'{name}: {value}' for name, value in details.items())})"
         try:
-            region = cut(frame.pixels, recipe).surface.region
+            region = cut_part(frames, recipe).surface.region
         except PatchingError as error:
             return f"{seen}; the picture shows no part now ({error})"
         return f"{seen}; a product of {region.width} x {region.height} px at {region.x}, {region.y}"
     finally:
         camera.close()
+        if lighting is not None:
+            lighting.close()
+
+
+def _frames(
+    camera: Camera, lighting: Lighting | None, recipe: Recipe, patience_s: float
+) -> Iterator[NDArray[np.uint8]]:
+    """One picture, or one under each lamp of the recipe. Raises ``CameraError``, ``LightError``."""
+    from drivers.cameras.interface import CameraError
+
+    if lighting is not None:
+        lighting.open()
+    for number in range(recipe.frames):
+        if lighting is not None and recipe.stereo is not None:
+            lighting.only(recipe.stereo.lamps[number], recipe.stereo)
+        camera.trigger(patience_s)
+        frame = camera.grab(patience_s)
+        if not frame.complete:
+            raise CameraError(f"frame {number + 1} is incomplete: {frame.problem}")
+        yield frame.pixels
 
 
 def _sorter(config: StationConfig, recipe: Recipe) -> str:

@@ -47,6 +47,7 @@ class EventKind(StrEnum):
     STORE = "store"
     SHADOW = "shadow"
     DRIFT = "drift"
+    FRAMES = "frames"
     LOSS = "loss"
 
 

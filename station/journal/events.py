@@ -46,7 +46,7 @@ SETUP, ENGINE, TEXT = "setup", "engine", "text"
 STATION_EVENTS = (
     "start", "stop", "halt", "resume", "changeover", "configuration", "marks", "review", "picture",
     "degraded", "canary", "opinion", "novelty",
-    "store", "shadow", "drift",
+    "store", "shadow", "drift", "frames",
 )  # fmt: skip
 """Events of the station itself, or said later of a record; they change no record."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -51,14 +51,28 @@ class CameraUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposed:
+    """One exposure of a part, as :class:`PartDetails` has it of the part; None where it is unknown."""
+
+    frame_id: int | None = None
+    lost_before: int | None = None
+    complete: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PartDetails:
     """What is known of a part at its verdict; None where a fault came too early."""
 
     stages_ns: Mapping[str, int] = field(default_factory=dict)
     """Stage -> ``time.monotonic_ns()``: trigger, frame, cut, scored, decided."""
     frame_id: int | None = None
+    """Of the last frame, where a part has several."""
     lost_before: int | None = None
+    """Before all frames of the part together."""
     frame_complete: bool | None = None
+    """Whether each frame of the part is complete."""
+    exposures: tuple[Exposed, ...] = ()
+    """Of a part that is lit by several lamps: each one, in the lamps' order."""
     region: Region | None = None
     """The product in the frame, px."""
     scores: NDArray[np.float32] | None = None
@@ -142,6 +156,15 @@ def decided(verdict: Verdict, details: PartDetails, received_ns: int | None) -> 
     for stage in ("frame", "cut", "scored", "decided"):
         values[f"{stage}_ms"] = _ms(details.stages_ns.get(stage), received_ns)
     return values
+
+
+def exposed(exposures: Sequence[Exposed]) -> Values:
+    """What the event ``frames`` says of a part that is lit by several lamps, in the lamps' order."""
+    return {
+        "frame_ids": [_whole(one.frame_id) for one in exposures],
+        "lost_before": [_whole(one.lost_before) for one in exposures],
+        "complete": [None if one.complete is None else bool(one.complete) for one in exposures],
+    }
 
 
 def withdrawn(fault: Verdict) -> Values:

@@ -174,6 +174,8 @@ class Journal:
     def write_verdict(self, record_id: int, verdict: Verdict, details: PartDetails) -> None:
         """Write how the part ends; on the disk when this returns, and only then may it be sent.
 
+        The frames of a part that is lit by several lamps are an event of their own in the same transaction.
+
         Raises :class:`JournalError`, with nothing written, for a second verdict, for an accept without
         its evidence (a complete frame, scores, an engine's digest), for anything but an accept into the
         bin of good parts, and when the disk does not take it.
@@ -181,7 +183,10 @@ class Journal:
         live = self._live_record(record_id)
         values = values_of.decided(verdict, details, live.received_ns)
         scores = None if details.scores is None else pack_scores(np.asarray(details.scores))
-        self._submit(Job([Entry(VERDICT, record_id, values, scores)]))
+        entries = [Entry(VERDICT, record_id, values, scores)]
+        if details.exposures:
+            entries.insert(0, Entry("frames", record_id, values_of.exposed(details.exposures)))
+        self._submit(Job(entries))
 
     def withdraw_verdict(self, record_id: int, fault: Verdict) -> None:
         """Make the record a fault, its verdict being wrong or too late by now; durable on return.
@@ -217,9 +222,9 @@ class Journal:
         """Append an event of the station to the chain; on the disk when this returns.
 
         ``kind``: one of ``STATION_EVENTS`` (start, stop, halt, resume, changeover, configuration, marks,
-        review, picture, degraded, canary, opinion, novelty, store, shadow, drift). ``values``: what JSON can
-        hold, by name. ``record_id``: the record that the event speaks of, open or closed; left out where it
-        speaks of the station. Raises :class:`JournalError`.
+        review, picture, degraded, canary, opinion, novelty, store, shadow, drift, frames). ``values``: what
+        JSON can hold, by name. ``record_id``: the record that the event speaks of, open or closed; left out
+        where it speaks of the station. Raises :class:`JournalError`.
         """
         if kind not in STATION_EVENTS:
             raise JournalError(

@@ -170,9 +170,8 @@ class PictureSaver(Observer):
             classes = [entry.name for entry in part.prepared.recipe.classes]
             scores = None if part.scores is None else part.scores.probabilities
             return view_of_surface(name, verdict, part.patches, scores, classes)
-        if part.frame is not None and part.frame.pixels.size:
-            return view_of_uncut_frame(name, verdict, part.frame.pixels)
-        return None
+        seen = [one.pixels for one in part.frames if one.pixels.size]
+        return view_of_uncut_frame(name, verdict, side_by_side(seen)) if seen else None
 
     def _save(self, inspected: InspectedPart, view: PartView) -> None:
         part, verdict = inspected.part, inspected.verdict
@@ -262,6 +261,19 @@ def write_contact_sheet(
     if not tiles:
         raise PictureError(f"{target}: there are no parts to show")
     write_drawn(target, draw_sheet(tiles, title, columns=columns))
+
+
+def side_by_side(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The frames of one part in one picture; several are reduced, so that together they are as large as one.
+
+    ``frames``: uint8 ``(H, W)`` or ``(H, W, 3)``, one or more.
+    """
+    if len(frames) == 1:
+        return frames[0]
+    step = len(frames)
+    small = [in_channels(one[::step, ::step], 3) for one in frames]
+    height = max(one.shape[0] for one in small)
+    return np.hstack([np.pad(one, ((0, height - len(one)), (0, 0), (0, 0))) for one in small])
 
 
 def stored_bytes(folder: Path) -> int:

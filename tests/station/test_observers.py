@@ -52,7 +52,7 @@ PREPARED = Prepared(RECIPE, NoEngine())
 def inspected(part_id: int, outcome: Outcome = Outcome.ACCEPT, frame: Frame | None = None) -> InspectedPart:
     index = {Outcome.ACCEPT: 0, Outcome.REJECT: 1, Outcome.FAULT: 255}[outcome]
     name = "fault" if index == 255 else RECIPE.classes[index].name
-    part = PartInHand(Trigger(part_id, "", 0), PREPARED, part_id, 0, frame=frame)
+    part = PartInHand(Trigger(part_id, "", 0), PREPARED, part_id, 0, frames=() if frame is None else (frame,))
     return InspectedPart(part, Verdict(outcome, index, name, 0.9, 0, 1, "why"), time.monotonic_ns())
 
 

@@ -118,6 +118,11 @@ class GenicamSettings(CameraSettings):
                 raise mistake("nodes", f"{name} does not have one value", remedy)
         return self
 
+    @property
+    def exposed_by_wire(self) -> bool:
+        """With a hardware trigger."""
+        return self.trigger is TriggerKind.HARDWARE
+
     @model_validator(mode="after")
     def _blocks_make_a_frame(self) -> Self:
         if self.blocks == 1:

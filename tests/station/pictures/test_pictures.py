@@ -26,7 +26,14 @@ from station.observers.pictures import PICTURES_OF
 from station.part import InspectedPart, PartInHand
 from station.patching import Patches, cut
 from station.pictures.drawing import COLOURS, PANEL, TILE_H, TILE_W, draw_picture, draw_tile, view_of_surface
-from station.pictures.saving import INDEX, PictureError, PictureSaver, write_contact_sheet, write_overlay
+from station.pictures.saving import (
+    INDEX,
+    PictureError,
+    PictureSaver,
+    side_by_side,
+    write_contact_sheet,
+    write_overlay,
+)
 from station.prepared import Prepared
 from station.queues import QueueStatus
 from station.recipe import Recipe, load_recipe
@@ -133,7 +140,15 @@ class saving:  # noqa: N801 - a context manager
         (before,) = self.observers.status()
         trigger = Trigger(part_id, "", time.monotonic_ns())
         given = None if scores is None else Scores(scores)
-        part = PartInHand(trigger, prepared(), part_id, 0, patches=patches, scores=given, frame=frame)
+        part = PartInHand(
+            trigger,
+            prepared(),
+            part_id,
+            0,
+            patches=patches,
+            scores=given,
+            frames=() if frame is None else (frame,),
+        )
         self.observers.offer(InspectedPart(part, verdict, time.monotonic_ns()))
         (after,) = self.observers.status()
         return after.queue.shed == before.queue.shed
@@ -430,3 +445,13 @@ def test_an_overlay_shows_the_patch_in_the_frame_itself(
     box = patches.frame_box(5)
     assert tuple(picture[box.y + box.height // 2, box.x + 1]) == COLOURS[Outcome.REJECT]
     assert np.array_equal(frame, before)
+
+
+def test_several_frames_of_one_part_are_shown_side_by_side_as_large_as_one() -> None:
+    frames = [np.full((40, 80), level, np.uint8) for level in (10, 20, 30, 40)]
+    together = side_by_side(frames)
+    assert together.shape == (10, 80, 3)
+    assert together[5, ::20, 0].tolist() == [10, 20, 30, 40]
+    assert side_by_side(frames[:1]) is frames[0]
+    other = side_by_side([frames[0], np.full((20, 80, 3), 50, np.uint8)])
+    assert other.shape == (20, 80, 3), "a frame of another size or colour is shown, too"
