@@ -108,6 +108,8 @@ def inspect(
     """Inspect picture files with a recipe, with the same code and the same active engine as the line.
 
     A picture that cannot be read or cut into patches is a fault; the command continues with the next one.
+    For a recipe with several lamps, a part's pictures are named by the outputs that lit them, as in
+    part-output-01.png and part-output-02.png.
     The same holds for a folder below PATH that cannot be read, and for an overlay that cannot be written.
 
     Exit code: 0 all accepted, 1 some rejected, 3 some could not be inspected, 2 the command could not start.
@@ -151,13 +153,16 @@ def inspect(
         details: list[PatchDetails] = []
         not_drawn: list[str] = []
         common = common_folder(pictures)
-        alike = Counter(picture.with_suffix("") for picture in pictures)
-        for path in track(pictures, "inspecting", console=Console(stderr=True), transient=True):
+        parts = parts_in(pictures, prepared)
+        alike = Counter(path.with_suffix("") for path in parts)
+        for path, frames in track(parts.items(), "inspecting", console=Console(stderr=True), transient=True):
             overlay = None
             if overlays is not None:  # p.png and p.bmp of one folder need two names
                 overlay = overlays / path.absolute().relative_to(common)
                 overlay = overlay.with_suffix("") if alike[path.with_suffix("")] == 1 else overlay
-            row, detail, problem = _inspect_one(path, prepared, width_px, engine, overlay, all_overlays)
+            row, detail, problem = _inspect_one(
+                path, frames, prepared, width_px, engine, overlay, all_overlays
+            )
             rows.append(row)
             details.append(detail)
             not_drawn += [problem] if problem else []
@@ -209,31 +214,59 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def parts_in(pictures: Sequence[Path], recipe: Recipe) -> dict[Path, list[Path]]:
+    """Each part's path, and its pictures: itself, or those under the lamps of the recipe, in their order.
+
+    Under lamps, ``part-output-02.png`` is the picture of ``part`` at output 2. A part that has not exactly
+    one picture per lamp keeps what there is, and is a fault.
+    """
+    from drivers.cameras.picture_files import by_lamps
+
+    if recipe.stereo is None:
+        return {path: [path] for path in pictures}
+    outputs = [lamp.output for lamp in recipe.stereo.lamps]
+    parts = {}
+    for path, lit in by_lamps(pictures).items():
+        others = [picture for output, picture in lit.items() if output not in outputs]
+        parts[path] = [lit[output] for output in outputs if output in lit] + others
+    return parts
+
+
 def common_folder(pictures: Sequence[Path]) -> Path:
     """The deepest folder that holds every picture; what lies below it tells them apart."""
     return Path(os.path.commonpath([picture.absolute().parent for picture in pictures]))
 
 
 def _inspect_one(
-    path: Path, recipe: Recipe, width_px: int | None, engine: Engine, overlay: Path | None, all_overlays: bool
+    path: Path,
+    frames: Sequence[Path],
+    recipe: Recipe,
+    width_px: int | None,
+    engine: Engine,
+    overlay: Path | None,
+    all_overlays: bool,
 ) -> tuple[Inspected, PatchDetails, str]:
-    """The picture's row, its patches, and why its overlay was not written, where it was not."""
+    """The part's row, its patches, and why its overlay was not written, where it was not.
+
+    The overlay is drawn on the first frame.
+    """
     from drivers.cameras.picture_files import read_image, shown
     from drivers.errors import InspectionError
     from drivers.sorters.interface import Outcome
     from station.decision import decide, fault
     from station.engines.interface import EngineError
     from station.faults import Code
-    from station.patching import PatchingError, cut
+    from station.patching import PatchingError, cut_part
     from station.pictures.saving import PictureError, write_overlay
 
     patches: Patches | None = None
     scores = novelty = None
     started = time.perf_counter()
     try:
-        pixels = read_image(path, sixteen_bit_white=recipe.product.sixteen_bit_white)
+        white = recipe.product.sixteen_bit_white
+        pixels = [read_image(frame, sixteen_bit_white=white) for frame in frames]
         started = time.perf_counter()
-        patches = cut(pixels, recipe, width_px)
+        patches = cut_part(pixels, recipe, width_px)
         found = engine.scores(patches.pixels)
         scores, novelty = found.probabilities, found.novelty
         verdict: Verdict = decide(scores, recipe, novelty)
@@ -252,7 +285,7 @@ def _inspect_one(
     if overlay is not None and patches is not None and (all_overlays or verdict.outcome is Outcome.REJECT):
         target = overlay.with_name(f"{overlay.name}.{verdict.outcome}.png")
         try:
-            write_overlay(target, pixels, patches, scores, verdict, recipe)
+            write_overlay(target, pixels[0], patches, scores, verdict, recipe)
         except PictureError as error:
             not_drawn = str(error)
     score = 1.0 if scores is None or verdict.outcome is Outcome.FAULT else float(1 - scores[:, 0].min())

@@ -39,7 +39,8 @@ def limits(
 ) -> None:
     """Print the limits of product.texture for a recipe, learnt from pictures of good parts.
 
-    Use pictures as the camera gives them, of at least 10 good parts; twenty of every size are better. The
+    Use pictures as the camera gives them, of at least 10 good parts; twenty of every size are better. For a
+    recipe with several lamps, use the pictures under all of them. The
     command also says how many of them the recipe as it is refuses, and how long one look takes.
 
     Exit code: 0 the recipe refuses none of them, 1 it refuses some, 2 the command could not start.
@@ -55,15 +56,16 @@ def limits(
 
     from station.machine import processor
     from station.patching.learning import texture_limits
+    from station.patching.lit import frame_recipe
     from station.recipe import recipe_and_width
 
     if bool(rendered) == bool(paths):
         raise typer.BadParameter("name pictures of good parts, or give --rendered; not both")
     prepared, width_px = recipe_and_width(recipe, recipes)
-    looked = _rendered(rendered, seed, prepared) if rendered else _pictures(paths or [], prepared, width_px)
-    parts = list(
-        track(looked, "looking", total=rendered or None, console=Console(stderr=True), transient=True)
-    )
+    single = frame_recipe(prepared)
+    looked = _rendered(rendered, seed, prepared) if rendered else _pictures(paths or [], single, width_px)
+    total = rendered * prepared.frames or None
+    parts = list(track(looked, "looking", total=total, console=Console(stderr=True), transient=True))
     for part in parts:
         if part.refused:
             print(f"refused: {part.name}: {part.refused}")
@@ -106,7 +108,10 @@ def _pictures(paths: list[Path], recipe: Recipe, width_px: int | None) -> Iterat
 def _rendered(count: int, seed: int, recipe: Recipe) -> Iterator[GoodPart]:
     from simulation.rendering.parts import render_part
     from station.patching.learning import look_at
+    from station.patching.lit import frame_recipe
 
     for one in range(seed, seed + count):
-        part = render_part(one)
-        yield look_at(f"seed {one}", part.frame(), recipe, part.truth.width)
+        part, lamps = render_part(one), recipe.stereo
+        frames = [part.frame()] if lamps is None else part.frames_under(lamps.directions)
+        for frame in frames:
+            yield look_at(f"seed {one}", frame, frame_recipe(recipe), part.truth.width)

@@ -31,7 +31,8 @@ def show_patches(
 ) -> None:
     """Draw each picture with its product and patches into ``out``, with a contact sheet, and list them.
 
-    A picture that the station would not cut is drawn and listed with its reason. Ends with the code for
+    A picture that the station would not cut is drawn and listed with its reason. Pictures of a recipe with
+    several lamps are cut one by one. Ends with the code for
     faults where there is one.
     """
     from rich.console import Console
@@ -41,11 +42,12 @@ def show_patches(
     from drivers.cameras.picture_files import read_image, shown
     from station.cli.text import told
     from station.patching import PatchingError, cut
+    from station.patching.lit import frame_recipe
     from station.pictures.cuts import draw_cut, draw_cut_tile, draw_uncut
     from station.pictures.drawing import draw_sheet
     from station.pictures.saving import write_drawn
 
-    console = Console()
+    console, recipe = Console(), frame_recipe(recipe)
     inside = [path for path in pictures if out.absolute() in path.absolute().parents]
     if inside:
         raise typer.BadParameter(
