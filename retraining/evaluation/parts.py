@@ -6,7 +6,7 @@ Parts are rendered once and inspected by every engine given, so that engines dif
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from drivers.sorters.interface import Outcome
 from retraining.errors import DatasetError
-from retraining.surfaces.rendered import GOLDEN_SEEDS
+from retraining.surfaces.rendered import GOLDEN_SEEDS, frames_of
 from simulation.rendering.parts import RenderedPart, render_part
 from simulation.truth import PartTruth, SimulationError
 from station.decision import Verdict, decide, fault
 from station.engines.interface import Scorer
 from station.outcomes import Judgement, Outcomes, count_outcomes
-from station.patching import PatchingError, cut
+from station.patching import PatchingError, cut_part
 from station.recipe import Recipe
 
 
@@ -102,10 +102,10 @@ def check_test_seeds(recipe: Recipe, per_class: int, seed: int, mixed: int = 0) 
     return count
 
 
-def inspect_frame(frame: NDArray[np.uint8], recipe: Recipe, score: Scorer) -> Verdict:
-    """The station's verdict on one frame ``(H, W)`` or ``(H, W, 3)``."""
+def inspect_frames(frames: Sequence[NDArray[np.uint8]], recipe: Recipe, score: Scorer) -> Verdict:
+    """The station's verdict on a part: one frame ``(H, W)`` or ``(H, W, 3)``, or one ``(H, W)`` per lamp."""
     try:
-        patches = cut(frame, recipe)
+        patches = cut_part(frames, recipe)
     except PatchingError as error:
         return fault(str(error), recipe)
     return decide(score(patches.pixels), recipe)
@@ -119,10 +119,9 @@ def evaluate(
 ) -> list[PartResult]:
     """Every engine's verdict on every part; the parts are rendered once, one ahead."""
     results: list[PartResult] = []
-    for number, part in enumerate(_one_ahead(parts), start=1):
-        frame = part.frame()
+    for number, (part, frames) in enumerate(_one_ahead(parts, recipe), start=1):
         for name, score in engines.items():
-            result = part_result(name, part.truth, inspect_frame(frame, recipe, score))
+            result = part_result(name, part.truth, inspect_frames(frames, recipe, score))
             results.append(result)
             if not result.right:
                 found = f"part {result.seed} ({result.also} {result.level}) -> {result.reason}"
@@ -151,21 +150,21 @@ def part_result(engine: str, truth: PartTruth, verdict: Verdict) -> PartResult:
     )
 
 
-def _one_ahead(parts: Iterable[RenderedPart]) -> Iterator[RenderedPart]:
-    """The same parts; the next one is rendered, its frame too, while the last one is inspected."""
+def _one_ahead(
+    parts: Iterable[RenderedPart], recipe: Recipe
+) -> Iterator[tuple[RenderedPart, list[NDArray[np.uint8]]]]:
+    """The same parts with their frames; the next one is rendered while the last one is inspected."""
     waiting = iter(parts)
 
-    def render() -> RenderedPart | None:
+    def render() -> tuple[RenderedPart, list[NDArray[np.uint8]]] | None:
         part = next(waiting, None)
-        if part is not None:
-            part.frame()
-        return part
+        return None if part is None else (part, frames_of(part, recipe))
 
     with ThreadPoolExecutor(1) as renderer:
         coming = renderer.submit(render)
-        while (part := coming.result()) is not None:
+        while (rendered := coming.result()) is not None:
             coming = renderer.submit(render)
-            yield part
+            yield rendered
 
 
 def figures(results: list[PartResult]) -> dict[str, Outcomes]:

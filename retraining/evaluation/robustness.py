@@ -166,6 +166,11 @@ def measure_robustness(
     recipe, parts, grades and the networks (by ``digests``) are the same. Raises :class:`DatasetError`.
     """
     check_renderable(recipe)
+    if recipe.stereo is not None:
+        raise DatasetError(
+            f"the recipe {recipe.name} lights a part by {recipe.frames} lamps; what is disturbed here is one "
+            "frame: use a recipe without `stereo`"
+        )
     wanted = grades(kinds)
     count = check_test_seeds(recipe, per_class, seed)
     plan = {
@@ -242,7 +247,7 @@ def _cut(frame: Frame, recipe: Recipe) -> NDArray[np.uint8] | str:
 
 
 def _verdict(view: NDArray[np.uint8] | str, recipe: Recipe, score: Scorer) -> Verdict:
-    """As :func:`retraining.evaluation.inspect_frame` decides on patches that are cut already."""
+    """As :func:`retraining.evaluation.inspect_frames` decides on patches that are cut already."""
     return fault(view, recipe) if isinstance(view, str) else decide(score(view), recipe)
 
 

@@ -23,9 +23,9 @@ from retraining.evaluation.part_runs import PartLog, in_processes
 from retraining.evaluation.parts import check_test_seeds, rendered_test_part
 from retraining.surfaces import SOUND, Surfaces, resize_mask
 from retraining.surfaces.crops import CropRules, find_defects
-from retraining.surfaces.rendered import check_renderable
+from retraining.surfaces.rendered import check_renderable, frames_of
 from station.engines.interface import Scorer
-from station.patching import PatchingError, cut, cut_surface
+from station.patching import PatchingError, cut, cut_part, cut_surface
 from station.recipe import Recipe
 
 UNKNOWN = -1
@@ -170,7 +170,7 @@ def _rendered_patches(
         "reason": "",
     }
     try:
-        return record, cut(part.frame(), recipe).pixels
+        return record, cut_part(frames_of(part, recipe), recipe).pixels
     except PatchingError as error:
         return {**record, "reason": str(error)}, None
 

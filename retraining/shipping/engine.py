@@ -24,10 +24,11 @@ from retraining.evaluation.parts import (
 from retraining.evaluation.report import evaluation_report
 from retraining.shipping.export import calibration_patches, export_onnx, golden_parts
 from retraining.surfaces import Surfaces
+from retraining.surfaces.rendered import frames_of
 from station.engines.folder import EngineManifest, load_manifest
 from station.engines.manifest import INT8_SIGNED, PartFigures, UsualParts, Variant
 from station.machine import cores, processor
-from station.patching import PatchingError, cut
+from station.patching import PatchingError, cut_part
 from station.recipe import Recipe
 
 TEST_SEED = 7
@@ -131,8 +132,8 @@ def _usual(recipe: Recipe, folder: Path, seed: int) -> UsualParts | None:
     surfaces = []
     for number in range(USUAL_PARTS):
         with suppress(PatchingError):  # such a part has a fault, and no look
-            frame = rendered_test_part(recipe, USUAL_PARTS, seed, number * len(recipe.classes)).frame()
-            surfaces.append(cut(frame, recipe).surface.pixels)
+            part = rendered_test_part(recipe, USUAL_PARTS, seed, number * len(recipe.classes))
+            surfaces.append(cut_part(frames_of(part, recipe), recipe).surface.pixels)
     return usual_parts(surfaces, recipe, folder / MODEL_FILES["fp32"])
 
 

@@ -26,9 +26,9 @@ from retraining.classifiers.loop import probabilities
 from retraining.errors import ExportError
 from retraining.surfaces import Surfaces
 from retraining.surfaces.crops import RandomCrops
-from retraining.surfaces.rendered import GOLDEN_SEEDS
+from retraining.surfaces.rendered import GOLDEN_SEEDS, frames_of
 from simulation.rendering.parts import render_part
-from station.patching import cut, cut_surface
+from station.patching import cut_part, cut_surface
 from station.recipe import Recipe
 
 OPSET = 17
@@ -140,8 +140,9 @@ def golden_parts(
     count: int = GOLDEN_PARTS,
     tries: int = 40,
 ) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Class names with surfaces ``(H, W)`` of ``count`` rendered parts, every class in turn, of any level.
+    """Class names with surfaces of ``count`` rendered parts, every class in turn, of any level.
 
+    Surfaces are ``(H, W)``, or ``(H, W, 3)`` BGR for a recipe of three channels.
     ``record`` is that of :class:`deploy.golden.GoldenRule`, which refuses a part by raising
     :class:`DoubtfulPartError`; the part after a refused one has another seed, so that the other parts
     stay what they are. Raises :class:`ExportError`.
@@ -153,13 +154,14 @@ def golden_parts(
         doubts: list[str] = []
         for attempt in range(tries):
             seed = GOLDEN_SEEDS + 1 + number + attempt * count
-            surface = cut(render_part(seed, kind=name if label else None).frame(), recipe).surface.pixels
+            part = render_part(seed, kind=name if label else None)
+            surface = cut_part(frames_of(part, recipe), recipe).surface.pixels
             try:
                 record(name, cut_surface(surface, recipe.patch))
             except DoubtfulPartError as doubt:
                 doubts.append(str(doubt))
                 continue
-            chosen.append((name, surface[:, :, 0]))
+            chosen.append((name, surface[:, :, 0] if surface.shape[2] == 1 else surface))
             break
         else:
             raise ExportError(

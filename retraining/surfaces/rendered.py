@@ -21,6 +21,7 @@ from retraining.surfaces.training_set import Surfaces, describe_surfaces, load_s
 from simulation.rendering.parts import RENDERER_VERSION, RenderedPart, render_part
 from simulation.truth import CLASS_NAMES, PRODUCT_WIDTHS, SimulationError
 from station.patching import Region, cut_region
+from station.patching.lit import lit_patches
 from station.recipe import Recipe
 
 TRAINING_SEEDS = 100_000_000
@@ -122,12 +123,17 @@ def render_surfaces(
 def check_renderable(recipe: Recipe) -> None:
     """Raise :class:`DatasetError` unless the recipe's classes are those that the simulation renders."""
     names = tuple(c.name for c in recipe.classes)
-    if names != CLASS_NAMES or recipe.surface.channels != 1:
+    if names != CLASS_NAMES or (recipe.surface.channels != 1 and recipe.stereo is None):
         raise DatasetError(
             f"the recipe {recipe.name} has {', '.join(names)} in {recipe.surface.channels} channel(s); the "
-            f"simulation renders {', '.join(CLASS_NAMES)} in 1. Train on pictures instead, by `retrain "
-            "patches` or `retrain classifier`"
+            f"simulation renders {', '.join(CLASS_NAMES)} in 1, or under the lamps of `stereo`. Train on "
+            "pictures instead, by `retrain patches` or `retrain classifier`"
         )
+
+
+def frames_of(part: RenderedPart, recipe: Recipe) -> list[NDArray[np.uint8]]:
+    """What the camera sees of a part: one frame, or one under each lamp of the recipe."""
+    return [part.frame()] if recipe.stereo is None else part.frames_under(recipe.stereo.directions)
 
 
 def _surface_of(seed: int, mixture: Mixture, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -145,5 +151,8 @@ def _part_name(seed: int) -> str:
 def station_surface(part: RenderedPart, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The part's surface ``(H, W, C)`` at the recipe's size, and its mask ``(H, W)``."""
     height, width = part.surface.shape
-    patches = cut_region(part.surface, Region(0, 0, width, height), recipe)
+    if recipe.stereo is not None:
+        patches = lit_patches(part.under(recipe.stereo.directions), recipe)
+    else:
+        patches = cut_region(part.surface, Region(0, 0, width, height), recipe)
     return patches.surface.pixels, resize_mask(part.mask, recipe.surface.height, recipe.surface.width)

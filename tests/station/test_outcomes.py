@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from drivers.cameras.picture_files import write_image
 from drivers.sorters.interface import Outcome
-from retraining.evaluation.parts import PartResult, figures, inspect_frame
+from retraining.evaluation.parts import PartResult, figures, inspect_frames
 from retraining.evaluation.scored_parts import ScoredPart
 from retraining.evaluation.thresholds import NEUTRAL, operating_point
 from station.cli.inspect import inspect
@@ -128,7 +128,7 @@ def test_inspection_evaluation_thresholds_and_the_summary_of_a_run_count_alike(
     results, scored = [], []
     with closing(open_engine(tiny_engine, backend="onnxruntime-cpu", precision="fp32")) as engine:
         for number, part in enumerate(shown):
-            verdict = inspect_frame(part.picture, recipe, engine.probabilities)
+            verdict = inspect_frames([part.picture], recipe, engine.probabilities)
             level = "" if part.truth == "good" else "clear"
             results.append(
                 PartResult(

@@ -14,7 +14,7 @@ from retraining.evaluation.parts import (
     PartResult,
     evaluate,
     figures,
-    inspect_frame,
+    inspect_frames,
     rendered_test_parts,
     write_results,
 )
@@ -71,7 +71,7 @@ def test_every_engine_sees_every_part_once(housing: Recipe) -> None:
 
 
 def test_a_frame_without_a_product_is_a_fault(housing: Recipe) -> None:
-    verdict = inspect_frame(np.zeros((3648, 5472), np.uint8), housing, always(0))
+    verdict = inspect_frames([np.zeros((3648, 5472), np.uint8)], housing, always(0))
     assert verdict.outcome == "fault"
 
 
