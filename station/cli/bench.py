@@ -169,6 +169,11 @@ def bench(
     if with_telemetry:
         make = sent_records
     prepared = load_recipe(find_recipe(recipe, recipes))
+    if prepared.stereo is not None:
+        raise typer.BadParameter(
+            f"{prepared.name} lights a part by {prepared.frames} lamps; `python -m station.bench.lamps` "
+            "measures what its frames cost"
+        )
     folder = engines / prepared.engine
     threads = within_cores(threads)
     conditions = Conditions(str(processor()), threads, prepared.name)
