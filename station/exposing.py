@@ -60,10 +60,13 @@ class Exposing:
         self._in_place_s = in_place_s
         self._calling = calling
 
-    def begin(self) -> None:
-        """Open the camera, and the lamps in the dark. Raises ``CameraError``, ``LightError``."""
+    def begin(self, recipe: Recipe) -> None:
+        """Open the camera, and the lamps in the dark where the recipe lights any.
+
+        Raises ``CameraError``, ``LightError``.
+        """
         self._acquisition.begin()
-        if self._lighting is not None:
+        if self._lighting is not None and recipe.stereo is not None:
             self._lighting.open()
 
     def require_fits(self, recipe: Recipe, mode: Mode) -> None:

@@ -22,6 +22,8 @@ class Lighting:
 
     def __init__(self, controller: LightController) -> None:
         self._controller = controller
+        self._used = False
+        """Whether a lamp may be lit; a controller that no recipe needs is left alone."""
 
     @property
     def description(self) -> str:
@@ -30,6 +32,7 @@ class Lighting:
 
     def open(self) -> None:
         """Connect, and switch off every output, whatever it says. Raises :class:`LightError`."""
+        self._used = True
         self._controller.open()
         for output in self._controller.outputs:
             self._controller.set(output, OFF)
@@ -39,6 +42,7 @@ class Lighting:
 
         Raises :class:`LightError`; which lamps are lit is then not known.
         """
+        self._used = True
         self._darken(besides=lamp.output)
         self._controller.set(lamp.output, Output(lamp.percent))
         time.sleep(stereo.settle_ms / 1000)
@@ -52,7 +56,8 @@ class Lighting:
 
     def close(self) -> None:
         """Every output off, and leave the line. Never raises."""
-        self.rest()
+        if self._used:
+            self.rest()
         self._controller.close()
 
     def _darken(self, besides: int | None = None) -> None:

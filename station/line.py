@@ -123,7 +123,7 @@ class Line:
         try:
             self._acquisition.run_at(self.prepared.recipe.product.line_rate_hz)
             self._exposing.require_fits(self.prepared.recipe, self._settings.mode)
-            self._exposing.begin()
+            self._exposing.begin(self.prepared.recipe)
             self._sorter.prepare(self.prepared.announced_as)
             self._sorter.open()
             self._journal.write_event("start", self.prepared.names())

@@ -147,7 +147,7 @@ def _plant(config: StationConfig, recipe: Recipe) -> Iterator[None]:
 def _steps(config: StationConfig, recipe: Recipe) -> list[Step]:
     steps: list[Step] = [
         ("engine", lambda: _engine(config, recipe)),
-        *([("lights", lambda: _lights(config, recipe))] if config.lights is not None else []),
+        *([("lights", lambda: _lights(config, recipe))] if recipe.stereo is not None else []),
         ("camera", lambda: _camera(config, recipe)),
         ("sorter", lambda: _sorter(config, recipe)),
         ("journal", lambda: _journal(config)),
@@ -212,11 +212,10 @@ def _lights(config: StationConfig, recipe: Recipe) -> str:
     from station.assembly import make_lighting
 
     lighting = make_lighting(config)
-    assert lighting is not None
+    assert lighting is not None, "the configuration has been checked for a light controller"
+    assert recipe.stereo is not None
     try:
         lighting.open()
-        if recipe.stereo is None:
-            return f"{lighting.description}; all outputs are off, and the recipe lights none"
         started = time.perf_counter()
         for lamp in recipe.stereo.lamps:
             lighting.only(lamp, recipe.stereo)

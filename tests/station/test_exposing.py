@@ -43,7 +43,7 @@ class Rig:
         self.triggers = Triggers(self.sorter)
         lighting = Lighting(self.lights)
         self.exposing = Exposing(acquisition, self.triggers, lighting, 5.0, calling)
-        self.exposing.begin()
+        self.exposing.begin(recipe)
 
     def frames(self, part: int, between: Callable[[int], None] = lambda seen: None) -> list[Frame]:
         """Raises NoFrameError, as the line would fault the part."""
@@ -95,11 +95,15 @@ def test_a_lamp_that_somebody_else_has_lit_is_switched_off_before_the_exposure(r
     assert [frame.source for frame in rig.frames(7)] == own(7)
 
 
-def test_a_recipe_of_one_frame_asks_for_no_lamp(rig: Rig, tmp_path: Path) -> None:
+def test_a_recipe_of_one_frame_asks_for_no_lamp_and_changes_none(tmp_path: Path) -> None:
     file = tmp_path / "strip.yaml"
     file.write_text(RECIPE)
-    rig.recipe, rig.lights.fault = load_recipe(file), "is silent"
-    assert [frame.source for frame in rig.frames(7)] == ["7/"]
+    rig = Rig(load_recipe(file))
+    rig.lights.percent[3], rig.lights.fault = 50, "is silent"
+    assert [frame.source for frame in rig.frames(7)] == ["7/3"]
+    rig.exposing.close()
+    assert rig.lights.lit == (3,)
+    assert not rig.lights.health().asked
 
 
 @pytest.mark.parametrize("at", range(LAMPS))

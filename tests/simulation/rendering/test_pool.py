@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from simulation.rendering.pool import PoolPlan, planned_kinds, write_frames
+from simulation.rendering.pool import PoolLamp, PoolPlan, planned_kinds, write_frames
 from simulation.truth import CLASS_NAMES, SimulationError, TruthBook
 
 NARROW = {"widths": (385,), "workers": 1, "good_share": 0.5}
@@ -112,3 +112,34 @@ def test_two_processes_make_the_same_pool_as_one(tmp_path):
     alone = write_frames(tmp_path / "a", 4, 3, widths=(385,), workers=1)
     together = write_frames(tmp_path / "b", 4, 3, widths=(385,), workers=2)
     assert [t.fingerprint for t in alone] == [t.fingerprint for t in together]
+
+
+def test_a_part_has_one_frame_under_each_lamp_at_the_same_place(tmp_path):
+    lamps = tuple(PoolLamp(output, 7.4, azimuth) for output, azimuth in ((4, 0), (1, 120), (2, 240)))
+    (truth,) = write_frames(tmp_path / "pool", 1, 5, lamps=lamps, **NARROW)
+    assert truth.file == "frame-00000-output-04.tiff"
+    files = sorted((tmp_path / "pool").glob("*.tiff"))
+    assert [file.name for file in files] == [f"frame-00000-output-{number:02d}.tiff" for number in (1, 2, 4)]
+    frames = [cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files]
+    box = truth.region
+    for frame in frames:
+        inside = frame[box.y : box.y + box.height, box.x : box.x + box.width]
+        assert inside.mean() > 60
+        assert frame[:, : box.x].max() < 30
+    assert not np.array_equal(frames[0], frames[1])
+    again = list(write_frames(tmp_path / "pool", 1, 5, lamps=lamps, **NARROW))
+    assert again == [truth]
+
+
+def test_lamps_that_no_light_controller_could_have_are_refused_and_count_as_frames(tmp_path):
+    twice = (PoolLamp(1, 7.4, 0), PoolLamp(1, 7.4, 90))
+    with pytest.raises(SimulationError, match="give each its own"):
+        PoolPlan(1, 1, lamps=twice)
+    four = tuple(PoolLamp(output, 7.4, 90 * output) for output in (1, 2, 3, 4))
+    with pytest.raises(SimulationError, match=r"80 frames of 20 parts under 4 lamps .* ask for 18 or fewer"):
+        write_frames(tmp_path / "pool", 20, 1, lamps=four)
+
+
+def test_pools_of_before_keep_their_digest_and_lamps_have_another():
+    assert PoolPlan(60, 1).digest == "9a53d47fe3b6bbb5dc96403e902b9424176bf8703c8d461e8cbe336b29ed0cba"
+    assert PoolPlan(60, 1, lamps=(PoolLamp(1, 7.4, 0),)).digest != PoolPlan(60, 1).digest
