@@ -23,7 +23,7 @@ from station.stereo import channels
 
 @dataclass(frozen=True, slots=True)
 class LampsTiming:
-    """Medians for one part, ms; one thread."""
+    """Medians for one part, ms of processor time of one thread, without the time of other processes."""
 
     width_px: int
     frames_ms: float
@@ -32,8 +32,8 @@ class LampsTiming:
     """Slopes, then curvature, range and texture as a picture of 8 bits."""
     cut_ms: float
     """Everything, with resize and patches."""
-    cut_cpu_ms: float
-    """The same in processor time, without the time of other processes."""
+    wall_ms: float
+    """The same, as a clock on the wall says."""
 
 
 def lamps_timing(
@@ -50,16 +50,16 @@ def lamps_timing(
         "channels": lambda: channels(product, stereo).picture(stereo),
         "cut": lambda: cut_part(frames, recipe, width_px),
     }
-    took: dict[str, list[float]] = {name: [] for name in jobs}
-    busy: list[float] = []
+    busy: dict[str, list[float]] = {name: [] for name in jobs}
+    took: list[float] = []
     for _ in range(rounds):
         for name, job in jobs.items():
             begun, processor = time.perf_counter(), time.thread_time()
             job()
-            took[name].append((time.perf_counter() - begun) * 1000)
-        busy.append((time.thread_time() - processor) * 1000)
-    medians = {name: median(values) for name, values in took.items()}
-    return LampsTiming(width_px, medians["frames"], medians["channels"], medians["cut"], median(busy))
+            busy[name].append((time.thread_time() - processor) * 1000)
+        took.append((time.perf_counter() - begun) * 1000)
+    medians = {name: median(values) for name, values in busy.items()}
+    return LampsTiming(width_px, medians["frames"], medians["channels"], medians["cut"], median(took))
 
 
 def main() -> None:
@@ -74,8 +74,8 @@ def main() -> None:
     recipe = load_recipe(asked.recipe)
     if recipe.stereo is None:
         parser.error(f"{asked.recipe} lights a part by no lamps; name a recipe with `stereo`")
-    print(f"machine: {processor()}; one thread; {recipe.frames} lamps")
-    print("| width, px | frames inspected, ms | channels, ms | all, ms | all, processor time, ms |")
+    print(f"machine: {processor()}; {recipe.frames} lamps; ms of processor time of one thread")
+    print("| width, px | frames inspected | channels | all | all, by the clock |")
     print("|---|---|---|---|---|")
     for width in recipe.product.widths_px:
         frames = render_part(900_000 + width, width=width).frames_under(recipe.stereo.directions)
@@ -83,7 +83,7 @@ def main() -> None:
             one = lamps_timing(frames, recipe, width, asked.rounds)
         except PatchingError as error:
             parser.error(f"a rendered housing of {width} px is not cut by {asked.recipe}: {error}")
-        spent = (one.frames_ms, one.channels_ms, one.cut_ms, one.cut_cpu_ms)
+        spent = (one.frames_ms, one.channels_ms, one.cut_ms, one.wall_ms)
         print(f"| {width} | {' | '.join(f'{ms:.0f}' for ms in spent)} |", flush=True)
 
 

@@ -6,11 +6,13 @@ import csv
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from drivers.cameras.picture_files import write_image
+from simulation.cell.process import CellProcess
 from simulation.lights import SimulatedLights
 from simulation.place import LitLamps
 from station.journal.reading import JournalReader
@@ -81,8 +83,8 @@ class Rig(SmallPlant):
 
     lights: SimulatedLights
 
-    def places(self) -> dict[str, str]:
-        return {"place": str(self.folder / "place")}
+    def start_cell(self, **settings: Any) -> CellProcess:
+        return super().start_cell(place=str(self.folder / "place"), verdict_ms=10_000.0, **settings)
 
     def exposures(self) -> list[dict[str, object]]:
         """The events of the journal that say which frames each part had."""
@@ -104,8 +106,12 @@ def rig(tmp_path: Path, lit_engine: Path) -> Iterator[Rig]:
     with SimulatedLights("gardasoft", shown=LitLamps(tmp_path / "lit")) as lights:
         camera = "camera: {kind: simulated, pool: frames, place: place, lamps: lit}\n"
         old = "camera: {kind: folder, path: frames, repeat: true}\n"
-        own = f"lights: {{kind: gardasoft, address: '{lights.address}', timeout_ms: 200}}\n"
-        config = CONFIG.replace(old, camera + own).replace("limits: {", "limits: {in_place_ms: 400, ")
+        own = f"lights: {{kind: gardasoft, address: '{lights.address}', timeout_ms: 2000}}\n"
+        # Generous, as a process may not run for a while on a busy machine: what is late is a fault.
+        limits = "part_deadline_ms: 8000, grab_timeout_ms: 3000, in_place_ms: 1000, "
+        config = CONFIG.replace(old, camera + own)
+        config = config.replace("part_deadline_ms: 800, grab_timeout_ms: 300, ", limits)
+        assert limits in config
         (tmp_path / "station.yaml").write_text(config)
         rig = Rig(tmp_path)
         rig.lights = lights
@@ -114,7 +120,7 @@ def rig(tmp_path: Path, lit_engine: Path) -> Iterator[Rig]:
 
 
 def test_parts_are_judged_under_all_their_lamps(rig: Rig) -> None:
-    cell = rig.start_cell(parts=PARTS, **rig.places())
+    cell = rig.start_cell(parts=PARTS)
     code, out = rig.station_to_its_end("--parts", str(PARTS))
     assert code == 0, out
     cell.wait(10)
@@ -136,7 +142,7 @@ def test_parts_are_judged_under_all_their_lamps(rig: Rig) -> None:
 
 
 def test_no_part_is_accepted_while_a_lamp_is_not_confirmed(rig: Rig) -> None:
-    cell = rig.start_cell(parts=0, rate_hz=10, **rig.places())
+    cell = rig.start_cell(parts=0, rate_hz=10)
     station = rig.start_station()
     wait_for(lambda: len(cell.parts()) >= 4)
     rig.lights.faults.stuck = True
@@ -155,7 +161,7 @@ def test_no_part_is_accepted_while_a_lamp_is_not_confirmed(rig: Rig) -> None:
 
 
 def test_check_lights_each_lamp_and_takes_a_picture_under_it(rig: Rig) -> None:
-    rig.start_cell(**rig.places())
+    rig.start_cell()
     config = str(rig.folder / "station.yaml")
     done = rig.station_command("check", "--config", config)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -174,7 +180,7 @@ def test_check_lights_each_lamp_and_takes_a_picture_under_it(rig: Rig) -> None:
 def test_an_engine_of_grey_patches_is_refused_by_name(rig: Rig, tiny_engine_master: Path) -> None:
     shutil.rmtree(rig.folder / "engines" / "tiny")
     shutil.copytree(tiny_engine_master, rig.folder / "engines" / "tiny")
-    rig.start_cell(**rig.places())
+    rig.start_cell()
     code, out = rig.station_to_its_end("--parts", "1")
     assert code == 2
     assert "3 channel(s)" in out
