@@ -135,7 +135,7 @@ def test_parts_are_judged_under_all_their_lamps(rig: Rig) -> None:
     ] * PARTS
     shown = rig.station_command("journal", "show", "1", "--journal", str(rig.journal))
     said = " ".join(shown.stdout.split())
-    assert "frame_ids [0, 1, 2], lost_before [0, 0, 0], complete [True, True, True]" in said
+    assert "frames complete [True, True, True], frame_ids [0, 1, 2], lost_before [0, 0, 0]" in said
     audited = rig.station_command("journal", "audit", "--journal", str(rig.journal))
     assert audited.returncode == 0, audited.stdout
     assert all(lamp.percent == 0 for lamp in rig.lights.lamps.values())
