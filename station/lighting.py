@@ -27,8 +27,8 @@ class Lighting:
 
     @property
     def description(self) -> str:
-        """What the controller says it is."""
-        return self._controller.health().description
+        """What the controller says it is, in one line."""
+        return " ".join(self._controller.health().description.split())
 
     def open(self) -> None:
         """Connect, and switch off every output, whatever it says. Raises :class:`LightError`."""

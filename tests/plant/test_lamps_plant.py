@@ -112,6 +112,8 @@ def rig(tmp_path: Path, lit_engine: Path) -> Iterator[Rig]:
         config = CONFIG.replace(old, camera + own)
         config = config.replace("part_deadline_ms: 800, grab_timeout_ms: 300, ", limits)
         assert limits in config
+        config = config.replace("save: none", "save: faults-and-rejects")
+        config = config.replace("cache: var/cache}", "cache: var/cache, rare: var/rare}")
         (tmp_path / "station.yaml").write_text(config)
         rig = Rig(tmp_path)
         rig.lights = lights
@@ -136,6 +138,8 @@ def test_parts_are_judged_under_all_their_lamps(rig: Rig) -> None:
     shown = rig.station_command("journal", "show", "1", "--journal", str(rig.journal))
     said = " ".join(shown.stdout.split())
     assert "frames complete [True, True, True], frame_ids [0, 1, 2], lost_before [0, 0, 0]" in said
+    pictures = sorted(path.stem.rpartition("-part-")[2] for path in (rig.folder / "var/images").glob("*.jpg"))
+    assert pictures == ["2-bright", "3-dark", "5-bright", "6-dark"]
     audited = rig.station_command("journal", "audit", "--journal", str(rig.journal))
     assert audited.returncode == 0, audited.stdout
     assert all(lamp.percent == 0 for lamp in rig.lights.lamps.values())

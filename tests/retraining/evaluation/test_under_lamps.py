@@ -18,9 +18,7 @@ from station.recipe import Recipe, load_recipe
 
 @pytest.fixture(scope="module")
 def rig() -> Recipe:
-    """The shipped recipe for the narrowest housing: quick to render."""
-    recipe = load_recipe(Path(__file__).parents[3] / "recipes" / "servo-motor-housing-stereo.yaml")
-    return recipe.model_copy(update={"product": recipe.product.model_copy(update={"widths_px": (385,)})})
+    return load_recipe(Path(__file__).parents[3] / "recipes" / "servo-motor-housing-stereo.yaml")
 
 
 def test_what_is_trained_on_is_what_the_station_cuts(rig: Recipe) -> None:
