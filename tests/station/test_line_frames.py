@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from drivers.cameras.settings import Mode
@@ -28,6 +30,7 @@ from tests.station.conftest import RECIPE, ScriptedEngine, ScriptedSorter
 from tests.station.lamps import OUTPUTS, MemoryLights, SeeingCamera, lit_recipe
 from tests.waiting import PATIENCE_S, wait_for
 
+WRONG = ("lost", "one lost before", "incomplete", "twice", "late", "no exposure")
 DEFECT = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
 
 
@@ -236,3 +239,29 @@ def test_a_line_changes_over_between_one_frame_and_several(plant: Plant, tmp_pat
     wait_for(lambda: len(plant.sorter.told) == 3)
     assert plant.outcomes() == dict.fromkeys((1, 2, 3), Outcome.ACCEPT)
     assert plant.frames_in_the_journal().keys() == {1, 3}
+
+
+@settings(max_examples=15)
+@given(
+    wrong=st.lists(
+        st.sampled_from(
+            ("", "", "", "lost", "one lost before", "incomplete", "twice", "late", "no exposure")
+        ),
+        max_size=12,
+    )
+)
+def test_every_trigger_has_one_verdict_and_no_accept_has_frames_of_another(
+    tmp_path_factory: pytest.TempPathFactory, wrong: list[str]
+) -> None:
+    plant = Plant(tmp_path_factory.mktemp("line"))
+    plant.camera.wrong.extend(wrong)
+    line = plant.run(1, 2, 3, 4)
+    run = line.status().statistics
+    assert run.triggers == run.accepted + run.rejected + run.faulted == 4
+    assert sorted(result.part_id for result in plant.sorter.told) == [1, 2, 3, 4]
+    seen = {one.part_id: [frame.source for frame in one.part.frames] for one in plant.looker.parts}
+    for part, outcome in plant.outcomes().items():
+        if outcome is Outcome.ACCEPT:
+            assert seen[part] == [f"{part}/{output}" for output in OUTPUTS]
+    plant.journal.close()
+    assert audit(plant.journal.path).passed
