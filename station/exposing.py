@@ -1,7 +1,7 @@
 """From the cell's trigger to the frames that surely show its part, or to the reason why there are none.
 
 A part has one frame, or one per lamp of its recipe: the station lights a lamp, has it confirmed, and exposes.
-What is not known about an exposure counts against the part: docs/decisions/0012 and 0032.
+What is not known about an exposure counts against the part: docs/decisions/0012 and 0033.
 """
 
 from __future__ import annotations
