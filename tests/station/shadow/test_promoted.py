@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from station.cli import app
 from station.engines.states import EngineState
+from station.spare.engine import open_judging
+from station.spare.patience import Limits
 from tests.station.test_way_home import home, wait_for
 
 if TYPE_CHECKING:
@@ -29,8 +31,11 @@ def settings(promote: str) -> str:
     return f"shadow: {{worse_below: 0.3, promote: {promote}}}\n"
 
 
-SPARE_TIME_S = 240.0
-"""A busy machine has none for a while."""
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine has no spare time for a while."""
+    opens = partial(open_judging, limits=Limits(gives_way=False))
+    monkeypatch.setattr("station.spare.engine.open_judging", opens)
 
 
 def has_seen(home: Home, parts: int) -> bool:
@@ -42,7 +47,7 @@ def judge(home: Home, parts: int) -> None:
     for _ in range(parts):
         wanted = home.station.observers.status()[0].observed + 1
         home.inspect(1)
-        wait_for(partial(has_seen, home, wanted), SPARE_TIME_S)
+        wait_for(partial(has_seen, home, wanted))
 
 
 @pytest.mark.parametrize(
