@@ -209,7 +209,8 @@ class SimulatedCamera(Camera):
             raise CameraConfigError(f"{NAME}: no pictures in {pool}; fill it with `station simulate`")
         self._parts = [{0: path} for path in self._files]
         if self._lamps is not None:
-            self._parts = [part for part in by_lamps(self._files).values() if 0 not in part]
+            parts = map(dict, by_lamps(self._files).values())
+            self._parts = [part for part in parts if 0 not in part]
         if not self._parts:
             raise CameraConfigError(
                 f"{NAME}: the pictures in {pool} do not say which lamp lit them; remove the folder, then it "

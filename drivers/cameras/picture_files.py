@@ -159,19 +159,20 @@ def decode_image(
     return np.asarray(pixels, np.uint8)
 
 
-def by_lamps(paths: Iterable[Path]) -> dict[Path, dict[int, Path]]:
+def by_lamps(paths: Iterable[Path]) -> dict[Path, list[tuple[int, Path]]]:
     """Pictures of parts that were lit lamp by lamp: ``frame-7-output-02.png`` is part ``frame-7``, output 2.
 
-    By the part's path without its ending, in the order given, the pictures by the output that lit them. A
-    picture whose name has no output is a part of its own, at output 0.
+    By the part's path without its ending, in the order given, each picture with the output that lit it; an
+    output may come twice (``p-output-2.png``, ``p-output-02.png``). A picture whose name has no output is a
+    part of its own, at output 0.
     """
-    parts: dict[Path, dict[int, Path]] = {}
+    parts: dict[Path, list[tuple[int, Path]]] = {}
     for path in paths:
         part, lit, output = path.stem.rpartition("-output-")
         if lit and output.isascii() and output.isdecimal():
-            parts.setdefault(path.with_name(part), {})[int(output)] = path
+            parts.setdefault(path.with_name(part), []).append((int(output), path))
         else:
-            parts.setdefault(path, {})[0] = path
+            parts.setdefault(path, []).append((0, path))
     return parts
 
 

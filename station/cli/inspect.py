@@ -227,8 +227,10 @@ def parts_in(pictures: Sequence[Path], recipe: Recipe) -> dict[Path, list[Path]]
     outputs = [lamp.output for lamp in recipe.stereo.lamps]
     parts = {}
     for path, lit in by_lamps(pictures).items():
-        others = [picture for output, picture in lit.items() if output not in outputs]
-        parts[path] = [lit[output] for output in outputs if output in lit] + others
+        own = [picture for wanted in outputs for output, picture in lit if output == wanted]
+        # As many as there are lamps are judged: one of another lamp must not fill the place of a missing one.
+        missing = not set(outputs) <= {output for output, _ in lit}
+        parts[path] = own[: len(outputs) - 1] if missing else own + [one for _, one in lit if one not in own]
     return parts
 
 
